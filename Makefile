@@ -1,0 +1,88 @@
+# The front door. Every target sets up what it needs; `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+ENV ?= dev
+ARGS ?=
+PROMPT ?= 80s pop track with bassy drums and synth
+DURATION ?= 3
+KEEP ?=
+export PROMPT DURATION    # read by the shell as variables, so that no quote in them can break out
+
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/node_modules/.bin:$(PATH)
+export PYTHONPATH := $(CURDIR):$(CURDIR)/lambda:$(CURDIR)/model_bundle/code:$(CURDIR)/local
+export JSII_RUNTIME_PACKAGE_CACHE := enabled
+export CDK_DISABLE_CLI_TELEMETRY := true
+CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
+
+.PHONY: help local test lint format synth deploy diff destroy lock clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make local PROMPT="a calm piano" DURATION=5 KEEP=1    its variables'
+	@echo '  make deploy ENV=prod ARGS="-c max_capacity=4"         environment and overrides, for synth, diff, destroy too'
+
+local: tools ## deploy the stack to an embedded AWS on this machine, make a clip, remove everything
+	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep)
+
+test: tools ## the whole test suite, offline
+	OMP_NUM_THREADS=1 pytest $(ARGS)
+
+lint: tools $(VENV)-checkov/.ready ## ruff, pyright, cdk-nag through synth, cfn-lint and checkov on the template
+	ruff check .
+	ruff format --check .
+	pyright
+	$(CDK) synth -q --output cdk.out/lint
+	cfn-lint cdk.out/lint/*.template.json
+	$(VENV)-checkov/bin/checkov --config-file .checkov.yaml --directory cdk.out/lint
+
+format: tools ## mend what ruff can mend
+	ruff check --fix-only .
+	ruff format .
+
+synth: tools ## synthesise the stack into cdk.out/
+	$(CDK) synth -q
+
+deploy: tools ## deploy to the AWS account of your credentials
+	$(CDK) deploy
+
+diff: tools ## what `make deploy` would change there
+	$(CDK) diff
+
+destroy: tools ## remove the stack and all that it made
+	$(CDK) destroy
+
+lock: tools ## compile requirements*.txt and package-lock.json anew from what they are made of
+	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt
+	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-package torch requirements-dev.in -o requirements-dev.txt
+	sed -i '1i $(shell grep -o '^torch==[0-9.]*' requirements-dev.in)' requirements-dev.txt
+	npm install --package-lock-only --omit-lockfile-registry-resolved
+
+clean: ## delete what the targets made
+	rm -rf $(VENV) $(VENV)-checkov node_modules cdk.out .local
+
+# ---- what the targets stand on -----------------------------------------------------------------------------------------
+
+.PHONY: tools
+tools: $(VENV)/.ready node_modules/.ready
+
+$(VENV)/.ready: requirements.txt requirements-dev.txt requirements-serving.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}: name another with PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-serving.txt
+	touch $@
+
+# checkov wants an older boto3 than the project's: an environment of its own.
+$(VENV)-checkov/.ready: requirements-checkov.txt
+	$(PYTHON) -m venv $(VENV)-checkov
+	$(VENV)-checkov/bin/pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
+	touch $@
+
+node_modules/.ready: package-lock.json | $(VENV)/.ready
+	npm ci --silent --no-fund --no-audit
+	touch $@
