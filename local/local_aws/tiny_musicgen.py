@@ -1,0 +1,121 @@
+"""A tiny MusicGen made on the spot: every file of the Hub's layout, random weights, 1 MB, noise for sound.
+
+The laptop and the tests have no access to the Hub. What they run is the real code on a real checkpoint of the same
+architecture, which differs from the published ones in its sizes and in having learned nothing.
+"""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false
+# transformers and tokenizers ship types that strict mode cannot follow.
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import (
+    EncodecConfig,
+    EncodecFeatureExtractor,
+    MusicgenConfig,
+    MusicgenDecoderConfig,
+    MusicgenForConditionalGeneration,
+    MusicgenProcessor,
+    T5Config,
+    T5TokenizerFast,
+)
+
+SAMPLING_RATE = 32_000
+CODEBOOK_SIZE = 64
+SPECIAL_TOKENS = ("<pad>", "</s>", "<unk>")
+LETTERS = "▁abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'-#&()"
+WORDS = (
+    "music",
+    "piano",
+    "guitar",
+    "drums",
+    "bass",
+    "synth",
+    "rock",
+    "pop",
+    "jazz",
+    "calm",
+    "loud",
+    "slow",
+    "fast",
+    "with",
+)
+
+
+def make_tiny_musicgen(folder: Path, *, seed: int = 0, stereo: bool = False) -> None:
+    """Write a tiny MusicGen to `folder` (made if absent): config, weights, tokenizer, processor, generation config.
+
+    The weights depend on `seed` alone and are rounded through float16, as the published language models' were.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer()
+    model = _model(tokenizer.get_vocab_size(), seed, stereo)
+    model.save_pretrained(folder)
+    extractor = EncodecFeatureExtractor(
+        feature_size=2 if stereo else 1, sampling_rate=SAMPLING_RATE, padding_side="left", padding_value=0.0
+    )
+    fast = T5TokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        extra_ids=0,
+        model_max_length=512,
+    )
+    MusicgenProcessor(feature_extractor=extractor, tokenizer=fast).save_pretrained(folder)
+
+
+def _tokenizer() -> Tokenizer:
+    """A unigram tokenizer in T5's layout (`▁` for spaces, `</s>` at the end) over letters and a few words."""
+    pieces = [(token, 0.0) for token in SPECIAL_TOKENS]
+    pieces += [(f"▁{word}", -5.0) for word in WORDS] + [(letter, -8.0) for letter in LETTERS]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL_TOKENS.index("<unk>"), byte_fallback=False))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    end = SPECIAL_TOKENS.index("</s>")
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", end)])
+    return tokenizer
+
+
+def _model(vocabulary: int, seed: int, stereo: bool) -> MusicgenForConditionalGeneration:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MusicgenForConditionalGeneration(_config(vocabulary, stereo)).eval()
+        _spread(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.half().float())
+    settings = model.generation_config
+    settings.bos_token_id = settings.pad_token_id = settings.decoder_start_token_id = CODEBOOK_SIZE
+    settings.do_sample, settings.guidance_scale, settings.max_length = True, 3.0, 1500
+    return model
+
+
+def _spread(model: MusicgenForConditionalGeneration) -> None:
+    """Draw the decoder's matrices ten times wider than usual: with 0.02 every token would be as likely as any."""
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            if parameter.dim() == 2:
+                parameter.normal_(0, 0.2)
+
+
+def _config(vocabulary: int, stereo: bool) -> MusicgenConfig:
+    channels = 2 if stereo else 1
+    text = T5Config(
+        vocab_size=vocabulary, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, decoder_start_token_id=0
+    )
+    audio = EncodecConfig(
+        target_bandwidths=[1.2],  # four codebooks of 64 entries at 50 frames a second: 4 x 6 x 50 bit/s
+        sampling_rate=SAMPLING_RATE, audio_channels=1, normalize=False, hidden_size=16, num_filters=2,
+        num_residual_layers=1, upsampling_ratios=[8, 5, 4, 4], codebook_size=CODEBOOK_SIZE, codebook_dim=16,
+        use_causal_conv=False, num_lstm_layers=1, norm_type="weight_norm", use_conv_shortcut=False,
+    )  # fmt: skip
+    decoder = MusicgenDecoderConfig(
+        vocab_size=CODEBOOK_SIZE, max_position_embeddings=2048, num_hidden_layers=2, ffn_dim=64, num_attention_heads=4,
+        hidden_size=32, num_codebooks=4 * channels, audio_channels=channels, dropout=0.0, tie_word_embeddings=False,
+        pad_token_id=CODEBOOK_SIZE, bos_token_id=CODEBOOK_SIZE, eos_token_id=None,
+    )  # fmt: skip
+    return MusicgenConfig(text_encoder=text, audio_encoder=audio, decoder=decoder)

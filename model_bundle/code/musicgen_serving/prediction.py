@@ -1,0 +1,92 @@
+"""One request from checked fields to delivered audio: generate, upload, answer."""
+
+import json
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from musicgen_serving.audio import wav_bytes
+from musicgen_serving.checkpoint import Checkpoint
+from musicgen_serving.generation import Clip, Generator
+from musicgen_serving.inference_id import seeds_of
+from musicgen_serving.request import MusicRequest
+from musicgen_serving.response import CONTRACT, WAV, check_count
+from musicgen_serving.store import AudioStore
+
+
+@dataclass(frozen=True)
+class Model:
+    """What serves requests: loaded once, shared by all of them."""
+
+    checkpoint: Checkpoint
+    generator: Generator
+    store: AudioStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A request's clips [channels, samples] with what the answer says of them."""
+
+    model: Model
+    bucket: str
+    inference_id: str
+    seeds: list[int]
+    clips: list[NDArray[np.float32]]
+    generate_seconds: float
+
+
+def predict(request: MusicRequest, model: Model, inference_id: str, content_type: str) -> Prediction:
+    """Generate a clip for each text; what cannot be delivered is refused before any is made."""
+    check_count(content_type, len(request.texts))
+    bucket = model.store.bucket(request.bucket_name)
+    seeds = seeds_of(inference_id, request.params.seed, len(request.texts))
+    started = time.monotonic()
+    wanted = [Clip(text, seed, request.params) for text, seed in zip(request.texts, seeds, strict=True)]
+    clips = model.generator.generate(wanted)
+    seconds = time.monotonic() - started
+    return Prediction(
+        model=model, bucket=bucket, inference_id=inference_id, seeds=seeds, clips=clips, generate_seconds=seconds
+    )
+
+
+def deliver(prediction: Prediction, content_type: str) -> bytes:
+    """Upload and answer: the metadata, its audio in the bucket; or the audio, its metadata in the bucket."""
+    model = prediction.model
+    audio = [wav_bytes(clip, model.generator.sampling_rate) for clip in prediction.clips]
+    if content_type == WAV:
+        body = json.dumps(_metadata(prediction, None, 0.0)).encode()
+        model.store.put(
+            prediction.bucket, prediction.inference_id, _name(prediction, 0, "json"), body, "application/json"
+        )
+        return audio[0]
+    started = time.monotonic()
+    addresses = [
+        model.store.put(prediction.bucket, prediction.inference_id, _name(prediction, index, "wav"), body, WAV)
+        for index, body in enumerate(audio)
+    ]
+    return json.dumps(_metadata(prediction, addresses, time.monotonic() - started)).encode()
+
+
+def _name(prediction: Prediction, index: int, suffix: str) -> str:
+    """An object's name, unique among all requests: the AWS sample's downloader skips names that it has seen."""
+    return f"musicgen_{prediction.model.checkpoint.size}_{prediction.inference_id}_{index}.{suffix}"
+
+
+def _metadata(prediction: Prediction, addresses: list[str] | None, upload_seconds: float) -> dict[str, object]:
+    model = prediction.model
+    return {
+        "contract": CONTRACT,
+        **({} if addresses is None else {"generated_outputs_s3": addresses}),
+        "seeds": prediction.seeds,
+        "durations": [clip.shape[1] / model.generator.sampling_rate for clip in prediction.clips],
+        "sampling_rate": model.generator.sampling_rate,
+        "model": model.checkpoint.model_id,
+        "revision": model.checkpoint.revision,
+        "inference_id": prediction.inference_id,
+        "timings": {
+            "generate_seconds": round(prediction.generate_seconds, 3),
+            "upload_seconds": round(upload_seconds, 3),
+        },
+    }
