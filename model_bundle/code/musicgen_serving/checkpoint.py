@@ -1,4 +1,4 @@
-"""What the tarball says of itself: `manifest.json`, written by whoever staged it (docs/contracts.md, "Tarball")."""
+"""What the tarball says of itself: `musicgen-manifest.json`, written at staging (docs/contracts.md, "Tarball")."""
 
 import json
 import re
@@ -25,7 +25,7 @@ class Checkpoint:
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read the manifest of the model unpacked at `folder`; ValueError says what is wrong with it."""
-    path = folder / "manifest.json"
+    path = folder / "musicgen-manifest.json"
     if not path.is_file():
         raise ValueError(f"{path} must be the staged model's manifest, got no such file")
     manifest = json.loads(path.read_text(encoding="utf-8"))

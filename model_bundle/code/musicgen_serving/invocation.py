@@ -9,22 +9,24 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from email.message import Message
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from musicgen_serving.errors import NoRoomError, RequestError
 from musicgen_serving.inference_id import HEADER, inference_id_of
 from musicgen_serving.json_log import JsonLog
-from musicgen_serving.prediction import Model, Prediction
 from musicgen_serving.request import MusicRequest, check_content_type
 from musicgen_serving.response import JSON, content_type_of
+
+if TYPE_CHECKING:  # they import torch, which takes seconds; the server answers /ping before
+    from musicgen_serving.prediction import Model, Prediction
 
 
 class Hooks(Protocol):
     """The module `inference`."""
 
     def input_fn(self, input_data: bytes | str, content_type: str) -> MusicRequest: ...
-    def predict_fn(self, data: MusicRequest, model: Model, context: "Headers") -> Prediction: ...
-    def output_fn(self, prediction: Prediction, accept: str) -> bytes: ...
+    def predict_fn(self, data: MusicRequest, model: "Model", context: "Headers") -> "Prediction": ...
+    def output_fn(self, prediction: "Prediction", accept: str) -> bytes: ...
 
 
 @dataclass(frozen=True)
@@ -68,13 +70,21 @@ class _Slots(AbstractContextManager[None]):
 
 
 class Invocations:
-    """Answers requests once `model` is set."""
+    """Answers requests, from `serve` on with more than a refusal."""
 
-    def __init__(self, hooks: Hooks, log: JsonLog, max_concurrent_requests: int) -> None:
-        self._hooks = hooks
+    def __init__(self, log: JsonLog, max_concurrent_requests: int) -> None:
         self._log = log
         self._slots = _Slots(max_concurrent_requests)
-        self.model: Model | None = None
+        self._serving: tuple[Hooks, Model] | None = None
+
+    def serve(self, hooks: Hooks, model: "Model") -> None:
+        """Take requests: the model is loaded, and a generation has succeeded."""
+        self._serving = (hooks, model)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are taken."""
+        return self._serving is not None
 
     def answer(self, headers: Message, read_body: Callable[[], bytes]) -> Answer:
         """Answer one invocation; never raises, whatever the request holds."""
@@ -92,15 +102,16 @@ class Invocations:
         return answer
 
     def _run(self, context: Headers, headers: Message, read_body: Callable[[], bytes]) -> Answer:
-        if self.model is None:
+        if self._serving is None:
             raise NoRoomError("the model must have loaded before it can generate, got a request while it loads")
+        hooks, model = self._serving
         with self._slots:
             content_type = headers.get("Content-Type", "")
             check_content_type(content_type)
             accept = content_type_of(headers.get("Accept", ""))
-            request = self._hooks.input_fn(read_body(), content_type)
-            prediction = self._hooks.predict_fn(request, self.model, context)
-            return Answer(200, accept, self._hooks.output_fn(prediction, accept))
+            request = hooks.input_fn(read_body(), content_type)
+            prediction = hooks.predict_fn(request, model, context)
+            return Answer(200, accept, hooks.output_fn(prediction, accept))
 
     def _fault(self, error: Exception, inference_id: str) -> Answer:
         error_id = str(uuid.uuid4())

@@ -1,8 +1,8 @@
 """One JSON object a line, on a line of its own.
 
 multi-model-server reads its workers' output and prints it behind a log4j prefix, which CloudWatch cannot parse; so
-lines go to the output of the container's first process. Where that cannot be written they go to standard error, because the
-toolkit's log4j2.xml drops the workers' standard output (MODEL_LOG is at level warn); the first line says which it is.
+lines go to the output of the container's first process. Where that cannot be written they go to standard error, because
+the toolkit's log4j2.xml drops the workers' standard output (MODEL_LOG is at level warn); the first line says which.
 """
 
 import json

@@ -57,7 +57,7 @@ class _Connection(BaseHTTPRequestHandler):
         """Say whether the model serves: SageMaker sends requests once `/ping` answers 200."""
         if self.path != "/ping":
             return self._send(Answer(404, JSON, b'{"error": "path must be /ping or /invocations"}'))
-        ready = self._server.invocations.model is not None
+        ready = self._server.invocations.ready
         return self._send(Answer(200 if ready else 503, JSON, b"{}"))
 
     def do_POST(self) -> None:  # http.server's name

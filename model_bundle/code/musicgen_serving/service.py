@@ -9,7 +9,9 @@ import os
 import tempfile
 from pathlib import Path
 
+from musicgen_serving.invocation import Invocations
 from musicgen_serving.json_log import JsonLog
+from musicgen_serving.server import ContainerServer
 from musicgen_serving.settings import Settings
 from musicgen_serving.starts import count_start
 from musicgen_serving.worker_context import WorkerContext
@@ -37,12 +39,12 @@ class MusicgenService:
         return ["requests go to /invocations of the container's port"] * len(data)
 
     def _serve(self, model_dir: str, settings: Settings, log: JsonLog) -> None:
-        import inference
-        from musicgen_serving.invocation import Invocations
-        from musicgen_serving.server import ContainerServer
-
-        invocations = Invocations(inference, log, settings.max_concurrent_requests)
+        invocations = Invocations(log, settings.max_concurrent_requests)
         server = ContainerServer(settings.bind_host, settings.port, invocations, settings.max_payload_bytes, log)
         server.start()
-        invocations.model = inference.model_fn(model_dir)
-        log.write("ready", port=settings.port, model=invocations.model.checkpoint.model_id)
+
+        import inference  # with torch: this takes seconds, in which /ping already says 503
+
+        model = inference.model_fn(model_dir)
+        invocations.serve(inference, model)
+        log.write("ready", port=settings.port, model=model.checkpoint.model_id)
