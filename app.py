@@ -1,0 +1,31 @@
+"""MusicGen on AWS as a CDK app. Everything that depends on the machine it runs on is read here and nowhere else."""
+
+import os
+import sys
+
+from aws_cdk import App, Environment, Validations
+from cdk_nag import AwsSolutionsChecks
+
+from infra.context import from_context
+from infra.errors import ConfigError
+from infra.stack import MusicGenStack
+
+
+def main() -> None:
+    """Read the configuration, build the stack, check it with cdk-nag and write the template."""
+    app = App()
+    try:
+        config = from_context(app.node.get_all_context(), default_region=os.environ.get("CDK_DEFAULT_REGION"))
+    except ConfigError as error:
+        sys.exit(f"configuration: {error}")
+    MusicGenStack(
+        app,
+        config.stack_name,
+        config=config,
+        env=Environment(account=config.account or None, region=config.region),
+    )
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    app.synth()
+
+
+main()

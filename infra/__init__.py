@@ -1,0 +1,1 @@
+"""The CDK app's stack: configuration, data about models, machines and images, and the constructs."""

@@ -1,0 +1,179 @@
+"""The stack's configuration: one frozen object, every field documented, checked against what AWS and the GPU allow."""
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+
+from infra import sizing
+from infra.errors import ConfigError
+from infra.images import check_region
+from infra.instances import check_instance_type
+from infra.models import Model, find_model
+from infra.settings import Rule, Setting, between, matches, one_of, setting
+
+_ANY = Rule("any", lambda value: True)
+_IN_TABLE = "an entry of infra/{}.json"
+_BUCKET = matches(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "names of S3 buckets")
+_EMAIL = matches(r"[^@\s,]{1,64}@[^@\s,]{1,190}", "e-mail addresses")
+_ENDPOINT = matches(r"([a-zA-Z0-9](-*[a-zA-Z0-9]){0,62})?", "up to 63 letters, digits and inner hyphens")
+_HUB = matches(r"https://[^\s/?#]+(/[^\s?#]+)*|http://127\.0\.0\.1(:\d+)?", "an https URL without a final slash")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that the stack can be told. Raises ConfigError, with the sentence to show, for what cannot work."""
+
+    env: str = setting(
+        "dev",
+        "Which of the environments in cdk.json this is; it names the stack, `MusicGen-<env>`.",
+        matches(r"[a-z][a-z0-9-]{0,30}", "1 to 31 lower-case letters, digits and hyphens"),
+    )
+    region: str = setting(
+        "us-east-1",
+        "The AWS region; where it is not given, the one of the AWS profile that the CDK CLI uses.",
+        Rule("a region in infra/image_registries.json", lambda value: bool(value)),
+    )
+    account: str = setting(
+        "",
+        "The only AWS account to deploy to; empty: whichever the credentials are for.",
+        matches(r"(\d{12})?", "12 digits"),
+    )
+    model_id: str = setting("facebook/musicgen-large", "The model, as on the Hugging Face Hub.", _ANY)
+    revision: str = setting(
+        "",
+        "The commit on the Hub that is staged; empty: the one in infra/models.json, where there is one.",
+        matches(r"([0-9a-f]{40})?", "a full commit, 40 hexadecimal digits"),
+    )
+    decoder_dtype: str = setting(
+        "float16",
+        "Type in which the decoder's weights are staged and run; float16 is lossless, as they were published in it.",
+        one_of("float16", "float32"),
+    )
+    hub_endpoint: str = setting(
+        "https://huggingface.co", "The Hub, or a mirror that speaks its API, that the weights come from.", _HUB
+    )
+    instance_type: str = setting("ml.g5.2xlarge", "The GPU instance that serves.", _ANY)
+    max_capacity: int = setting(1, "Instances at most; at least there are none.", between(1, 100))
+    max_concurrent_requests: int = setting(
+        4, "Requests in flight on one instance; their key-value caches must fit the GPU.", between(1, 64)
+    )
+    target_backlog_per_instance: int = setting(
+        4, "Requests waiting or running per instance that scaling aims at.", between(1, 10_000)
+    )
+    scale_in_cooldown_seconds: int = setting(300, "Pause after an instance was removed.", between(0, 3600))
+    scale_out_cooldown_seconds: int = setting(300, "Pause after an instance was added.", between(0, 3600))
+    provision_timeout_seconds: int = setting(
+        1800, "How long SageMaker may look for a free instance before a deployment fails.", between(300, 3600)
+    )
+    input_retention_days: int = setting(7, "Days until an input expires.", between(1, 3650))
+    output_retention_days: int = setting(30, "Days until audio, results and failures expire.", between(1, 3650))
+    log_retention_days: int = setting(
+        30,
+        "Days that logs are kept; CloudWatch offers only certain numbers.",
+        Rule("1, 3, 5, 7, 14, 30, 60, 90, 180 or 365", {1, 3, 5, 7, 14, 30, 60, 90, 180, 365}.__contains__),
+    )
+    removal_policy: str = setting(
+        "destroy",
+        "What `cdk destroy` does with the input and output buckets: empties and deletes them, or leaves them.",
+        one_of("destroy", "retain"),
+    )
+    notification_emails: tuple[str, ...] = setting(
+        (), "Addresses that get the success, error and alarm messages; each must confirm by e-mail.", _EMAIL
+    )
+    external_buckets: tuple[str, ...] = setting(
+        (), "Further buckets that a request may name for its audio, under `audio/`.", _BUCKET
+    )
+    alarm_queue_age_seconds: int = setting(
+        3600, "Age of the oldest waiting request, in seconds, that raises an alarm.", between(60, 21_600)
+    )
+    alarm_failed_requests: int = setting(1, "Requests failed in five minutes that raise an alarm.", between(1, 10_000))
+    alarm_wake_minutes: int = setting(
+        20, "Minutes with waiting requests and no instance that raise an alarm: waking failed.", between(5, 120)
+    )
+    alarm_idle_minutes: int = setting(
+        30, "Minutes with an instance and no request that raise an alarm: scaling in failed.", between(20, 120)
+    )
+    endpoint_name: str = setting("", "The endpoint's name; empty: the stack's.", _ENDPOINT)
+    tags: dict[str, str] = setting(  # noqa: RUF009  (setting() is dataclasses.field with documentation)
+        {},
+        "Tags for every resource that takes them.",
+        Rule(
+            "keys of 1 to 128 and values of up to 256 characters, no key beginning with aws:",
+            lambda tags: all(0 < len(k) <= 128 and len(v) <= 256 and k[:4].lower() != "aws:" for k, v in tags.items()),
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        if re.fullmatch(r"(?![0-9a-f]{40}$)[\w./-]+", self.revision):
+            raise ConfigError(_not_a_commit(self.revision, self.model_id))
+        for name, declared in declared_settings().items():
+            declared.check(name, getattr(self, name))
+        check_region(self.region)
+        check_instance_type("instance_type", self.instance_type)
+        self._check_model()
+
+    def _check_model(self) -> None:
+        model = self.model
+        if not self.revision and model.revision is None:
+            raise ConfigError(
+                f"revision must be given for {self.model_id}, which has no confirmed commit in infra/models.json: "
+                f"{_how_to_find(self.model_id)}"
+            )
+        sizing.check_gpu_memory(
+            model,
+            decoder_dtype=self.decoder_dtype,
+            requests=self.max_concurrent_requests,
+            instance_type=self.instance_type,
+        )
+
+    @property
+    def model(self) -> Model:
+        """The model's entry in the table."""
+        return find_model(self.model_id)
+
+    @property
+    def commit(self) -> str:
+        """The commit to stage: the configured revision, else the model's own."""
+        return self.revision or str(self.model.revision)
+
+    @property
+    def stack_name(self) -> str:
+        """`MusicGen-<env>`."""
+        return f"MusicGen-{self.env}"
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint's name."""
+        return self.endpoint_name or self.stack_name
+
+    @property
+    def staged_bytes(self) -> int:
+        """Size of the staged weights."""
+        return sizing.staged_bytes(self.model, self.decoder_dtype)
+
+
+def declared_settings() -> dict[str, Setting]:
+    """Every field of Config in order, with what it carries."""
+    return {item.name: item.metadata["setting"] for item in fields(Config)}
+
+
+def default_of(name: str) -> Any:
+    """A field's default value."""
+    return getattr(_DEFAULTS, name)
+
+
+def _how_to_find(model_id: str) -> str:
+    return (
+        f"open https://huggingface.co/{model_id}/commits/main, or ask "
+        f"https://huggingface.co/api/models/{model_id}/revision/main for `sha`, and choose a commit with safetensors"
+    )
+
+
+def _not_a_commit(revision: str, model_id: str) -> str:
+    return (
+        f"revision must be a full commit, 40 hexadecimal digits, got {revision}: branches and tags move, and what is "
+        f"staged must not; {_how_to_find(model_id)}"
+    )
+
+
+_DEFAULTS = Config()

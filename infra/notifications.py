@@ -1,0 +1,47 @@
+"""Topics that tell of finished and failed requests, and of alarms."""
+
+from aws_cdk import Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from constructs import Construct
+
+from infra.config import Config
+
+
+class Notifications(Construct):
+    """Success, error and alarm topics, TLS only, each with the configured e-mail subscriptions."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, config: Config) -> None:
+        super().__init__(scope, construct_id)
+        self.success = sns.Topic(self, "SuccessTopic", enforce_ssl=True)
+        self.error = sns.Topic(self, "ErrorTopic", enforce_ssl=True)
+        self.alarm = sns.Topic(self, "AlarmTopic", enforce_ssl=True)
+        for topic in (self.success, self.error, self.alarm):
+            for address in config.notification_emails:
+                topic.add_subscription(subscriptions.EmailSubscription(address))
+        self._let_alarms_publish()
+
+    def grant_announce(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Publish success and error messages."""
+        return iam.Grant.add_to_principal(
+            grantee=grantee,
+            actions=["sns:Publish"],
+            resource_arns=[self.success.topic_arn, self.error.topic_arn],
+        )
+
+    def _let_alarms_publish(self) -> None:
+        """A topic with a policy of its own has lost the default one, which let this account's alarms publish."""
+        stack = Stack.of(self)
+        self.alarm.add_to_resource_policy(
+            iam.PolicyStatement(
+                sid="AlarmsOfThisAccount",
+                actions=["sns:Publish"],
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                resources=[self.alarm.topic_arn],
+                conditions={
+                    "StringEquals": {"aws:SourceAccount": stack.account},
+                    "ArnLike": {"aws:SourceArn": stack.format_arn(service="cloudwatch", resource="alarm:*")},
+                },
+            )
+        )

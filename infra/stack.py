@@ -1,0 +1,82 @@
+"""The stack: text in, music out, nothing paid while idle."""
+
+import json
+
+from aws_cdk import CfnOutput, RemovalPolicy, Stack, Tags
+from aws_cdk.custom_resources import CustomResourceConfig
+from constructs import Construct
+
+from infra.async_endpoint import AsyncEndpoint
+from infra.client_access import ClientAccess
+from infra.config import Config
+from infra.instances import usd_per_hour
+from infra.logs import retention
+from infra.monitoring import Monitoring
+from infra.notifications import Notifications
+from infra.scale_to_zero import ScaleToZero
+from infra.staged_model import StagedModel
+from infra.storage import Storage
+
+
+class MusicGenStack(Stack):
+    """Composes the constructs, grants between them, and names what people need to use them."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, config: Config, **kwargs: object) -> None:
+        super().__init__(scope, construct_id, **kwargs)
+        self.config = config
+        self.storage = Storage(self, "Storage", config=config)
+        self.notifications = Notifications(self, "Notifications", config=config)
+        self.staged_model = StagedModel(self, "StagedModel", config=config, storage=self.storage)
+        self.endpoint = AsyncEndpoint(
+            self,
+            "AsyncEndpoint",
+            config=config,
+            staged_model=self.staged_model,
+            storage=self.storage,
+            notifications=self.notifications,
+        )
+        self.scaling = ScaleToZero(self, "ScaleToZero", config=config, endpoint=self.endpoint)
+        self.monitoring = Monitoring(self, "Monitoring", config=config, topic=self.notifications.alarm)
+        self.client_access = ClientAccess(self, "ClientAccess")
+        self._grant()
+        self._tidy_up()
+        self._output()
+
+    def _grant(self) -> None:
+        self.storage.grant_serve(self.endpoint.role)
+        self.notifications.grant_announce(self.endpoint.role)
+        self.storage.grant_use(self.client_access.policy)
+        self.endpoint.grant_invoke(self.client_access.policy)
+
+    def _tidy_up(self) -> None:
+        """The log groups of CDK's own functions go with the stack, and every resource carries the tags."""
+        providers = CustomResourceConfig.of(self)
+        providers.add_log_retention_lifetime(retention(self.config))
+        providers.add_removal_policy(RemovalPolicy.DESTROY)
+        for key, value in self.config.tags.items():
+            Tags.of(self).add(key, value)
+
+    def _output(self) -> None:
+        outputs = {
+            "EndpointName": self.endpoint.name,
+            "InputBucketName": self.storage.inputs.bucket_name,
+            "OutputBucketName": self.storage.outputs.bucket_name,
+            "ArtifactBucketName": self.storage.artifacts.bucket_name,
+            "SuccessTopicArn": self.notifications.success.topic_arn,
+            "ErrorTopicArn": self.notifications.error.topic_arn,
+            "ClientPolicyArn": self.client_access.policy.managed_policy_arn,
+            "ModelDataUrl": self.staged_model.model_data_url,
+            "InvokeCommand": invoke_command(self.config),
+            "InstancePricePerHourUsd": str(usd_per_hour(self.config.instance_type)),
+        }
+        for name, value in outputs.items():
+            CfnOutput(self, name, value=value)
+
+
+def invoke_command(config: Config) -> str:
+    """A command for the AWS CLI, version 2, that asks for five seconds of music."""
+    body = json.dumps({"texts": ["warm acoustic guitar, slow and calm"], "generation_params": {"duration": 5}})
+    return (
+        f"aws sagemaker-runtime invoke-endpoint-async --region {config.region} --endpoint-name {config.endpoint} "
+        f"--content-type application/json --cli-binary-format raw-in-base64-out --body '{body}'"
+    )

@@ -1,0 +1,83 @@
+"""The model tarball in S3, made by the staging Lambda when the stack is deployed."""
+
+from pathlib import Path
+
+from aws_cdk import CustomResource, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3_assets as assets
+from constructs import Construct
+
+from infra.config import Config
+from infra.logs import retention
+from infra.staging_asset import ARCHITECTURE, RUNTIME, staging_code
+from infra.storage import MODEL_PREFIX, Storage
+
+BUNDLE = Path(__file__).resolve().parents[1] / "model_bundle" / "code"
+MEMORY_MIB = 3008  # CPU and network come with memory; the most that every new account may use
+TIMEOUT = Duration.minutes(15)  # Lambda's maximum
+SERVICE_TIMEOUT = Duration.hours(1)  # CloudFormation's maximum
+
+
+class StagedModel(Construct):
+    """`Custom::StagedModel` as in docs/contracts.md: from a commit on the Hub to one object in the artifact bucket."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, config: Config, storage: Storage) -> None:
+        super().__init__(scope, construct_id)
+        self.bundle = assets.Asset(self, "Bundle", path=str(BUNDLE), exclude=["**/__pycache__", "**/*.pyc"])
+        self.key_prefix = f"{MODEL_PREFIX}{Stack.of(self).stack_name}/StagedModel/"
+        self.function = self._function(config)
+        self._grant(storage)
+        self.resource = CustomResource(
+            self,
+            "Resource",
+            resource_type="Custom::StagedModel",
+            service_token=self.function.function_arn,
+            service_timeout=SERVICE_TIMEOUT,
+            properties={
+                "ModelId": config.model_id,
+                "Revision": config.commit,
+                "DecoderDtype": config.decoder_dtype,
+                "CodeBucket": self.bundle.s3_bucket_name,
+                "CodeKey": self.bundle.s3_object_key,
+                "ModelBucket": storage.artifacts.bucket_name,
+                "KeyPrefix": self.key_prefix,
+            },
+        )
+        # Rights and bucket must be there before staging begins, and still be there when the model is deleted.
+        self.resource.node.add_dependency(self.function, self.role, storage.artifacts)
+
+    @property
+    def model_data_url(self) -> str:
+        """`s3://` URL of the tarball."""
+        return self.resource.get_att_string("ModelDataUrl")
+
+    def _function(self, config: Config) -> lambda_.Function:
+        log_group = logs.LogGroup(self, "Logs", retention=retention(config), removal_policy=RemovalPolicy.DESTROY)
+        self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
+        iam.Grant.add_to_principal(
+            grantee=self.role,
+            actions=["logs:CreateLogStream", "logs:PutLogEvents"],
+            resource_arns=[log_group.log_group_arn],
+        )
+        return lambda_.Function(
+            self,
+            "Function",
+            description="Stages the MusicGen model tarball (Custom::StagedModel)",
+            runtime=RUNTIME,
+            architecture=ARCHITECTURE,
+            handler="stage_model.handler.handler",
+            code=staging_code(),
+            role=self.role,
+            log_group=log_group,
+            memory_size=MEMORY_MIB,
+            timeout=TIMEOUT,
+            retry_attempts=0,  # a repeated run would answer CloudFormation twice
+            environment={"HF_ENDPOINT": config.hub_endpoint},
+        )
+
+    def _grant(self, storage: Storage) -> None:
+        storage.grant_stage_model(self.role, prefix=self.key_prefix)
+        bundle = self.bundle.bucket.arn_for_objects(self.bundle.s3_object_key)
+        iam.Grant.add_to_principal(grantee=self.role, actions=["s3:GetObject"], resource_arns=[bundle])

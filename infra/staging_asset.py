@@ -1,0 +1,89 @@
+"""The staging Lambda's code with its wheels, bundled by pip for Lambda's platform: no docker, any build machine."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsii
+from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
+from aws_cdk import aws_lambda as lambda_
+
+SOURCES = Path(__file__).resolve().parents[1] / "lambda"
+# Graviton: a fifth cheaper per GB-second, and every one of its cores has the SHA-2 and CRC-32 instructions that
+# staging lives on.
+ARCHITECTURE = lambda_.Architecture.ARM_64
+RUNTIME = lambda_.Runtime.PYTHON_3_14
+PIP_OPTIONS = (
+    "--only-binary=:all:",
+    "--implementation=cp",
+    "--python-version=3.14",
+    "--platform=manylinux_2_28_aarch64",
+    "--platform=manylinux_2_27_aarch64",
+    "--platform=manylinux2014_aarch64",
+    "--no-compile",
+    "--no-input",
+    "--quiet",
+    "--disable-pip-version-check",
+    "--root-user-action=ignore",
+)
+
+
+def staging_code() -> lambda_.AssetCode:
+    """The asset: `stage_model/` and the packages of `lambda/requirements.txt` beside it."""
+    return lambda_.Code.from_asset(
+        str(SOURCES),
+        asset_hash_type=AssetHashType.CUSTOM,
+        asset_hash=source_hash(),
+        # CDK demands an image; the local bundling below always succeeds or raises, so it is never pulled.
+        bundling=BundlingOptions(image=DockerImage.from_registry("docker-is-not-used"), local=PipBundling()),
+    )
+
+
+def source_hash() -> str:
+    """Hash of all that decides the content: sources, pinned requirements, pip's options; the same on every machine."""
+    digest = hashlib.sha256("\0".join(PIP_OPTIONS).encode())
+    for path in source_files():
+        digest.update(f"\0{path.relative_to(SOURCES).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def source_files() -> list[Path]:
+    """The files of the asset that are ours, sorted."""
+    return sorted(
+        path for path in SOURCES.rglob("*") if path.is_file() and path.suffix != ".pyc" and path.name != ".DS_Store"
+    )
+
+
+@jsii.implements(ILocalBundling)
+class PipBundling:
+    """Fills CDK's output folder in place of a container."""
+
+    def try_bundle(self, output_dir: str, options: BundlingOptions) -> bool:
+        """Copy the sources and install the wheels into `output_dir`. RuntimeError with pip's words when it fails."""
+        target = Path(output_dir)
+        _install(SOURCES / "requirements.txt", target)
+        for path in source_files():
+            destination = target / path.relative_to(SOURCES)
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, destination)
+        return True
+
+
+def _install(requirements: Path, target: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        *PIP_OPTIONS,
+        f"--target={target}",
+        f"--requirement={requirements}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(
+            f"pip could not install the staging Lambda's wheels from {requirements}:\n{done.stderr.strip()}"
+        )

@@ -1,0 +1,104 @@
+"""The buckets: staged models, inputs and outputs, and who may do what under which prefix."""
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
+from constructs import Construct
+
+from infra.acknowledge import Grantee, accept_wildcard, acknowledge
+from infra.config import Config
+
+INPUT_PREFIX = "in/"
+RESULT_PREFIX, FAILURE_PREFIX, AUDIO_PREFIX = "out/", "failures/", "audio/"
+OUTPUT_PREFIXES = (RESULT_PREFIX, FAILURE_PREFIX, AUDIO_PREFIX)
+MODEL_PREFIX = "models/"
+
+
+class Storage(Construct):
+    """Three buckets: TLS only, encrypted, private, and what lies in them expires."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, config: Config) -> None:
+        super().__init__(scope, construct_id)
+        users_data = RemovalPolicy.RETAIN if config.removal_policy == "retain" else RemovalPolicy.DESTROY
+        # What is staged can be staged again from the pinned commit, so it never outlives the stack.
+        self.artifacts = _bucket(self, "ArtifactBucket", removal_policy=RemovalPolicy.DESTROY, expiring={})
+        self.inputs = _bucket(
+            self,
+            "InputBucket",
+            removal_policy=users_data,
+            expiring={INPUT_PREFIX: config.input_retention_days},
+        )
+        self.outputs = _bucket(
+            self,
+            "OutputBucket",
+            removal_policy=users_data,
+            expiring=dict.fromkeys(OUTPUT_PREFIXES, config.output_retention_days),
+        )
+        self._external = [
+            s3.Bucket.from_bucket_name(self, f"ExternalBucket{index}", name)
+            for index, name in enumerate(config.external_buckets)
+        ]
+
+    def grant_stage_model(self, grantee: Grantee, *, prefix: str) -> None:
+        """Write, look at and remove staged models under `prefix` of the artifact bucket."""
+        read_and_write = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
+        uploads = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+        _allow_objects(grantee, self.artifacts, prefix, *read_and_write, *uploads)
+        _allow_listing(grantee, self.artifacts, prefix)
+
+    def grant_serve(self, grantee: Grantee) -> None:
+        """Read models and inputs; write results, failures and audio, to the external buckets audio alone."""
+        _allow_objects(grantee, self.artifacts, MODEL_PREFIX, "s3:GetObject")
+        _allow_objects(grantee, self.inputs, INPUT_PREFIX, "s3:GetObject")
+        for prefix in OUTPUT_PREFIXES:
+            _allow_objects(grantee, self.outputs, prefix, "s3:PutObject", "s3:AbortMultipartUpload")
+        for bucket in self._external:
+            _allow_objects(grantee, bucket, AUDIO_PREFIX, "s3:PutObject", "s3:AbortMultipartUpload")
+
+    def grant_use(self, grantee: Grantee) -> None:
+        """What a client does: write inputs, read what comes out, and learn that it is not there yet."""
+        _allow_objects(grantee, self.inputs, INPUT_PREFIX, "s3:PutObject")
+        for prefix in OUTPUT_PREFIXES:
+            _allow_objects(grantee, self.outputs, prefix, "s3:GetObject")
+        _allow_listing(grantee, self.outputs, *OUTPUT_PREFIXES)
+
+
+def _bucket(scope: Construct, bucket_id: str, *, removal_policy: RemovalPolicy, expiring: dict[str, int]) -> s3.Bucket:
+    expiry = [
+        s3.LifecycleRule(id=f"Expire-{prefix.rstrip('/')}", prefix=prefix, expiration=Duration.days(days))
+        for prefix, days in expiring.items()
+    ]
+    unfinished = s3.LifecycleRule(id="AbortUnfinished", abort_incomplete_multipart_upload_after=Duration.days(1))
+    bucket = s3.Bucket(
+        scope,
+        bucket_id,
+        encryption=s3.BucketEncryption.S3_MANAGED,
+        enforce_ssl=True,
+        block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+        lifecycle_rules=[unfinished, *expiry],
+        removal_policy=removal_policy,
+        auto_delete_objects=removal_policy == RemovalPolicy.DESTROY,
+    )
+    reason = "an access-log bucket cannot be deleted while late logs arrive, and CloudTrail can log object access"
+    acknowledge(bucket, {"AwsSolutions-S1": reason})
+    return bucket
+
+
+def _allow_objects(grantee: Grantee, bucket: s3.IBucket, prefix: str, *actions: str) -> None:
+    resource = bucket.arn_for_objects(f"{prefix}*")
+    iam.Grant.add_to_principal(grantee=grantee, actions=list(actions), resource_arns=[resource])
+    accept_wildcard(grantee, resource, f"keys are chosen at run time; the wildcard ends at {prefix}")
+
+
+def _allow_listing(grantee: Grantee, bucket: s3.IBucket, *prefixes: str) -> None:
+    """ListBucket under the prefixes.
+
+    Without it S3 answers 403, not 404, for a key that is not there yet. For that answer S3 takes the key asked for as
+    `s3:prefix` (https://github.com/ceph/ceph/pull/68577), so the condition holds there too.
+    """
+    iam.Grant.add_to_principal(
+        grantee=grantee,
+        actions=["s3:ListBucket"],
+        resource_arns=[bucket.bucket_arn],
+        conditions={"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}},
+    )
