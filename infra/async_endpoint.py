@@ -57,8 +57,8 @@ class AsyncEndpoint(Construct):
 
     @property
     def arn(self) -> str:
-        """The endpoint's ARN; SageMaker writes the name in it in lower case."""
-        return Stack.of(self).format_arn(service="sagemaker", resource="endpoint", resource_name=self.name.lower())
+        """The endpoint's ARN."""
+        return Stack.of(self).format_arn(service="sagemaker", resource="endpoint", resource_name=self.name)
 
     def grant_invoke(self, grantee: iam.IGrantable) -> iam.Grant:
         """Send asynchronous requests to this endpoint."""

@@ -15,7 +15,8 @@ _ANY = Rule("any", lambda value: True)
 _IN_TABLE = "an entry of infra/{}.json"
 _BUCKET = matches(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "names of S3 buckets")
 _EMAIL = matches(r"[^@\s,]{1,64}@[^@\s,]{1,190}", "e-mail addresses")
-_ENDPOINT = matches(r"([a-zA-Z0-9](-*[a-zA-Z0-9]){0,62})?", "up to 63 letters, digits and inner hyphens")
+# Capital letters are legal, but SageMaker writes them small in ARNs, and policies that name the endpoint then miss it.
+_ENDPOINT = matches(r"([a-z0-9](-*[a-z0-9]){0,62})?", "up to 63 lower-case letters, digits and inner hyphens")
 _HUB = matches(r"https://[^\s/?#]+(/[^\s?#]+)*|http://127\.0\.0\.1(:\d+)?", "an https URL without a final slash")
 
 
@@ -93,7 +94,7 @@ class Config:
     alarm_idle_minutes: int = setting(
         30, "Minutes with an instance and no request that raise an alarm: scaling in failed.", between(20, 120)
     )
-    endpoint_name: str = setting("", "The endpoint's name; empty: the stack's.", _ENDPOINT)
+    endpoint_name: str = setting("", "The endpoint's name; empty: the stack's, in lower case.", _ENDPOINT)
     tags: dict[str, str] = setting(  # noqa: RUF009  (setting() is dataclasses.field with documentation)
         {},
         "Tags for every resource that takes them.",
@@ -144,7 +145,7 @@ class Config:
     @property
     def endpoint(self) -> str:
         """The endpoint's name."""
-        return self.endpoint_name or self.stack_name
+        return self.endpoint_name or self.stack_name.lower()
 
     @property
     def staged_bytes(self) -> int:

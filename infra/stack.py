@@ -2,11 +2,11 @@
 
 import json
 
-from aws_cdk import CfnOutput, RemovalPolicy, Stack, Tags
-from aws_cdk.custom_resources import CustomResourceConfig
+from aws_cdk import CfnOutput, Stack, Tags
 from constructs import Construct
 
 from infra.async_endpoint import AsyncEndpoint
+from infra.bucket_emptier import adopt_bucket_emptier_logs
 from infra.client_access import ClientAccess
 from infra.config import Config
 from infra.instances import usd_per_hour
@@ -49,10 +49,7 @@ class MusicGenStack(Stack):
         self.endpoint.grant_invoke(self.client_access.policy)
 
     def _tidy_up(self) -> None:
-        """The log groups of CDK's own functions go with the stack, and every resource carries the tags."""
-        providers = CustomResourceConfig.of(self)
-        providers.add_log_retention_lifetime(retention(self.config))
-        providers.add_removal_policy(RemovalPolicy.DESTROY)
+        adopt_bucket_emptier_logs(self, retention(self.config))
         for key, value in self.config.tags.items():
             Tags.of(self).add(key, value)
 
