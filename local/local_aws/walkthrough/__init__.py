@@ -1,0 +1,1 @@
+"""What `make local` runs: deploy, use and remove the whole stack on one machine, and show each step."""

@@ -1,0 +1,31 @@
+"""The model that the loopback Hub serves: MusicGen's own architecture, tiny, with random weights."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+MODEL_ID = "facebook/musicgen-large"  # the stack's default; the name is all that it shares with Meta's model
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A folder in the Hub's layout and the name and commit that the loopback Hub gives it."""
+
+    folder: Path
+    model_id: str
+    revision: str
+    size: int
+
+
+def make_stand_in(folder: Path) -> StandIn:
+    """Make the model in a child process (it imports torch) and derive its "commit" from what was made."""
+    subprocess.run([sys.executable, "-m", "local_aws.tiny_musicgen", str(folder)], check=True)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    commit = hashlib.sha1(usedforsecurity=False)
+    for path in files:
+        commit.update(path.name.encode() + path.read_bytes())
+    return StandIn(folder, MODEL_ID, commit.hexdigest(), sum(path.stat().st_size for path in files))
