@@ -3,7 +3,7 @@
 import os
 import sys
 
-from aws_cdk import App, Environment, Validations
+from aws_cdk import App, Validations
 from cdk_nag import AwsSolutionsChecks
 
 from infra.context import from_context
@@ -18,12 +18,7 @@ def main() -> None:
         config = from_context(app.node.get_all_context(), default_region=os.environ.get("CDK_DEFAULT_REGION"))
     except ConfigError as error:
         sys.exit(f"configuration: {error}")
-    MusicGenStack(
-        app,
-        config.stack_name,
-        config=config,
-        env=Environment(account=config.account or None, region=config.region),
-    )
+    MusicGenStack(app, config=config)
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     app.synth()
 

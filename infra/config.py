@@ -11,12 +11,14 @@ from infra.instances import check_instance_type
 from infra.models import Model, find_model
 from infra.settings import Rule, Setting, between, matches, one_of, setting
 
-_ANY = Rule("any", lambda value: True)
-_IN_TABLE = "an entry of infra/{}.json"
+_MODEL = Rule("a served model of infra/models.json", bool)
+_INSTANCE = Rule("an instance type of infra/instances.json", bool)
+_REGION = Rule("a region of infra/image_registries.json", bool)
 _BUCKET = matches(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "names of S3 buckets")
 _EMAIL = matches(r"[^@\s,]{1,64}@[^@\s,]{1,190}", "e-mail addresses")
 # Capital letters are legal, but SageMaker writes them small in ARNs, and policies that name the endpoint then miss it.
 _ENDPOINT = matches(r"([a-z0-9](-*[a-z0-9]){0,62})?", "up to 63 lower-case letters, digits and inner hyphens")
+_TAG = matches(r"(?![aA][wW][sS]:)[^=,]{1,128}=[^,]{0,256}", "`key=value` of up to 128 and 256 characters, not aws:")
 _HUB = matches(r"https://[^\s/?#]+(/[^\s?#]+)*|http://127\.0\.0\.1(:\d+)?", "an https URL without a final slash")
 
 
@@ -32,14 +34,14 @@ class Config:
     region: str = setting(
         "us-east-1",
         "The AWS region; where it is not given, the one of the AWS profile that the CDK CLI uses.",
-        Rule("a region in infra/image_registries.json", lambda value: bool(value)),
+        _REGION,
     )
     account: str = setting(
         "",
         "The only AWS account to deploy to; empty: whichever the credentials are for.",
         matches(r"(\d{12})?", "12 digits"),
     )
-    model_id: str = setting("facebook/musicgen-large", "The model, as on the Hugging Face Hub.", _ANY)
+    model_id: str = setting("facebook/musicgen-large", "The model, as on the Hugging Face Hub.", _MODEL)
     revision: str = setting(
         "",
         "The commit on the Hub that is staged; empty: the one in infra/models.json, where there is one.",
@@ -53,7 +55,7 @@ class Config:
     hub_endpoint: str = setting(
         "https://huggingface.co", "The Hub, or a mirror that speaks its API, that the weights come from.", _HUB
     )
-    instance_type: str = setting("ml.g5.2xlarge", "The GPU instance that serves.", _ANY)
+    instance_type: str = setting("ml.g5.2xlarge", "The GPU instance that serves.", _INSTANCE)
     max_capacity: int = setting(1, "Instances at most; at least there are none.", between(1, 100))
     max_concurrent_requests: int = setting(
         4, "Requests in flight on one instance; their key-value caches must fit the GPU.", between(1, 64)
@@ -71,7 +73,7 @@ class Config:
     log_retention_days: int = setting(
         30,
         "Days that logs are kept; CloudWatch offers only certain numbers.",
-        Rule("1, 3, 5, 7, 14, 30, 60, 90, 180 or 365", {1, 3, 5, 7, 14, 30, 60, 90, 180, 365}.__contains__),
+        one_of(1, 3, 5, 7, 14, 30, 60, 90, 180, 365),
     )
     removal_policy: str = setting(
         "destroy",
@@ -95,14 +97,7 @@ class Config:
         30, "Minutes with an instance and no request that raise an alarm: scaling in failed.", between(20, 120)
     )
     endpoint_name: str = setting("", "The endpoint's name; empty: the stack's, in lower case.", _ENDPOINT)
-    tags: dict[str, str] = setting(  # noqa: RUF009  (setting() is dataclasses.field with documentation)
-        {},
-        "Tags for every resource that takes them.",
-        Rule(
-            "keys of 1 to 128 and values of up to 256 characters, no key beginning with aws:",
-            lambda tags: all(0 < len(k) <= 128 and len(v) <= 256 and k[:4].lower() != "aws:" for k, v in tags.items()),
-        ),
-    )
+    tags: tuple[str, ...] = setting((), "Tags, `key=value`, for every resource that takes them.", _TAG)
 
     def __post_init__(self) -> None:
         if re.fullmatch(r"(?![0-9a-f]{40}$)[\w./-]+", self.revision):
@@ -160,7 +155,7 @@ def declared_settings() -> dict[str, Setting]:
 
 def default_of(name: str) -> Any:
     """A field's default value."""
-    return getattr(_DEFAULTS, name)
+    return next(item.default for item in fields(Config) if item.name == name)
 
 
 def _how_to_find(model_id: str) -> str:
@@ -175,6 +170,3 @@ def _not_a_commit(revision: str, model_id: str) -> str:
         f"revision must be a full commit, 40 hexadecimal digits, got {revision}: branches and tags move, and what is "
         f"staged must not; {_how_to_find(model_id)}"
     )
-
-
-_DEFAULTS = Config()

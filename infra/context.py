@@ -39,4 +39,5 @@ def _build(raw: Mapping[str, Any]) -> Config:
             raise ConfigError(
                 f"{name} is not a setting{did_you_mean(name, known)}; docs/configuration.md lists them all"
             )
-    return Config(**{name: parse(name, value, default_of(name)) for name, value in raw.items()})
+    values: dict[str, Any] = {name: parse(name, value, like=default_of(name)) for name, value in raw.items()}
+    return Config(**values)

@@ -1,3 +1,5 @@
+# jsii names parameters of a class and of the interface that it implements differently
+# pyright: reportArgumentType=false
 """The role that the endpoint's containers run under."""
 
 from aws_cdk import Stack

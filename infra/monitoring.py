@@ -1,3 +1,5 @@
+# jsii names parameters of a class and of the interface that it implements differently
+# pyright: reportArgumentType=false
 """Alarms: what goes wrong with the queue, with requests, and with scaling to and from zero."""
 
 from aws_cdk import Duration
@@ -17,7 +19,7 @@ _FIVE_MINUTES = Duration.minutes(5)
 class Monitoring(Construct):
     """Six alarms, announced on one topic when they go off and when they are over."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, config: Config, topic: sns.ITopic) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, config: Config, topic: sns.Topic) -> None:
         super().__init__(scope, construct_id)
         self._action = actions.SnsAction(topic)
         self._watch_queue(config)

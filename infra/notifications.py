@@ -1,3 +1,5 @@
+# jsii names parameters of a class and of the interface that it implements differently
+# pyright: reportArgumentType=false
 """Topics that tell of finished and failed requests, and of alarms."""
 
 from aws_cdk import Stack

@@ -1,30 +1,11 @@
 """How one setting is declared, parsed from CDK context and checked."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from infra.errors import ConfigError
-
-type_of_check = Callable[[str, Any], None]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a Config field carries beside its default: its documentation and its check."""
-
-    doc: str
-    allowed: str
-    check: type_of_check
-
-
-def setting(default: Any, doc: str, rule: "Rule") -> Any:
-    """A dataclass field with documentation and a rule that its value must keep."""
-    metadata = {"setting": Setting(doc, rule.allowed, rule.check)}
-    if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -34,10 +15,23 @@ class Rule:
     allowed: str
     accepts: Callable[[Any], bool]
 
+
+@dataclass(frozen=True)
+class Setting:
+    """What a field of Config carries beside its type and default."""
+
+    doc: str
+    rule: Rule
+
     def check(self, name: str, value: Any) -> None:
         """ConfigError naming the field, what is allowed and the value, unless the rule accepts it."""
-        if not self.accepts(value):
-            raise ConfigError(f"{name} must be {self.allowed}, got {value!r}")
+        if not self.rule.accepts(value):
+            raise ConfigError(f"{name} must be {self.rule.allowed}, got {_shown(value)}")
+
+
+def setting(default: Any, doc: str, rule: Rule) -> Any:
+    """A dataclass field with its documentation and the rule that its value must keep."""
+    return field(default=default, metadata={"setting": Setting(doc, rule)})
 
 
 def between(low: int, high: int) -> Rule:
@@ -45,67 +39,48 @@ def between(low: int, high: int) -> Rule:
     return Rule(f"{low} to {high}", lambda value: low <= value <= high)
 
 
-def one_of(*allowed: str) -> Rule:
-    """One of a few words."""
-    return Rule(" or ".join(allowed), lambda value: value in allowed)
+def one_of(*values: Any) -> Rule:
+    """One of a few values."""
+    allowed: Container[Any] = values
+    return Rule(" or ".join(map(str, values)), lambda value: value in allowed)
 
 
 def matches(pattern: str, allowed: str) -> Rule:
-    """A string, or each string of a list, that fits the whole pattern."""
+    """A string, or every string of a list, that fits the whole pattern."""
     fits = re.compile(pattern).fullmatch
 
-    def accepts(value: Any) -> bool:
-        return all(fits(item) for item in ([value] if isinstance(value, str) else value))
+    def accepts(value: str | tuple[str, ...]) -> bool:
+        return all(fits(item) for item in ((value,) if isinstance(value, str) else value))
 
     return Rule(allowed, accepts)
 
 
-def parse(name: str, raw: Any, default: Any) -> Any:
-    """`raw`, a string from the command line or JSON from cdk.json, as the type of the field's default."""
-    for kind, parser in _PARSERS:
-        if isinstance(default, kind):
-            return parser(name, raw)
-    raise TypeError(f"no parser for the type of {name}, {type(default).__name__}")
+def parse(name: str, raw: object, *, like: object) -> int | str | tuple[str, ...]:
+    """`raw`, a string from the command line or JSON from cdk.json, as the type of `like`: int, str or tuple of str."""
+    if isinstance(like, int):
+        return _whole_number(name, raw)
+    return _texts(name, raw) if isinstance(like, tuple) else _text(name, raw)
 
 
-def _whole_number(name: str, raw: Any) -> int:
-    text = raw if isinstance(raw, str) else str(raw)
-    if isinstance(raw, bool) or not re.fullmatch(r"-?\d{1,9}", text):
-        raise ConfigError(f"{name} must be a whole number, got {raw!r}")
-    return int(text)
+def _whole_number(name: str, raw: object) -> int:
+    if isinstance(raw, bool) or not re.fullmatch(r"-?\d{1,9}", str(raw)):
+        raise ConfigError(f"{name} must be a whole number, got {_shown(raw)}")
+    return int(str(raw))
 
 
-def _text(name: str, raw: Any) -> str:
+def _text(name: str, raw: object) -> str:
     if not isinstance(raw, str):
-        raise ConfigError(f"{name} must be a string, got {raw!r}")
+        raise ConfigError(f"{name} must be a string, got {_shown(raw)}")
     return raw
 
 
-def _texts(name: str, raw: Any) -> tuple[str, ...]:
-    items = [item.strip() for item in raw.split(",")] if isinstance(raw, str) else raw
-    if not isinstance(items, list | tuple):
-        raise ConfigError(f"{name} must be a list of strings or a string with commas, got {raw!r}")
-    return tuple(_text(name, item) for item in items if item != "")
+def _texts(name: str, raw: object) -> tuple[str, ...]:
+    items = raw.split(",") if isinstance(raw, str) else raw
+    if not isinstance(items, list):
+        raise ConfigError(f"{name} must be a list of strings, or one string with commas, got {_shown(raw)}")
+    texts = [_text(name, item).strip() for item in cast(list[object], items)]
+    return tuple(text for text in texts if text)
 
 
-def _mapping(name: str, raw: Any) -> dict[str, str]:
-    if isinstance(raw, str):
-        raw = dict(_pair(name, item) for item in _texts(name, raw))
-    if not isinstance(raw, Mapping):
-        raise ConfigError(f"{name} must be an object or key=value pairs with commas, got {raw!r}")
-    return {_text(name, key): _text(name, value) for key, value in raw.items()}
-
-
-def _pair(name: str, item: str) -> tuple[str, str]:
-    key, equals, value = item.partition("=")
-    if not equals:
-        raise ConfigError(f"{name} must be key=value pairs with commas, got {item!r}")
-    return key, value
-
-
-_PARSERS: list[tuple[type, Callable[[str, Any], Any]]] = [
-    (int, _whole_number),
-    (str, _text),
-    (tuple, _texts),
-    (dict, _mapping),
-]
+def _shown(value: object) -> str:
+    return repr(list(cast(tuple[object, ...], value)) if isinstance(value, tuple) else value)

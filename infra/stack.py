@@ -2,7 +2,7 @@
 
 import json
 
-from aws_cdk import CfnOutput, Stack, Tags
+from aws_cdk import CfnOutput, Environment, Stack, Tags
 from constructs import Construct
 
 from infra.async_endpoint import AsyncEndpoint
@@ -21,8 +21,14 @@ from infra.storage import Storage
 class MusicGenStack(Stack):
     """Composes the constructs, grants between them, and names what people need to use them."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, config: Config, **kwargs: object) -> None:
-        super().__init__(scope, construct_id, **kwargs)
+    def __init__(self, scope: Construct, *, config: Config) -> None:
+        super().__init__(
+            scope,
+            config.stack_name,
+            description="MusicGen behind a SageMaker asynchronous endpoint that scales to zero",
+            # Image, prices and endpoint depend on the region, so it is known here; the account may be left open.
+            env=Environment(account=config.account or None, region=config.region),
+        )
         self.config = config
         self.storage = Storage(self, "Storage", config=config)
         self.notifications = Notifications(self, "Notifications", config=config)
@@ -50,7 +56,8 @@ class MusicGenStack(Stack):
 
     def _tidy_up(self) -> None:
         adopt_bucket_emptier_logs(self, retention(self.config))
-        for key, value in self.config.tags.items():
+        for tag in self.config.tags:
+            key, _, value = tag.partition("=")
             Tags.of(self).add(key, value)
 
     def _output(self) -> None:

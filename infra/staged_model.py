@@ -1,3 +1,5 @@
+# jsii names parameters of a class and of the interface that it implements differently
+# pyright: reportArgumentType=false
 """The model tarball in S3, made by the staging Lambda when the stack is deployed."""
 
 from pathlib import Path

@@ -1,3 +1,5 @@
+# jsii passes the bundling options as one object, other than its type annotations say
+# pyright: reportArgumentType=false
 """The staging Lambda's code with its wheels, bundled by pip for Lambda's platform: no docker, any build machine."""
 
 import hashlib
@@ -11,6 +13,7 @@ from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
 from aws_cdk import aws_lambda as lambda_
 
 SOURCES = Path(__file__).resolve().parents[1] / "lambda"
+REQUIREMENTS = SOURCES / "requirements.txt"
 # Graviton: a fifth cheaper per GB-second, and every one of its cores has the SHA-2 and CRC-32 instructions that
 # staging lives on.
 ARCHITECTURE = lambda_.Architecture.ARM_64
@@ -44,17 +47,15 @@ def staging_code() -> lambda_.AssetCode:
 def source_hash() -> str:
     """Hash of all that decides the content: sources, pinned requirements, pip's options; the same on every machine."""
     digest = hashlib.sha256("\0".join(PIP_OPTIONS).encode())
-    for path in source_files():
+    for path in [*source_files(), REQUIREMENTS]:
         digest.update(f"\0{path.relative_to(SOURCES).as_posix()}\0".encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 
 def source_files() -> list[Path]:
-    """The files of the asset that are ours, sorted."""
-    return sorted(
-        path for path in SOURCES.rglob("*") if path.is_file() and path.suffix != ".pyc" and path.name != ".DS_Store"
-    )
+    """The files of `stage_model/`, sorted, without what Python compiled."""
+    return sorted(path for path in (SOURCES / "stage_model").rglob("*") if path.is_file() and path.suffix != ".pyc")
 
 
 @jsii.implements(ILocalBundling)
@@ -64,7 +65,7 @@ class PipBundling:
     def try_bundle(self, output_dir: str, options: BundlingOptions) -> bool:
         """Copy the sources and install the wheels into `output_dir`. RuntimeError with pip's words when it fails."""
         target = Path(output_dir)
-        _install(SOURCES / "requirements.txt", target)
+        _install(target)
         for path in source_files():
             destination = target / path.relative_to(SOURCES)
             destination.parent.mkdir(parents=True, exist_ok=True)
@@ -72,18 +73,12 @@ class PipBundling:
         return True
 
 
-def _install(requirements: Path, target: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        *PIP_OPTIONS,
-        f"--target={target}",
-        f"--requirement={requirements}",
-    ]
+def _install(target: Path) -> None:
+    places = [f"--target={target}", f"--requirement={REQUIREMENTS}"]
+    command = [sys.executable, "-m", "pip", "install", *PIP_OPTIONS, *places]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(
-            f"pip could not install the staging Lambda's wheels from {requirements}:\n{done.stderr.strip()}"
-        )
+        words = done.stderr.strip()
+        raise RuntimeError(f"pip could not install the staging Lambda's wheels from {REQUIREMENTS}:\n{words}")
+    # Command-line scripts, which name this machine's Python.
+    shutil.rmtree(target / "bin", ignore_errors=True)
