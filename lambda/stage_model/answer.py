@@ -1,0 +1,53 @@
+"""Telling CloudFormation how a custom resource's request ended: one PUT to the address that it gave."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from stage_model.clock import SystemClock
+from stage_model.connections import Connections, Request
+from stage_model.errors import TransientError
+from stage_model.patience import Patience, persist
+
+_MAX_REASON = 1000  # characters; CloudFormation takes at most 4096 bytes for the whole answer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The outcome: `reason` is None for success, else one sentence that people see."""
+
+    physical_id: str
+    reason: str | None = None
+    data: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def send_answer(event: Mapping[str, str], answer: Answer, connections: Connections, deadline: float) -> None:
+    """PUT the answer to the event's ResponseURL, trying again until `deadline` (epoch seconds) if it is not taken.
+
+    Raises StagingError or OutOfTimeError when it cannot be delivered.
+    """
+    body = json.dumps(_document(event, answer)).encode()
+    # CloudFormation signs the address for an empty content type.
+    request = Request("PUT", event["ResponseURL"], {"Content-Type": "", "Content-Length": str(len(body))}, body)
+
+    def put() -> None:
+        with connections.exchange(request) as response:
+            response.read(65536)
+            if response.status not in (200, 204):
+                raise TransientError(f"CloudFormation's address answered {response.status}")
+
+    persist(Patience(SystemClock(), deadline, stall_s=60.0), put)
+
+
+def _document(event: Mapping[str, str], answer: Answer) -> dict[str, object]:
+    document: dict[str, object] = {
+        "Status": "SUCCESS" if answer.reason is None else "FAILED",
+        "PhysicalResourceId": answer.physical_id,
+        "StackId": event["StackId"],
+        "RequestId": event["RequestId"],
+        "LogicalResourceId": event["LogicalResourceId"],
+        "Data": dict(answer.data),
+    }
+    if answer.reason is not None:
+        document["Reason"] = answer.reason[:_MAX_REASON]
+    return document

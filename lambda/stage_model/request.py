@@ -1,0 +1,76 @@
+"""The properties of `Custom::StagedModel`, checked before anything is fetched or written."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stage_model.errors import StagingError
+
+_MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_KEY_PREFIX = re.compile(r"models/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+/")
+DECODER_DTYPES = ("float16", "float32")
+
+
+@dataclass(frozen=True)
+class StagedModelRequest:
+    """What to stage and where; the fields are the contract's properties."""
+
+    model_id: str
+    revision: str
+    decoder_dtype: str
+    code_bucket: str
+    code_key: str
+    model_bucket: str
+    key_prefix: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """The one prefix of one bucket that a resource may write or delete under."""
+
+    bucket: str
+    key_prefix: str
+
+
+def parse_request(properties: Mapping[str, object]) -> StagedModelRequest:
+    """Check the resource's properties.
+
+    Raises StagingError, naming property, value and what is allowed.
+    """
+    place = parse_place(properties)
+    return StagedModelRequest(
+        model_id=_matching(properties, "ModelId", _MODEL_ID, "a Hub model id such as facebook/musicgen-large"),
+        revision=_matching(properties, "Revision", _COMMIT, "a commit of 40 hexadecimal digits"),
+        decoder_dtype=_one_of(properties, "DecoderDtype", DECODER_DTYPES),
+        code_bucket=_matching(properties, "CodeBucket", _BUCKET, "a bucket name"),
+        code_key=_matching(properties, "CodeKey", re.compile(r".{1,1024}"), "an object key"),
+        model_bucket=place.bucket,
+        key_prefix=place.key_prefix,
+    )
+
+
+def parse_place(properties: Mapping[str, object]) -> Place:
+    """Check the two properties that say where the resource lives: all that a Delete needs.
+
+    Raises StagingError.
+    """
+    return Place(
+        _matching(properties, "ModelBucket", _BUCKET, "a bucket name"),
+        _matching(properties, "KeyPrefix", _KEY_PREFIX, "of the form models/<stack>/<resource>/"),
+    )
+
+
+def _matching(properties: Mapping[str, object], name: str, pattern: re.Pattern[str], allowed: str) -> str:
+    value = properties.get(name)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise StagingError(f"{name} must be {allowed}, got {value!r}")
+    return value
+
+
+def _one_of(properties: Mapping[str, object], name: str, allowed: tuple[str, ...]) -> str:
+    value = properties.get(name)
+    if not isinstance(value, str) or value not in allowed:
+        raise StagingError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    return value

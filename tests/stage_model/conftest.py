@@ -1,0 +1,173 @@
+"""A loopback Hub, a loopback S3 and requests for them."""
+# pyright: reportUnknownMemberType=false
+# boto3.client is overloaded for every service, most of them without installed stubs.
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+from mypy_boto3_s3 import S3Client
+from safetensors.numpy import save
+from staging_answers import ResponseSink
+from staging_hub import LoopbackHub, Repository
+
+import stage_model.patience
+from stage_model.handler import handler
+
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+BUCKET = "artifacts"
+PREFIX = "models/Stack/Model/"
+
+
+def decoder_like(seed: int, scale: int = 1) -> dict[str, np.ndarray[Any, Any]]:
+    """Weights as MusicGen publishes them: the decoder's fp32 values came from fp16, the others did not."""
+    rng = np.random.default_rng(seed)
+    weights: dict[str, np.ndarray[Any, Any]] = {}
+    for layer in range(4):
+        values = rng.standard_normal((37 + layer, 53 * scale)).astype("f2").astype("f4")
+        weights[f"decoder.model.decoder.layers.{layer}.fc1.weight"] = values
+    weights["text_encoder.shared.weight"] = rng.standard_normal((11, 7 * scale)).astype("f4")
+    weights["audio_encoder.quantizer.counts"] = np.arange(9, dtype="i8")
+    return weights
+
+
+@pytest.fixture
+def repository() -> Repository:
+    """A small model: single-file safetensors, configuration, tokenizer, and files that must stay out."""
+    files = {
+        "config.json": json.dumps({"model_type": "musicgen", "dtype": "float32"}).encode(),
+        "generation_config.json": b'{"max_length": 1500}',
+        "tokenizer.json": b'{"version": "1.0"}',
+        "README.md": b"# a card",
+        ".gitattributes": b"*.bin filter=lfs",
+        "state_dict.bin": b"another library's",
+    }
+    lfs = {"model.safetensors": save(decoder_like(1)), "spiece.model": b"\x0a\x0bsentencepiece"}
+    return Repository("facebook/musicgen-tiny", REVISION, files, lfs)
+
+
+@pytest.fixture
+def hub(repository: Repository) -> Iterator[LoopbackHub]:
+    """The Hub, serving `repository`."""
+    with LoopbackHub(repository) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of moto's S3."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
+    """S3 with the artifact bucket, empty, holding the bundle's zip."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3", region_name="us-east-1")
+    client.create_bucket(Bucket=BUCKET)
+    client.create_bucket(Bucket="assets")
+    client.put_object(Bucket="assets", Key="bundle.zip", Body=bundle_zip({"inference.py": b"model_fn = None\n"}))
+    yield client
+    for bucket in (BUCKET, "assets"):
+        for item in client.list_objects_v2(Bucket=bucket).get("Contents", []):
+            client.delete_object(Bucket=bucket, Key=item.get("Key", ""))
+        for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+            client.abort_multipart_upload(Bucket=bucket, Key=upload.get("Key", ""), UploadId=upload.get("UploadId", ""))
+        client.delete_bucket(Bucket=bucket)
+
+
+def bundle_zip(files: dict[str, bytes]) -> bytes:
+    """Return a zip of these files."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return target.getvalue()
+
+
+@dataclass
+class Time:
+    """Lambda's context object, as far as it is used."""
+
+    seconds: float = 120.0
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the time left."""
+        return int(self.seconds * 1000)
+
+
+@pytest.fixture
+def sink() -> Iterator[ResponseSink]:
+    """CloudFormation's end of the custom resource."""
+    with ResponseSink() as server:
+        yield server
+
+
+Invoke = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def invoke(hub: LoopbackHub, s3: S3Client, sink: ResponseSink, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Run the handler on one request and return the one answer that CloudFormation got."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    # Waiting is real here, so it is made short.
+    monkeypatch.setattr(stage_model.patience.Patience, "first_wait_s", 0.01)
+    monkeypatch.setattr(stage_model.patience.Patience, "longest_wait_s", 0.05)
+
+    def run(kind: str = "Create", physical_id: str | None = None, seconds: float = 120.0, **properties: str):
+        event = {
+            "RequestType": kind,
+            "ResponseURL": sink.url,
+            "StackId": "arn:aws:cloudformation:us-east-1:123456789012:stack/Stack/1",
+            "RequestId": f"request-{len(sink.answers)}",
+            "LogicalResourceId": "Model",
+            "ResourceType": "Custom::StagedModel",
+            "ResourceProperties": {
+                "ServiceToken": "arn:aws:lambda:us-east-1:123456789012:function:stage",
+                "ModelId": hub.repository.model_id,
+                "Revision": hub.repository.revision,
+                "DecoderDtype": "float32",
+                "CodeBucket": "assets",
+                "CodeKey": "bundle.zip",
+                "ModelBucket": BUCKET,
+                "KeyPrefix": PREFIX,
+                **properties,
+            },
+        }
+        if physical_id is not None:
+            event["PhysicalResourceId"] = physical_id
+        before = len(sink.answers)
+        handler(event, Time(seconds))
+        assert len(sink.answers) == before + 1
+        return sink.answers[-1]
+
+    return run
+
+
+@pytest.fixture
+def left_in_bucket(s3: S3Client) -> Callable[[], tuple[list[str], int]]:
+    """Keys in the artifact bucket, and how many uploads are unfinished there."""
+
+    def look() -> tuple[list[str], int]:
+        keys = [item.get("Key", "") for item in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+        return keys, len(s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []))
+
+    return look

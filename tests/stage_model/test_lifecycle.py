@@ -1,0 +1,69 @@
+"""The custom resource end to end: loopback Hub, loopback S3, CloudFormation's address."""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from mypy_boto3_s3 import S3Client
+from staging_answers import ResponseSink
+from staging_hub import LoopbackHub
+
+Invoke = Callable[..., dict[str, Any]]
+Look = Callable[[], tuple[list[str], int]]
+
+
+def members(s3: S3Client, key: str) -> dict[str, bytes]:
+    data = s3.get_object(Bucket="artifacts", Key=key)["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+        files = {info.name: archive.extractfile(info) for info in archive}
+        return {name: file.read() for name, file in files.items() if file is not None}
+
+
+def test_create_stages_exactly_the_model_the_bundle_and_the_manifest(
+    invoke: Invoke, hub: LoopbackHub, s3: S3Client
+) -> None:
+    answer = invoke()
+    assert answer["Status"] == "SUCCESS", answer
+    staged = members(s3, answer["PhysicalResourceId"])
+    want = {name: hub.repository.files[name] for name in ("config.json", "generation_config.json", "tokenizer.json")}
+    want |= hub.repository.lfs | {"code/inference.py": b"model_fn = None\n"}
+    manifest = json.loads(staged.pop("manifest.json"))
+    assert staged == want
+    assert {f["path"]: f["sha256"] for f in manifest["files"]} == {
+        name: hashlib.sha256(data).hexdigest() for name, data in want.items()
+    }
+
+
+def test_create_answers_with_what_the_stack_needs(invoke: Invoke, hub: LoopbackHub, s3: S3Client) -> None:
+    answer = invoke()
+    key, digest = answer["PhysicalResourceId"], answer["Data"]["Digest"]
+    assert key == f"models/Stack/Model/{digest}/model.tar.gz"
+    size = s3.head_object(Bucket="artifacts", Key=key)["ContentLength"]
+    assert answer["Data"] == {
+        "ModelDataUrl": f"s3://artifacts/{key}",
+        "Digest": digest,
+        "Bytes": str(size),
+        "Revision": hub.repository.revision,
+    }
+    assert (answer["StackId"], answer["LogicalResourceId"]) == (
+        "arn:aws:cloudformation:us-east-1:123456789012:stack/Stack/1",
+        "Model",
+    )
+
+
+def test_delete_removes_the_staged_object(invoke: Invoke, left_in_bucket: Look) -> None:
+    key = invoke()["PhysicalResourceId"]
+    assert left_in_bucket()[0] == [key]
+    assert invoke("Delete", key)["Status"] == "SUCCESS"
+    assert left_in_bucket() == ([], 0)
+
+
+@pytest.mark.usefixtures("s3")
+def test_answer_is_sent_again_when_cloudformation_does_not_take_it(invoke: Invoke, sink: ResponseSink) -> None:
+    sink.refusals = 2
+    assert invoke("Delete", "models/Stack/Model/unstaged")["Status"] == "SUCCESS"
+    assert sink.content_types == [""]
