@@ -59,7 +59,7 @@ class Deployment:
 
 def _assume(definition: VariantDefinition, runtime: Runtime) -> RoleSession:
     try:
-        return RoleSession(definition.role_arn, definition.region, runtime, session_name=definition.endpoint_name)
+        return RoleSession(definition.role_arn, definition.region, runtime)
     except (ClientError, BotoCoreError) as error:
         raise ProvisioningError(
             f"Could not assume role {definition.role_arn}. Please ensure that the role exists and allows principal "

@@ -1,6 +1,7 @@
 """The environment of a container that runs as a process of this machine."""
 
 import os
+import random
 import socket
 import sys
 import threading
@@ -12,6 +13,7 @@ from local_aws.clients import Runtime
 from local_aws.data_plane.definition import VariantDefinition
 from local_aws.environment import endpoint_environment
 
+_PORTS = range(20_000, 32_767)
 _port_lock = threading.Lock()
 _ports_given: set[int] = set()
 
@@ -25,15 +27,26 @@ class InstancePaths:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that is free now and was not handed out before by this process."""
+    """A TCP port of 127.0.0.1 that is free now and was not handed out before by this process; OSError if there is none.
+
+    Below 32767, because multi-model-server 1.1.11 takes no higher one, and so out of the way of the ports that the
+    kernel gives to outgoing connections.
+    """
     with _port_lock:
-        while True:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port: int = probe.getsockname()[1]
-            if port not in _ports_given:
+        for port in random.sample(_PORTS, len(_PORTS)):
+            if port not in _ports_given and _bindable(port):
                 _ports_given.add(port)
                 return port
+    raise OSError(f"a port from {_PORTS.start} to {_PORTS.stop - 1} must be free, got none")
+
+
+def _bindable(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def container_environment(

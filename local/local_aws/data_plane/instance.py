@@ -22,6 +22,7 @@ from local_aws.data_plane.serving_stack import Container, temporary_folder
 Launch = Callable[[Mapping[str, str], Path], Container]
 
 _PING_PERIOD_SECONDS = 0.25
+_PING_BODY_BYTES = 65_536
 _PING_TIMEOUT_SECONDS = 2.0  # SageMaker's own
 
 
@@ -31,7 +32,9 @@ def answers_ping(base_url: str) -> bool:
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=_PING_TIMEOUT_SECONDS)
     try:
         connection.request("GET", "/ping")
-        return connection.getresponse().status == 200
+        response = connection.getresponse()
+        response.read(_PING_BODY_BYTES)  # a connection closed with unread data is a reset, which servers log
+        return response.status == 200
     except (OSError, http.client.HTTPException):
         return False
     finally:
@@ -110,6 +113,7 @@ class Instance:
             free_port(),
             self._variables,
         )
+        environment["MUSICGEN_LOG_FILE"] = str(self.log_path)  # as /proc/1/fd/1 is in a container: beside its output
         self.log_path.touch()
         with self._container_lock:
             self._check_stopped()

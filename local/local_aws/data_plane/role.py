@@ -13,17 +13,17 @@ from botocore.session import get_session
 from local_aws import clients
 from local_aws.clients import Runtime
 
+_SESSION_NAME = "SageMaker"  # as in CloudTrail's records of real endpoints
 _CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 3})
 
 
 class RoleSession:
     """Credentials and clients of one IAM role, assumed through STS and renewed before they expire. Thread-safe."""
 
-    def __init__(self, role_arn: str, region: str, runtime: Runtime, *, session_name: str) -> None:
+    def __init__(self, role_arn: str, region: str, runtime: Runtime) -> None:
         self.role_arn = role_arn
         self._region = region
         self._runtime = runtime
-        self._session_name = session_name[:64]
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
         self._credentials: Any = RefreshableCredentials.create_from_metadata(
@@ -58,7 +58,7 @@ class RoleSession:
 
     def _assume(self) -> dict[str, str]:
         sts = clients.client("sts", self._region)  # SageMaker itself asks, as the service that the role trusts
-        answer = sts.assume_role(RoleArn=self.role_arn, RoleSessionName=self._session_name)["Credentials"]
+        answer = sts.assume_role(RoleArn=self.role_arn, RoleSessionName=_SESSION_NAME)["Credentials"]
         return {
             "access_key": answer["AccessKeyId"],
             "secret_key": answer["SecretAccessKey"],

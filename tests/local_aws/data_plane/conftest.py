@@ -243,7 +243,11 @@ class Stack:
         return self.sagemaker.describe_endpoint(EndpointName=self.name)
 
     def await_status(self, status: str) -> dict[str, Any]:
-        return wait_until(lambda: (seen := self.describe()) if (self.describe()["EndpointStatus"] == status) else None)
+        def reached() -> dict[str, Any] | None:
+            seen = self.describe()
+            return seen if seen["EndpointStatus"] == status else None
+
+        return wait_until(reached)
 
     def await_gone(self) -> None:
         wait_until(lambda: self.name not in str(self.sagemaker.list_endpoints()["Endpoints"]))
