@@ -123,10 +123,16 @@ def container_environment(config: Config, *, output_bucket: str) -> dict[str, st
 
 
 def _variant(config: Config, model: sagemaker.CfnModel) -> sagemaker.CfnEndpointConfig.ProductionVariantProperty:
-    return sagemaker.CfnEndpointConfig.ProductionVariantProperty(
+    kind = sagemaker.CfnEndpointConfig
+    pools = [
+        kind.InstancePoolProperty(instance_type=instance_type, priority=priority)
+        for priority, instance_type in enumerate(config.instance_types, start=1)
+    ]
+    return kind.ProductionVariantProperty(
         variant_name=VARIANT,
         model_name=model.attr_model_name,
-        instance_type=config.instance_type,
+        instance_type=config.instance_type if len(pools) == 1 else None,  # SageMaker takes the one or the other
+        instance_pools=pools if len(pools) > 1 else None,
         initial_instance_count=1,  # SageMaker's least; scaling takes it to zero
         initial_variant_weight=1,
         model_data_download_timeout_in_seconds=sizing.download_timeout_seconds(config.staged_bytes),

@@ -56,6 +56,11 @@ class Config:
         "https://huggingface.co", "The Hub, or a mirror that speaks its API, that the weights come from.", _HUB
     )
     instance_type: str = setting("ml.g5.2xlarge", "The GPU instance that serves.", _INSTANCE)
+    fallback_instance_types: tuple[str, ...] = setting(
+        (),
+        "Instance types to take, in this order, while AWS has none of the first free.",
+        Rule("at most 4 instance types, SageMaker's limit beside the first", lambda types: len(types) <= 4),
+    )
     max_capacity: int = setting(1, "Instances at most; at least there are none.", between(1, 100))
     max_concurrent_requests: int = setting(
         4, "Requests in flight on one instance; their key-value caches must fit the GPU.", between(1, 64)
@@ -105,6 +110,8 @@ class Config:
         for name, declared in declared_settings().items():
             declared.check(name, getattr(self, name))
         check_region(self.region)
+        for instance_type in self.fallback_instance_types:
+            check_instance_type("fallback_instance_types", instance_type)
         check_instance_type("instance_type", self.instance_type)
         self._check_model()
 
@@ -115,12 +122,13 @@ class Config:
                 f"revision must be given for {self.model_id}, which has no confirmed commit in infra/models.json: "
                 f"{_how_to_find(self.model_id)}"
             )
-        sizing.check_gpu_memory(
-            model,
-            decoder_dtype=self.decoder_dtype,
-            requests=self.max_concurrent_requests,
-            instance_type=self.instance_type,
-        )
+        for instance_type in self.instance_types:
+            sizing.check_gpu_memory(
+                model,
+                decoder_dtype=self.decoder_dtype,
+                requests=self.max_concurrent_requests,
+                instance_type=instance_type,
+            )
 
     @property
     def model(self) -> Model:
@@ -131,6 +139,11 @@ class Config:
     def commit(self) -> str:
         """The commit to stage: the configured revision, else the model's own."""
         return self.revision or str(self.model.revision)
+
+    @property
+    def instance_types(self) -> tuple[str, ...]:
+        """The instance types that may serve, the preferred one first."""
+        return (self.instance_type, *self.fallback_instance_types)
 
     @property
     def stack_name(self) -> str:
