@@ -7,6 +7,7 @@ architecture, which differs from the published ones in its sizes and in having l
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
 # transformers and tokenizers ship types that strict mode cannot follow.
 
+import sys
 from pathlib import Path
 
 import torch
@@ -119,3 +120,7 @@ def _config(vocabulary: int, stereo: bool) -> MusicgenConfig:
         pad_token_id=CODEBOOK_SIZE, bos_token_id=CODEBOOK_SIZE, eos_token_id=None,
     )  # fmt: skip
     return MusicgenConfig(text_encoder=text, audio_encoder=audio, decoder=decoder)
+
+
+if __name__ == "__main__":
+    make_tiny_musicgen(Path(sys.argv[1]))
