@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_aws.walkthrough.report import StepFailed
+
 MODEL_ID = "facebook/musicgen-large"  # the stack's default; the name is all that it shares with Meta's model
 
 
@@ -23,7 +25,10 @@ class StandIn:
 
 def make_stand_in(folder: Path) -> StandIn:
     """Make the model in a child process (it imports torch) and derive its "commit" from what was made."""
-    subprocess.run([sys.executable, "-m", "local_aws.tiny_musicgen", str(folder)], check=True)
+    command = [sys.executable, "-m", "local_aws.tiny_musicgen", str(folder)]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode != 0:
+        raise StepFailed(f"the stand-in could not be made:\n{made.stderr}")
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     commit = hashlib.sha1(usedforsecurity=False)
     for path in files:
