@@ -1,0 +1,44 @@
+"""Serve a folder as a Hugging Face Hub on 127.0.0.1 until SIGTERM.
+
+Writes STATE/hub.json, `{"url": …, "pid": …}`, when it answers: HF_ENDPOINT is that URL.
+"""
+
+import argparse
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+from local_aws.hub.server import LoopbackHub
+
+
+def main() -> None:
+    """Command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m local_aws.hub", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="the model's files, in the Hub's layout")
+    parser.add_argument("--model-id", required=True, help="the name to serve it under, <organisation>/<name>")
+    parser.add_argument("--revision", required=True, help="the commit to serve it as: 40 hexadecimal digits")
+    parser.add_argument("--state", type=Path, required=True, help="folder for hub.json")
+    arguments = parser.parse_args()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    try:
+        hub = LoopbackHub(arguments.folder, model_id=arguments.model_id, revision=arguments.revision)
+    except ValueError as error:
+        parser.error(str(error))
+    with hub:
+        _write_ready(arguments.state, hub.url)
+        stop.wait()
+
+
+def _write_ready(state: Path, url: str) -> None:
+    state.mkdir(parents=True, exist_ok=True)
+    draft = state / "hub.json.draft"
+    draft.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
+    draft.replace(state / "hub.json")  # whoever sees the file sees all of it
+
+
+if __name__ == "__main__":
+    main()
