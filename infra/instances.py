@@ -5,6 +5,8 @@ import re
 from infra.data import table
 from infra.errors import ConfigError, did_you_mean
 
+_REST = r"\d[a-z]*\.\d*x?large"  # what follows the family's letter in `ml.g5.2xlarge`
+
 
 def known_instance_types() -> list[str]:
     """Instance types with a GPU, a known memory and a known price."""
@@ -17,9 +19,9 @@ def check_instance_type(field: str, instance_type: str) -> None:
     if instance_type in known:
         return
     allowed = f"{field} must be one of {', '.join(known)}, got {instance_type}"
-    if re.match(r"ml\.[cmrt]\d", instance_type):
+    if re.fullmatch(rf"ml\.[cmrt]{_REST}", instance_type):
         raise ConfigError(f"{allowed}: it has no GPU, and the container image is for GPUs")
-    if re.match(r"ml\.[gp]\d", instance_type) and not did_you_mean(instance_type, known):
+    if re.fullmatch(rf"ml\.[gp]{_REST}", instance_type):
         raise ConfigError(f"{allowed}: add its GPU memory to infra/instances.json and its price to infra/prices.json")
     raise ConfigError(f"{allowed}{did_you_mean(instance_type, known)}")
 

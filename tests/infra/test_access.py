@@ -1,0 +1,134 @@
+"""Least privilege: every statement of every role and policy, and what the buckets and topics refuse."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from aws_cdk.assertions import Template
+
+Find = Callable[..., dict[str, Any]]
+Synthesise = Callable[..., Template]
+Plain = Callable[[Any], str]
+Statement = tuple[set[str], set[str], dict[str, Any]]  # actions, resources, conditions
+Statements = Callable[[dict[str, Any]], list[Statement]]
+OfType = Callable[[str], list[dict[str, Any]]]
+
+
+def as_list(value: Any) -> list[Any]:
+    return cast(list[Any], value) if isinstance(value, list) else [value]
+
+
+@pytest.fixture
+def statements(plain: Plain) -> Callable[[dict[str, Any]], list[Statement]]:
+    """Reads each statement of a policy, all of which must allow."""
+
+    def read(policy: dict[str, Any]) -> list[Statement]:
+        found = policy["PolicyDocument"]["Statement"]
+        assert all(statement["Effect"] == "Allow" for statement in found)
+        return [
+            (set(as_list(s["Action"])), {plain(r) for r in as_list(s["Resource"])}, s.get("Condition", {}))
+            for s in found
+        ]
+
+    return read
+
+
+ARTIFACTS, INPUTS, OUTPUTS = "<StorageArtifactBucket>", "<StorageInputBucket>", "<StorageOutputBucket>"
+RESULTS = {f"{OUTPUTS}/{prefix}/*" for prefix in ("out", "failures", "audio")}
+TOPICS = {"<NotificationsSuccessTopic>", "<NotificationsErrorTopic>"}
+
+
+def test_execution_role_may_do_what_serving_takes_and_nothing_else(only: Find, statements: Statements) -> None:
+    log_group = "arn:aws:logs:us-east-1:<AccountId>:log-group:/aws/sagemaker/Endpoints/musicgen-dev:*"
+    namespaces = {"StringEquals": {"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/Endpoints"]}}
+    assert statements(only("AWS::IAM::Policy", "AsyncEndpoint")) == [
+        (
+            {"ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"},
+            {"arn:aws:ecr:us-east-1:763104351884:repository/huggingface-pytorch-inference"},
+            {},
+        ),
+        ({"ecr:GetAuthorizationToken"}, {"*"}, {}),
+        ({"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"}, {log_group}, {}),
+        ({"cloudwatch:PutMetricData"}, {"*"}, namespaces),
+        ({"s3:GetObject"}, {f"{ARTIFACTS}/models/*", f"{INPUTS}/in/*"}, {}),
+        ({"s3:PutObject", "s3:AbortMultipartUpload"}, RESULTS, {}),
+        ({"sns:Publish"}, TOPICS, {}),
+    ]
+
+
+def test_only_sagemaker_of_this_account_assumes_the_execution_role(only: Find, plain: Plain) -> None:
+    (statement,) = only("AWS::IAM::Role", "AsyncEndpoint")["AssumeRolePolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+    assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    source = plain(statement["Condition"]["ArnLike"]["aws:SourceArn"])
+    assert source == "arn:aws:sagemaker:us-east-1:<AccountId>:*"
+
+
+def test_staging_role_reaches_the_bundle_and_its_own_prefix_and_nothing_else(
+    only: Find, statements: Statements
+) -> None:
+    prefix = "models/MusicGen-dev/StagedModel/*"
+    bundle = only("Custom::StagedModel")["CodeKey"]
+    found = statements(only("AWS::IAM::Policy", "StagedModel"))
+    assert found == [
+        ({"logs:CreateLogStream", "logs:PutLogEvents"}, {"<StagedModelLogs>"}, {}),
+        (
+            {
+                "s3:GetObject",
+                "s3:PutObject",
+                "s3:DeleteObject",
+                "s3:AbortMultipartUpload",
+                "s3:ListMultipartUploadParts",
+            },
+            {f"{ARTIFACTS}/{prefix}"},
+            {},
+        ),
+        ({"s3:ListBucket"}, {ARTIFACTS}, {"StringLike": {"s3:prefix": [prefix]}}),
+        ({"s3:GetObject"}, {f"arn:aws:s3:::cdk-hnb659fds-assets-<AccountId>-us-east-1/{bundle}"}, {}),
+    ]
+
+
+def test_client_may_send_fetch_and_learn_that_a_key_is_not_there_yet(only: Find, statements: Statements) -> None:
+    assert statements(only("AWS::IAM::ManagedPolicy")) == [
+        ({"s3:PutObject"}, {f"{INPUTS}/in/*"}, {}),
+        ({"s3:GetObject"}, RESULTS, {}),
+        ({"s3:ListBucket"}, {OUTPUTS}, {"StringLike": {"s3:prefix": ["out/*", "failures/*", "audio/*"]}}),
+        ({"sagemaker:InvokeEndpointAsync"}, {"arn:aws:sagemaker:us-east-1:<AccountId>:endpoint/musicgen-dev"}, {}),
+    ]
+
+
+def test_external_buckets_are_written_under_audio_alone(synthesise: Synthesise, statements: Statements) -> None:
+    template = synthesise(external_buckets="sagemaker-us-east-1-123456789012").to_json()
+    policies = [r["Properties"] for k, r in template["Resources"].items() if k.startswith("AsyncEndpointRoleDefault")]
+    granted = {resource for _, resources, _ in statements(policies[0]) for resource in resources}
+    named = {resource for resource in granted if "sagemaker-us-east-1-123456789012" in resource}
+    assert named == {"arn:aws:s3:::sagemaker-us-east-1-123456789012/audio/*"}
+
+
+def test_no_role_may_create_a_log_group_or_holds_a_managed_policy(
+    dev_template: dict[str, Any], of_type: OfType
+) -> None:
+    """AWSLambdaBasicExecutionRole lets a function bring its deleted log group back."""
+    roles = of_type("AWS::IAM::Role")
+    assert len(roles) == 3
+    assert all(not role.get("ManagedPolicyArns") for role in roles)
+    assert "logs:CreateLogGroup" not in str(dev_template)
+
+
+def test_buckets_are_private_encrypted_and_refuse_plain_http(of_type: OfType) -> None:
+    for bucket, policy in zip(of_type("AWS::S3::Bucket"), of_type("AWS::S3::BucketPolicy"), strict=True):
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert encryption["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+        refusal = policy["PolicyDocument"]["Statement"][0]
+        assert (refusal["Effect"], refusal["Action"]) == ("Deny", "s3:*")
+        assert refusal["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_topics_refuse_plain_http_and_alarms_of_this_account_may_publish(of_type: OfType, plain: Plain) -> None:
+    written = [s for policy in of_type("AWS::SNS::TopicPolicy") for s in policy["PolicyDocument"]["Statement"]]
+    denying = [statement for statement in written if statement["Effect"] == "Deny"]
+    assert [s["Condition"] for s in denying] == [{"Bool": {"aws:SecureTransport": "false"}}] * 3
+    (alarms,) = (statement for statement in written if statement["Effect"] == "Allow")
+    assert alarms["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert plain(alarms["Condition"]["ArnLike"]["aws:SourceArn"]) == "arn:aws:cloudwatch:us-east-1:<AccountId>:alarm:*"

@@ -1,0 +1,81 @@
+# jsii names parameters of a class and of the interface that it implements differently
+# pyright: reportArgumentType=false
+"""app.py as the CDK CLI runs it: a process with the context in its environment."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import App, Validations
+from aws_cdk import aws_iam as iam
+from cdk_nag import AwsSolutionsChecks
+
+from infra.context import from_context
+from infra.stack import MusicGenStack
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_app(context: dict[str, Any], out: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "CDK_OUTDIR": str(out), "CDK_CONTEXT_JSON": json.dumps(context), **variables}
+    return subprocess.run(
+        [sys.executable, "app.py"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_app_writes_the_template_of_the_profiles_region(cdk_context: dict[str, Any], tmp_path: Path) -> None:
+    context: dict[str, Any] = {**cdk_context, "aws:cdk:bundling-stacks": []}
+    done = run_app(context, tmp_path, CDK_DEFAULT_REGION="eu-west-1")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    template = json.loads((tmp_path / "MusicGen-dev.template.json").read_text(encoding="utf-8"))
+    assert ".ecr.eu-west-1." in json.dumps(template)
+
+
+def test_configuration_that_cannot_work_ends_the_app_with_one_sentence(
+    cdk_context: dict[str, Any], tmp_path: Path
+) -> None:
+    done = run_app({**cdk_context, "max_capacity": "0"}, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "configuration: max_capacity must be 1 to 100, got 0\n"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"env": "prod"},
+        {
+            "external_buckets": "some-bucket,another-bucket",
+            "notification_emails": "a@example.com",
+            "fallback_instance_types": "ml.g6.2xlarge",
+            "tags": "team=audio",
+            "endpoint_name": "other",
+        },
+    ],
+)
+def test_cdk_nag_accepts_every_way_to_configure_the_stack(cdk_context: dict[str, Any], given: dict[str, str]) -> None:
+    checked_app(cdk_context, **given)[0].synth()
+
+
+def test_cdk_nag_stops_a_statement_that_nobody_accepted(cdk_context: dict[str, Any]) -> None:
+    app, stack = checked_app(cdk_context)
+    iam.Policy(
+        stack,
+        "TooWide",
+        statements=[iam.PolicyStatement(actions=["s3:GetObject"], resources=["arn:aws:s3:::some-bucket/*"])],
+        roles=[iam.Role(stack, "Someone", assumed_by=iam.AccountRootPrincipal())],
+    )
+    with pytest.raises(RuntimeError, match=r"AwsSolutions-IAM5\[Resource::arn:aws:s3:::some-bucket/\*\]"):
+        app.synth()
+
+
+def checked_app(cdk_context: dict[str, Any], **given: str) -> tuple[App, MusicGenStack]:
+    app = App(context={**cdk_context, "aws:cdk:bundling-stacks": []})
+    stack = MusicGenStack(app, config=from_context({**cdk_context, **given}))
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    return app, stack

@@ -1,0 +1,49 @@
+"""The container's registries, held equal to the SageMaker SDK's own table."""
+
+from typing import Any
+
+import pytest
+
+from infra import images
+from infra.data import table
+
+ALL_REGIONS = images.known_regions()
+
+
+@pytest.fixture
+def sdk(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """sagemaker-core's image_uris, imported late: it takes seconds, and asks for a region."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    from sagemaker.core import image_uris
+
+    return image_uris
+
+
+@pytest.mark.filterwarnings("default")
+def test_every_region_has_the_image_that_the_sagemaker_sdk_names(sdk: Any) -> None:
+    theirs = sdk.config_for_framework("huggingface")["inference"]["versions"]["5.5.3"]["pytorch2.6.0"]["registries"]
+    assert sorted(theirs) == ALL_REGIONS
+    for region in ALL_REGIONS:
+        assert images.image_uri(region) == sdk.retrieve(
+            framework="huggingface",
+            region=region,
+            version="5.5.3",
+            base_framework_version="pytorch2.6.0",
+            py_version="py312",
+            instance_type="ml.g5.2xlarge",
+            image_scope="inference",
+        )
+
+
+def test_partitions_have_their_own_domains() -> None:
+    assert images.image_uri("cn-north-1").startswith("727897471807.dkr.ecr.cn-north-1.amazonaws.com.cn/huggingface-")
+    assert ".us-iso-east-1.c2s.ic.gov/" in images.image_uri("us-iso-east-1")
+    assert ".us-isob-east-1.sc2s.sgov.gov/" in images.image_uri("us-isob-east-1")
+    assert ".us-gov-west-1.amazonaws.com/" in images.image_uri("us-gov-west-1")
+
+
+def test_every_instance_type_has_a_price_and_every_price_an_instance_type() -> None:
+    prices = table("prices")
+    assert set(prices["usd_per_hour"]) == set(table("instances")["types"])
+    assert all(0 < price < 100 for price in prices["usd_per_hour"].values())
+    assert set(prices) == {"as_of", "region", "source", "usd_per_hour"}

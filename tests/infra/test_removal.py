@@ -1,0 +1,76 @@
+"""What `cdk destroy` leaves: nothing in dev, the users' data in prod; and what expires by itself before."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+from aws_cdk.assertions import Template
+
+Synthesise = Callable[..., Template]
+Find = Callable[..., dict[str, Any]]
+
+
+def buckets(template: Template) -> dict[str, Mapping[str, Any]]:
+    """Each bucket by what it is for: Artifact, Input, Output."""
+    found = template.find_resources("AWS::S3::Bucket")
+    return {logical_id.removeprefix("Storage").split("Bucket")[0]: bucket for logical_id, bucket in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("env", "policies"),
+    [
+        ("dev", {"Artifact": "Delete", "Input": "Delete", "Output": "Delete"}),
+        ("prod", {"Artifact": "Delete", "Input": "Retain", "Output": "Retain"}),
+    ],
+)
+def test_buckets_are_emptied_and_deleted_unless_prod_keeps_them(
+    synthesise: Synthesise, env: str, policies: dict[str, str]
+) -> None:
+    template = synthesise(env=env)
+    assert {name: bucket["DeletionPolicy"] for name, bucket in buckets(template).items()} == policies
+    emptied = template.find_resources("Custom::S3AutoDeleteObjects")
+    assert len(emptied) == list(policies.values()).count("Delete")
+
+
+def test_every_log_group_is_the_stacks_expires_and_goes_with_it(dev_template: dict[str, Any]) -> None:
+    groups = [r for r in dev_template["Resources"].values() if r["Type"] == "AWS::Logs::LogGroup"]
+    assert [group["DeletionPolicy"] for group in groups] == ["Delete"] * 3
+    assert [group["Properties"]["RetentionInDays"] for group in groups] == [30] * 3
+
+
+def test_every_function_writes_to_a_log_group_of_the_stack(dev_template: dict[str, Any]) -> None:
+    resources = dev_template["Resources"]
+    functions = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::Lambda::Function"]
+    assert len(functions) == 2
+    for function in functions:
+        assert resources[function["LoggingConfig"]["LogGroup"]["Ref"]]["Type"] == "AWS::Logs::LogGroup"
+
+
+def test_endpoint_is_deleted_before_its_log_group_its_rights_and_its_buckets(dev_template: dict[str, Any]) -> None:
+    resources = dev_template["Resources"]
+    (endpoint,) = (r for r in resources.values() if r["Type"] == "AWS::SageMaker::Endpoint")
+    first = [resources[logical_id] for logical_id in endpoint["DependsOn"]]
+    assert [r["Properties"]["LogGroupName"] for r in first if r["Type"] == "AWS::Logs::LogGroup"] == [
+        "/aws/sagemaker/Endpoints/musicgen-dev"
+    ]
+    assert {"AWS::IAM::Role", "AWS::IAM::Policy"} <= {r["Type"] for r in first}
+    assert [r["Type"] for r in first].count("Custom::S3AutoDeleteObjects") == 3
+
+
+def test_staged_model_is_deleted_while_its_lambda_its_rights_and_its_bucket_are_there(
+    dev_template: dict[str, Any],
+) -> None:
+    resources = dev_template["Resources"]
+    (staged,) = (r for r in resources.values() if r["Type"] == "Custom::StagedModel")
+    first = {resources[logical_id]["Type"] for logical_id in staged["DependsOn"]}
+    assert {"AWS::Lambda::Function", "AWS::IAM::Policy", "Custom::S3AutoDeleteObjects"} <= first
+
+
+def test_inputs_and_outputs_expire_and_unfinished_uploads_are_aborted(synthesise: Synthesise) -> None:
+    template = synthesise(input_retention_days="3", output_retention_days="9")
+    expiring: dict[str, dict[str, int]] = {}
+    for name, bucket in buckets(template).items():
+        unfinished, *rules = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+        assert unfinished["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+        expiring[name] = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules}
+    assert expiring == {"Artifact": {}, "Input": {"in/": 3}, "Output": {"out/": 9, "failures/": 9, "audio/": 9}}
