@@ -1,0 +1,18 @@
+"""What the embedded AWS adds to moto, in the order in which it is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from local_aws import authorization, cloudformation, fixes, functions, response_urls
+
+EXTENSIONS: list[Callable[[], None]] = [
+    fixes.install,
+    authorization.install,
+    functions.install,
+    cloudformation.install,
+]
+
+# WSGI middleware, innermost first.
+MIDDLEWARE: list[Callable[[Any], Any]] = [authorization.middleware, response_urls.middleware]

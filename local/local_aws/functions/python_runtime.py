@@ -1,0 +1,65 @@
+"""Runs one invocation of a Python function, as a program in the function's own process.
+
+Reads the event from the invocation's folder, calls the handler, writes the answer there. Imports nothing of the
+embedded AWS: the function must find only what it brings and what AWS's runtime carries.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+
+class Context:
+    """Lambda's context object (Lambda developer guide, "Using the Lambda context object")."""
+
+    function_name = os.environ["AWS_LAMBDA_FUNCTION_NAME"]
+    function_version = os.environ["AWS_LAMBDA_FUNCTION_VERSION"]
+    invoked_function_arn = os.environ["LOCAL_LAMBDA_FUNCTION_ARN"]
+    memory_limit_in_mb = os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]
+    aws_request_id = os.environ["LOCAL_LAMBDA_REQUEST_ID"]
+    log_group_name = os.environ["AWS_LAMBDA_LOG_GROUP_NAME"]
+    log_stream_name = os.environ["AWS_LAMBDA_LOG_STREAM_NAME"]
+    identity = None
+    client_context = None
+
+    def __init__(self, deadline: float):
+        self._deadline = deadline
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until Lambda ends the invocation."""
+        return max(0, int((self._deadline - time.monotonic()) * 1000))
+
+
+def main() -> None:
+    """Run the handler that the environment names."""
+    deadline = time.monotonic() + float(os.environ["LOCAL_LAMBDA_TIMEOUT_SECONDS"])
+    folder = Path(os.environ.pop("LOCAL_LAMBDA_DIRECTORY"))
+    event = json.loads((folder / "event.json").read_text(encoding="utf-8"))
+    # Python has put this file's own folder first, which the function must not see.
+    sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
+    answer: dict[str, Any]
+    try:
+        module, _, name = os.environ["_HANDLER"].rpartition(".")
+        handler = getattr(importlib.import_module(module.replace("/", ".")), name)
+        payload = handler(event, Context(deadline))
+        json.dumps(payload)  # the runtime's own step: what cannot be JSON is the function's error
+        answer = {"payload": payload}
+    except Exception as error:  # whatever the function raises is its answer
+        traceback.print_exc()
+        trace = traceback.format_tb(error.__traceback__)
+        answer = {
+            "payload": {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": trace},
+            "error": "Unhandled",
+        }
+    (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

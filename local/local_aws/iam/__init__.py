@@ -1,0 +1,1 @@
+"""IAM as the embedded AWS evaluates it: policies, conditions, principals and what a request asks for."""
