@@ -78,9 +78,12 @@ class MusicGenStack(Stack):
 
 
 def invoke_command(config: Config) -> str:
-    """A command for the AWS CLI, version 2, that asks for five seconds of music."""
+    """A shell command that asks for five seconds of music.
+
+    From standard input, because the AWS CLI's versions 1 and 2 read a body given as an argument differently.
+    """
     body = json.dumps({"texts": ["warm acoustic guitar, slow and calm"], "generation_params": {"duration": 5}})
     return (
-        f"aws sagemaker-runtime invoke-endpoint-async --region {config.region} --endpoint-name {config.endpoint} "
-        f"--content-type application/json --cli-binary-format raw-in-base64-out --body '{body}'"
+        f"echo '{body}' | aws sagemaker-runtime invoke-endpoint-async --region {config.region} "
+        f"--endpoint-name {config.endpoint} --content-type application/json --body fileb:///dev/stdin"
     )

@@ -118,7 +118,8 @@ def test_price_of_the_chosen_instance_is_published(synthesise: Synthesise) -> No
 def test_invoke_command_sends_a_request_that_the_contract_allows(dev_template: dict[str, Any]) -> None:
     command = dev_template["Outputs"]["InvokeCommand"]["Value"]
     assert "invoke-endpoint-async --region us-east-1 --endpoint-name musicgen-dev" in command
-    body = json.loads(command.split("--body '")[1].removesuffix("'"))
+    assert command.endswith("--body fileb:///dev/stdin")
+    body = json.loads(command.removeprefix("echo '").split("' | aws ")[0])
     assert body == {"texts": ["warm acoustic guitar, slow and calm"], "generation_params": {"duration": 5}}
 
 
