@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import CredentialRetrievalError
 
 from local_aws.clients import Runtime
 from local_aws.data_plane.answers import Answers
@@ -58,9 +58,10 @@ class Deployment:
 
 
 def _assume(definition: VariantDefinition, runtime: Runtime) -> RoleSession:
+    source = f"arn:aws:sagemaker:{definition.region}:{definition.account}:endpoint/{definition.endpoint_name.lower()}"
     try:
-        return RoleSession(definition.role_arn, definition.region, runtime)
-    except (ClientError, BotoCoreError) as error:
+        return RoleSession(definition.role_arn, definition.region, runtime, source_arn=source)
+    except CredentialRetrievalError as error:
         raise ProvisioningError(
             f"Could not assume role {definition.role_arn}. Please ensure that the role exists and allows principal "
             f"'sagemaker.amazonaws.com' to assume the role. ({error})"

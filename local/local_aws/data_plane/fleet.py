@@ -107,7 +107,8 @@ class Fleet:
         for member in members:
             if member.failure:
                 self._last_failure = member.failure
-                self._retry_at = time.monotonic() + _RETRY_SECONDS
+                # One that served is replaced at once; one that never came up would fail again, so not too often.
+                self._retry_at = time.monotonic() + (0.0 if member.served else _RETRY_SECONDS)
         with self._lock:
             self._members = [member for member in self._members if member not in members]
         _in_parallel([member.stop for member in members])

@@ -18,13 +18,15 @@ Attach = Callable[[Instance], Dispatcher]
 class Member:
     """Brings `instance` up in a thread of its own; `attach` starts its dispatcher once it is in service.
 
-    `state` is "starting", "in service" or "failed" (with `failure`); `stop()` ends it from any of them.
+    `state` is "starting", "in service" or "failed" (with `failure`); `served` is whether it ever was in service. `stop()`
+    ends it from any of them.
     """
 
     def __init__(self, instance: Instance, attach: Attach) -> None:
         self.instance = instance
         self.state = "starting"
         self.failure = ""
+        self.served = False
         self.last_healthy = time.monotonic()
         self._attach = attach
         self._dispatcher: Dispatcher | None = None
@@ -84,6 +86,7 @@ class Member:
                 return
             self.last_healthy = time.monotonic()
             self._dispatcher = self._attach(self.instance)
+            self.served = True
             self.state = "in service"
 
     def _fail(self, reason: str) -> None:

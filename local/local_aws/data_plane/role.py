@@ -3,26 +3,34 @@
 # (botocore ships no types)
 
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
+from botocore.exceptions import CredentialRetrievalError
 from botocore.session import get_session
+from moto.iam.exceptions import NotFoundException
 
-from local_aws import clients
 from local_aws.clients import Runtime
+from local_aws.iam.sessions import assume_role_for_service
 
 _SESSION_NAME = "SageMaker"  # as in CloudTrail's records of real endpoints
+_SESSION_SECONDS = 3600
 _CONFIG = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 3})
 
 
 class RoleSession:
-    """Credentials and clients of one IAM role, assumed through STS and renewed before they expire. Thread-safe."""
+    """Credentials and clients of one IAM role, assumed as SageMaker does and renewed before they expire. Thread-safe.
 
-    def __init__(self, role_arn: str, region: str, runtime: Runtime) -> None:
+    `source_arn` is the resource on whose behalf SageMaker asks. Raises botocore's CredentialRetrievalError when
+    there is no such role or its trust policy refuses.
+    """
+
+    def __init__(self, role_arn: str, region: str, runtime: Runtime, *, source_arn: str) -> None:
         self.role_arn = role_arn
-        self._region = region
+        self._source_arn = source_arn
         self._runtime = runtime
         self._lock = threading.Lock()
         self._clients: dict[str, Any] = {}
@@ -57,11 +65,21 @@ class RoleSession:
         }
 
     def _assume(self) -> dict[str, str]:
-        sts = clients.client("sts", self._region)  # SageMaker itself asks, as the service that the role trusts
-        answer = sts.assume_role(RoleArn=self.role_arn, RoleSessionName=_SESSION_NAME)["Credentials"]
+        expiry = datetime.now(UTC) + timedelta(seconds=_SESSION_SECONDS)
+        try:
+            answer = assume_role_for_service(
+                self.role_arn,
+                "sagemaker.amazonaws.com",
+                _SESSION_NAME,
+                source_arn=self._source_arn,
+                duration_seconds=_SESSION_SECONDS,
+            )
+        except (PermissionError, NotFoundException) as error:
+            # botocore's own kind of error: a client that renews its credentials then fails as any other call does.
+            raise CredentialRetrievalError(provider="SageMaker", error_msg=str(error)) from error
         return {
-            "access_key": answer["AccessKeyId"],
-            "secret_key": answer["SecretAccessKey"],
-            "token": answer["SessionToken"],
-            "expiry_time": answer["Expiration"].isoformat(),
+            "access_key": answer["aws_access_key_id"],
+            "secret_key": answer["aws_secret_access_key"],
+            "token": answer["aws_session_token"],
+            "expiry_time": expiry.isoformat(),
         }

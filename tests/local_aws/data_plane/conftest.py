@@ -212,7 +212,15 @@ class Stack:
         self.sagemaker.create_model(ModelName=name, ExecutionRoleArn=self.role, PrimaryContainer=container)
         return name
 
-    def configure(self, suffix: str = "config", *, model: str = "model", concurrency: int = 2, **variant: Any) -> str:
+    def configure(
+        self,
+        suffix: str = "config",
+        *,
+        model: str = "model",
+        concurrency: int = 2,
+        output_path: str | None = None,
+        **variant: Any,
+    ) -> str:
         name = f"{self.name}-{suffix}"
         self.sagemaker.create_endpoint_config(
             EndpointConfigName=name,
@@ -228,7 +236,7 @@ class Stack:
             AsyncInferenceConfig={
                 "ClientConfig": {"MaxConcurrentInvocationsPerInstance": concurrency},
                 "OutputConfig": {
-                    "S3OutputPath": f"s3://{self.bucket}/out/",
+                    "S3OutputPath": output_path or f"s3://{self.bucket}/out/",
                     "S3FailurePath": f"s3://{self.bucket}/failures/",
                     "NotificationConfig": self.topics,
                 },
@@ -238,6 +246,9 @@ class Stack:
 
     def create_endpoint(self, config: str) -> None:
         self.sagemaker.create_endpoint(EndpointName=self.name, EndpointConfigName=config)
+
+    def eventually(self, condition: Callable[[], Any]) -> Any:
+        return wait_until(condition)
 
     def describe(self) -> dict[str, Any]:
         return self.sagemaker.describe_endpoint(EndpointName=self.name)

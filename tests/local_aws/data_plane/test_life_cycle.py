@@ -1,0 +1,323 @@
+"""An endpoint from CreateEndpoint to DeleteEndpoint, through boto3, with fake containers."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local_aws import clients
+from local_aws.data_plane import invocation
+
+
+def test_endpoint_is_creating_until_its_container_answers_the_ping(stack: Any, world: Any) -> None:
+    world.ping_status = 503
+    stack.create_endpoint(stack.configure())
+    stack.eventually(lambda: world.containers)
+    assert stack.describe()["EndpointStatus"] == "Creating"
+    with pytest.raises(ClientError, match="not found"):
+        stack.invoke({})
+    world.containers[0].ping_status = 200
+    described = stack.await_status("InService")
+    (variant,) = described["ProductionVariants"]
+    stack.eventually(lambda: stack.describe()["ProductionVariants"][0]["CurrentInstanceCount"] == 1)
+    assert variant["DesiredInstanceCount"] == 1
+
+
+def test_container_sees_the_models_environment_and_its_own_addresses(stack: Any, world: Any) -> None:
+    stack.create_model("other", {"MMS_INFERENCE_ADDRESS": "http://127.0.0.1:8081", "MINE": "yes"})
+    stack.create_endpoint(stack.configure(model="other"))
+    stack.await_status("InService")
+    environment = world.containers[0].environment
+    assert environment["MINE"] == "yes"
+    assert environment["MUSICGEN_BIND_HOST"] == "127.0.0.1"
+    ports = [environment["MMS_INFERENCE_ADDRESS"], environment["MMS_MANAGEMENT_ADDRESS"]]
+    assert all(address.startswith("http://127.0.0.1:") for address in ports)
+    assert len({*ports, f"http://127.0.0.1:{environment['SAGEMAKER_BIND_TO_PORT']}"}) == 3
+    assert environment["AWS_ENDPOINT_URL"] == clients.runtime().endpoint_url
+    assert "AWS_ACCESS_KEY_ID" not in environment
+    assert environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"].startswith("http://127.0.0.1:")
+
+
+def test_model_data_is_unpacked_for_the_container_and_removed_with_it(stack: Any, world: Any) -> None:
+    stack.put_model_data({"config.json": b"{}", "code/inference.py": b"print()"})
+    stack.create_endpoint(stack.configure())
+    stack.await_status("InService")
+    base = clients.runtime().state / "endpoints" / stack.name
+    (model,) = base.glob("*/model")
+    assert str(model.parent) == world.containers[0].environment["SAGEMAKER_BASE_DIR"]
+    assert (model / "code" / "inference.py").read_bytes() == b"print()"
+    stack.sagemaker.delete_endpoint(EndpointName=stack.name)
+    stack.await_gone()
+    assert [path.suffix for path in base.iterdir()] == [".log"]
+
+
+def test_container_that_never_answers_the_ping_fails_the_endpoint(stack: Any, world: Any) -> None:
+    world.ping_status = 503
+    stack.create_endpoint(stack.configure(ContainerStartupHealthCheckTimeoutInSeconds=60))
+    (container,) = stack.eventually(lambda: world.containers)
+    container.stop()  # as a container whose bundle cannot load: sooner than its time-out
+    assert stack.await_status("Failed")["FailureReason"] == (
+        "The primary container for production variant AllTraffic did not pass the ping health check. "
+        "Please check CloudWatch logs for this endpoint."
+    )
+    assert world.running == []
+
+
+def test_health_check_timeout_fails_the_endpoint(stack: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local_aws.data_plane.definition._DEFAULT_STARTUP_SECONDS", 1)
+    world.ping_status = 500
+    stack.create_endpoint(stack.configure())
+    assert "did not pass the ping health check" in stack.await_status("Failed")["FailureReason"]
+    assert len(world.containers) == 1
+    assert world.running == []
+
+
+def test_absent_model_data_fails_the_endpoint(stack: Any, world: Any) -> None:
+    stack.s3.delete_object(Bucket=stack.bucket, Key="model.tar.gz")
+    stack.create_endpoint(stack.configure())
+    reason = stack.await_status("Failed")["FailureReason"]
+    assert reason.startswith(f'Failed to download model data from URL: "s3://{stack.bucket}/model.tar.gz".')
+    assert world.containers == []
+
+
+def test_model_data_with_a_link_fails_the_endpoint(stack: Any, world: Any) -> None:
+    stack.put_model_data({"config.json": b"{}"}, links={"code": "/etc"})
+    stack.create_endpoint(stack.configure())
+    assert "members must be files or folders, got 'code'" in stack.await_status("Failed")["FailureReason"]
+    assert world.containers == []
+
+
+def test_model_data_that_leaves_its_folder_fails_the_endpoint(stack: Any, world: Any) -> None:
+    stack.put_model_data({"../outside.txt": b"x"})
+    stack.create_endpoint(stack.configure())
+    assert "Failed to extract model data archive" in stack.await_status("Failed")["FailureReason"]
+    assert not list(clients.runtime().state.rglob("outside.txt"))
+
+
+def test_truncated_model_data_fails_the_endpoint(stack: Any) -> None:
+    whole = stack.object(f"s3://{stack.bucket}/model.tar.gz")
+    stack.s3.put_object(Bucket=stack.bucket, Key="model.tar.gz", Body=whole[: len(whole) // 2])
+    stack.create_endpoint(stack.configure())
+    assert "Failed to extract model data archive" in stack.await_status("Failed")["FailureReason"]
+
+
+def test_download_beyond_its_timeout_fails_the_endpoint(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("local_aws.data_plane.definition._DEFAULT_DOWNLOAD_SECONDS", 0)
+    stack.create_endpoint(stack.configure())
+    assert stack.await_status("Failed")["FailureReason"] == (
+        "The model data download took longer than ModelDataDownloadTimeoutInSeconds (0)."
+    )
+
+
+def test_role_that_does_not_trust_sagemaker_fails_the_endpoint(stack: Any, world: Any) -> None:
+    trust = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+    clients.client("iam").update_assume_role_policy(RoleName=f"{stack.name}-role", PolicyDocument=json.dumps(trust))
+    stack.create_endpoint(stack.configure())
+    reason = stack.await_status("Failed")["FailureReason"]
+    assert reason.startswith(f"Could not assume role {stack.role}. Please ensure that the role exists")
+    assert world.containers == []
+
+
+def test_failed_endpoint_can_be_deleted(stack: Any) -> None:
+    stack.s3.delete_object(Bucket=stack.bucket, Key="model.tar.gz")
+    stack.create_endpoint(stack.configure())
+    stack.await_status("Failed")
+    stack.sagemaker.delete_endpoint(EndpointName=stack.name)
+    stack.await_gone()
+
+
+def test_endpoint_that_is_still_creating_can_be_deleted(stack: Any, world: Any) -> None:
+    world.ping_status = 503
+    stack.create_endpoint(stack.configure())
+    stack.eventually(lambda: world.containers)
+    stack.sagemaker.delete_endpoint(EndpointName=stack.name)
+    stack.await_gone()
+    assert world.running == []
+
+
+def test_existing_name_is_refused(endpoint: Any) -> None:
+    with pytest.raises(ClientError, match="Cannot create already existing endpoint"):
+        endpoint.create_endpoint(endpoint.configure("again"))
+
+
+def test_deletion_ends_the_containers_and_fails_what_waits(endpoint: Any, world: Any) -> None:
+    answers = [endpoint.invoke({"sleep": 30}, InferenceId=f"r{number}") for number in range(4)]
+    endpoint.eventually(lambda: len(world.received) == 2)
+    endpoint.sagemaker.delete_endpoint(EndpointName=endpoint.name)
+    endpoint.await_gone()
+    assert world.running == []
+    messages = endpoint.messages(4)
+    assert {message["inferenceId"] for message in messages} == {"r0", "r1", "r2", "r3"}
+    assert {message["invocationStatus"] for message in messages} == {"Failed"}
+    assert all(endpoint.object(answer["FailureLocation"]) for answer in answers)
+    with pytest.raises(ClientError, match="Could not find endpoint"):
+        endpoint.describe()
+
+
+def test_update_brings_the_new_container_up_before_the_old_one_goes(endpoint: Any, world: Any) -> None:
+    endpoint.create_model("v2", {"VERSION": "2"})
+    config = endpoint.configure("config2", model="v2")
+    world.ping_status = 503
+    endpoint.sagemaker.update_endpoint(EndpointName=endpoint.name, EndpointConfigName=config)
+    endpoint.eventually(lambda: len(world.containers) == 2)
+    assert endpoint.describe()["EndpointStatus"] == "Updating"
+    old, new = world.containers
+    answer = endpoint.invoke({"text": "during"})
+    assert endpoint.await_object(answer["OutputLocation"])
+    assert old.alive()
+    new.ping_status = 200
+    assert endpoint.await_status("InService")["EndpointConfigName"] == config
+    endpoint.eventually(lambda: world.running == [new])
+    answer = endpoint.invoke({"text": "after"})
+    assert endpoint.await_object(answer["OutputLocation"])
+
+
+def test_update_lets_the_old_container_finish_its_work(endpoint: Any, world: Any) -> None:
+    answer = endpoint.invoke({"sleep": 2, "text": "old"})
+    endpoint.eventually(lambda: world.received)
+    endpoint.sagemaker.update_endpoint(EndpointName=endpoint.name, EndpointConfigName=endpoint.configure("config2"))
+    endpoint.await_status("InService")
+    assert json.loads(endpoint.await_object(answer["OutputLocation"])) == {"text": "old"}
+    assert len(world.received) == 1
+    endpoint.eventually(lambda: len(world.running) == 1)
+
+
+def test_failed_update_keeps_the_old_container_and_configuration(endpoint: Any, world: Any) -> None:
+    before = endpoint.describe()["EndpointConfigName"]
+    world.ping_status = 500
+    config = endpoint.configure("config2", ContainerStartupHealthCheckTimeoutInSeconds=60)
+    endpoint.sagemaker.update_endpoint(EndpointName=endpoint.name, EndpointConfigName=config)
+    endpoint.eventually(lambda: len(world.containers) == 2)
+    world.containers[1].stop()
+    described = endpoint.await_status("InService")
+    assert described["EndpointConfigName"] == before
+    assert "did not pass the ping health check" in described["FailureReason"]
+    assert world.running == [world.containers[0]]
+    assert endpoint.await_object(endpoint.invoke({})["OutputLocation"])
+
+
+def test_endpoint_in_change_refuses_another_change(stack: Any, world: Any) -> None:
+    world.ping_status = 503
+    config = stack.configure()
+    stack.create_endpoint(config)
+    with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
+        stack.sagemaker.update_endpoint(EndpointName=stack.name, EndpointConfigName=config)
+
+
+def scale(endpoint: Any, count: int) -> None:
+    endpoint.sagemaker.update_endpoint_weights_and_capacities(
+        EndpointName=endpoint.name,
+        DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": count}],
+    )
+
+
+def test_requests_wait_while_scaled_to_zero_and_are_served_after_waking(endpoint: Any, world: Any) -> None:
+    scale(endpoint, 0)
+    (variant,) = endpoint.await_status("InService")["ProductionVariants"]
+    assert (variant["DesiredInstanceCount"], variant["CurrentInstanceCount"]) == (0, 0)
+    assert world.running == []
+    answer = endpoint.invoke({"text": "patient"})
+    assert endpoint.object(answer["OutputLocation"]) is None
+    scale(endpoint, 1)
+    assert json.loads(endpoint.await_object(answer["OutputLocation"])) == {"text": "patient"}
+    assert len(world.containers) == 2
+
+
+def test_scaled_out_endpoint_works_on_several_instances(endpoint: Any, world: Any) -> None:
+    scale(endpoint, 3)
+    endpoint.await_status("InService")
+    assert len(world.running) == 3
+    answers = [endpoint.invoke({"sleep": 0.3}) for _ in range(6)]
+    for answer in answers:
+        endpoint.await_object(answer["OutputLocation"])
+    assert [container.most_in_flight for container in world.containers] == [2, 2, 2]
+
+
+def test_scaling_in_hands_unfinished_work_to_the_instances_left(endpoint: Any, world: Any) -> None:
+    scale(endpoint, 2)
+    endpoint.await_status("InService")
+    answers = [endpoint.invoke({"sleep": 1.5}, InferenceId=f"r{number}") for number in range(4)]
+    endpoint.eventually(lambda: len(world.received) == 4)
+    scale(endpoint, 1)
+    for answer in answers:
+        assert endpoint.await_object(answer["OutputLocation"])
+    messages = endpoint.messages(4)
+    assert sorted(message["inferenceId"] for message in messages) == ["r0", "r1", "r2", "r3"]
+    assert {message["invocationStatus"] for message in messages} == {"Completed"}
+
+
+def test_unknown_variant_is_refused(endpoint: Any) -> None:
+    with pytest.raises(ClientError, match="not present within endpoint configuration"):
+        endpoint.sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName=endpoint.name,
+            DesiredWeightsAndCapacities=[{"VariantName": "Other", "DesiredInstanceCount": 1}],
+        )
+
+
+def test_dead_container_is_replaced_and_its_request_served(endpoint: Any, world: Any) -> None:
+    answer = endpoint.invoke({"sleep": 1.5, "text": "survives"})
+    endpoint.eventually(lambda: world.received)
+    world.containers[0].stop()
+    assert json.loads(endpoint.await_object(answer["OutputLocation"])) == {"text": "survives"}
+    assert len(world.containers) == 2
+    assert endpoint.messages(1)[0]["invocationStatus"] == "Completed"
+
+
+def test_container_that_stops_answering_its_ping_is_replaced(
+    stack: Any, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local_aws.data_plane.deployment._UNHEALTHY_SECONDS", 0.5)
+    stack.create_endpoint(stack.configure())
+    stack.await_status("InService")
+    world.containers[0].ping_status = 500
+    stack.eventually(lambda: len(world.running) == 1 and len(world.containers) == 2)
+
+
+def test_request_expires_while_no_instance_runs(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    scale(endpoint, 0)
+    endpoint.await_status("InService")
+    monkeypatch.setattr(invocation, "_DEFAULT_TTL_SECONDS", 1)
+    answer = endpoint.invoke({})
+    (message,) = endpoint.messages(1)
+    assert message["invocationStatus"] == "Expired"
+    assert message["topic"] == "error"
+    assert message["responseParameters"] == {"failureLocation": answer["FailureLocation"]}
+    assert b"RequestTTLSeconds" in endpoint.object(answer["FailureLocation"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"AsyncInferenceConfig": None}, "AsyncInferenceConfig must be set"),
+        ({"ProductionVariants": 2}, "must have exactly one production variant, got 2"),
+    ],
+)
+def test_configuration_that_cannot_run_here_is_refused(stack: Any, change: dict[str, Any], message: str) -> None:
+    described = stack.sagemaker.describe_endpoint_config(EndpointConfigName=stack.configure())
+    variants = described["ProductionVariants"]
+    if "ProductionVariants" in change:
+        variants = [{**variants[0], "VariantName": name} for name in ("A", "B")]
+    parameters = {"EndpointConfigName": f"{stack.name}-odd", "ProductionVariants": variants}
+    if "AsyncInferenceConfig" not in change:
+        parameters["AsyncInferenceConfig"] = described["AsyncInferenceConfig"]
+    stack.sagemaker.create_endpoint_config(**parameters)
+    with pytest.raises(ClientError, match=message):
+        stack.create_endpoint(f"{stack.name}-odd")
+
+
+def test_container_output_reaches_the_endpoints_log_group(endpoint: Any, eventually: Callable[..., Any]) -> None:
+    logs = clients.client("logs")
+    group = f"/aws/sagemaker/Endpoints/{endpoint.name}"
+    endpoint.sagemaker.delete_endpoint(EndpointName=endpoint.name)  # ships the rest
+    endpoint.await_gone()
+    (stream,) = logs.describe_log_streams(logGroupName=group)["logStreams"]
+    assert stream["logStreamName"].startswith("AllTraffic/i-")
+    events = logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"])["events"]
+    assert [event["message"] for event in events] == ["the container starts"]
