@@ -4,7 +4,8 @@ The laptop and the tests have no access to the Hub. What they run is the real co
 architecture, which differs from the published ones in its sizes and in having learned nothing.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportCallIssue=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportGeneralTypeIssues=false
 # transformers and tokenizers ship types that strict mode cannot follow.
 
 import sys
@@ -96,11 +97,17 @@ def _model(vocabulary: int, seed: int, stereo: bool) -> MusicgenForConditionalGe
 
 
 def _spread(model: MusicgenForConditionalGeneration) -> None:
-    """Draw the decoder's matrices ten times wider than usual: with 0.02 every token would be as likely as any."""
+    """Draw what transformers leaves too narrow to tell one token from another.
+
+    The decoder's matrices start at 0.02, where every token is as likely as any, and EnCodec's codebooks at zero, where
+    every token sounds the same.
+    """
     with torch.no_grad():
         for parameter in model.decoder.parameters():
             if parameter.dim() == 2:
                 parameter.normal_(0, 0.2)
+        for layer in model.audio_encoder.quantizer.layers:
+            layer.codebook.embed.normal_()
 
 
 def _config(vocabulary: int, stereo: bool) -> MusicgenConfig:

@@ -40,6 +40,10 @@ class JsonLog:
             self._stream.write(line + "\n")
             self._stream.flush()
 
+    def close(self) -> None:
+        """Close the file; nothing is written after."""
+        self._stream.close()
+
     def exception(self, event: str, error: BaseException, **fields: object) -> None:
         """Write one line with the exception's type, text and traceback."""
         trace = "".join(traceback.format_exception(error))

@@ -1,7 +1,6 @@
 """`generation_params`: names, types and ranges, as in docs/request.schema.json."""
 
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -45,8 +44,8 @@ def integer(field: str, low: int, high: int) -> Callable[[object], int]:
     """A check for an integer from `low` to `high`; like JSON Schema it takes 256.0 for 256."""
 
     def check(value: object) -> int:
-        whole = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not whole or not low <= cast("float", value) <= high or int(cast("float", value)) != value:
+        sound = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+        if not sound or int(cast("float", value)) != value:
             raise InvalidRequestError(f"{field} must be an integer from {low} to {high}, got {shown(value)}")
         return int(cast("float", value))
 

@@ -34,7 +34,7 @@ class ContainerServer(ThreadingTCPServer):
 
     def start(self) -> None:
         """Accept connections in a thread of its own."""
-        threading.Thread(target=self.serve_forever, name="http", daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.1,), name="http", daemon=True).start()
 
     def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
         """Log what ended a connection: a client gone, or a fault of ours."""
@@ -50,6 +50,7 @@ class _Connection(BaseHTTPRequestHandler):
     """One client's connection, request after request."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes
     server_version = "musicgen"
     sys_version = ""
 

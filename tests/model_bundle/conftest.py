@@ -1,0 +1,120 @@
+"""Fixtures of the bundle's tests: a log in memory, a client of the server, the tiny model loaded once."""
+
+import http.client
+import io
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+from musicgen_serving.json_log import JsonLog
+
+settings.register_profile("bundle", deadline=None)  # two cores shared by everything: a slow example says nothing
+settings.load_profile("bundle")
+
+
+@dataclass
+class MemoryLog:
+    """A log whose lines a test can read."""
+
+    stream: io.StringIO = field(default_factory=io.StringIO)
+
+    @property
+    def log(self) -> JsonLog:
+        """What the code under test writes to."""
+        return JsonLog(self.stream, "memory")
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The lines of one kind, read back."""
+        lines = [json.loads(line) for line in self.stream.getvalue().splitlines()]
+        return [line for line in lines if line["event"] == name]
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """One HTTP response, read whole."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class HttpClient:
+    """Sends requests to a port of this machine, each on a connection of its own."""
+
+    port: int
+
+    def send(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> HttpAnswer:
+        """Send one request and read the response."""
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return HttpAnswer(response.status, response.headers, response.read())
+
+    def invoke(self, body: object, **headers: str) -> HttpAnswer:
+        """Post a JSON body to /invocations; `X_Header=…` becomes `X-Header: …`."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.send(
+            "POST", "/invocations", json.dumps(body).encode(), {"Content-Type": "application/json", **named}
+        )
+
+
+@dataclass
+class RecordingS3:
+    """An S3 client that keeps what is put; `failure`, if set, is raised instead."""
+
+    objects: dict[tuple[str, str], tuple[bytes, str]] = field(default_factory=dict[tuple[str, str], tuple[bytes, str]])
+    failure: Exception | None = None
+
+    def put_object(self, *, Bucket: str, Key: str, Body: bytes, ContentType: str) -> dict[str, str]:  # noqa: N803
+        """Keep one object."""
+        if self.failure:
+            raise self.failure
+        self.objects[Bucket, Key] = (Body, ContentType)
+        return {"ETag": ""}
+
+
+@pytest.fixture
+def memory_log() -> MemoryLog:
+    return MemoryLog()
+
+
+@pytest.fixture
+def s3() -> RecordingS3:
+    return RecordingS3()
+
+
+@pytest.fixture(scope="session")
+def http_client() -> Callable[[int], HttpClient]:
+    return HttpClient
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> Iterator[None]:
+    """One torch thread, as a tiny model on a busy machine is slower with more."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def generator(staged_musicgen: Path, one_thread: None) -> Any:
+    """The tiny model, loaded once."""
+    from musicgen_serving.generation import Generator
+
+    return Generator(staged_musicgen)

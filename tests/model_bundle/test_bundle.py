@@ -1,0 +1,56 @@
+"""The bundle as it travels: what is in it, and that it imports where only it and the container's packages are."""
+
+import inspect
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+from musicgen_serving import service
+
+CODE = Path(__file__).parents[2] / "model_bundle/code"
+
+
+def packed(folder: Path) -> Path:
+    """The bundle's sources in a tarball under `code/`, unpacked again at `folder`/model."""
+    archive = folder / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        for path in sorted(CODE.rglob("*.py")):
+            tar.add(path, f"code/{path.relative_to(CODE)}")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder / "model", filter="data")
+    return folder / "model"
+
+
+def run_isolated(code_dir: Path, program: str) -> str:
+    """Run a program in a clean interpreter whose path starts with the bundle, as the toolkit arranges it."""
+    head = f"import sys; sys.path.insert(0, {str(code_dir)!r})\n"
+    command = [sys.executable, "-I", "-c", head + program]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_unpacked_it_imports_in_a_clean_interpreter_with_the_four_hooks(tmp_path: Path) -> None:
+    program = "import inference; print(inference.__file__, *(callable(getattr(inference, f'{hook}_fn')) for hook in "
+    program += "('model', 'input', 'predict', 'output')))"
+    code_dir = packed(tmp_path) / "code"
+    assert run_isolated(code_dir, program) == f"{code_dir / 'inference.py'} True True True True"
+
+
+def test_the_supervisor_imports_the_service_without_torch(tmp_path: Path) -> None:
+    program = "import musicgen_serving.service; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    assert run_isolated(packed(tmp_path) / "code", program) == "False False"
+
+
+def test_needs_no_installation_at_start() -> None:
+    assert sorted(path.name for path in CODE.iterdir() if path.name != "__pycache__") == [
+        "inference.py",
+        "musicgen_serving",
+    ]
+
+
+def test_the_service_module_defines_one_class_and_no_function_named_handle() -> None:
+    classes = [one for _, one in inspect.getmembers(service, inspect.isclass) if one.__module__ == service.__name__]
+    assert classes == [service.MusicgenService]
+    assert not hasattr(service, "handle")

@@ -1,0 +1,181 @@
+"""What a request may say, and the sentence for what it may not."""
+
+import json
+
+import pytest
+
+from musicgen_serving.errors import (
+    BodyTooLargeError,
+    ContentTypeError,
+    InvalidRequestError,
+    MalformedBodyError,
+    RequestError,
+)
+from musicgen_serving.parameters import GenerationParams
+from musicgen_serving.request import MusicRequest, parse_request
+
+
+def parsed(body: object) -> MusicRequest:
+    return parse_request(json.dumps(body).encode(), "application/json")
+
+
+def with_params(**params: object) -> bytes:
+    return json.dumps({"texts": ["calm piano"], "generation_params": params}).encode()
+
+
+def test_reads_the_published_aws_samples_request() -> None:
+    request = parsed(
+        {
+            "texts": ["Warm and vibrant weather on a sunny day, feeling the vibes of hip hop and synth"],
+            "bucket_name": "sagemaker-us-east-1-123456789012",
+            "generation_params": {"guidance_scale": 3, "max_new_tokens": 256, "do_sample": True, "temperature": 1},
+        }
+    )
+    assert request.bucket_name == "sagemaker-us-east-1-123456789012"
+    assert request.params == GenerationParams(max_new_tokens=256, guidance_scale=3.0, do_sample=True, temperature=1.0)
+    assert request.params.frames == 253
+
+
+def test_takes_the_contracts_defaults() -> None:
+    assert parsed({"texts": ["calm piano"]}) == MusicRequest(
+        texts=("calm piano",), bucket_name=None, params=GenerationParams()
+    )
+
+
+@pytest.mark.parametrize(("seconds", "tokens"), [(0.02, 4), (1, 53), (5.06, 256), (30, 1503)])
+def test_turns_seconds_into_tokens(seconds: float, tokens: int) -> None:
+    assert parsed({"texts": ["a"], "generation_params": {"duration": seconds}}).params.max_new_tokens == tokens
+
+
+def test_takes_a_whole_float_for_an_integer_as_json_schema_does() -> None:
+    assert parsed({"texts": ["a"], "generation_params": {"top_k": 50.0}}).params.top_k == 50
+
+
+REFUSED = {
+    "no texts": (b"{}", "texts must be an array of 1 to 16 strings, got nothing"),
+    "empty texts": (b'{"texts": []}', "texts must be an array of 1 to 16 strings, got an array of 0 items"),
+    "40 texts": (
+        json.dumps({"texts": ["a"] * 40}).encode(),
+        "texts must be an array of 1 to 16 strings, got an array of 40 items",
+    ),
+    "a string for texts": (b'{"texts": "a"}', 'texts must be an array of 1 to 16 strings, got "a"'),
+    "null for texts": (b'{"texts": null}', "texts must be an array of 1 to 16 strings, got null"),
+    "a number for a text": (b'{"texts": ["a", 7]}', "texts[1] must be a string of 1 to 1000 characters, got 7"),
+    "an empty text": (b'{"texts": [""]}', "texts[0] must be a string of 1 to 1000 characters, got 0 characters"),
+    "a long text": (
+        json.dumps({"texts": ["a" * 1001]}).encode(),
+        "texts[0] must be a string of 1 to 1000 characters, got 1001 characters",
+    ),
+    "white space": (
+        b'{"texts": [" \\n"]}',
+        'texts[0] must be a string of 1 to 1000 characters, not all of them white space, got " \\n"',
+    ),
+    "a lone surrogate": (
+        b'{"texts": ["a\\ud800"]}',
+        'texts[0] must be a string of 1 to 1000 characters without lone surrogates, got "a\\ud800"',
+    ),
+    "an unknown field": (
+        b'{"texts": ["a"], "format": "mp3"}',
+        'body must have no field but texts, bucket_name, generation_params, got "format"',
+    ),
+    "an array for the body": (b"[1, 2]", "body must be an object, got an array of 2 items"),
+    "a number for the bucket": (b'{"texts": ["a"], "bucket_name": 3}', "bucket_name must be a string, got 3"),
+    "null for the bucket": (b'{"texts": ["a"], "bucket_name": null}', "bucket_name must be a string, got null"),
+    "an array for the parameters": (
+        b'{"texts": ["a"], "generation_params": []}',
+        "generation_params must be an object, got an array of 0 items",
+    ),
+    "an unknown parameter": (
+        with_params(num_beams=4),
+        "generation_params must have no field but max_new_tokens, duration, guidance_scale, do_sample, temperature, "
+        'top_k, top_p, seed, got "num_beams"',
+    ),
+    "a billion tokens": (
+        with_params(max_new_tokens=10**9),
+        "generation_params.max_new_tokens must be an integer from 4 to 1503, got 1000000000",
+    ),
+    "tokens beyond any float": (
+        with_params(max_new_tokens=10**400),
+        f"generation_params.max_new_tokens must be an integer from 4 to 1503, got 1{'0' * 59}…",
+    ),
+    "a fraction of a token": (
+        with_params(max_new_tokens=10.5),
+        "generation_params.max_new_tokens must be an integer from 4 to 1503, got 10.5",
+    ),
+    "true for an integer": (
+        with_params(top_k=True),
+        "generation_params.top_k must be an integer from 0 to 2048, got true",
+    ),
+    "guidance of -1": (
+        with_params(guidance_scale=-1),
+        "generation_params.guidance_scale must be a number from 1 to 20, got -1",
+    ),
+    "NaN": (
+        with_params(guidance_scale=float("nan")),
+        "generation_params.guidance_scale must be a number from 1 to 20, got NaN",
+    ),
+    "infinity": (
+        with_params(duration=float("inf")),
+        "generation_params.duration must be a number from 0.02 to 30, got Infinity",
+    ),
+    "a temperature of 0": (
+        with_params(temperature=0),
+        "generation_params.temperature must be a number above 0, up to 5, got 0",
+    ),
+    "a string for a number": (
+        with_params(top_p="1"),
+        'generation_params.top_p must be a number above 0, up to 1, got "1"',
+    ),
+    "an integer for a boolean": (with_params(do_sample=1), "generation_params.do_sample must be true or false, got 1"),
+    "a seed of 2**32": (
+        with_params(seed=2**32),
+        "generation_params.seed must be an integer from 0 to 4294967295, got 4294967296",
+    ),
+    "two lengths": (
+        with_params(duration=1, max_new_tokens=53),
+        "generation_params must have one of duration and max_new_tokens, got both",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refuses_with_one_sentence(case: str) -> None:
+    body, sentence = REFUSED[case]
+    with pytest.raises(InvalidRequestError) as caught:
+        parse_request(body, "application/json")
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (b'{"texts": ["a"', "body must be JSON, got an error at line 1 column 15: expecting ',' delimiter"),
+        (b"", "body must be JSON, got an error at line 1 column 1: expecting value"),
+        (b'{"texts": ["\xff"]}', "body must be UTF-8, got another byte at 12"),
+        (b"[" * 100_000, "body must be JSON nested at most three deep, got far more"),
+        (b'{"texts": ' + b"1" * 5000 + b"}", "body must be JSON with numbers of at most 4300 digits, got more"),
+    ],
+)
+def test_calls_what_is_no_json_malformed(body: bytes, sentence: str) -> None:
+    with pytest.raises(MalformedBodyError) as caught:
+        parse_request(body, "application/json")
+    assert (caught.value.status, str(caught.value)) == (400, sentence)
+
+
+def test_refuses_a_body_beyond_one_mebibyte_unread() -> None:
+    with pytest.raises(BodyTooLargeError, match="at most 1048576 bytes of JSON, got 1048577") as caught:
+        parse_request(b" " * (2**20 + 1), "application/json")
+    assert caught.value.status == 413
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8"])
+def test_reads_json_by_any_spelling_of_its_type(content_type: str) -> None:
+    assert parse_request(b'{"texts": ["a"]}', content_type).texts == ("a",)
+
+
+@pytest.mark.parametrize("content_type", ["", "text/plain", "application/octet-stream"])
+def test_refuses_other_content_types(content_type: str) -> None:
+    with pytest.raises(ContentTypeError, match="Content-Type must be application/json, got") as caught:
+        parse_request(b'{"texts": ["a"]}', content_type)
+    assert caught.value.status == 415
+    assert isinstance(caught.value, RequestError)

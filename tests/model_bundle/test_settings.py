@@ -1,0 +1,64 @@
+"""The container's environment."""
+
+from pathlib import Path
+
+import pytest
+
+from musicgen_serving.settings import Settings
+
+MINIMAL = {"MUSICGEN_OUTPUT_BUCKET": "out"}
+
+
+def test_takes_the_contracts_defaults() -> None:
+    assert Settings.from_environment(MINIMAL) == Settings(
+        output_bucket="out",
+        external_buckets=(),
+        decoder_dtype="float16",
+        max_concurrent_requests=4,
+        max_payload_bytes=100 * 2**20,
+        bind_host="0.0.0.0",
+        port=8080,
+        log_file=Path("/proc/1/fd/1"),
+    )
+
+
+def test_reads_every_variable() -> None:
+    settings = Settings.from_environment(
+        {
+            **MINIMAL,
+            "MUSICGEN_EXTERNAL_BUCKETS": "one, two,",
+            "MUSICGEN_DECODER_DTYPE": "float32",
+            "MUSICGEN_MAX_CONCURRENT_REQUESTS": "8",
+            "SAGEMAKER_MAX_PAYLOAD_IN_MB": "6",
+            "MUSICGEN_BIND_HOST": "127.0.0.1",
+            "SAGEMAKER_BIND_TO_PORT": "18080",
+            "MUSICGEN_LOG_FILE": "/tmp/log",
+        }
+    )
+    assert settings.buckets == ("out", "one", "two")
+    assert (settings.decoder_dtype, settings.max_concurrent_requests) == ("float32", 8)
+    assert (settings.max_payload_bytes, settings.port) == (6 * 2**20, 18080)
+    assert (settings.bind_host, settings.log_file) == ("127.0.0.1", Path("/tmp/log"))
+
+
+def test_keeps_away_from_process_1_where_there_is_no_container() -> None:
+    assert Settings.from_environment({**MINIMAL, "SAGEMAKER_BASE_DIR": "/tmp/x"}).log_file is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("MUSICGEN_OUTPUT_BUCKET", " ", "MUSICGEN_OUTPUT_BUCKET must be set in the container's environment, got ' '"),
+        ("MUSICGEN_DECODER_DTYPE", "int8", "MUSICGEN_DECODER_DTYPE must be one of float16, float32, got 'int8'"),
+        (
+            "MUSICGEN_MAX_CONCURRENT_REQUESTS",
+            "0",
+            "MUSICGEN_MAX_CONCURRENT_REQUESTS must be an integer from 1 to 1000, got '0'",
+        ),
+        ("SAGEMAKER_BIND_TO_PORT", "http", "SAGEMAKER_BIND_TO_PORT must be an integer from 1 to 65535, got 'http'"),
+    ],
+)
+def test_names_the_variable_that_is_wrong(name: str, value: str, sentence: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        Settings.from_environment({**MINIMAL, name: value})
+    assert str(caught.value) == sentence
