@@ -45,6 +45,9 @@ class Storage(Construct):
         uploads = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
         _allow_objects(grantee, self.artifacts, prefix, *read_and_write, *uploads)
         _allow_listing(grantee, self.artifacts, prefix)
+        # To abort what a killed run left behind. The action knows no prefix condition; it reveals keys and upload ids.
+        unfinished = ["s3:ListBucketMultipartUploads"]
+        iam.Grant.add_to_principal(grantee=grantee, actions=unfinished, resource_arns=[self.artifacts.bucket_arn])
 
     def grant_serve(self, grantee: Grantee) -> None:
         """Read models and inputs; write results, failures and audio, to the external buckets audio alone."""

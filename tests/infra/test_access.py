@@ -84,6 +84,7 @@ def test_staging_role_reaches_the_bundle_and_its_own_prefix_and_nothing_else(
             {},
         ),
         ({"s3:ListBucket"}, {ARTIFACTS}, {"StringLike": {"s3:prefix": [prefix]}}),
+        ({"s3:ListBucketMultipartUploads"}, {ARTIFACTS}, {}),
         ({"s3:GetObject"}, {f"arn:aws:s3:::cdk-hnb659fds-assets-<AccountId>-us-east-1/{bundle}"}, {}),
     ]
 
