@@ -56,7 +56,8 @@ def take_local_packages(task: Path) -> list[str]:
         files = [task / str(file) for file in distribution.files or []]
         if any(_is_foreign(file) for file in files):
             _require_here(distribution)
-            for top in {file.relative_to(task).parts[0] for file in files if file.is_relative_to(task)}:
+            # Scripts are recorded as `../../bin/…`, which textually lies inside and in truth outside of the task.
+            for top in {file.relative_to(task).parts[0] for file in files if ".." not in file.parts}:
                 _remove(task / top)
             taken.append(distribution.metadata["Name"])
     return taken
