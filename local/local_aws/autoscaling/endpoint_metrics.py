@@ -1,0 +1,61 @@
+"""The metrics that SageMaker publishes each minute for an asynchronous endpoint, under the dimensions it uses.
+
+https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html and
+https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html (host metrics)
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from local_aws.autoscaling.metrics import Metric
+
+NAMESPACE = "AWS/SageMaker"
+HOST_NAMESPACE = "/aws/sagemaker/Endpoints"
+QUEUE_METRICS = (
+    "ApproximateBacklogSize",
+    "ApproximateBacklogSizePerInstance",
+    "ApproximateAgeOfOldestRequest",
+    "HasBacklogWithoutCapacity",
+)
+
+
+@dataclass(frozen=True)
+class Load:
+    """An endpoint at the end of a minute.
+
+    `backlog`: requests waiting or running; `oldest_age`: seconds that the oldest has waited; `cpu_percent`: one number
+    for each instance in service; `counts`: what happened in the minute, by metric name (InvocationsProcessed,
+    InvocationFailures, ExpiredRequests, ...).
+    """
+
+    backlog: int
+    oldest_age: float
+    cpu_percent: tuple[float, ...]
+    counts: Mapping[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def instances(self) -> int:
+        """Instances in service."""
+        return len(self.cpu_percent)
+
+
+def samples(endpoint: str, variant: str, load: Load) -> Iterator[tuple[Metric, float]]:
+    """One minute's samples. A count that is zero has no sample, as for metrics of events on AWS.
+
+    The backlog per instance of no instance is the backlog: AWS says that an endpoint at zero scales out, by target
+    tracking alone, once "the number of requests in the queue exceeds the target".
+    """
+    queue = {
+        "ApproximateBacklogSize": float(load.backlog),
+        "ApproximateBacklogSizePerInstance": load.backlog / max(load.instances, 1),
+        "ApproximateAgeOfOldestRequest": load.oldest_age,
+        "HasBacklogWithoutCapacity": float(load.backlog > 0 and load.instances == 0),
+    }
+    for name, value in queue.items():
+        yield Metric.of(NAMESPACE, name, {"EndpointName": endpoint}), value
+    of_variant = {"EndpointName": endpoint, "VariantName": variant}
+    for name, value in load.counts.items():
+        if value:
+            yield Metric.of(NAMESPACE, name, of_variant), value
+    for percent in load.cpu_percent:
+        yield Metric.of(HOST_NAMESPACE, "CPUUtilization", of_variant), percent

@@ -1,0 +1,69 @@
+"""The real template, synthesised without bundling, and small pieces that many tests here are made of."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import App
+from aws_cdk.assertions import Template as Synthesised
+
+from infra.context import from_context
+from infra.stack import MusicGenStack
+from local_aws.autoscaling.metrics import Metric, MetricStore
+from local_aws.autoscaling.series import MetricSeries
+
+ROOT = Path(__file__).resolve().parents[3]
+Find = Callable[..., dict[str, Any]]
+
+
+def _synthesise(**overrides: str) -> dict[str, Any]:
+    context = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
+    app = App(context={**context, "aws:cdk:bundling-stacks": []})
+    stack = MusicGenStack(app, config=from_context({**context, **overrides}))
+    return dict(Synthesised.from_stack(stack).to_json())
+
+
+@pytest.fixture(scope="session")
+def synthesised() -> dict[str, dict[str, Any]]:
+    """The dev template as it is, `one`, and with four instances at most, `four`."""
+    return {"one": _synthesise(), "four": _synthesise(max_capacity="4")}
+
+
+@pytest.fixture
+def template(synthesised: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The template with four instances at most: a copy, to be changed at will."""
+    return copy.deepcopy(synthesised["four"])
+
+
+@pytest.fixture
+def resource(template: dict[str, Any]) -> Find:
+    """Finds the template's one resource whose logical id begins so: the resource itself, to be changed in place."""
+
+    def find(prefix: str) -> dict[str, Any]:
+        [found] = [value for logical_id, value in template["Resources"].items() if logical_id.startswith(prefix)]
+        return found
+
+    return find
+
+
+@pytest.fixture
+def backlog() -> MetricSeries:
+    """A series of one-minute averages."""
+    return MetricSeries(Metric.of("AWS/SageMaker", "Backlog", {"EndpointName": "e"}), "Average", 60)
+
+
+@pytest.fixture
+def filled() -> Callable[..., MetricStore]:
+    """A store with one sample a minute of a series from time 0; None leaves a minute out."""
+
+    def store_with(series: MetricSeries, values: list[float | None]) -> MetricStore:
+        store = MetricStore()
+        for minute, value in enumerate(values):
+            if value is not None:
+                store.put(series.metric, value, 60.0 * minute)
+        return store
+
+    return store_with

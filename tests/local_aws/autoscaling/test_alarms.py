@@ -1,0 +1,130 @@
+"""Samples, series, expressions and alarms."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from local_aws.autoscaling.alarms import Alarm, AlarmWatch
+from local_aws.autoscaling.expressions import Expression
+from local_aws.autoscaling.metrics import Metric, MetricStore
+from local_aws.autoscaling.series import MathSeries, MetricSeries, datapoints
+
+Filled = Callable[..., MetricStore]
+
+
+def test_samples_are_found_by_their_exact_dimensions_only() -> None:
+    store = MetricStore()
+    store.put(Metric.of("N", "m", {"EndpointName": "e"}), 7.0, 0.0)
+    for other in ({}, {"EndpointName": "f"}, {"EndpointName": "e", "VariantName": "v"}, {"Endpoint": "e"}):
+        assert store.between(Metric.of("N", "m", other), 0, 60) == []
+    assert store.between(Metric.of("N", "m", {"EndpointName": "e"}), 0, 60) == [7.0]
+
+
+def test_old_samples_are_dropped_and_a_day_of_them_is_kept() -> None:
+    store, metric = MetricStore(), Metric.of("N", "m", {})
+    for minute in range(5 * 24 * 60):
+        store.put(metric, 1.0, 60.0 * minute)
+    kept = len(store.between(metric, 0, math.inf))
+    assert 24 * 60 < kept < 3 * 24 * 60
+
+
+def test_time_may_not_go_back() -> None:
+    store, metric = MetricStore(), Metric.of("N", "m", {})
+    store.put(metric, 1.0, 60.0)
+    with pytest.raises(ValueError, match="at must be 60 or later"):
+        store.put(metric, 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "value"), [("Average", 2.0), ("Sum", 6.0), ("Minimum", 1.0), ("Maximum", 3.0), ("SampleCount", 3.0)]
+)
+def test_statistics_cover_the_period_before_its_end(statistic: str, value: float) -> None:
+    store, metric = MetricStore(), Metric.of("N", "m", {})
+    for at, sample in ((0.0, 99.0), (60.0, 1.0), (70.0, 2.0), (119.0, 3.0), (120.0, 99.0)):
+        store.put(metric, sample, at)
+    assert MetricSeries(metric, statistic, 60).datapoint(store, 120.0) == value
+
+
+def test_unknown_statistic_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"statistic must be one of .*, got p99"):
+        MetricSeries(Metric.of("N", "m", {}), "p99", 60)
+
+
+def test_datapoints_come_oldest_first_with_gaps(backlog: MetricSeries, filled: Filled) -> None:
+    assert datapoints(backlog, filled(backlog, [1, None, 3]), 180.0, 4) == [None, 1.0, None, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "result"),
+    [
+        ("a + b * 2", {"a": 1.0, "b": 3.0}, 7.0),
+        ("a / b", {"a": 1.0, "b": 0.0}, None),
+        ("a - b", {"a": 1.0}, None),
+        ("FILL(a, 5) >= 5", {}, 1.0),
+        ("IF(FILL(i, 0) > 0 AND FILL(b, 0) == 0, 1, 0)", {"i": 2.0}, 1.0),
+        ("IF(FILL(i, 0) > 0 AND FILL(b, 0) == 0, 1, 0)", {"i": 2.0, "b": 1.0}, 0.0),
+        ("IF(a < 1 || a > 3, 1, 0)", {"a": 4.0}, 1.0),
+        ("IF(a > 0, 1, 0)", {}, None),
+    ],
+)
+def test_metric_math(text: str, values: dict[str, float | None], result: float | None) -> None:
+    assert Expression(text).value(values) == result
+
+
+@pytest.mark.parametrize("text", ["__import__('os')", "a.b", "RATE(a)", "a ** 2", "1 < a < 3", "a b", "'x'", "[a]"])
+def test_other_expressions_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="metric math"):
+        Expression(text)
+
+
+def test_longest_expression_is_bounded() -> None:
+    with pytest.raises(ValueError, match="1024 characters at most, got 2001"):
+        Expression("1+" * 1000 + "1")
+
+
+def test_math_series_reads_each_input(backlog: MetricSeries, filled: Filled) -> None:
+    series = MathSeries(Expression("b * 10"), {"b": backlog}, 60)
+    assert datapoints(series, filled(backlog, [1, 2]), 120.0, 2) == [10.0, 20.0]
+
+
+def alarm_on(series: MetricSeries, periods: int) -> Alarm:
+    return Alarm(
+        "a", series, "GreaterThanThreshold", 4.0, periods, periods, actions={"ALARM": ("do",), "OK": ("undo",)}
+    )
+
+
+def test_alarm_starts_without_data_and_follows_its_metric(backlog: MetricSeries, filled: Filled) -> None:
+    store, watch = filled(backlog, [5, 5, 5, 1]), AlarmWatch(alarm_on(backlog, 3))
+    assert (watch.state, watch.actions) == ("INSUFFICIENT_DATA", ())
+    states: list[str] = []
+    for minute in range(1, 5):
+        watch.evaluate(store, 60.0 * minute)
+        states.append(watch.state)
+    assert states == ["INSUFFICIENT_DATA", "INSUFFICIENT_DATA", "ALARM", "OK"]
+
+
+def test_alarm_reports_a_change_once_but_acts_while_the_state_lasts(backlog: MetricSeries, filled: Filled) -> None:
+    store, watch = filled(backlog, [5, 5, 5]), AlarmWatch(alarm_on(backlog, 1))
+    assert [watch.evaluate(store, 60.0 * minute) for minute in (1, 2, 3)] == [True, False, False]
+    assert watch.actions == ("do",)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "breaching"),
+    [
+        ("GreaterThanOrEqualToThreshold", [4, 5]),
+        ("GreaterThanThreshold", [5]),
+        ("LessThanThreshold", [3]),
+        ("LessThanOrEqualToThreshold", [3, 4]),
+    ],
+)
+def test_comparisons(backlog: MetricSeries, comparison: str, breaching: list[int]) -> None:
+    alarm = Alarm("a", backlog, comparison, 4.0, 1, 1)
+    assert [value for value in (3, 4, 5) if alarm.breaches(value)] == breaching
+
+
+@pytest.mark.parametrize("needed", [0, 4])
+def test_datapoints_to_alarm_are_within_the_evaluation_periods(backlog: MetricSeries, needed: int) -> None:
+    with pytest.raises(ValueError, match="DatapointsToAlarm must be 1 to EvaluationPeriods, 3"):
+        Alarm("a", backlog, "GreaterThanThreshold", 4.0, 3, needed)
