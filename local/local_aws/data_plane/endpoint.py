@@ -140,7 +140,7 @@ class Endpoint:
 
     def _settle(self, live: Deployment) -> None:
         with self._lock:
-            if self._scaling and live.fleet.in_service == live.fleet.desired:
+            if self._scaling and live.fleet.settled:
                 self._scaling = False
                 self._set_status("InService")
 

@@ -2,8 +2,10 @@
 
 import os
 import random
+import secrets
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from local_aws.clients import Runtime
 from local_aws.data_plane.definition import VariantDefinition
 from local_aws.environment import endpoint_environment
 
+# A Unix socket's path holds 107 bytes; multi-model-server's socket is called .mms.sock.9000.
+_MAX_FOLDER_BYTES = 107 - len("/.mms.sock.99999")
 _PORTS = range(20_000, 32_767)
 _port_lock = threading.Lock()
 _ports_given: set[int] = set()
@@ -20,10 +24,19 @@ _ports_given: set[int] = set()
 
 @dataclass(frozen=True)
 class InstancePaths:
-    """The folders of one instance: `base` is its /opt/ml, `temporary` its /tmp (short: Unix sockets lie there)."""
+    """The folders of one instance: `base` is its /opt/ml, `temporary` its /tmp."""
 
     base: Path
     temporary: Path
+
+
+def temporary_folder(state: Path) -> Path:
+    """A private folder below `state`, or elsewhere if that would be too long: Unix sockets lie in it."""
+    folder = state / "tmp" / secrets.token_hex(4)
+    if len(os.fsencode(folder)) > _MAX_FOLDER_BYTES:
+        return Path(tempfile.mkdtemp(prefix="musicgen-"))
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
 
 
 def free_port() -> int:

@@ -28,6 +28,7 @@ class Fleet:
         self._desired = 0
         self._members: list[Member] = []
         self._retry_at = 0.0
+        self._retiring = False
         self._last_failure = ""
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -45,6 +46,13 @@ class Fleet:
         """How many instances answer requests now."""
         with self._lock:
             return sum(member.state == "in service" for member in self._members)
+
+    @property
+    def settled(self) -> bool:
+        """Whether exactly the desired instances are in service, and none is on its way up or down."""
+        with self._lock:
+            states = [member.state for member in self._members]
+        return not self._retiring and states == ["in service"] * self._desired
 
     @property
     def last_failure(self) -> str:
@@ -109,9 +117,11 @@ class Fleet:
                 self._last_failure = member.failure
                 # One that served is replaced at once; one that never came up would fail again, so not too often.
                 self._retry_at = time.monotonic() + (0.0 if member.served else _RETRY_SECONDS)
+        self._retiring = bool(members)
         with self._lock:
             self._members = [member for member in self._members if member not in members]
         _in_parallel([member.stop for member in members])
+        self._retiring = False
 
 
 def _in_parallel(actions: Sequence[Callable[[], None]]) -> None:

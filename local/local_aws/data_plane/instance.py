@@ -13,11 +13,11 @@ from local_aws.clients import Runtime
 from local_aws.data_plane.container_logs import ContainerLogs
 from local_aws.data_plane.credentials_server import CredentialsServer
 from local_aws.data_plane.definition import VariantDefinition
-from local_aws.data_plane.environment import InstancePaths, container_environment, free_port
+from local_aws.data_plane.environment import InstancePaths, container_environment, free_port, temporary_folder
 from local_aws.data_plane.errors import ProvisioningError, Stopped
 from local_aws.data_plane.model_data import fetch_model
 from local_aws.data_plane.role import RoleSession
-from local_aws.data_plane.serving_stack import Container, temporary_folder
+from local_aws.data_plane.serving_stack import Container
 
 Launch = Callable[[Mapping[str, str], Path], Container]
 
@@ -64,6 +64,7 @@ class Instance:
         self._container: Container | None = None
         self._logs: ContainerLogs | None = None
         self._variables: dict[str, str] = {}
+        self._temporary: Path | None = None
         self._stopping = threading.Event()
         self._container_lock = threading.Lock()
 
@@ -102,13 +103,16 @@ class Instance:
             self._logs.stop()
         if self._variables:
             self._credentials.revoke(self._variables)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in (self._folder, self._temporary):
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _start_container(self) -> None:
         self._variables = self._credentials.register(self._role)
+        self._temporary = temporary_folder(self._runtime.state)
         environment = container_environment(
             self._definition,
-            InstancePaths(base=self._folder, temporary=temporary_folder()),
+            InstancePaths(base=self._folder, temporary=self._temporary),
             self._runtime,
             free_port(),
             self._variables,

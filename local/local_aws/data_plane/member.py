@@ -18,8 +18,8 @@ Attach = Callable[[Instance], Dispatcher]
 class Member:
     """Brings `instance` up in a thread of its own; `attach` starts its dispatcher once it is in service.
 
-    `state` is "starting", "in service" or "failed" (with `failure`); `served` is whether it ever was in service. `stop()`
-    ends it from any of them.
+    `state` is "starting", "in service" or "failed" (with `failure`); `served` tells whether it ever was in service.
+    `stop()` ends it from any of them.
     """
 
     def __init__(self, instance: Instance, attach: Attach) -> None:

@@ -2,10 +2,8 @@
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +37,6 @@ class ServingStack:
     def __init__(self, environment: Mapping[str, str], log: Path) -> None:
         """`environment` is the container's whole environment (see `container_environment`); output goes to `log`."""
         self.base_url = f"http://127.0.0.1:{environment['SAGEMAKER_BIND_TO_PORT']}"
-        self._temporary = environment["TMPDIR"]
         self._registry = clients.runtime().state / "children"
         with log.open("ab") as output:
             # -P keeps this package's modules off the container's import path.
@@ -63,14 +60,13 @@ class ServingStack:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """Ends the session, politely first, and removes its temporary folder."""
+        """Ends the session, politely first; returns when none of its processes runs."""
         children.end(self._process, registry=self._registry)
         if self._process.stdin:
             self._process.stdin.close()
         deadline = time.monotonic() + _END_SECONDS
         while session_members(self.pid) and time.monotonic() < deadline:
             time.sleep(0.02)
-        shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 def session_members(session: int) -> list[int]:
@@ -81,8 +77,3 @@ def session_members(session: int) -> list[int]:
             if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
                 members.append(process.pid)
     return members
-
-
-def temporary_folder() -> Path:
-    """A private folder with a short path: multi-model-server's Unix sockets lie in it; their paths hold 107 bytes."""
-    return Path(tempfile.mkdtemp(prefix="musicgen-"))

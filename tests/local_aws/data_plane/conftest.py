@@ -321,7 +321,7 @@ def endpoint(stack: Stack) -> Stack:
     return stack
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def eventually() -> Callable[..., Any]:
     """`wait_until`, for tests."""
     return wait_until
