@@ -4,6 +4,7 @@
 # (moto's backends are extended by assignment; the version is pinned and checked at start)
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 from moto.core.responses import ActionResult
@@ -64,10 +65,18 @@ class EndpointCalls:
 
         endpoint.delete(forget)
 
-    def update(self, backend: SageMakerModelBackend, endpoint_name: str, endpoint_config_name: str) -> FakeEndpoint:
-        """UpdateEndpoint: status Updating while the new configuration comes up beside the old."""
+    def update(
+        self, backend: SageMakerModelBackend, endpoint_name: str, endpoint_config_name: str, retain: bool
+    ) -> FakeEndpoint:
+        """UpdateEndpoint: status Updating while the new configuration comes up beside the old.
+
+        `retain` (RetainAllVariantProperties) keeps the present instance count instead of the configuration's.
+        """
         endpoint = self._settled(backend, endpoint_name)
-        endpoint.update(_definition(backend, endpoint_name, endpoint_config_name))
+        definition = _definition(backend, endpoint_name, endpoint_config_name)
+        if retain and endpoint.live:
+            definition = replace(definition, initial_instance_count=endpoint.live.fleet.desired)
+        endpoint.update(definition)
         return backend.endpoints[endpoint_name]
 
     def scale(self, backend: SageMakerModelBackend, endpoint_name: str, desired_weights_and_capacities: Changes) -> str:
@@ -92,7 +101,9 @@ class EndpointCalls:
 
 def _update_endpoint_response(self: SageMakerResponse) -> ActionResult:
     endpoint = self.sagemaker_backend.update_endpoint(
-        endpoint_name=self._get_param("EndpointName"), endpoint_config_name=self._get_param("EndpointConfigName")
+        endpoint_name=self._get_param("EndpointName"),
+        endpoint_config_name=self._get_param("EndpointConfigName"),
+        retain=bool(self._get_param("RetainAllVariantProperties")),
     )
     return ActionResult({"EndpointArn": endpoint.arn})
 

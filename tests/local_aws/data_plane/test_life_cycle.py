@@ -189,6 +189,26 @@ def test_update_lets_the_old_container_finish_its_work(endpoint: Any, world: Any
     endpoint.eventually(lambda: len(world.running) == 1)
 
 
+def test_update_that_retains_variant_properties_keeps_the_instance_count(endpoint: Any, world: Any) -> None:
+    scale(endpoint, 2)
+    endpoint.await_status("InService")
+    endpoint.sagemaker.update_endpoint(
+        EndpointName=endpoint.name, EndpointConfigName=endpoint.configure("config2"), RetainAllVariantProperties=True
+    )
+    (variant,) = endpoint.await_status("InService")["ProductionVariants"]
+    assert variant["DesiredInstanceCount"] == 2
+    endpoint.eventually(lambda: world.running == world.containers[2:] and len(world.running) == 2)
+
+
+def test_update_at_zero_instances_brings_up_the_new_ones(endpoint: Any, world: Any) -> None:
+    scale(endpoint, 0)
+    endpoint.await_status("InService")
+    answer = endpoint.invoke({"text": "waited"})
+    endpoint.sagemaker.update_endpoint(EndpointName=endpoint.name, EndpointConfigName=endpoint.configure("config2"))
+    assert json.loads(endpoint.await_object(answer["OutputLocation"])) == {"text": "waited"}
+    assert len(world.running) == 1
+
+
 def test_failed_update_keeps_the_old_container_and_configuration(endpoint: Any, world: Any) -> None:
     before = endpoint.describe()["EndpointConfigName"]
     world.ping_status = 500
