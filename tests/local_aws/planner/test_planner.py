@@ -1,0 +1,240 @@
+"""The planner: figures that can be worked out by hand, its inputs, and its command line."""
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from local_aws.autoscaling.controller import Minute, Scaling
+from local_aws.autoscaling.deployed import DeployedEndpoint
+from local_aws.autoscaling.simulation.loads import Traffic
+from local_aws.planner.measured import seconds_per_clip
+from local_aws.planner.plan import Plan, Question, make_plan, percentile
+from local_aws.planner.prices import Price, price_of
+from local_aws.planner.report import written
+from local_aws.planner.timeline import bars, draw, write
+
+ROOT = Path(__file__).resolve().parents[3]
+PRICE = Price(3.6, "us-east-1", "2026-11-23")  # a tenth of a cent a second
+ENDPOINT = DeployedEndpoint("e", "v", "ml.g5.2xlarge", 1, 2)
+METRIC = {"Namespace": "AWS/SageMaker", "Dimensions": [{"Name": "EndpointName", "Value": "e"}]}
+
+Ask = Callable[..., Plan]
+
+
+def scaling(*, least: int = 0, most: int = 1, wakes: bool = True) -> Scaling:
+    resource = "endpoint/e/variant/v"
+    follow = {"CustomizedMetricSpecification": {**METRIC, "MetricName": "ApproximateBacklogSizePerInstance"}}
+    follow["CustomizedMetricSpecification"]["Statistic"] = "Average"
+    step = {"AdjustmentType": "ChangeInCapacity"}
+    policies: list[dict[str, Any]] = [
+        {
+            "PolicyType": "TargetTrackingScaling",
+            "TargetTrackingScalingPolicyConfiguration": {"TargetValue": 2, **follow},
+        },
+        {
+            "PolicyType": "StepScaling",
+            "StepScalingPolicyConfiguration": {
+                **step,
+                "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
+            },
+        },
+    ]
+    named = [
+        {"PolicyARN": str(number), "PolicyName": str(number), "ResourceId": resource, **policy}
+        for number, policy in enumerate(policies)
+    ]
+    alarm = {
+        **METRIC,
+        "AlarmName": "wake",
+        "MetricName": "HasBacklogWithoutCapacity",
+        "Statistic": "Average",
+        "Period": 60,
+        "EvaluationPeriods": 2,
+        "Threshold": 1,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "AlarmActions": ["1"] if wakes else [],
+    }
+    return Scaling.of({"ResourceId": resource, "MinCapacity": least, "MaxCapacity": most}, named, [alarm])
+
+
+def ask(pattern: str = "single", *, rate: float = 10, hours: float = 2, policies: Scaling | None = None) -> Plan:
+    question = Question(pattern, Traffic(rate, hours, seed=3), 30.0, 50.0, 300.0)
+    return make_plan(question, policies or scaling(), ENDPOINT, PRICE)
+
+
+def test_single_clip_costs_start_work_and_the_rest_of_its_minute() -> None:
+    plan = ask()
+    assert (plan.completed, plan.unanswered, plan.wakes, plan.peak) == (1, {}, 1, 1)
+    # Two datapoints, 300 s to start and 50 s of work; gone at the end of the minute in which it ended.
+    assert plan.p50 == plan.p95 == plan.longest
+    assert 60 + 300 + 50 <= plan.longest <= 120 + 300 + 50
+    assert plan.instance_hours * 3600 == pytest.approx(360)
+    assert plan.usd == pytest.approx(0.36)
+    assert plan.usd_per_clip == plan.usd
+    assert plan.longer_usd == pytest.approx(0.36 + 0.9)
+    assert plan.usd_per_month == pytest.approx(0.36 / 2 * 730)
+    assert plan.busy_share == pytest.approx(50 / (2 * 360))
+    assert plan.back_at_zero
+
+
+def test_burst_is_worked_off_by_as_many_as_an_instance_takes() -> None:
+    plan = ask("burst", rate=100, hours=1)
+    assert plan.completed == 100
+    assert plan.longest == pytest.approx(120 + 300 + 100 / 2 * 50, abs=30)
+
+
+def test_more_instances_answer_sooner() -> None:
+    slow, fast = (ask("burst", rate=100, hours=1, policies=scaling(most=most)) for most in (1, 4))
+    assert fast.peak == 4
+    assert fast.p95 < 0.6 * slow.p95
+
+
+def test_bound_on_the_cost_is_all_instances_all_the_time() -> None:
+    plan = ask("trickle", rate=6, hours=24)
+    assert plan.usd < plan.longer_usd <= (plan.minutes[-1].at + 900) / 3600 * PRICE.usd_per_hour + 1e-9
+
+
+def test_least_of_one_is_paid_around_the_clock_and_said_so() -> None:
+    policies = scaling(least=1)
+    plan = ask("single", policies=policies)
+    assert not plan.back_at_zero
+    question = Question("single", Traffic(10, 2), 30.0, 60.0, 300.0)
+    assert "did not return to zero" in written(plan, question, policies, ENDPOINT, PRICE)
+
+
+def test_requests_that_nothing_wakes_for_expire_and_are_counted() -> None:
+    plan = ask("single", policies=scaling(wakes=False))
+    assert plan.unanswered == {"Expired": 1}
+    assert math.isnan(plan.usd_per_clip)
+
+
+def test_equal_questions_have_equal_answers() -> None:
+    assert ask("steady") == ask("steady")
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 2), (0.75, 3), (0.95, 4), (1.0, 4), (0.0, 1)])
+def test_percentiles_are_nearest_ranks(share: float, value: float) -> None:
+    assert percentile([4, 1, 3, 2], share) == value
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("clip_seconds", 0.0),
+        ("clip_seconds", math.nan),
+        ("seconds_per_clip", 3601.0),
+        ("startup_seconds", -1.0),
+        ("startup_seconds", math.inf),
+    ],
+)
+def test_question_is_bounded(field: str, value: float) -> None:
+    question = Question("single", Traffic(1, 1), 30.0, 60.0, 300.0)
+    with pytest.raises(ValueError, match=f"{field} must be "):
+        dataclasses.replace(question, **{field: value})
+
+
+def response(folder: Path, name: str, work: float, durations: list[float]) -> Path:
+    path = folder / name
+    timings = {"generate_seconds": work - 0.5, "upload_seconds": 0.5}
+    path.write_text(json.dumps({"contract": 1, "durations": durations, "timings": timings}))
+    return path
+
+
+def test_measured_work_is_in_proportion_to_the_music(tmp_path: Path) -> None:
+    paths = [response(tmp_path, "a.out", 10.0, [5.0]), response(tmp_path, "b.out", 20.0, [5.0, 10.0])]
+    assert seconds_per_clip(paths, 30.0) == pytest.approx(30 / 20 * 30)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"timings": {}, "durations": [1]}', "not json"])
+def test_file_that_is_no_response_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "x.out"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"must hold|Expecting value"):
+        seconds_per_clip([path], 30.0)
+
+
+def test_response_without_music_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="must hold some work and some music"):
+        seconds_per_clip([response(tmp_path, "x.out", 1.0, [])], 30.0)
+
+
+def test_prices_are_the_projects() -> None:
+    prices = json.loads((ROOT / "infra" / "prices.json").read_text())
+    assert price_of("ml.g5.2xlarge") == Price(prices["usd_per_hour"]["ml.g5.2xlarge"], "us-east-1", prices["as_of"])
+    with pytest.raises(ValueError, match=r"instance type must be one of .*, got ml.m5.large"):
+        price_of("ml.m5.large")
+
+
+@pytest.fixture
+def minutes() -> list[Minute]:
+    return [Minute(60.0 * n, backlog, count, count, {}, (), None) for n, backlog, count in ((1, 0, 0), (2, 8, 1))]
+
+
+def test_picture_is_drawn_as_svg_and_png(minutes: list[Minute], tmp_path: Path) -> None:
+    for name in ("plan.svg", "plan.png"):
+        draw(minutes, tmp_path / "new" / name, "title")
+    assert ElementTree.parse(tmp_path / "new" / "plan.svg").getroot().tag.endswith("svg")
+    assert (tmp_path / "new" / "plan.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match=r"must end in .png or .svg, got plan.pdf"):
+        draw(minutes, tmp_path / "plan.pdf", "title")
+
+
+def test_timeline_is_written_in_blocks(minutes: list[Minute]) -> None:
+    assert write(minutes).splitlines() == [
+        "backlog   | █| at most 8",
+        "instances | █| at most 1",
+        "          over 1 minutes of the controller's clock",
+    ]
+    assert bars([0, 1, 2, 4, 8], width=5) == " ▁▂▄█"
+    assert len(bars(range(1000))) == 72
+    assert bars([]) == ""
+
+
+def run_planner(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "local_aws.planner", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": "local", "PATH": ""}, timeout=60
+    )
+
+
+@pytest.fixture
+def template_file(synthesised_template: dict[str, Any], tmp_path: Path) -> Path:
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps(synthesised_template))
+    return path
+
+
+def test_command_plans_from_the_synthesised_template(template_file: Path, tmp_path: Path) -> None:
+    plot = tmp_path / "plan.svg"
+    done = run_planner(
+        "--rate", "20", "--pattern", "burst", "--hours", "1", "--template", str(template_file), "--plot", str(plot)
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "requests    20: burst, 20 an hour for 1 h" in done.stdout
+    assert "0 to 1 x ml.g5.2xlarge, 4 requests at once on each" in done.stdout
+    assert "a clip" in done.stdout
+    assert plot.is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rate", "0"], "rate x hours must be more than 0"),
+        (["--rate", "nan"], "rate x hours must be more than 0"),
+        (["--rate", "1", "--seconds-per-clip", "9999"], "seconds_per_clip must be 0.01 to 3600, got 9999"),
+        (["--rate", "1", "--template", "nowhere.json"], "template must be a file, which `make synth` writes"),
+    ],
+)
+def test_command_refuses_in_one_sentence(template_file: Path, arguments: list[str], message: str) -> None:
+    done = run_planner("--template", str(template_file), *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
