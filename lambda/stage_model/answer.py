@@ -1,6 +1,7 @@
 """Telling CloudFormation how a custom resource's request ended: one PUT to the address that it gave."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -24,7 +25,7 @@ class Answer:
 def send_answer(event: Mapping[str, str], answer: Answer, connections: Connections, deadline: float) -> None:
     """PUT the answer to the event's ResponseURL, trying again until `deadline` (epoch seconds) if it is not taken.
 
-    Raises StagingError or OutOfTimeError when it cannot be delivered.
+    Raises OutOfTimeError when it could not be delivered by then.
     """
     body = json.dumps(_document(event, answer)).encode()
     # CloudFormation signs the address for an empty content type.
@@ -36,7 +37,7 @@ def send_answer(event: Mapping[str, str], answer: Answer, connections: Connectio
             if response.status not in (200, 204):
                 raise TransientError(f"CloudFormation's address answered {response.status}")
 
-    persist(Patience(SystemClock(), deadline, stall_s=60.0), put)
+    persist(Patience(SystemClock(), deadline, stall_s=math.inf), put)
 
 
 def _document(event: Mapping[str, str], answer: Answer) -> dict[str, object]:

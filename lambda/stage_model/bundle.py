@@ -7,7 +7,6 @@ import zlib
 
 from stage_model.errors import StagingError
 
-MAX_ZIP = 16 << 20  # bytes, as uploaded
 _MAX_TOTAL = 32 << 20  # bytes, unpacked: the bundle is source code
 _MAX_FILES = 1000
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")

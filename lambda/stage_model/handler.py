@@ -1,35 +1,40 @@
-"""The Lambda's entry point: connects the parts to AWS, and answers CloudFormation once."""
+"""The Lambda's entry point: connects the service to AWS, the Hub and CloudFormation."""
 
 import logging
-import os
-import time
+import uuid
 from collections.abc import Mapping
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from stage_model.answer import Answer, send_answer
-from stage_model.bundle import MAX_ZIP, read_bundle
+from stage_model.answer import send_answer
+from stage_model.bundle import read_bundle
 from stage_model.clock import SystemClock
 from stage_model.connections import Connections
-from stage_model.errors import OutOfTimeError
-from stage_model.hub import HubRepository
-from stage_model.lifecycle import UNSTAGED, Lifecycle
+from stage_model.errors import StagingError
+from stage_model.gather import gather
+from stage_model.lease import Lease
+from stage_model.lifecycle import StageRequest
+from stage_model.origin import open_repository
 from stage_model.patience import Patience, persist
-from stage_model.plan import make_plan
+from stage_model.pipeline import ThreadPipeline
 from stage_model.request import StagedModelRequest
-from stage_model.s3_store import S3Store, read_object, s3_client
-from stage_model.stager import Staged, stage
+from stage_model.s3_client import invoke_again, s3_client
+from stage_model.s3_objects import S3Objects
+from stage_model.s3_store import S3Store
+from stage_model.service import Invocation, serve
+from stage_model.stager import Means, Staged, stage
+from stage_model.store import Store
 
-if TYPE_CHECKING:  # the stubs are a development tool; the Lambda has none
-    from mypy_boto3_s3 import S3Client
-
-_log = logging.getLogger(__name__)
-_log.setLevel(logging.INFO)
-_ANSWER_S = 20.0  # kept for the answer at the end of an invocation
+logging.getLogger("stage_model").setLevel(logging.INFO)
+THREADS = 8
+_HAND_OVER_S = 30.0  # kept at the end of an invocation, to write the journal and begin the next invocation
+_LAST_S = 3.0
 
 
 class Context(Protocol):
     """The part of Lambda's context object that is used."""
+
+    invoked_function_arn: str
 
     def get_remaining_time_in_millis(self) -> int:
         """Return how long this invocation may go on, in milliseconds."""
@@ -38,38 +43,34 @@ class Context(Protocol):
 
 def handler(event: Mapping[str, Any], context: Context) -> None:
     """Serve one request of `Custom::StagedModel`; the outcome goes to the event's ResponseURL."""
-    deadline = time.time() + context.get_remaining_time_in_millis() / 1000
+    clock = SystemClock()
+    end = clock.now() + context.get_remaining_time_in_millis() / 1000
+    work, patience = Patience(clock, end - _HAND_OVER_S), Patience(clock, end - _LAST_S)
     with closing(Connections()) as connections, closing(s3_client()) as client:
-        answer = _answer(event, client, connections, deadline - _ANSWER_S)
-        _log.info("%s of %s: %s", event.get("RequestType"), answer.physical_id, answer.reason or "done")
-        send_answer(event, answer, connections, deadline - 1)
 
+        def stage_in(store: Store, patience: Patience) -> StageRequest:
+            def stage_request(request: StagedModelRequest, lease: Lease) -> Staged:
+                bundle = _read_bundle(S3Objects(client, request.code_bucket), request, patience)
+                materials = gather(request, open_repository(request, client, connections, patience), bundle)
+                return stage(materials, Means(store, lease, patience, ThreadPipeline(THREADS)))
 
-def _answer(event: Mapping[str, Any], client: "S3Client", connections: Connections, deadline: float) -> Answer:
-    patience = Patience(SystemClock(), deadline)
+            return stage_request
 
-    def stage_request(request: StagedModelRequest) -> tuple[Staged, str]:
-        bundle = read_bundle(
-            persist(patience, lambda: read_object(client, request.code_bucket, request.code_key, MAX_ZIP))
+        invocation = Invocation(
+            owner=uuid.uuid4().hex,
+            clock=clock,
+            work=work,
+            patience=patience,
+            open_store=lambda bucket: S3Store(client, bucket, connections),
+            stage=stage_in,
+            send=lambda event, answer: send_answer(event, answer, connections, end - _LAST_S),
+            hand_over=lambda event: invoke_again(context.invoked_function_arn, event),
         )
-        endpoint = os.environ["HF_ENDPOINT"]
-        repository = HubRepository(endpoint, request.model_id, request.revision, connections, patience)
-        plan = make_plan(request, repository, bundle)
-        key = f"{request.key_prefix}{plan.digest}/model.tar.gz"
-        return stage(plan, key, S3Store(client, request.model_bucket, connections), patience), plan.digest
-
-    def open_store(bucket: str) -> S3Store:
-        return S3Store(client, bucket, connections)
-
-    try:
-        return Lifecycle(stage_request, open_store, patience).handle(event)
-    except OutOfTimeError as error:
-        return _unforeseen(event, f"staging did not finish in time: {error}")
-    except Exception as error:  # CloudFormation would wait an hour for an answer that never comes
-        _log.exception("unforeseen error")
-        return _unforeseen(event, f"unforeseen {type(error).__name__}; the function's log has the details")
+        serve(event, invocation)
 
 
-def _unforeseen(event: Mapping[str, Any], reason: str) -> Answer:
-    prefix = event.get("ResourceProperties", {}).get("KeyPrefix", "")
-    return Answer(str(event.get("PhysicalResourceId", f"{prefix}{UNSTAGED}")), reason)
+def _read_bundle(code: S3Objects, request: StagedModelRequest, patience: Patience) -> Mapping[str, bytes]:
+    found = persist(patience, lambda: code.read(request.code_key))
+    if found is None:
+        raise StagingError(f"the bundle s3://{request.code_bucket}/{request.code_key} must exist")
+    return read_bundle(found.data)

@@ -2,77 +2,79 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 from stage_model.answer import Answer
 from stage_model.errors import StagingError
+from stage_model.lease import Lease
 from stage_model.patience import Patience, persist
 from stage_model.request import Place, StagedModelRequest, parse_place, parse_request
 from stage_model.stager import Staged
 from stage_model.store import Store
 
-Stage = Callable[[StagedModelRequest], tuple[Staged, str]]
-_STAGED = re.compile(r"[0-9a-f]{64}/model\.tar\.gz")
+StageRequest = Callable[[StagedModelRequest, Lease], Staged]
+_OWN = re.compile(r"[0-9a-f]{64}/(model\.tar\.gz|model/)")
 UNSTAGED = "unstaged"
 
 
+@dataclass(frozen=True)
 class Lifecycle:
-    """What each kind of request does. `stage` makes the object and returns it with its digest."""
+    """What each kind of request does; `stage` makes the objects."""
 
-    def __init__(self, stage: Stage, open_store: Callable[[str], Store], patience: Patience) -> None:
-        self._stage = stage
-        self._open_store = open_store
-        self._patience = patience
+    stage: StageRequest
+    store: Store
+    patience: Patience
 
-    def handle(self, event: Mapping[str, Any]) -> Answer:
-        """Do what CloudFormation asks and say how it ended. Raises OutOfTimeError; every other error is an answer."""
-        properties = cast(Mapping[str, object], event.get("ResourceProperties") or {})
-        kind = event.get("RequestType")
-        try:
-            if kind == "Delete":
-                return self._delete(str(event.get("PhysicalResourceId", "")), properties)
-            if kind in ("Create", "Update"):
-                return self._create(properties)
-            raise StagingError(f"RequestType must be Create, Update or Delete, got {kind!r}")
-        except StagingError as error:
-            return Answer(_id_after_failure(event, properties), str(error))
+    def perform(self, event: Mapping[str, Any], lease: Lease) -> Answer:
+        """Do what CloudFormation asks. Raises StagingError, OutOfTimeError or SupersededError."""
+        if event.get("RequestType") == "Delete":
+            return self._delete(str(event.get("PhysicalResourceId", "")), lease, place_of(event))
+        return self._create(event, lease)
 
-    def _create(self, properties: Mapping[str, object]) -> Answer:
-        request = parse_request(properties)
-        staged, digest = self._stage(request)
+    def _create(self, event: Mapping[str, Any], lease: Lease) -> Answer:
+        if event.get("RequestType") not in ("Create", "Update"):
+            raise StagingError(f"RequestType must be Create, Update or Delete, got {event.get('RequestType')!r}")
+        request = parse_request(properties_of(event))
+        staged = self.stage(request, lease)
         data = {
             "ModelDataUrl": f"s3://{request.model_bucket}/{staged.key}",
-            "Digest": digest,
+            "Digest": staged.key.removeprefix(request.key_prefix).partition("/")[0],
             "Bytes": str(staged.size),
             "Revision": request.revision,
         }
         return Answer(staged.key, None, data)
 
-    def _delete(self, physical_id: str, properties: Mapping[str, object]) -> Answer:
-        try:
-            place = parse_place(properties)
-        except StagingError:
-            return Answer(physical_id)  # without a place nothing was ever staged, and a stack must be able to go
-        store = self._open_store(place.bucket)
-        if _is_own(physical_id, place):
-            persist(self._patience, lambda: store.delete(physical_id))
-            self._abort_uploads(store, physical_id)
-        elif physical_id == place.key_prefix + UNSTAGED:
-            self._abort_uploads(store, place.key_prefix)
+    def _delete(self, physical_id: str, lease: Lease, place: Place) -> Answer:
+        prefix = place.key_prefix
+        if physical_id.startswith(prefix) and _OWN.fullmatch(physical_id[len(prefix) :]):
+            self._abort_uploads(physical_id)
+            keys = self._keys(physical_id) if physical_id.endswith("/") else [physical_id]
+            for key in keys:
+                persist(self.patience, lambda key=key: lease.delete(key))
+        elif physical_id == prefix + UNSTAGED:
+            self._abort_uploads(prefix)
         return Answer(physical_id)
 
-    def _abort_uploads(self, store: Store, prefix: str) -> None:
-        for upload in persist(self._patience, lambda: store.unfinished_uploads(prefix)):
-            persist(self._patience, lambda upload=upload: store.abort(upload))
+    def _keys(self, prefix: str) -> list[str]:
+        return persist(self.patience, lambda: self.store.keys(prefix))
+
+    def _abort_uploads(self, prefix: str) -> None:
+        for upload in persist(self.patience, lambda: self.store.unfinished_uploads(prefix)):
+            persist(self.patience, lambda upload=upload: self.store.abort(upload))
 
 
-def _is_own(physical_id: str, place: Place) -> bool:
-    own = physical_id.startswith(place.key_prefix)
-    return own and _STAGED.fullmatch(physical_id[len(place.key_prefix) :]) is not None
+def properties_of(event: Mapping[str, Any]) -> Mapping[str, object]:
+    """Return the event's resource properties."""
+    return cast(Mapping[str, object], event.get("ResourceProperties") or {})
 
 
-def _id_after_failure(event: Mapping[str, Any], properties: Mapping[str, object]) -> str:
-    """Return the old id, or for a failed Create one under which a Delete finds only leftovers."""
-    if "PhysicalResourceId" in event:
-        return str(event["PhysicalResourceId"])
-    return f"{properties.get('KeyPrefix', '')}{UNSTAGED}"
+def place_of(event: Mapping[str, Any]) -> Place:
+    """Return where the event's resource may write. Raises StagingError."""
+    return parse_place(properties_of(event))
+
+
+def failure(event: Mapping[str, Any], reason: str) -> Answer:
+    """Return the answer to a failed request: the old id, or for a Create one whose Delete removes only leftovers."""
+    unstaged = f"{properties_of(event).get('KeyPrefix', '')}{UNSTAGED}"
+    return Answer(str(event.get("PhysicalResourceId", unstaged)), reason)

@@ -1,8 +1,8 @@
-"""`manifest.json`, the tarball's last file: what was staged, from what. Its length is known before its contents are."""
+"""`manifest.json`, the staged model's last file: what was staged, from what. Its length is known in advance."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 LAYOUT = 1
 _LICENSE = "CC-BY-NC-4.0 (model weights)"
@@ -11,7 +11,7 @@ _UNKNOWN = "0" * 64  # as long as the SHA-256 that takes its place
 
 @dataclass(frozen=True)
 class FileNote:
-    """A staged file: path, size in bytes, and the published file's SHA-256 if it is staged as published."""
+    """A file: path, size in bytes, and the SHA-256 as published; None for one that was not published so."""
 
     path: str
     size: int
@@ -20,13 +20,17 @@ class FileNote:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says, less the SHA-256 of the files as staged."""
+    """What `manifest.json` says, less the SHA-256 of the files as staged.
+
+    `sources` are the published files that were converted; `kept` are decoder tensors that float16 would have damaged.
+    """
 
     model_id: str
     revision: str
     decoder_dtype: str
     files: Sequence[FileNote]
-    sources: Sequence[Mapping[str, object]] = field(default_factory=tuple)
+    sources: Sequence[FileNote] = ()
+    kept: Sequence[str] = ()
 
     @property
     def size(self) -> int:
@@ -45,6 +49,7 @@ class Manifest:
                 {"path": n.path, "size": n.size, "sha256": sha256[n.path], "source_sha256": n.source_sha256}
                 for n in self.files
             ],
-            "sources": list(self.sources),
+            "sources": [{"path": n.path, "size": n.size, "sha256": n.source_sha256} for n in self.sources],
+            "kept_float32": list(self.kept),
         }
         return json.dumps(document, indent=1).encode() + b"\n"

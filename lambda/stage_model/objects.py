@@ -6,9 +6,10 @@ from typing import Protocol
 
 from stage_model.errors import StagingError
 from stage_model.gzip_frame import BLOCK, GzipFraming
+from stage_model.plain_frame import FileLayout, PlainFraming
 from stage_model.tar_layout import Member, Piece, TarLayout
 
-_PART_BLOCKS = 128  # 8 MiB parts: eight of them in flight take 64 MiB; S3's minimum is 5 MiB
+PART_BLOCKS = 128  # 8 MiB parts: eight of them in flight take 64 MiB; S3's minimum is 5 MiB
 _MAX_PARTS = 10_000  # S3's limit
 
 
@@ -79,7 +80,7 @@ class StagedObject:
         return self.framing.framed_length(part.stop - part.start, part.first, part.last)
 
 
-def tarball(key: str, members: Sequence[Member], part_blocks: int = _PART_BLOCKS) -> StagedObject:
+def tarball(key: str, members: Sequence[Member], part_blocks: int = PART_BLOCKS) -> StagedObject:
     """Return `model.tar.gz` with these members.
 
     The last part holds the last member (the manifest, known last) whole, the archive's end and the gzip trailer,
@@ -89,6 +90,17 @@ def tarball(key: str, members: Sequence[Member], part_blocks: int = _PART_BLOCKS
     blocks = max(part_blocks, -(-layout.size // (BLOCK * (_MAX_PARTS - 1))))
     parts = cut(layout.size, blocks * BLOCK, layout.member_starts[-1])
     return StagedObject(key, layout, GzipFraming(), parts)
+
+
+def separate_files(prefix: str, members: Sequence[Member], part_blocks: int = PART_BLOCKS) -> list[StagedObject]:
+    """Return one object per member under `prefix`, uncompressed: what a `ModelDataSource` prefix serves."""
+    objects: list[StagedObject] = []
+    for index, member in enumerate(members):
+        span = max(part_blocks * BLOCK, -(-member.size // (_MAX_PARTS - 1)))
+        last = index == len(members) - 1  # the manifest, known last: one part
+        parts = cut(member.size, span, 0 if last else max(0, member.size - 1))
+        objects.append(StagedObject(prefix + member.path, FileLayout(index, member.size), PlainFraming(), parts))
+    return objects
 
 
 def cut(size: int, span: int, whole_from: int) -> list[Part]:

@@ -9,13 +9,15 @@ from stage_model.errors import StagingError
 _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_SECRET_ARN = re.compile(r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,512}")
 _KEY_PREFIX = re.compile(r"models/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+/")
 DECODER_DTYPES = ("float16", "float32")
+PACKAGINGS = ("tarball", "uncompressed")
 
 
 @dataclass(frozen=True)
 class StagedModelRequest:
-    """What to stage and where; the fields are the contract's properties."""
+    """What to stage and where; the fields are the contract's properties, the last two optional."""
 
     model_id: str
     revision: str
@@ -24,6 +26,8 @@ class StagedModelRequest:
     code_key: str
     model_bucket: str
     key_prefix: str
+    packaging: str = "tarball"
+    token_secret_arn: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ def parse_request(properties: Mapping[str, object]) -> StagedModelRequest:
         code_key=_matching(properties, "CodeKey", re.compile(r".{1,1024}"), "an object key"),
         model_bucket=place.bucket,
         key_prefix=place.key_prefix,
+        packaging=_one_of({"Packaging": "tarball", **properties}, "Packaging", PACKAGINGS),
+        token_secret_arn=_secret(properties),
     )
 
 
@@ -67,6 +73,12 @@ def _matching(properties: Mapping[str, object], name: str, pattern: re.Pattern[s
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise StagingError(f"{name} must be {allowed}, got {value!r}")
     return value
+
+
+def _secret(properties: Mapping[str, object]) -> str | None:
+    if not properties.get("TokenSecretArn"):
+        return None
+    return _matching(properties, "TokenSecretArn", _SECRET_ARN, "the ARN of a Secrets Manager secret")
 
 
 def _one_of(properties: Mapping[str, object], name: str, allowed: tuple[str, ...]) -> str:

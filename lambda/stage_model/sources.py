@@ -38,19 +38,24 @@ class BytesSource:
 
 @dataclass(frozen=True)
 class Feed:
-    """Bytes that continue the stream `stream`, for its running SHA-256."""
+    """Bytes that continue the stream `stream`, for its running SHA-256; or the name of a tensor whose cast is lossy."""
 
     stream: str
     views: Views
+    lossy: str | None = None
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A sequence of bytes that is hashed in order: `length` in bytes, and the SHA-256 that it must have, if known."""
+    """Bytes that are hashed in order: `length` in bytes, the SHA-256 that they must have if it is known.
+
+    `twin` names a stream that must turn out equal: the same source bytes, read another time.
+    """
 
     name: str
     length: int
-    sha256: str | None
+    sha256: str | None = None
+    twin: str | None = None
 
 
 class Reader(Protocol):

@@ -1,126 +1,162 @@
-"""Staging one plan: build, check, upload, and complete only when everything is right."""
+"""Staging: uploads begun or found again, parts made and shipped, objects completed only when everything is right."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 
-from stage_model.checksums import combine, crc32
-from stage_model.ledger import Ledger
-from stage_model.manifest import Manifest
-from stage_model.objects import Part, StagedObject, tarball
-from stage_model.part_builder import BuiltPart, PartBuilder
+from stage_model.assembly import Assembly, Job, frame_crc
+from stage_model.checksums import combine
+from stage_model.discard import discard, drop_uploads
+from stage_model.errors import LossyCastError, OutOfTimeError, StagingError, UploadGoneError
+from stage_model.journal import Journal
+from stage_model.lease import Lease
+from stage_model.materials import Materials
+from stage_model.objects import StagedObject
+from stage_model.part_builder import BuiltPart
 from stage_model.patience import Patience, persist
-from stage_model.pipeline import Pipeline
+from stage_model.pipeline import Pipeline, Steps
 from stage_model.plan import Plan
-from stage_model.sources import Feed, Stream
-from stage_model.store import Store, StoredPart, Upload
-from stage_model.tar_layout import Member
-from stage_model.views import Views, scatter
+from stage_model.store import Store, Upload
 
-THREADS = 8
+_log = logging.getLogger(__name__)
+_MAX_RESTARTS = 20  # each one casts fewer tensors, or follows uploads that somebody else dropped
+
+
+@dataclass(frozen=True)
+class Means:
+    """What staging works with."""
+
+    store: Store
+    lease: Lease
+    patience: Patience
+    pipeline: Pipeline
 
 
 @dataclass(frozen=True)
 class Staged:
-    """The staged object: key, length in bytes, and whether it was there already."""
+    """What is in the bucket: the key (of the tarball, or the prefix of the files), bytes, tensors that kept float32."""
 
     key: str
     size: int
-    found: bool
+    kept: Sequence[str] = field(default_factory=tuple[str, ...])
 
 
-class ManifestReader:
-    """Makes `manifest.json` once everything before it is hashed."""
+def stage(materials: Materials, means: Means) -> Staged:
+    """Make the model's objects, unless they exist; go on where an earlier run of the same request stopped.
 
-    def __init__(self, manifest: Manifest, ledger: Ledger) -> None:
-        self._manifest = manifest
-        self._ledger = ledger
-        self.size = manifest.size
-        self.streams: Sequence[Stream] = ()
-
-    def fill(self, offset: int, views: Views) -> Sequence[Feed]:
-        """Render the manifest; it is never cut, so `offset` is 0."""
-        checksums = {note.path: self._ledger.digest(note.path) for note in self._manifest.files}
-        scatter(self._manifest.render(checksums)[offset:], views)
-        return ()
-
-
-def stage(plan: Plan, key: str, store: Store, patience: Patience, threads: int = THREADS) -> Staged:
-    """Make `key` from the plan, unless it exists.
-
-    Raises StagingError or OutOfTimeError, and then leaves neither object nor upload.
+    Raises StagingError (leaving neither object nor upload), OutOfTimeError (leaving the journal) or SupersededError.
     """
-    members = [Member(file.path, file.reader.size) for file in plan.files]
-    target = tarball(key, [*members, Member("manifest.json", plan.manifest.size)])
-    size = persist(patience, lambda: store.size_of(key))
-    if size is not None:
-        return Staged(key, size, found=True)
-    upload = persist(patience, lambda: store.create_upload(key))
+    for _ in range(_MAX_RESTARTS):
+        journal = Journal.from_json(means.lease.record.journal)
+        plan = materials.plan(journal.kept)
+        try:
+            return _stage_plan(plan, journal, means)
+        except LossyCastError as error:
+            _log.info("starting again: %s", error)
+            discard(means.store, means.lease, means.patience)
+            means.lease.save(journal=journal.keeping(error.names).to_json())
+        except UploadGoneError as error:
+            _log.info("starting again: %s", error)
+            means.lease.save(journal=Journal(kept=journal.kept).to_json())  # ends here if another run is the reason
+        except StagingError:
+            discard(means.store, means.lease, means.patience)
+            raise
+    raise StagingError(f"staging must end within {_MAX_RESTARTS} restarts")
+
+
+def _stage_plan(plan: Plan, journal: Journal, means: Means) -> Staged:
+    objects = plan.objects
+    size = sum(target.size for target in objects)
+    if persist(means.patience, lambda: means.store.size_of(objects[-1].key)) == objects[-1].size:
+        drop_uploads(means.store, journal.uploads, means.patience)
+        return Staged(plan.key, size, plan.kept)
+    if journal.layout != plan.layout_id or not _still_there(journal, objects, means):
+        drop_uploads(means.store, journal.uploads, means.patience)
+        journal = _begin(plan, journal, means)
+    _Run(plan, journal, means).run()
+    return Staged(plan.key, size, plan.kept)
+
+
+def _begin(plan: Plan, journal: Journal, means: Means) -> Journal:
+    uploads: list[Upload] = []
     try:
-        _Run(plan, target, upload, store, patience).run(threads)
-    except BaseException:
-        store.abort(upload)
+        for target in plan.objects:
+            uploads.append(persist(means.patience, lambda key=target.key: means.store.create_upload(key)))
+        journal = journal.begun(plan.layout_id, uploads)
+        means.lease.save(journal=journal.to_json())
+    except Exception:
+        drop_uploads(means.store, uploads, means.patience)  # nobody else knows of them
         raise
-    return Staged(key, target.size, found=False)
+    return journal
+
+
+def _still_there(journal: Journal, objects: Sequence[StagedObject], means: Means) -> bool:
+    """Return whether the store still holds every part that the journal tells of."""
+    done = iter(journal.resume.parts)
+    for upload, target in zip(journal.uploads, objects, strict=True):
+        parts = [part.stored for part in islice(done, len(target.parts))]
+        try:
+            found = persist(means.patience, lambda u=upload, p=parts: means.store.matching_parts(u, p))
+        except UploadGoneError:
+            if persist(means.patience, lambda key=target.key: means.store.size_of(key)) != target.size:
+                return False
+            continue  # completed already
+        if len(found) < len(parts):
+            return False
+    return True
 
 
 class _Run:
-    """One upload from its first part to its completion."""
+    """Uploads from the first missing part to their completion."""
 
-    def __init__(self, plan: Plan, target: StagedObject, upload: Upload, store: Store, patience: Patience) -> None:
-        self._target, self._upload, self._store, self._patience = target, upload, store, patience
-        self._ledger = Ledger(stream for file in plan.files for stream in file.reader.streams)
-        self._manifest_member = len(plan.files)
-        readers = [*(file.reader for file in plan.files), ManifestReader(plan.manifest, self._ledger)]
-        self._builder = PartBuilder(target, readers)
-        self._payloads: dict[int, tuple[int, int]] = {}  # by part number: CRC-32 and length in bytes
-        self._stored: dict[int, StoredPart] = {}
+    def __init__(self, plan: Plan, journal: Journal, means: Means) -> None:
+        self._objects, self._journal, self._means = plan.objects, journal, means
+        self._assembly = Assembly(plan, plan.objects, journal.resume)
+        self._progress = self._assembly.progress
 
-    def run(self, threads: int) -> None:
-        *parts, last = self._target.parts
-        largest = max(self._target.framed_length(part) for part in self._target.parts)
-        Pipeline(self._build, self._take, self._ship).run(parts, threads, largest)
-        self._ship(last, self._build_last(last, memoryview(bytearray(largest))))
-        self._ledger.require_all()
-        self._complete()
+    def run(self) -> None:
+        *jobs, last = self._assembly.jobs
+        jobs = jobs[self._journal.resume.hashed :]
+        steps = Steps(self._build, self._assembly.take, self._ship)
+        try:
+            self._means.pipeline.run(jobs, steps, self._assembly.buffer_size)
+            self._ship(last, self._assembly.build_last(last))
+        except OutOfTimeError:
+            self._means.lease.save(journal=self._now())
+            raise
+        for index in range(len(self._objects)):
+            self._complete(index)
 
-    def _build(self, part: Part, buffer: memoryview) -> BuiltPart:
-        self._patience.check_deadline()
-        return self._builder.build(part, buffer, lambda member, feeds: None)
+    def _now(self) -> dict[str, object]:
+        return self._journal.at(self._progress.resume()).to_json()
 
-    def _take(self, part: Part, built: BuiltPart) -> None:
-        self._ledger.take(built.feeds)
-        self._payloads[part.number] = (built.payload_crc, built.payload_length)
+    def _build(self, job: Job, buffer: memoryview) -> BuiltPart:
+        self._means.patience.check_deadline()
+        return self._assembly.build(job, buffer)
 
-    def _build_last(self, part: Part, buffer: memoryview) -> BuiltPart:
-        def settle(member: int, feeds: list[Feed]) -> None:
-            if member == self._manifest_member:  # it tells the checksums of everything before it
-                self._ledger.take(feeds)
-                feeds.clear()
+    def _ship(self, job: Job, built: BuiltPart) -> None:
+        if self._progress.is_shipped(job.index):
+            return  # an earlier run did; it was made again for its checksum
+        upload, number, crc = self._journal.uploads[job.target], job.part.number, frame_crc(built)
+        store = self._means.store
+        stored = persist(self._means.patience, lambda: store.put_part(upload, number, built.frame, crc))
+        self._progress.shipped(job.index, stored)
+        self._means.lease.save_when_due(self._now)
 
-        built = self._builder.build(part, buffer, settle)
-        self._take(part, built)
-        crc, length = self._payload_total()
-        trailer = self._target.framing.trailer(crc, length)
-        framed = len(built.frame) + len(trailer)
-        buffer[len(built.frame) : framed] = trailer
-        return BuiltPart(buffer[:framed], built.payload_crc, built.payload_length)
-
-    def _payload_total(self) -> tuple[int, int]:
-        total_crc, total_length = 0, 0
-        for part in self._target.parts:
-            crc, length = self._payloads[part.number]
-            total_crc, total_length = combine(total_crc, crc, length), total_length + length
-        return total_crc, total_length
-
-    def _ship(self, part: Part, built: BuiltPart) -> None:
-        crc = crc32([built.frame])
-        self._stored[part.number] = persist(
-            self._patience, lambda: self._store.put_part(self._upload, part.number, built.frame, crc)
-        )
-
-    def _complete(self) -> None:
-        stored = [self._stored[part.number] for part in self._target.parts]
+    def _complete(self, index: int) -> None:
+        target, upload, store = self._objects[index], self._journal.uploads[index], self._means.store
+        parts = [self._progress.stored(job.index) for job in self._assembly.jobs if job.target == index]
         crc = 0
-        for part in stored:
+        for part in parts:
             crc = combine(crc, part.crc, part.length)
-        persist(self._patience, lambda: self._store.complete(self._upload, stored, crc, self._target.size))
+
+        def complete() -> None:
+            # Listed anew: a part sent twice may have another ETag by now, though never other bytes.
+            try:
+                held = store.matching_parts(upload, parts)
+            except UploadGoneError:
+                held = {part.number: part for part in parts}
+            store.complete(upload, [held.get(part.number, part) for part in parts], crc, target.size)
+
+        persist(self._means.patience, complete)

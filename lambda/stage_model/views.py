@@ -36,3 +36,22 @@ class ViewCursor:
         if count < len(view):
             self._rest.append(view[count:])
         self.filled += count
+
+
+class ViewWriter:
+    """Writes into a sequence of views, from their start on."""
+
+    def __init__(self, views: Views) -> None:
+        self._rest = iter(views)
+        self._view = next(self._rest, memoryview(b""))
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write all of `data`; there must be room for it."""
+        at = 0
+        while at < len(data):
+            while not len(self._view):
+                self._view = next(self._rest)
+            count = min(len(self._view), len(data) - at)
+            self._view[:count] = data[at : at + count]
+            self._view = self._view[count:]
+            at += count

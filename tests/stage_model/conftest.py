@@ -108,6 +108,7 @@ class Time:
     """Lambda's context object, as far as it is used."""
 
     seconds: float = 120.0
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:stage"
 
     def get_remaining_time_in_millis(self) -> int:
         """Return the time left."""
@@ -164,10 +165,11 @@ def invoke(hub: LoopbackHub, s3: S3Client, sink: ResponseSink, monkeypatch: pyte
 
 @pytest.fixture
 def left_in_bucket(s3: S3Client) -> Callable[[], tuple[list[str], int]]:
-    """Keys in the artifact bucket, and how many uploads are unfinished there."""
+    """Keys in the artifact bucket but for records of runs, and how many uploads are unfinished there."""
 
     def look() -> tuple[list[str], int]:
         keys = [item.get("Key", "") for item in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+        keys = [key for key in keys if not key.startswith(f"{PREFIX}runs/")]
         return keys, len(s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []))
 
     return look

@@ -7,8 +7,10 @@ import tarfile
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from mypy_boto3_s3 import S3Client
+from safetensors.numpy import load, save
 from staging_answers import ResponseSink
 from staging_hub import LoopbackHub
 
@@ -63,6 +65,52 @@ def test_delete_removes_the_staged_object(invoke: Invoke, left_in_bucket: Look) 
 
 
 @pytest.mark.usefixtures("s3")
+def test_float16_halves_the_decoder_and_says_so_in_the_manifest(invoke: Invoke, hub: LoopbackHub, s3: S3Client) -> None:
+    staged = members(s3, invoke(DecoderDtype="float16")["PhysicalResourceId"])
+    published, weights = load(hub.repository.lfs["model.safetensors"]), load(staged["model.safetensors"])
+    assert {name: values.dtype.name for name, values in weights.items() if name.startswith("decoder.")} == {
+        name: "float16" for name in published if name.startswith("decoder.")
+    }
+    assert all((weights[name].astype(values.dtype) == values).all() for name, values in published.items())
+    manifest = json.loads(staged["manifest.json"])
+    assert (manifest["decoder_dtype"], manifest["kept_float32"]) == ("float16", [])
+    assert manifest["sources"] == [
+        {
+            "path": "model.safetensors",
+            "size": len(hub.repository.lfs["model.safetensors"]),
+            "sha256": hashlib.sha256(hub.repository.lfs["model.safetensors"]).hexdigest(),
+        }
+    ]
+
+
+def test_tensors_that_float16_would_damage_keep_float32_and_are_reported(
+    invoke: Invoke, hub: LoopbackHub, s3: S3Client
+) -> None:
+    weights = load(hub.repository.lfs["model.safetensors"])
+    weights["decoder.embed_positions.weights"] = np.sin(np.arange(300, dtype="f4"))
+    hub.repository.lfs["model.safetensors"] = save(weights)
+    answer = invoke(DecoderDtype="float16")
+    staged = members(s3, answer["PhysicalResourceId"])
+    assert json.loads(staged["manifest.json"])["kept_float32"] == ["decoder.embed_positions.weights"]
+    got = load(staged["model.safetensors"])
+    assert got["decoder.embed_positions.weights"].dtype == np.float32
+    assert all((got[name].astype(values.dtype) == values).all() for name, values in weights.items())
+
+
+def test_uncompressed_packaging_stages_the_same_files_under_a_prefix(
+    invoke: Invoke, s3: S3Client, left_in_bucket: Look
+) -> None:
+    tarball = members(s3, invoke()["PhysicalResourceId"])
+    answer = invoke(Packaging="uncompressed")
+    prefix = answer["PhysicalResourceId"]
+    assert answer["Data"]["ModelDataUrl"] == f"s3://artifacts/{prefix}"
+    keys = [key for key in left_in_bucket()[0] if key.startswith(prefix)]
+    staged = {key[len(prefix) :]: s3.get_object(Bucket="artifacts", Key=key)["Body"].read() for key in keys}
+    assert staged == tarball
+    assert invoke("Delete", prefix)["Status"] == "SUCCESS"
+    assert not [key for key in left_in_bucket()[0] if key.startswith(prefix)]
+
+
 def test_answer_is_sent_again_when_cloudformation_does_not_take_it(invoke: Invoke, sink: ResponseSink) -> None:
     sink.refusals = 2
     assert invoke("Delete", "models/Stack/Model/unstaged")["Status"] == "SUCCESS"

@@ -1,0 +1,100 @@
+"""One invocation, from event to answer: take the request, do it, say so once; or hand it over."""
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stage_model.answer import Answer
+from stage_model.clock import Clock
+from stage_model.discard import discard
+from stage_model.errors import OutOfTimeError, StagingError, SupersededError
+from stage_model.lease import Lease, acquire
+from stage_model.lifecycle import Lifecycle, StageRequest, failure, place_of
+from stage_model.patience import Patience
+from stage_model.store import Store
+from stage_model.supersede import end_other_runs
+
+_log = logging.getLogger(__name__)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,128}")
+SERVICE_S = 3600.0  # how long CloudFormation waits for an answer, at most
+_ANSWER_S = 60.0  # of these are kept for saying that there will be no better one
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What an invocation works with.
+
+    `work` ends early enough before `patience` that the journal can be written and the next invocation begun.
+    """
+
+    owner: str
+    clock: Clock
+    work: Patience
+    patience: Patience
+    open_store: Callable[[str], Store]
+    stage: Callable[[Store, Patience], StageRequest]
+    send: Callable[[Mapping[str, Any], Answer], None]
+    hand_over: Callable[[Mapping[str, Any]], None]
+
+
+def serve(event: Mapping[str, Any], invocation: Invocation) -> None:
+    """Serve one event of `Custom::StagedModel`, delivered for the first time or again."""
+    try:
+        place = place_of(event)
+        if not _REQUEST_ID.fullmatch(str(event.get("RequestId", ""))):
+            raise StagingError(f"RequestId must match {_REQUEST_ID.pattern}, got {event.get('RequestId')!r}")
+    except StagingError as error:
+        # Without a place nothing was ever staged: a stack must be able to go, and needs to hear why it cannot come.
+        deleting = event.get("RequestType") == "Delete"
+        answer = failure(event, str(error))
+        invocation.send(event, Answer(answer.physical_id) if deleting else answer)
+        return
+    store = invocation.open_store(place.bucket)
+    try:
+        waiting, patience = invocation.work, invocation.patience
+        lease = acquire(store, place.key_prefix, event["RequestId"], invocation.owner, waiting, patience)
+        _serve_held(event, invocation, store, lease)
+    except SupersededError as error:
+        _log.info("nothing left to do: %s", error)
+    except OutOfTimeError:
+        _log.info("handing over to a fresh invocation")
+        invocation.hand_over(event)
+    except StagingError as error:  # the request's record cannot be read or written: not even that can be told but now
+        invocation.send(event, failure(event, str(error)))
+
+
+def _serve_held(event: Mapping[str, Any], invocation: Invocation, store: Store, lease: Lease) -> None:
+    if lease.record.state == "running":
+        answer = _perform(event, invocation, store, lease)
+        lease.save(state="done", answer=asdict(answer), journal=None)
+    answer = Answer(**(lease.record.answer or {}))
+    _log.info("%s of %s: %s", event.get("RequestType"), answer.physical_id, answer.reason or "done")
+    invocation.send(event, answer)
+    lease.save(state="answered", answer=None)
+
+
+def _perform(event: Mapping[str, Any], invocation: Invocation, store: Store, lease: Lease) -> Answer:
+    try:
+        if invocation.clock.now() <= lease.record.started + SERVICE_S - _ANSWER_S:
+            return _do(event, invocation, store, lease)
+        reason = f"staging did not finish within {SERVICE_S:.0f} s"
+    except OutOfTimeError:
+        lease.release()
+        raise
+    except SupersededError:
+        raise
+    except StagingError as error:
+        reason = str(error)
+    except Exception as error:  # CloudFormation would wait an hour for an answer that never comes
+        _log.exception("unforeseen error")
+        reason = f"unforeseen {type(error).__name__}; the function's log has the details"
+    discard(store, lease, invocation.patience)
+    return failure(event, reason)
+
+
+def _do(event: Mapping[str, Any], invocation: Invocation, store: Store, lease: Lease) -> Answer:
+    end_other_runs(store, place_of(event).key_prefix, lease, invocation.work)
+    stage = invocation.stage(store, invocation.work)
+    return Lifecycle(stage, store, invocation.work).perform(event, lease)

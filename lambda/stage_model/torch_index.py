@@ -1,0 +1,146 @@
+"""What a file holds that `torch.save` wrote: a zip archive of uncompressed storages and one pickle that views them."""
+
+import io
+import struct
+import zipfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from stage_model.errors import StagingError
+from stage_model.range_file import RangeFile
+from stage_model.sources import Source
+from stage_model.tensors import ITEM_SIZES, MAX_TENSORS, Known, Tensor, WeightFile, check_shape, read_range
+from stage_model.torch_pickle import TensorRef, read_state_dict
+
+_MAX_DIRECTORY = 64 << 20  # bytes read to find the members
+_MAX_PICKLE = 64 << 20  # bytes; real ones have 100 kB
+_MAX_REORDERED = 64 << 20  # bytes of tensors that are not in row-major order: held in memory
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: signature, lengths of name and extra field
+_READERS = 8
+
+
+def index_torch(path: str, source: Source, sha256: str) -> WeightFile:
+    """Find every tensor of a state dict. Raises StagingError, by name, for anything that is not plainly one."""
+    members = _members(path, source)
+    pickles = [name for name in members if name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise StagingError(f"{path} must hold one data.pkl, as torch.save writes it, got {len(pickles)}")
+    root = pickles[0].removesuffix("data.pkl")
+    starts = _Starts(path, source, members)
+    _check_byte_order(path, starts, members, f"{root}byteorder")
+    pickle = starts.read(pickles[0], _MAX_PICKLE)
+    views = read_state_dict(path, pickle)
+    if not 0 < len(views) <= MAX_TENSORS:
+        raise StagingError(f"{path} must hold 1 to {MAX_TENSORS} tensors, got {len(views)}")
+    starts.find({f"{root}data/{view.storage.key}" for view in views.values()})
+    known = list(starts.known)
+    tensors = [_tensor(path, name, view, starts, f"{root}data/", known) for name, view in views.items()]
+    if sum(len(tensor.data or b"") for tensor in tensors) > _MAX_REORDERED:
+        raise StagingError(
+            f"{path} must hold at most {_MAX_REORDERED} bytes of tensors out of row-major order, got more"
+        )
+    return WeightFile(path, source, sha256, tensors, known)
+
+
+def _members(path: str, source: Source) -> dict[str, zipfile.ZipInfo]:
+    try:
+        with zipfile.ZipFile(io.BufferedReader(RangeFile(source, _MAX_DIRECTORY), 1 << 16)) as archive:
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, struct.error, ValueError, OSError, NotImplementedError) as error:
+        raise StagingError(f"{path} must be a zip archive, as torch.save writes it, got {error}") from error
+    for info in infos:
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x1 or info.file_size != info.compress_size:
+            raise StagingError(f"the members of {path} must be stored plainly, got {info.filename!r:.200} otherwise")
+    members = {info.filename: info for info in infos}
+    if len(members) != len(infos) or not infos:
+        raise StagingError(f"{path} must name every member once, got {len(infos)} for {len(members)} names")
+    return members
+
+
+class _Starts:
+    """Where members' bytes begin: after local headers, whose length only they tell."""
+
+    def __init__(self, path: str, source: Source, members: Mapping[str, zipfile.ZipInfo]) -> None:
+        self._path, self._source, self._members = path, source, members
+        self._starts: dict[str, int] = {}
+        self.known: list[Known] = []
+
+    def find(self, names: set[str]) -> None:
+        """Read the local headers of these members, several at a time: each is a request of its own."""
+        missing = sorted(names - self._starts.keys())
+        with ThreadPoolExecutor(_READERS) as pool:
+            for name, header in zip(missing, pool.map(self._header, missing), strict=True):
+                signature, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+                offset = self._members[name].header_offset
+                if signature != b"PK\3\4":
+                    raise StagingError(f"{name} of {self._path} must begin with a zip header, got {signature!r}")
+                self._starts[name] = offset + _LOCAL_HEADER.size + name_length + extra_length
+                self.known.append(Known(offset, header))
+
+    def __getitem__(self, name: str) -> tuple[int, int]:
+        """Return where a member's bytes begin, and how many they are."""
+        return self._starts[name], self._members[name].file_size
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Return a small member."""
+        self.find({name})
+        start, size = self[name]
+        data = read_range(self._source, start, size, limit)
+        self.known.append(Known(start, data))
+        return data
+
+    def region(self, start: int, length: int) -> bytes:
+        """Return bytes of a storage."""
+        return read_range(self._source, start, length, _MAX_REORDERED)
+
+    def _header(self, name: str) -> bytes:
+        if name not in self._members:
+            raise StagingError(f"{self._path} must hold the storage {name!r:.200} that its pickle names")
+        return read_range(self._source, self._members[name].header_offset, _LOCAL_HEADER.size)
+
+
+def _check_byte_order(path: str, starts: _Starts, members: Mapping[str, object], name: str) -> None:
+    # Older files have none, and are little-endian.
+    if name in members and (order := starts.read(name, 64)) != b"little":
+        raise StagingError(f"the byte order of {path} must be little, got {order!r}")
+
+
+def _tensor(path: str, name: str, view: TensorRef, starts: _Starts, folder: str, known: list[Known]) -> Tensor:
+    shape, stride = check_shape(name, view.shape), check_shape(name, view.stride)
+    begin, size = starts[folder + view.storage.key]
+    item = ITEM_SIZES[view.storage.dtype]
+    spanned = _spanned(path, name, view, shape, stride)
+    if view.storage.count * item != size:
+        raise StagingError(f"the storage of {name} in {path} must be {view.storage.count * item} bytes, got {size}")
+    tensor = Tensor(name, view.storage.dtype, shape, begin + view.offset * item)
+    if _row_major(shape, stride):
+        return tensor
+    if tensor.nbytes > _MAX_REORDERED:
+        raise StagingError(f"{name} in {path} must be in row-major order or at most {_MAX_REORDERED} bytes")
+    region = Known(tensor.start, starts.region(tensor.start, spanned * item))
+    known.append(region)
+    elements = np.frombuffer(region.data, f"V{item}")
+    strided = np.lib.stride_tricks.as_strided(elements, shape, [step * item for step in stride], writeable=False)
+    return replace(tensor, data=strided.tobytes())
+
+
+def _spanned(path: str, name: str, view: TensorRef, shape: Sequence[int], stride: Sequence[int]) -> int:
+    """Return how many elements of its storage a view reaches over. Raises StagingError if it reaches beyond."""
+    if len(shape) != len(stride) or view.offset < 0:
+        raise StagingError(f"{name} in {path} must have a stride for every size, got {view!r:.300}")
+    spanned = 0 if 0 in shape else 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+    if view.offset + spanned > view.storage.count:
+        raise StagingError(f"{name} in {path} must lie within its storage of {view.storage.count}, got {view!r:.300}")
+    return spanned
+
+
+def _row_major(shape: Sequence[int], stride: Sequence[int]) -> bool:
+    expected = 1
+    for length, step in zip(reversed(shape), reversed(stride), strict=True):
+        if length != 1 and step != expected:
+            return 0 in shape
+        expected *= length
+    return True
