@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from moto.core.authorization import ActionAuthenticatorMixin
@@ -91,7 +90,11 @@ def _authorize_anonymous(response: Any, resource: str) -> None:
     nobody = Caller((), "")
     for access in needed_access(response, response.service_name or "", resource):
         if _resource_policy(access, nobody) is not Verdict.ALLOWED:
-            raise S3AccessDeniedError() if response.service_name == "s3" else AccessDeniedError("anonymous", access.action)
+            raise (
+                S3AccessDeniedError()
+                if response.service_name == "s3"
+                else AccessDeniedError("anonymous", access.action)
+            )
 
 
 def _hide_absence(response: Any, session: Session, access: Access) -> None:

@@ -38,7 +38,7 @@ def spawn(command: Sequence[str], *, registry: Path, **options: Any) -> subproce
 
 
 def end(process: subprocess.Popen[Any], *, registry: Path, grace_seconds: float = _GRACE_SECONDS) -> None:
-    """End the whole group that `process` leads: first SIGTERM, after `grace_seconds` SIGKILL. Harmless if it is over."""
+    """End the whole group that `process` leads: first SIGTERM, after `grace_seconds` SIGKILL. Harmless if over."""
     _signal_group(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(grace_seconds)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from local_aws import authorization, cloudformation, fixes, functions, response_urls
+from local_aws import authorization, cloudformation, data_plane, fixes, functions, response_urls
 
 EXTENSIONS: list[Callable[[], None]] = [
     fixes.install,
     authorization.install,
     functions.install,
     cloudformation.install,
+    data_plane.install,
 ]
 
 # WSGI middleware, innermost first.

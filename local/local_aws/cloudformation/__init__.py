@@ -15,5 +15,5 @@ def install() -> None:
     backends: Any = cloudformation_backends
     backends.backend = LocalCloudFormation
     responses: Any = CloudFormationResponse
-    # moto refuses an unchanged update outright; CloudFormation makes a change set that has failed, which the CLI expects.
+    # moto refuses an unchanged update outright; CloudFormation makes a change set that has failed, as the CLI expects.
     responses._validate_different_update = lambda self, parameters, body, stack: None

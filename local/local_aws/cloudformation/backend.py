@@ -16,9 +16,7 @@ from local_aws.cloudformation.events import stack_event
 from local_aws.cloudformation.stack import LocalChangeSet, LocalStack, parse_template
 from local_aws.cloudformation.template import Template
 
-_NO_CHANGES = (
-    "The submitted information didn't contain changes. Submit different information to create a change set."
-)
+_NO_CHANGES = "The submitted information didn't contain changes. Submit different information to create a change set."
 _UPDATABLE = frozenset(
     {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
 )
@@ -175,9 +173,7 @@ class LocalCloudFormation(CloudFormationBackend):
         if stack is None:
             raise ValidationError(name)
         if stack.status not in _UPDATABLE:
-            raise ValidationError(
-                message=f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated."
-            )
+            raise ValidationError(message=f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated.")
         return stack
 
     def _stack_in_review(

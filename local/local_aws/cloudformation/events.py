@@ -26,9 +26,7 @@ def resource_event(
 
 def stack_event(stack: Stack, status: str, reason: str | None = None) -> None:
     """Record that the stack itself has reached `status`."""
-    resource_event(
-        stack, stack.name, "AWS::CloudFormation::Stack", status, physical_id=stack.stack_id, reason=reason
-    )
+    resource_event(stack, stack.name, "AWS::CloudFormation::Stack", status, physical_id=stack.stack_id, reason=reason)
     # The status last: whoever sees a final one finds all the events that led to it.
     stack.status = status
     stack.stack_status_reason = reason  # pyright: ignore[reportAttributeAccessIssue] -- DescribeStacks reads it

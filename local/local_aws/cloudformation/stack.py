@@ -42,7 +42,6 @@ class LocalStack(Stack):
         defaults = {name: str(slot["Default"]) for name, slot in declared.items() if "Default" in slot}
         return defaults | self.parameters
 
-
     def check(self, template: dict[str, Any], parameters: dict[str, Any]) -> None:
         """Raise a ValidationError for a template that cannot be deployed: no resources, unknown types, a circle."""
         if not template.get("Resources"):

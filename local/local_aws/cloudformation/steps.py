@@ -132,7 +132,13 @@ def delete(stack: Stack, resource: Deployed, policy: str = "Delete") -> bool:
 
 
 def _attempt(
-    stack: Stack, wanted: Deployed, verb: str, work: Callable[[], Outcome], *, physical_id: str, reason: str | None = None
+    stack: Stack,
+    wanted: Deployed,
+    verb: str,
+    work: Callable[[], Outcome],
+    *,
+    physical_id: str,
+    reason: str | None = None,
 ) -> tuple[Outcome | None, str, str | None]:
     """Run `work` between its events: (outcome, "", None), or (None, why it failed, physical id of what is left)."""
 

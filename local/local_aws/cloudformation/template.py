@@ -20,17 +20,13 @@ def references(value: Any) -> Iterator[str]:
     if isinstance(value, list):
         for item in value:
             yield from references(item)
-    if not isinstance(value, Mapping):
-        return
-    for key, item in value.items():
-        if key == "Ref":
-            yield str(item)
-        elif key == "Fn::GetAtt":
-            yield item[0] if isinstance(item, list) else str(item).partition(".")[0]
-        elif key == "Fn::Sub":
-            yield from _substitutions(item)
-        else:
-            yield from references(item)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _FUNCTIONS.get(key, references)(item)
+
+
+def _attribute_owner(value: Any) -> Iterator[str]:
+    yield value[0] if isinstance(value, list) else str(value).partition(".")[0]
 
 
 def _substitutions(value: Any) -> Iterator[str]:
@@ -38,6 +34,13 @@ def _substitutions(value: Any) -> Iterator[str]:
     names = (name.strip().partition(".")[0] for name in _SUBSTITUTION.findall(text))
     yield from (name for name in names if name not in given)
     yield from references(given)
+
+
+_FUNCTIONS: dict[str, Callable[[Any], Iterator[str]]] = {
+    "Ref": lambda name: iter([str(name)]),
+    "Fn::GetAtt": _attribute_owner,
+    "Fn::Sub": _substitutions,
+}
 
 
 def dependencies(definition: Mapping[str, Any]) -> set[str]:

@@ -1,16 +1,15 @@
-"""A function's zip on disk, with the compiled packages that cannot be loaded here taken from this environment instead."""
+"""A function's zip on disk; compiled packages that cannot be loaded here are taken from this environment instead."""
 
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import sys
 import threading
 import zipfile
 from importlib import metadata
 from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 _LARGEST_BYTES = 262_144_000  # Lambda's limit of an unzipped deployment package
 _ELF_MAGIC = b"\x7fELF"
@@ -53,14 +52,19 @@ def take_local_packages(task: Path) -> list[str]:
     taken: list[str] = []
     for info in sorted(task.glob("*.dist-info")):
         distribution = metadata.PathDistribution(info)
-        files = [task / str(file) for file in distribution.files or []]
-        if any(_is_foreign(file) for file in files):
+        files = _files_inside(distribution)
+        if any(_is_foreign(task / file) for file in files):
             _require_here(distribution)
-            # Scripts are recorded as `../../bin/…`, which textually lies inside and in truth outside of the task.
-            for top in {file.relative_to(task).parts[0] for file in files if ".." not in file.parts}:
+            for top in {file.parts[0] for file in files}:
                 _remove(task / top)
             taken.append(distribution.metadata["Name"])
     return taken
+
+
+def _files_inside(distribution: metadata.PathDistribution) -> list[PurePosixPath]:
+    """The distribution's files within the folder: a record also lists scripts as `../../bin/…`, which are not ours."""
+    files = [PurePosixPath(str(file)) for file in distribution.files or []]
+    return [file for file in files if not file.is_absolute() and ".." not in file.parts]
 
 
 def _is_foreign(path: Path) -> bool:
@@ -85,8 +89,8 @@ def _require_here(wanted: metadata.PathDistribution) -> None:
         found = "none"
     if found != wanted.version:
         raise AssetError(
-            f"{name} must be installed here as {wanted.version}, the version in the function's zip, whose compiled files "
-            f"are for another Python or processor; got {found}"
+            f"{name} must be installed here as {wanted.version}, the version in the function's zip, whose compiled "
+            f"files are for another Python or processor; got {found}"
         )
 
 
@@ -94,4 +98,4 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     elif path.exists():
-        os.unlink(path)
+        path.unlink()

@@ -14,7 +14,9 @@ def keep_logging_config(function: Any) -> None:
         _log_to(self, spec.get("LoggingConfig", {}))
 
     def get_configuration(self: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return describe(self, *args, **kwargs) | {"LoggingConfig": {"LogFormat": "Text", "LogGroup": self.logs_group_name}}
+        return describe(self, *args, **kwargs) | {
+            "LoggingConfig": {"LogFormat": "Text", "LogGroup": self.logs_group_name}
+        }
 
     def update_configuration(self: Any, config_updates: dict[str, Any]) -> dict[str, Any]:
         if "LoggingConfig" in config_updates:

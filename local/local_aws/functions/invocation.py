@@ -6,15 +6,46 @@ import base64
 import json
 import threading
 import time
+from collections import Counter
 from typing import Any
 
-from local_aws.functions.runner import Result, run
+from moto.awslambda.exceptions import LambdaClientError
+
+from local_aws.functions.runner import Prepared, Result, prepare, run
 
 _ASYNC_LIMIT_BYTES = 1_048_576
 _SYNC_LIMIT_BYTES = 6_291_556
 # AWS waits one minute, then two; nobody wants to here.
 _RETRY_SECONDS = (1.0, 2.0)
 _TAIL_BYTES = 4096
+
+
+class _Events:
+    """How many events each function still works on, attempts to come included."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, arn: str) -> None:
+        with self._lock:
+            self._counts[arn] += 1
+
+    def remove(self, arn: str) -> None:
+        with self._lock:
+            self._counts[arn] -= 1
+
+    def pending(self, arn: str) -> int:
+        with self._lock:
+            return self._counts[arn]
+
+
+_events = _Events()
+
+
+def has_pending_events(function_arn: str) -> bool:
+    """Whether the function still works on an event that was handed over, or will try one again."""
+    return _events.pending(function_arn) > 0
 
 
 def invoke_by_name(
@@ -32,10 +63,12 @@ def invoke(function: Any, body: Any, headers: Any, response_headers: Any) -> byt
     event = _parse(body, _ASYNC_LIMIT_BYTES if kind == "Event" else _SYNC_LIMIT_BYTES)
     if kind == "DryRun":
         return b""
+    prepared = prepare(function)
     if kind == "Event":
-        threading.Thread(target=_run_event, args=(function, event), daemon=True).start()
+        _events.add(function.function_arn)
+        threading.Thread(target=_run_event, args=(function, event, prepared), daemon=True).start()
         return b""
-    result = run(function, event)
+    result = run(function, event, prepared)
     if result.error is not None:
         response_headers["x-amz-function-error"] = result.error
     tail = result.log.encode()[-_TAIL_BYTES:]
@@ -45,8 +78,6 @@ def invoke(function: Any, body: Any, headers: Any, response_headers: Any) -> byt
 
 def _parse(body: Any, limit: int) -> str:
     """The event's JSON text, checked."""
-    from moto.awslambda.exceptions import LambdaClientError
-
     text = body.decode() if isinstance(body, bytes) else (body or "{}")
     if len(text.encode()) > limit:
         raise LambdaClientError(
@@ -61,15 +92,18 @@ def _parse(body: Any, limit: int) -> str:
     return text
 
 
-def _run_event(function: Any, event: str) -> Result:
+def _run_event(function: Any, event: str, prepared: Prepared) -> Result:
     """Run an event, again after an error as often as the function's event configuration says (twice by default)."""
-    result = run(function, event)
-    for attempt in range(_retries(function)):
-        if result.error is None:
-            break
-        time.sleep(_RETRY_SECONDS[attempt])
-        result = run(function, event)
-    return result
+    try:
+        result = run(function, event, prepared)
+        for attempt in range(_retries(function)):
+            if result.error is None:
+                break
+            time.sleep(_RETRY_SECONDS[attempt])
+            result = run(function, event, prepare(function))
+        return result
+    finally:
+        _events.remove(function.function_arn)
 
 
 def _retries(function: Any) -> int:

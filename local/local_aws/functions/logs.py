@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -16,10 +17,15 @@ _LONGEST_MESSAGE = 256 * 1024 - 26  # CloudWatch Logs' limit of an event
 def write_log(function: Any, request_id: str, text: str, credentials: dict[str, str]) -> None:
     """Write an invocation's output. That the role may not log shows in the file only, as on AWS it shows nowhere."""
     note = _write_events(function, request_id, text, credentials)
-    folder = clients.runtime().state / "lambda-logs"
-    folder.mkdir(exist_ok=True)
-    with (folder / f"{function.function_name}.log").open("a", encoding="utf-8") as file:
+    path = log_file(function.function_arn)
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
         file.write(f"{text}{note}")
+
+
+def log_file(function_arn: str) -> Path:
+    """Where in the state folder the function's output is kept."""
+    return clients.runtime().state / "lambda-logs" / f"{function_arn.rpartition(':')[2]}.log"
 
 
 def _write_events(function: Any, request_id: str, text: str, credentials: dict[str, str]) -> str:

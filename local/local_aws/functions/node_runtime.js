@@ -2,6 +2,7 @@
 // Reads the event from the invocation's folder, calls the handler, writes the answer there.
 'use strict';
 const fs = require('fs');
+const https = require('https');
 const path = require('path');
 
 const env = process.env;
@@ -19,6 +20,14 @@ const context = {
   logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
   callbackWaitsForEmptyEventLoop: false,
   getRemainingTimeInMillis: () => Math.max(0, deadline - Date.now()),
+};
+
+// CDK's own handlers answer at the ResponseURL's host and path and drop its port, which on AWS is always 443.
+const endpoint = new URL(env.AWS_ENDPOINT_URL);
+const plainRequest = https.request;
+https.request = (options, ...rest) => {
+  const portless = options?.hostname === endpoint.hostname && !options.port;
+  return plainRequest(portless ? { ...options, port: endpoint.port } : options, ...rest);
 };
 
 async function invoke() {

@@ -8,15 +8,19 @@ import subprocess
 import tempfile
 import time
 import uuid
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from moto.awslambda.exceptions import LambdaClientError
+from moto.iam.exceptions import NotFoundException
+
 from local_aws import children, clients
 from local_aws.environment import endpoint_environment
-from local_aws.functions.assets import extract
+from local_aws.functions.assets import AssetError, extract
 from local_aws.functions.logs import write_log
-from local_aws.functions.runtimes import command_for
+from local_aws.functions.runtimes import UnsupportedRuntimeError, command_for, tool_environment
 from local_aws.iam.sessions import assume_role_for_service
 
 
@@ -29,36 +33,56 @@ class Result:
     error: str | None = None
 
 
-def run(function: Any, event: str) -> Result:
+@dataclass(frozen=True)
+class Prepared:
+    """What an invocation needs before it starts: the unpacked zip and the role's credentials."""
+
+    task: Path
+    credentials: dict[str, str]
+
+
+def prepare(function: Any) -> Prepared:
+    """Take on the function's role and unpack its zip; if that fails, Lambda's own error, to be answered to the caller."""
+    try:
+        credentials = assume_role_for_service(function.role, "lambda.amazonaws.com", function.function_name[:64])
+        folder = clients.runtime().state / "functions"
+        task = extract(function.code_bytes, function.code_sha_256, function.run_time, folder)
+        command_for(function.run_time)
+    except (PermissionError, NotFoundException) as error:
+        raise LambdaClientError("AccessDeniedException", f"Lambda cannot assume {function.role}: {error}") from error
+    except (AssetError, zipfile.BadZipFile) as error:
+        raise LambdaClientError("InvalidZipFileException", str(error)) from error
+    except UnsupportedRuntimeError as error:
+        raise LambdaClientError("InvalidRuntimeException", str(error)) from error
+    return Prepared(task, credentials)
+
+
+def run(function: Any, event: str, prepared: Prepared) -> Result:
     """Run moto's `function` once on `event` (JSON text) and wait for it, at most as long as its `Timeout` allows."""
     request_id = str(uuid.uuid4())
+    work = Path(tempfile.mkdtemp(prefix="invocation-", dir=clients.runtime().state))
     try:
-        # Lambda takes the role on before anything of the function runs.
-        credentials = assume_role_for_service(function.role, "lambda.amazonaws.com", function.function_name[:64])
-    except PermissionError as error:
-        return _failure("AccessDeniedException", str(error), "Unhandled", "")
-    state = clients.runtime().state
-    task = extract(function.code_bytes, function.code_sha_256, function.run_time, state / "functions")
-    work = Path(tempfile.mkdtemp(prefix="invocation-", dir=state))
-    try:
-        result = _execute(function, event, request_id, task, work, credentials)
+        result = _execute(function, event, request_id, prepared, work)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    write_log(function, request_id, result.log, credentials)
+    write_log(function, request_id, result.log, prepared.credentials)
     return result
 
 
-def _execute(
-    function: Any, event: str, request_id: str, task: Path, work: Path, credentials: dict[str, str]
-) -> Result:
+def _execute(function: Any, event: str, request_id: str, prepared: Prepared, work: Path) -> Result:
     (work / "tmp").mkdir()
     (work / "event.json").write_text(event, encoding="utf-8")
     timeout, registry = float(function.timeout), clients.runtime().state / "children"
-    environment = _environment(function, request_id, task, work, credentials)
+    environment = _environment(function, request_id, prepared, work)
     started = time.monotonic()
     with (work / "log").open("wb") as log:
         process = children.spawn(
-            command_for(function.run_time), registry=registry, cwd=task, env=environment, stdout=log, stderr=log
+            command_for(function.run_time),
+            registry=registry,
+            cwd=prepared.task,
+            env=environment,
+            stdout=log,
+            stderr=log,
         )
         try:
             process.wait(timeout)
@@ -88,17 +112,15 @@ def _failure(kind: str, message: str, error: str, log: str) -> Result:
     return Result(json.dumps({"errorType": kind, "errorMessage": message}).encode(), f"{log}{kind}: {message}\n", error)
 
 
-def _environment(
-    function: Any, request_id: str, task: Path, work: Path, credentials: dict[str, str]
-) -> dict[str, str]:
-    runtime = clients.runtime()
+def _environment(function: Any, request_id: str, prepared: Prepared, work: Path) -> dict[str, str]:
+    runtime, credentials = clients.runtime(), prepared.credentials
     return {
         **endpoint_environment(runtime.endpoint_url, runtime.authority, runtime.trust),
         "HOME": str(work),
         "TMPDIR": str(work / "tmp"),
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
-        "LAMBDA_TASK_ROOT": str(task),
+        "LAMBDA_TASK_ROOT": str(prepared.task),
         "_HANDLER": str(function.handler),
         "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
@@ -114,11 +136,5 @@ def _environment(
         "LOCAL_LAMBDA_FUNCTION_ARN": function.function_arn,
         "LOCAL_LAMBDA_TIMEOUT_SECONDS": str(function.timeout),
         **{str(name): str(value) for name, value in function.environment_vars.items()},
-        **_tools(),
+        **tool_environment(),
     }
-
-
-def _tools() -> dict[str, str]:
-    from local_aws.functions.runtimes import tool_environment
-
-    return tool_environment()

@@ -15,7 +15,7 @@ _RENAMED = {"lambda:Invoke": "lambda:InvokeFunction", "lambda:InvokeAsync": "lam
 
 
 def needed_access(response: Any, service: str, hint: str) -> list[Access]:
-    """The permissions that a request needs, read from moto's `response` object; `hint` is moto's idea of the resource."""
+    """The permissions that a request needs, read from moto's `response`; `hint` is moto's idea of the resource."""
     shared = {
         "aws:securetransport": "true" if str(response.uri).startswith("https:") else "false",
         "aws:requestedregion": str(response.region),

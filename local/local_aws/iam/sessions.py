@@ -72,8 +72,8 @@ def assume_role_for_service(
 ) -> dict[str, str]:
     """Credentials of a role as an AWS service gets them; boto3's argument names.
 
-    Unlike the administrator, who may assume any role here, a service is held to the role's trust policy: PermissionError
-    if that does not let `service` (as `sagemaker.amazonaws.com`) in for `source_arn`.
+    Unlike the administrator, who may assume any role here, a service is held to the role's trust policy:
+    PermissionError if that does not let `service` (as `sagemaker.amazonaws.com`) in for `source_arn`.
     """
     name = role_arn.rpartition("/")[2]
     role = iam_backends[ACCOUNT_ID]["aws"].get_role(name)

@@ -19,8 +19,19 @@ from local_aws.account import ACCOUNT_ID
 Properties = Mapping[str, Any]
 # What services answer for something that does not exist; SageMaker says it in words.
 _GONE_CODES = frozenset(
-    "NoSuchBucket NoSuchBucketPolicy NoSuchEntity NoSuchKey NotFound NotFoundException ObjectNotFoundException "
-    "ParameterNotFound RepositoryNotFoundException ResourceNotFound ResourceNotFoundException".split()
+    {
+        "NoSuchBucket",
+        "NoSuchBucketPolicy",
+        "NoSuchEntity",
+        "NoSuchKey",
+        "NotFound",
+        "NotFoundException",
+        "ObjectNotFoundException",
+        "ParameterNotFound",
+        "RepositoryNotFoundException",
+        "ResourceNotFound",
+        "ResourceNotFoundException",
+    }
 )
 _GONE_WORDS = re.compile(r"could not find|does not exist", re.IGNORECASE)
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from typing import Any
 
 from local_aws import response_urls
+from local_aws.functions.invocation import has_pending_events
+from local_aws.functions.logs import log_file
 from local_aws.resources.base import Context, Handler, Outcome, Properties, ResourceFailedError
+from local_aws.response_urls import ExpectedResponse
 
 _MAXIMUM_TIMEOUT_SECONDS = 3600
+_POLL_SECONDS = 0.5
 
 
 class CustomResource(Handler):
@@ -29,9 +34,7 @@ class CustomResource(Handler):
         _request(context, "Delete", properties, {"PhysicalResourceId": physical_id}, physical_id)
 
 
-def _request(
-    context: Context, kind: str, properties: Properties, extra: dict[str, Any], fallback_id: str
-) -> Outcome:
+def _request(context: Context, kind: str, properties: Properties, extra: dict[str, Any], fallback_id: str) -> Outcome:
     """Send one request and wait for its answer; `fallback_id` names the resource where a failed answer does not."""
     request_id = str(uuid.uuid4())
     with response_urls.expect_response() as response:
@@ -49,14 +52,28 @@ def _request(
         context.client("lambda").invoke(
             FunctionName=properties["ServiceToken"], InvocationType="Event", Payload=json.dumps(event)
         )
-        answer = response.wait(_timeout_seconds(properties))
+        answer = _wait(response, properties)
     if answer is None:
         raise ResourceFailedError(
             "CloudFormation did not receive a response from your Custom Resource. Please check your logs for requestId "
-            f"[{request_id}].",
+            f"[{request_id}]. The function's output is also in {log_file(properties['ServiceToken'])}",
             fallback_id,
         )
     return _read(answer, kind, request_id, fallback_id)
+
+
+def _wait(response: ExpectedResponse, properties: Properties) -> dict[str, Any] | None:
+    """The answer; None after the time-out, or as soon as the function has ended for good without answering.
+
+    AWS does not see the latter and waits on, up to an hour: the outcome is the same.
+    """
+    deadline = time.monotonic() + _timeout_seconds(properties)
+    while time.monotonic() < deadline:
+        pending = has_pending_events(properties["ServiceToken"])
+        answer = response.wait(_POLL_SECONDS)
+        if answer is not None or not pending:
+            return answer
+    return None
 
 
 def _read(answer: dict[str, Any], kind: str, request_id: str, fallback_id: str) -> Outcome:

@@ -10,8 +10,18 @@ from local_aws.resources.base import Context, Handler, Outcome, Properties, requ
 from local_aws.resources.conform import call
 
 _CONFIGURATION = frozenset(
-    "Description Environment EphemeralStorage Handler LoggingConfig MemorySize Role Runtime Timeout "
-    "TracingConfig".split()
+    {
+        "Description",
+        "Environment",
+        "EphemeralStorage",
+        "Handler",
+        "LoggingConfig",
+        "MemorySize",
+        "Role",
+        "Runtime",
+        "Timeout",
+        "TracingConfig",
+    }
 )
 _KNOWN = _CONFIGURATION | {"Architectures", "Code", "FunctionName", "ReservedConcurrentExecutions", "Tags"}
 # What Lambda assumes where a property was taken away.

@@ -26,9 +26,7 @@ _SETTINGS: Mapping[str, _Setting] = {
         lambda value: {"ServerSideEncryptionConfiguration": {"Rules": _encryption_rules(value)}},
         "DeleteBucketEncryption",
     ),
-    "CorsConfiguration": _Setting(
-        "PutBucketCors", lambda value: {"CORSConfiguration": value}, "DeleteBucketCors"
-    ),
+    "CorsConfiguration": _Setting("PutBucketCors", lambda value: {"CORSConfiguration": value}, "DeleteBucketCors"),
     "LifecycleConfiguration": _Setting(
         "PutBucketLifecycleConfiguration",
         lambda value: {"LifecycleConfiguration": {"Rules": lifecycle_rules(value)}},
@@ -41,9 +39,7 @@ _SETTINGS: Mapping[str, _Setting] = {
         "PutPublicAccessBlock", lambda value: {"PublicAccessBlockConfiguration": value}, "DeletePublicAccessBlock"
     ),
     "Tags": _Setting("PutBucketTagging", lambda value: {"Tagging": {"TagSet": value}}, "DeleteBucketTagging"),
-    "VersioningConfiguration": _Setting(
-        "PutBucketVersioning", lambda value: {"VersioningConfiguration": value}, None
-    ),
+    "VersioningConfiguration": _Setting("PutBucketVersioning", lambda value: {"VersioningConfiguration": value}, None),
 }
 _KNOWN = frozenset(_SETTINGS) | {"AccessControl", "BucketName"}
 

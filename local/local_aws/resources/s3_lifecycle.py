@@ -8,8 +8,16 @@ from typing import Any
 from local_aws.resources.base import ResourceFailedError
 
 _KNOWN = frozenset(
-    "Id Status Prefix ExpirationInDays ExpirationDate ExpiredObjectDeleteMarker NoncurrentVersionExpiration "
-    "AbortIncompleteMultipartUpload".split()
+    {
+        "Id",
+        "Status",
+        "Prefix",
+        "ExpirationInDays",
+        "ExpirationDate",
+        "ExpiredObjectDeleteMarker",
+        "NoncurrentVersionExpiration",
+        "AbortIncompleteMultipartUpload",
+    }
 )
 
 

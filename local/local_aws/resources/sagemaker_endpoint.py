@@ -12,8 +12,13 @@ from local_aws.resources.conform import call
 from local_aws.resources.sagemaker_model import name_of, retag
 
 _UPDATE = frozenset(
-    "DeploymentConfig EndpointConfigName ExcludeRetainedVariantProperties RetainAllVariantProperties "
-    "RetainDeploymentConfig".split()
+    {
+        "DeploymentConfig",
+        "EndpointConfigName",
+        "ExcludeRetainedVariantProperties",
+        "RetainAllVariantProperties",
+        "RetainDeploymentConfig",
+    }
 )
 _KNOWN = _UPDATE | {"EndpointName", "Tags"}
 _POLL_SECONDS = 0.3
@@ -54,9 +59,10 @@ def _wait(context: Context, arn: str) -> Outcome:
     deadline = time.monotonic() + _LIMIT_SECONDS
     while True:
         endpoint = _describe(context, arn) or {"EndpointStatus": "Failed", "FailureReason": "it was deleted"}
-        if endpoint["EndpointStatus"] == "InService":
+        rolled_back = endpoint["EndpointStatus"] == "InService" and "FailureReason" in endpoint  # by SageMaker itself
+        if endpoint["EndpointStatus"] == "InService" and not rolled_back:
             return Outcome(arn, {"EndpointName": name_of(arn)})
-        if "Failed" in endpoint["EndpointStatus"] or time.monotonic() > deadline:
+        if rolled_back or "Failed" in endpoint["EndpointStatus"] or time.monotonic() > deadline:
             reason = endpoint.get("FailureReason", f"it is still {endpoint['EndpointStatus']}")
             raise ResourceFailedError(f"The endpoint did not come into service: {reason}", arn)
         time.sleep(_POLL_SECONDS)
