@@ -37,6 +37,13 @@ class LocalAws:
         self._process: subprocess.Popen[bytes] | None = None
         self._ready: dict[str, Any] = {}
 
+    @classmethod
+    def running(cls, state_dir: Path) -> Self:
+        """The embedded AWS that already runs on `state_dir`, to be talked to but not ended."""
+        found = cls(state_dir)
+        found._ready = json.loads((found.state_dir / "ready.json").read_text(encoding="utf-8"))
+        return found
+
     @property
     def endpoint_url(self) -> str:
         """`https://127.0.0.1:<port>`, for every service."""

@@ -42,7 +42,7 @@ class Prepared:
 
 
 def prepare(function: Any) -> Prepared:
-    """Take on the function's role and unpack its zip; if that fails, Lambda's own error, to be answered to the caller."""
+    """Take on the function's role and unpack its zip; if that fails, Lambda's own error for the caller."""
     try:
         credentials = assume_role_for_service(function.role, "lambda.amazonaws.com", function.function_name[:64])
         folder = clients.runtime().state / "functions"
