@@ -125,8 +125,14 @@ class Fleet:
 
 
 def _in_parallel(actions: Sequence[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=action, name="fleet-stop") for action in actions]
-    for thread in threads:
-        thread.start()
+    threads: list[threading.Thread] = []
+    for action in actions:
+        thread = threading.Thread(target=action, name="fleet-stop")
+        try:
+            thread.start()
+        except RuntimeError:  # Python 3.12 starts no thread while the interpreter ends
+            action()
+        else:
+            threads.append(thread)
     for thread in threads:
         thread.join()

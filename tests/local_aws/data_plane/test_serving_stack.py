@@ -133,6 +133,8 @@ def real(
         eventually(lambda: endpoint.status() == "InService", 240)
         yield endpoint
     assert endpoint.processes() == []
+    assert [path.suffix for path in (aws.state_dir / "endpoints" / NAME).iterdir()] == [".log"] * 2
+    assert list((aws.state_dir / "tmp").iterdir()) == []
 
 
 def test_prompt_becomes_a_clip_under_the_execution_roles_rights(
