@@ -1,0 +1,171 @@
+"""Every permission that a template gives or refuses, wherever it is written, as statements."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from stack_gate.consumers import runs_as, uses_foreign_role
+from stack_gate.intrinsics import Resolver
+from stack_gate.statements import Holder, Statement, Unreadable, parse_document, parse_statement
+from stack_gate.template import Json, Stack, as_list, canonical, is_object
+
+ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
+IDENTITIES = ("AWS::IAM::Role", "AWS::IAM::User", "AWS::IAM::Group")
+IDENTITY_POLICIES = ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy")
+# type: (property with the document, property with the resources it is attached to, scope). Scopes of their own: a key's
+# and a role's policy must say yes themselves, whatever the identity's policy says.
+RESOURCE_POLICIES = {
+    "AWS::S3::BucketPolicy": ("PolicyDocument", "Bucket", ""),
+    "AWS::SNS::TopicPolicy": ("PolicyDocument", "Topics", ""),
+    "AWS::SNS::TopicInlinePolicy": ("PolicyDocument", "TopicArn", ""),
+    "AWS::SQS::QueuePolicy": ("PolicyDocument", "Queues", ""),
+    "AWS::SecretsManager::ResourcePolicy": ("ResourcePolicy", "SecretId", ""),
+    "AWS::Logs::ResourcePolicy": ("PolicyDocument", "", ""),
+    "AWS::ECR::Repository": ("RepositoryPolicyText", "", ""),
+    "AWS::KMS::Key": ("KeyPolicy", "", "key"),
+}
+
+
+@dataclass
+class Grants:
+    """All that a template says about permissions.
+
+    `statements` by the logical id that holds them; `managed` pairs an identity with a policy outside the template;
+    `unreadable` is what cannot be compared except as text.
+    """
+
+    statements: list[tuple[str, Statement]] = field(default_factory=list[tuple[str, Statement]])
+    managed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    unreadable: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+
+
+def collect(stack: Stack) -> Grants:
+    """Read every policy of a stack."""
+    resolver = Resolver(stack)
+    grants = Grants()
+    for logical_id, document, holder in _documents(stack, resolver):
+        try:
+            for statement in parse_document(document, holder, resolver):
+                grants.statements.append((logical_id, statement))
+        except Unreadable:
+            grants.unreadable.add((logical_id, canonical(document)))
+    _collect_permissions(stack, resolver, grants)
+    _collect_managed(stack, resolver, grants)
+    grants.unreadable |= uses_foreign_role(stack)
+    return grants
+
+
+def _documents(stack: Stack, resolver: Resolver) -> Iterator[tuple[str, Json, Holder]]:
+    for logical_id, properties in stack.of_type(*IDENTITIES):
+        holder = Holder(principals=_who(stack, resolver, [logical_id]))
+        for policy in as_list(properties.get("Policies")):
+            yield logical_id, _document_of(policy), holder
+    for logical_id, properties in stack.of_type("AWS::IAM::Role"):
+        trust = Holder(resources=(resolver.arn(logical_id),), scope="trust", attached=logical_id)
+        yield logical_id, properties.get("AssumeRolePolicyDocument"), trust
+    for logical_id, properties in stack.of_type(*IDENTITY_POLICIES):
+        yield logical_id, properties.get("PolicyDocument"), _policy_holder(stack, resolver, logical_id)
+    yield from _resource_documents(stack, resolver)
+
+
+def _document_of(policy: Json) -> Json:
+    return policy.get("PolicyDocument", policy) if is_object(policy) else policy
+
+
+def _resource_documents(stack: Stack, resolver: Resolver) -> Iterator[tuple[str, Json, Holder]]:
+    for type_name, (document, attachment, scope) in RESOURCE_POLICIES.items():
+        for logical_id, properties in stack.of_type(type_name):
+            if document not in properties:
+                continue
+            targets = as_list(properties.get(attachment)) if attachment else [{"Ref": logical_id}]
+            ids = [name for target in targets for name in _referred(target, stack)] or [logical_id]
+            arns = tuple(pattern for name in ids for pattern in _reach(stack, resolver, name))
+            yield logical_id, properties[document], Holder(resources=arns, scope=scope, attached=ids[0])
+
+
+def _reach(stack: Stack, resolver: Resolver, logical_id: str) -> tuple[str, ...]:
+    """What `*` means in the policy of a resource: itself, and of a bucket its objects too."""
+    arn = resolver.arn(logical_id)
+    return (arn, f"{arn}/*") if stack.type_of(logical_id) == "AWS::S3::Bucket" else (arn,)
+
+
+def _policy_holder(stack: Stack, resolver: Resolver, logical_id: str) -> Holder:
+    """Whoever a policy is attached to: here, by its own properties, or later, by hand, for a managed one."""
+    properties = stack.properties(logical_id)
+    attached = [properties.get(key) for key in ("Roles", "Users", "Groups", "RoleName")]
+    ids = [name for value in attached for item in as_list(value) for name in _identity(item, stack)]
+    ids += [name for name in _attaching(stack, logical_id) if name not in ids]
+    principals = _who(stack, resolver, ids)
+    if stack.type_of(logical_id) == "AWS::IAM::ManagedPolicy":
+        principals = (f"holder of:{resolver.arn(logical_id)}", *principals)
+    return Holder(principals=principals or (f"holder of:{logical_id}",))
+
+
+def _identity(item: Json, stack: Stack) -> list[str]:
+    return _referred(item, stack) or [str(item)]
+
+
+def _attaching(stack: Stack, policy: str) -> list[str]:
+    return [
+        logical_id
+        for logical_id, properties in stack.of_type(*IDENTITIES)
+        if any(policy in _referred(item, stack) for item in as_list(properties.get("ManagedPolicyArns")))
+    ]
+
+
+def _referred(value: Json, stack: Stack) -> list[str]:
+    """The resource of the stack that a plain Ref or Fn::GetAtt names, if it does."""
+    if not is_object(value) or len(value) != 1:
+        return []
+    function, argument = next(iter(value.items()))
+    name = str(as_list(argument)[0]).split(".")[0]
+    return [name] if function in ("Ref", "Fn::GetAtt") and name in stack.resources else []
+
+
+def _who(stack: Stack, resolver: Resolver, ids: Iterable[str]) -> tuple[str, ...]:
+    """The identities themselves, and what runs under them."""
+    names = list(ids)
+    identities = [f"aws:{resolver.arn(name)}" if name in stack.resources else f"aws:named:{name}" for name in names]
+    return (*identities, *(f"runs:{consumer}" for name in names for consumer in runs_as(stack, name)))
+
+
+def _collect_permissions(stack: Stack, resolver: Resolver, grants: Grants) -> None:
+    for logical_id, properties in stack.of_type("AWS::Lambda::Permission"):
+        ids = _referred(properties.get("FunctionName"), stack)
+        function = resolver.arn(ids[0]) if ids else resolver.text(properties.get("FunctionName"))
+        holder = Holder(resources=(function,), scope="", attached=ids[0] if ids else "")
+        try:
+            statement = parse_statement(_as_statement(properties), holder, resolver)
+        except Unreadable:
+            grants.unreadable.add((logical_id, canonical(properties)))
+        else:
+            grants.statements.append((logical_id, statement))
+
+
+def _as_statement(properties: dict[str, Json]) -> dict[str, Json]:
+    """A function's permission as the statement that Lambda makes of it."""
+    keys = {
+        "ArnLike": {"aws:SourceArn": properties.get("SourceArn")},
+        "StringEquals": {
+            "aws:SourceAccount": properties.get("SourceAccount"),
+            "aws:PrincipalOrgID": properties.get("PrincipalOrgID"),
+            "lambda:EventSourceToken": properties.get("EventSourceToken"),
+            "lambda:FunctionUrlAuthType": properties.get("FunctionUrlAuthType"),
+        },
+        "Bool": {"lambda:InvokedViaFunctionUrl": properties.get("InvokedViaFunctionUrl")},
+    }
+    given = {name: {key: value for key, value in pairs.items() if value is not None} for name, pairs in keys.items()}
+    principal = properties.get("Principal")
+    service = isinstance(principal, str) and ".amazonaws.com" in principal
+    return {
+        "Effect": "Allow",
+        "Action": properties.get("Action"),
+        "Principal": "*" if principal == "*" else {"Service" if service else "AWS": principal},
+        "Condition": {name: pairs for name, pairs in given.items() if pairs},
+    }
+
+
+def _collect_managed(stack: Stack, resolver: Resolver, grants: Grants) -> None:
+    for logical_id, properties in stack.of_type(*IDENTITIES):
+        for item in as_list(properties.get("ManagedPolicyArns")):
+            if not any(stack.type_of(name) == "AWS::IAM::ManagedPolicy" for name in _referred(item, stack)):
+                grants.managed.add((logical_id, resolver.text(item)))
