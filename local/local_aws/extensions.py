@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from local_aws import authorization, cloudformation, data_plane, fixes, functions, response_urls
+from local_aws import authorization, cloudformation, data_plane, fixes, functions, response_urls, unsupported
 
 EXTENSIONS: list[Callable[[], None]] = [
     fixes.install,
@@ -16,4 +16,4 @@ EXTENSIONS: list[Callable[[], None]] = [
 ]
 
 # WSGI middleware, innermost first.
-MIDDLEWARE: list[Callable[[Any], Any]] = [authorization.middleware, response_urls.middleware]
+MIDDLEWARE: list[Callable[[Any], Any]] = [unsupported.middleware, authorization.middleware, response_urls.middleware]

@@ -10,11 +10,11 @@ from typing import Any
 
 from moto.iam.access_control import AssumedRoleAccessKey, IAMRequestBase
 from moto.iam.models import iam_backends
-from moto.s3.exceptions import S3AccessDeniedError
 from moto.sts.models import sts_backends
 
 from local_aws.account import ACCOUNT_ID
 from local_aws.iam.policies import Access, Caller, Verdict, resource_verdict
+from local_aws.iam.presigned import presigned_by
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def is_anonymous(response: Any) -> bool:
 def authenticate(response: Any, request_class: type) -> Session:
     """The role session that signed the request; the service's own error if the signature is not right."""
     if "Authorization" not in response.headers:
-        raise S3AccessDeniedError()  # a presigned address of a role: nothing here makes them
+        signer = presigned_by(response)
+        return _session(response, signer.role_arn.rpartition("/")[2], signer.arn, "s3")
     path = response.raw_path + (f"?{response.parsed_url.query}" if response.parsed_url.query else "")
     request: Any = request_class(
         account_id=ACCOUNT_ID,
@@ -58,13 +59,16 @@ def authenticate(response: Any, request_class: type) -> Session:
     key: Any = request._access_key
     if not isinstance(key, AssumedRoleAccessKey):
         request._raise_access_denied()
-    role_name = key._owner_role_name
+    return _session(response, key._owner_role_name, key.arn, request._service)
+
+
+def _session(response: Any, role_name: str, session_arn: str, service: str) -> Session:
     role = iam_backends[ACCOUNT_ID]["aws"].get_role(role_name)
     context = {
         "aws:securetransport": "true" if str(response.uri).startswith("https:") else "false",
         "aws:principalarn": role.arn,
     }
-    return Session(Caller((key.arn, role.arn), ACCOUNT_ID), role_name, request._service, context)
+    return Session(Caller((session_arn, role.arn), ACCOUNT_ID), role_name, service, context)
 
 
 def assume_role_for_service(
