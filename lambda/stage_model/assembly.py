@@ -25,7 +25,7 @@ class Job:
 
 
 class ManifestReader:
-    """Makes `manifest.json` once everything before it is hashed."""
+    """Makes `musicgen-manifest.json` once everything before it is hashed."""
 
     def __init__(self, manifest: Manifest, ledger: Ledger) -> None:
         self._manifest = manifest

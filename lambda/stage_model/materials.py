@@ -77,7 +77,7 @@ class Materials:
 
     def _objects(self, key: str, files: Sequence[StagedFile], manifest: Manifest) -> Sequence[StagedObject]:
         members = [Member(file.path, file.reader.size) for file in files]
-        members.append(Member("manifest.json", manifest.size))
+        members.append(Member("musicgen-manifest.json", manifest.size))
         if self.request.packaging == "uncompressed":
             return separate_files(key, members, self.sizes.part_blocks)
         return [tarball(key, members, self.sizes.part_blocks)]

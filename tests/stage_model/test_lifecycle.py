@@ -33,7 +33,7 @@ def test_create_stages_exactly_the_model_the_bundle_and_the_manifest(
     staged = members(s3, answer["PhysicalResourceId"])
     want = {name: hub.repository.files[name] for name in ("config.json", "generation_config.json", "tokenizer.json")}
     want |= hub.repository.lfs | {"code/inference.py": b"model_fn = None\n"}
-    manifest = json.loads(staged.pop("manifest.json"))
+    manifest = json.loads(staged.pop("musicgen-manifest.json"))
     assert staged == want
     assert {f["path"]: f["sha256"] for f in manifest["files"]} == {
         name: hashlib.sha256(data).hexdigest() for name, data in want.items()
@@ -72,7 +72,7 @@ def test_float16_halves_the_decoder_and_says_so_in_the_manifest(invoke: Invoke, 
         name: "float16" for name in published if name.startswith("decoder.")
     }
     assert all((weights[name].astype(values.dtype) == values).all() for name, values in published.items())
-    manifest = json.loads(staged["manifest.json"])
+    manifest = json.loads(staged["musicgen-manifest.json"])
     assert (manifest["decoder_dtype"], manifest["kept_float32"]) == ("float16", [])
     assert manifest["sources"] == [
         {
@@ -91,7 +91,7 @@ def test_tensors_that_float16_would_damage_keep_float32_and_are_reported(
     hub.repository.lfs["model.safetensors"] = save(weights)
     answer = invoke(DecoderDtype="float16")
     staged = members(s3, answer["PhysicalResourceId"])
-    assert json.loads(staged["manifest.json"])["kept_float32"] == ["decoder.embed_positions.weights"]
+    assert json.loads(staged["musicgen-manifest.json"])["kept_float32"] == ["decoder.embed_positions.weights"]
     got = load(staged["model.safetensors"])
     assert got["decoder.embed_positions.weights"].dtype == np.float32
     assert all((got[name].astype(values.dtype) == values).all() for name, values in weights.items())
