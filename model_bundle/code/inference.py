@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from musicgen_serving.inference_id import HEADER, inference_id_of
+from musicgen_serving.json_log import JsonLog
 from musicgen_serving.loading import load_model
 from musicgen_serving.prediction import Model, Prediction, deliver, predict
 from musicgen_serving.request import MusicRequest, parse_request
@@ -25,7 +26,8 @@ class RequestContext(Protocol):
 
 def model_fn(model_dir: str) -> Model:
     """Load the model unpacked at `model_dir`, once; return only after a warm-up generation has succeeded."""
-    return load_model(Path(model_dir), Settings.from_environment(os.environ))
+    settings = Settings.from_environment(os.environ)
+    return load_model(Path(model_dir), settings, JsonLog.to(settings.log_file))
 
 
 def input_fn(input_data: bytes | str, content_type: str) -> MusicRequest:
@@ -37,7 +39,8 @@ def input_fn(input_data: bytes | str, content_type: str) -> MusicRequest:
 def predict_fn(data: MusicRequest, model: Model, context: RequestContext) -> Prediction:
     """Generate the request's clips."""
     content_type = content_type_of(context.get_request_header(0, "Accept") or "")
-    return predict(data, model, inference_id_of(context.get_request_header(0, HEADER)), content_type)
+    inference_id = inference_id_of(context.get_request_header(0, HEADER))
+    return predict(data, model, inference_id, content_type, getattr(context, "client_gone", None))
 
 
 def output_fn(prediction: Prediction, accept: str) -> bytes:

@@ -113,8 +113,10 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def generator(staged_musicgen: Path, one_thread: None) -> Any:
+def generator(staged_musicgen: Path, one_thread: None) -> Iterator[Any]:
     """The tiny model, loaded once."""
-    from musicgen_serving.generation import Generator
+    from musicgen_serving.generation import Capacity, Generator
 
-    return Generator(staged_musicgen)
+    loaded = Generator(staged_musicgen, decoder_dtype="float16", capacity=Capacity(), log=MemoryLog().log)
+    yield loaded
+    loaded.close()

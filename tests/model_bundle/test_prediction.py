@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import soundfile  # pyright: ignore[reportMissingTypeStubs]
+from botocore.exceptions import ClientError
 
 import inference
 from musicgen_serving.checkpoint import read_checkpoint
@@ -106,7 +107,7 @@ def test_refuses_a_text_of_more_tokens_than_the_model_takes(model: Model) -> Non
 
 
 def test_a_refused_upload_is_a_fault_and_never_an_empty_success(model: Model, s3: Any, memory_log: Any) -> None:
-    s3.failure = PermissionError("AccessDenied")
+    s3.failure = ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
     invocations = Invocations(memory_log.log, 1)
     invocations.serve(inference, model)
     message = Message()
@@ -114,4 +115,7 @@ def test_a_refused_upload_is_a_fault_and_never_an_empty_success(model: Model, s3
     body = b'{"texts": ["a"], "generation_params": {"max_new_tokens": 5}}'
     answer = invocations.answer(message, lambda: body)
     assert answer.status == 500
-    assert json.loads(answer.body)["error"] == "the request could not be completed: PermissionError"
+    name = f"audio/{memory_log.events('invocation')[0]['inference_id']}/"
+    error = json.loads(answer.body)["error"]
+    assert error.startswith(f"the request could not be completed: s3://out/{name}")
+    assert error.endswith("_0.wav must be writable, got AccessDenied")

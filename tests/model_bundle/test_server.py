@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,6 +15,12 @@ from musicgen_serving.errors import InvalidRequestError
 from musicgen_serving.invocation import Invocations
 from musicgen_serving.request import MusicRequest, parse_request
 from musicgen_serving.server import ContainerServer
+
+
+class Predicted:
+    """What the log says of a prediction."""
+
+    summary: ClassVar = {"seeds": [7]}
 
 
 class Hooks:
@@ -38,7 +44,7 @@ class Hooks:
         assert self.go_on.wait(30)
         if self.failure:
             raise self.failure
-        return data
+        return Predicted()
 
     def output_fn(self, prediction: Any, accept: str) -> bytes:
         return self.answer
@@ -197,4 +203,4 @@ def test_serves_request_after_request_on_one_connection(client: Any) -> None:
 def test_logs_one_line_an_invocation(client: Any, memory_log: Any) -> None:
     client.invoke({"texts": ["a"]}, X_Amzn_SageMaker_Inference_Id="my-id")
     (line,) = memory_log.events("invocation")
-    assert (line["inference_id"], line["status"]) == ("my-id", 200)
+    assert (line["inference_id"], line["status"], line["seeds"]) == ("my-id", 200, [7])

@@ -1,4 +1,4 @@
-"""The refusals that a client can act on; each carries its HTTP status and one sentence."""
+"""What can go wrong with a request: refusals, each with its HTTP status, and faults; either with one sentence."""
 
 
 class RequestError(Exception):
@@ -41,3 +41,21 @@ class NoRoomError(RequestError):
 
     status = 503
     retry_after_seconds = 5
+
+
+class AbandonedError(RequestError):
+    """The client closed its connection before its clips were made; the status is for the log, nobody reads it."""
+
+    status = 499
+
+
+class FaultError(Exception):
+    """A fault whose sentence may be shown to the client, with status 500."""
+
+
+class NotFiniteError(FaultError):
+    """The model computed something that is not a number; the clip is worthless."""
+
+
+class UploadError(FaultError):
+    """An object could not be written."""

@@ -11,7 +11,7 @@ from email.message import Message
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from musicgen_serving.errors import NoRoomError, RequestError
+from musicgen_serving.errors import FaultError, NoRoomError, RequestError
 from musicgen_serving.inference_id import HEADER, inference_id_of
 from musicgen_serving.json_log import JsonLog
 from musicgen_serving.request import MusicRequest, check_content_type
@@ -42,7 +42,8 @@ class Answer:
 class Headers:
     """One request's headers, as the hooks ask for them; the inference id is settled once."""
 
-    def __init__(self, message: Message, inference_id: str) -> None:
+    def __init__(self, message: Message, inference_id: str, client_gone: Callable[[], bool] | None = None) -> None:
+        self.client_gone = client_gone
         self._message = message
         self._inference_id = inference_id
 
@@ -86,22 +87,27 @@ class Invocations:
         """Whether requests are taken."""
         return self._serving is not None
 
-    def answer(self, headers: Message, read_body: Callable[[], bytes]) -> Answer:
+    def answer(
+        self, headers: Message, read_body: Callable[[], bytes], client_gone: Callable[[], bool] | None = None
+    ) -> Answer:
         """Answer one invocation; never raises, whatever the request holds."""
         started = time.monotonic()
-        inference_id = ""
+        inference_id, details = "", dict[str, object]()
         try:
             inference_id = inference_id_of(headers.get(HEADER))
-            answer = self._run(Headers(headers, inference_id), headers, read_body)
+            answer = self._run(Headers(headers, inference_id, client_gone), headers, read_body, details)
         except RequestError as error:
             answer = _refusal(error)
         except Exception as error:
             answer = self._fault(error, inference_id)
         seconds = round(time.monotonic() - started, 3)
-        self._log.write("invocation", inference_id=inference_id, status=answer.status, seconds=seconds)
+        self._log.write("invocation", inference_id=inference_id, status=answer.status, seconds=seconds, **details)
         return answer
 
-    def _run(self, context: Headers, headers: Message, read_body: Callable[[], bytes]) -> Answer:
+    def _run(
+        self, context: Headers, headers: Message, read_body: Callable[[], bytes], details: dict[str, object]
+    ) -> Answer:
+        """Run the hooks; `details` takes what the log shall say of the request, also when delivery fails."""
         if self._serving is None:
             raise NoRoomError("the model must have loaded before it can generate, got a request while it loads")
         hooks, model = self._serving
@@ -111,12 +117,14 @@ class Invocations:
             accept = content_type_of(headers.get("Accept", ""))
             request = hooks.input_fn(read_body(), content_type)
             prediction = hooks.predict_fn(request, model, context)
+            details |= prediction.summary
             return Answer(200, accept, hooks.output_fn(prediction, accept))
 
     def _fault(self, error: Exception, inference_id: str) -> Answer:
         error_id = str(uuid.uuid4())
         self._log.exception("fault", error, error_id=error_id, inference_id=inference_id)
-        sentence = f"the request could not be completed: {type(error).__name__}"
+        reason = str(error) if isinstance(error, FaultError) else type(error).__name__
+        sentence = f"the request could not be completed: {reason}"
         return Answer(500, JSON, json.dumps({"error": sentence, "error_id": error_id}).encode())
 
 

@@ -6,7 +6,8 @@ import boto3
 from botocore.config import Config
 
 from musicgen_serving.checkpoint import read_checkpoint
-from musicgen_serving.generation import Generator
+from musicgen_serving.generation import Capacity, Generator
+from musicgen_serving.json_log import JsonLog
 from musicgen_serving.prediction import Model
 from musicgen_serving.settings import Settings
 from musicgen_serving.store import AudioStore
@@ -15,8 +16,14 @@ from musicgen_serving.store import AudioStore
 S3 = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=10, read_timeout=60)
 
 
-def load_model(folder: Path, settings: Settings) -> Model:
+def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
     """Load the model unpacked at `folder` and prove it with a generation; ValueError for what cannot be served."""
     checkpoint = read_checkpoint(folder)
     store = AudioStore(boto3.client("s3", config=S3), settings.buckets)  # pyright: ignore[reportUnknownMemberType, reportArgumentType]
-    return Model(checkpoint, Generator(folder), store)
+    generator = Generator(
+        folder,
+        decoder_dtype=settings.decoder_dtype,
+        capacity=Capacity.for_requests(settings.max_concurrent_requests),
+        log=log,
+    )
+    return Model(checkpoint, generator, store)

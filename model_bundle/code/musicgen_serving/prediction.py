@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,8 @@ from numpy.typing import NDArray
 
 from musicgen_serving.audio import wav_bytes
 from musicgen_serving.checkpoint import Checkpoint
-from musicgen_serving.generation import Clip, Generator
+from musicgen_serving.engine.clip import Clip
+from musicgen_serving.generation import Generator
 from musicgen_serving.inference_id import seeds_of
 from musicgen_serving.request import MusicRequest
 from musicgen_serving.response import CONTRACT, WAV, check_count
@@ -34,20 +36,50 @@ class Prediction:
     inference_id: str
     seeds: list[int]
     clips: list[NDArray[np.float32]]
+    queued_seconds: float
     generate_seconds: float
 
+    @property
+    def summary(self) -> dict[str, object]:
+        """What the log says of the request."""
+        checkpoint = self.model.checkpoint
+        return {
+            "model": checkpoint.model_id,
+            "revision": checkpoint.revision,
+            "seeds": self.seeds,
+            "audio_seconds": sum(self.durations),
+            "queued_seconds": round(self.queued_seconds, 3),
+            "generate_seconds": round(self.generate_seconds, 3),
+        }
 
-def predict(request: MusicRequest, model: Model, inference_id: str, content_type: str) -> Prediction:
-    """Generate a clip for each text; what cannot be delivered is refused before any is made."""
+    @property
+    def durations(self) -> list[float]:
+        """The clips' lengths in seconds."""
+        return [clip.shape[1] / self.model.generator.sampling_rate for clip in self.clips]
+
+
+def predict(
+    request: MusicRequest,
+    model: Model,
+    inference_id: str,
+    content_type: str,
+    client_gone: Callable[[], bool] | None = None,
+) -> Prediction:
+    """Generate a clip for each text, side by side; what cannot be delivered is refused before any is made."""
     check_count(content_type, len(request.texts))
     bucket = model.store.bucket(request.bucket_name)
     seeds = seeds_of(inference_id, request.params.seed, len(request.texts))
     started = time.monotonic()
     wanted = [Clip(text, seed, request.params) for text, seed in zip(request.texts, seeds, strict=True)]
-    clips = model.generator.generate(wanted)
-    seconds = time.monotonic() - started
+    made = model.generator.generate(wanted, client_gone)
     return Prediction(
-        model=model, bucket=bucket, inference_id=inference_id, seeds=seeds, clips=clips, generate_seconds=seconds
+        model=model,
+        bucket=bucket,
+        inference_id=inference_id,
+        seeds=seeds,
+        clips=made.clips,
+        queued_seconds=made.queued_seconds,
+        generate_seconds=time.monotonic() - started - made.queued_seconds,
     )
 
 
@@ -80,7 +112,7 @@ def _metadata(prediction: Prediction, addresses: list[str] | None, upload_second
         "contract": CONTRACT,
         **({} if addresses is None else {"generated_outputs_s3": addresses}),
         "seeds": prediction.seeds,
-        "durations": [clip.shape[1] / model.generator.sampling_rate for clip in prediction.clips],
+        "durations": prediction.durations,
         "sampling_rate": model.generator.sampling_rate,
         "model": model.checkpoint.model_id,
         "revision": model.checkpoint.revision,

@@ -4,6 +4,7 @@ multi-model-server's own path to the worker runs one request at a time and loses
 so the worker serves the container's port itself, and multi-model-server only starts and restarts it.
 """
 
+import select
 import socket
 import sys
 import threading
@@ -66,12 +67,21 @@ class _Connection(BaseHTTPRequestHandler):
         body = RequestBody(self.rfile, self.headers, self._server.max_payload_bytes)
         self.connection.settimeout(TRANSFER_TIMEOUT_SECONDS)
         if self.path == "/invocations":
-            answer = self._server.invocations.answer(self.headers, body.read)
+            answer = self._server.invocations.answer(self.headers, body.read, self._client_gone)
         else:
             answer = Answer(404, JSON, b'{"error": "path must be /ping or /invocations"}')
         self.close_connection = self.close_connection or not body.drained
         self._send(answer)
         self.connection.settimeout(None)
+
+    def _client_gone(self) -> bool:
+        """Whether the client has closed its side; asked now and then while its clips are made."""
+        poller = select.poll()
+        poller.register(self.connection, select.POLLIN)
+        try:
+            return bool(poller.poll(0)) and self.connection.recv(1, socket.MSG_PEEK) == b""
+        except OSError:
+            return True
 
     @property
     def _server(self) -> ContainerServer:

@@ -2,7 +2,9 @@
 
 from typing import Protocol
 
-from musicgen_serving.errors import InvalidRequestError
+from botocore.exceptions import BotoCoreError, ClientError
+
+from musicgen_serving.errors import InvalidRequestError, UploadError
 from musicgen_serving.parameters import shown
 
 
@@ -31,7 +33,16 @@ class AudioStore:
         return named
 
     def put(self, bucket: str, inference_id: str, name: str, body: bytes, content_type: str) -> str:
-        """Write `audio/<inference id>/<name>` and return its s3:// address; writing it again changes nothing."""
+        """Write `audio/<inference id>/<name>` and return its s3:// address; writing it again changes nothing.
+
+        Raises UploadError where S3 refuses, or cannot be reached after all retries.
+        """
         key = f"audio/{inference_id}/{name}"
-        self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
+        try:
+            self._client.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "an unnamed error")
+            raise UploadError(f"s3://{bucket}/{key} must be writable, got {code}") from error
+        except BotoCoreError as error:
+            raise UploadError(f"s3://{bucket}/{key} must be writable, got {type(error).__name__}") from error
         return f"s3://{bucket}/{key}"

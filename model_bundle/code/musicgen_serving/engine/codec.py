@@ -1,0 +1,47 @@
+"""Codes to samples: the checkpoint's EnCodec decoder (Défossez et al. 2022), in float32."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportCallIssue=false
+# transformers ships types that strict mode cannot follow.
+
+from typing import Any
+
+import torch
+from torch.nn.utils import parametrize
+from transformers import EncodecConfig, EncodecModel
+
+from musicgen_serving.engine.weight_files import WeightFiles
+
+PREFIX = "audio_encoder."
+# Weight normalisation's two tensors, as checkpoints of before and after torch 2.0 call them.
+_RENAMED = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
+
+
+def _renamed(name: str) -> str:
+    name = name.removeprefix(PREFIX)
+    for old, new in _RENAMED.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
+
+
+class Codec:
+    """EnCodec, loaded once; only what decodes is kept on the device."""
+
+    def __init__(self, config: dict[str, Any], files: WeightFiles, channels: int, device: torch.device) -> None:
+        sizes = EncodecConfig(**config["audio_encoder"])
+        self.sampling_rate = int(sizes.sampling_rate)
+        self._channels = channels
+        model = EncodecModel(sizes).eval()
+        model.load_state_dict({_renamed(name): files.read(name) for name in files.names(PREFIX)})
+        self._quantizer = model.quantizer.to(device)
+        self._decoder = model.decoder.to(device)
+        for module in self._decoder.modules():  # else every call would compute the normalised weights anew
+            if parametrize.is_parametrized(module, "weight"):
+                parametrize.remove_parametrizations(module, "weight")
+
+    @torch.inference_mode()
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """Samples [channels, 640 * T] of codes [K, T]; stereo codes interleave left and right."""
+        sides = [codes[side :: self._channels] for side in range(self._channels)]
+        stacked = torch.stack(sides, dim=1)  # [4, channels, T]
+        return self._decoder(self._quantizer.decode(stacked))[:, 0]

@@ -1,0 +1,45 @@
+"""Texts to states: the checkpoint's tokenizer and its T5 encoder, in float32."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# transformers ships types that strict mode cannot follow.
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, T5Config, T5EncoderModel
+
+from musicgen_serving.engine.weight_files import WeightFiles
+
+PREFIX = "text_encoder."
+TIED = {"encoder.embed_tokens.weight"}  # the same tensor as shared.weight, so checkpoints leave it out
+
+
+class TextEncoder:
+    """Tokenizer and encoder, loaded once."""
+
+    def __init__(self, folder: Path, config: dict[str, Any], files: WeightFiles, device: torch.device) -> None:
+        self._device = device
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"):
+            model = T5EncoderModel(T5Config(**config["text_encoder"]))
+        state = {
+            name.removeprefix(PREFIX): files.read(name).to(device, torch.float32)
+            for name in files.names(PREFIX)
+            if not name.startswith(f"{PREFIX}decoder.")
+        }
+        state["encoder.embed_tokens.weight"] = state["shared.weight"]
+        model.load_state_dict(state, assign=True)
+        self._model = model.eval()
+
+    def tokenize(self, text: str) -> list[int]:
+        """A text's tokens, the end token included."""
+        return self._tokenizer(text).input_ids
+
+    @torch.inference_mode()
+    def encode(self, texts: list[list[int]]) -> list[torch.Tensor]:
+        """States [tokens, width] of each text, all encoded at once."""
+        longest = max(len(tokens) for tokens in texts)
+        ids = torch.tensor([tokens + [0] * (longest - len(tokens)) for tokens in texts])  # [B, longest]
+        mask = torch.tensor([[1] * len(tokens) + [0] * (longest - len(tokens)) for tokens in texts])
+        states = self._model(input_ids=ids.to(self._device), attention_mask=mask.to(self._device)).last_hidden_state
+        return [row[: len(tokens)] for row, tokens in zip(states, texts, strict=True)]
