@@ -19,7 +19,7 @@ from local_aws.walkthrough.client import Client, Listener, StackOutputs
 from local_aws.walkthrough.report import Report, StepFailed
 from local_aws.walkthrough.stand_in import StandIn, make_stand_in
 
-STEPS = 11
+STEPS = 10
 STACK = "MusicGen-dev"
 NOTIFICATION_TIMEOUT = 180.0  # seconds; a clip of a few seconds takes about as long on one CPU thread
 
