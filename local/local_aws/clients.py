@@ -58,9 +58,9 @@ def client(service: str, region: str = REGION) -> Any:
 
 def client_with(service: str, credentials: dict[str, str], region: str = REGION) -> Any:
     """A boto3 client of `service` with `credentials` (boto3's own argument names), subject to the deployed policies."""
-    session = boto3.session.Session()
+    session: Any = boto3.session.Session()  # the service's name is a variable, which the stubs cannot type
     return session.client(
-        service,  # pyright: ignore[reportArgumentType, reportCallIssue] -- the name is a variable here
+        service,
         region_name=region,
         endpoint_url=runtime().endpoint_url,
         verify=str(runtime().authority),

@@ -68,28 +68,36 @@ def build_app() -> Any:
 
 def serve(state: Path, port: int, *, exit_with_stdin: bool) -> None:
     """Serve until SIGTERM, SIGINT or, if `exit_with_stdin`, until standard input closes (the parent has died)."""
+    server, runtime = _bind(state, port)
+    server.app = build_app()
+    stop = threading.Event()
+
+    def end(number: int, frame: Any) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    if exit_with_stdin:
+        threading.Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    _write_ready(runtime)
+    stop.wait()
+    children.end_all(registry=state / "children")
+    server.shutdown()
+
+
+def _bind(state: Path, port: int) -> tuple[_TlsServer, clients.Runtime]:
+    """A server on its port, still without an application: the application must know the port."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     certificates = make_certificates(state)
     trust = state / "trust.pem"
     write_trust_bundle(certificates.authority, trust)
-    # The port is known only once the socket is bound, and the application needs the port.
-    apps: list[Any] = []
-    server = _TlsServer(port, lambda environ, start: apps[0](environ, start), certificates.server_context())
-    url = f"https://{HOST}:{server.port}"
+    server = _TlsServer(port, None, certificates.server_context())
     # Some of moto's modules call back to its own server and find it by these.
     os.environ.update(MOTO_PORT=str(server.port), MOTO_ACCOUNT_ID=ACCOUNT_ID, MOTO_IAM_LOAD_MANAGED_POLICIES="true")
-    clients.set_runtime(clients.Runtime(url, state, certificates.authority, trust))
-    apps.append(build_app())
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    if exit_with_stdin:
-        threading.Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    _write_ready(state, url, certificates.authority, trust)
-    stop.wait()
-    children.end_all(registry=state / "children")
-    server.shutdown()
+    runtime = clients.Runtime(f"https://{HOST}:{server.port}", state, certificates.authority, trust)
+    clients.set_runtime(runtime)
+    return server, runtime
 
 
 def _wait_for_parent(stop: threading.Event) -> None:
@@ -99,11 +107,16 @@ def _wait_for_parent(stop: threading.Event) -> None:
     stop.set()
 
 
-def _write_ready(state: Path, url: str, authority: Path, trust: Path) -> None:
-    ready = {"endpoint_url": url, "ca_bundle": str(authority), "trust_bundle": str(trust), "pid": os.getpid()}
-    draft = state / "ready.json.draft"
+def _write_ready(runtime: clients.Runtime) -> None:
+    ready = {
+        "endpoint_url": runtime.endpoint_url,
+        "ca_bundle": str(runtime.authority),
+        "trust_bundle": str(runtime.trust),
+        "pid": os.getpid(),
+    }
+    draft = runtime.state / "ready.json.draft"
     draft.write_text(json.dumps(ready), encoding="utf-8")
-    draft.replace(state / "ready.json")  # whoever sees the file sees all of it
+    draft.replace(runtime.state / "ready.json")  # whoever sees the file sees all of it
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
+from xml.sax.saxutils import escape
 
 
 def middleware(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
@@ -26,5 +27,5 @@ def _answer(request_type: str, message: str) -> tuple[str, bytes]:
     code = "UnsupportedOperationException"
     if "json" in request_type:
         return request_type, json.dumps({"__type": code, "message": message}).encode()
-    text = f"<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
-    return "text/xml", text.encode()
+    error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+    return "text/xml", f"<ErrorResponse>{error}</ErrorResponse>".encode()

@@ -1,5 +1,8 @@
 """CloudFormation's API on top of the engine; moto keeps the storage and the wire format."""
 
+# pyright: reportAttributeAccessIssue=false, reportIncompatibleMethodOverride=false, reportArgumentType=false, reportReturnType=false, reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (moto's BaseModel.__new__ hides the types of what it makes)
+
 from __future__ import annotations
 
 import threading
@@ -7,19 +10,17 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from moto.cloudformation.exceptions import AlreadyExistsException, CloudFormationError, ValidationError
+from moto.cloudformation.exceptions import CloudFormationError, ValidationError
 from moto.cloudformation.models import ChangeSet, CloudFormationBackend, Stack
-from moto.cloudformation.utils import generate_changeset_id, generate_stack_id, validate_create_change_set
+from moto.cloudformation.utils import generate_changeset_id, validate_create_change_set
 
 from local_aws.cloudformation.engine import Kind, deploy, tear_down
 from local_aws.cloudformation.events import stack_event
-from local_aws.cloudformation.stack import LocalChangeSet, LocalStack, parse_template
+from local_aws.cloudformation.stack import LocalChangeSet, parse_template
+from local_aws.cloudformation.stacks import Stacks
 from local_aws.cloudformation.template import Template
 
 _NO_CHANGES = "The submitted information didn't contain changes. Submit different information to create a change set."
-_UPDATABLE = frozenset(
-    {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
-)
 
 
 class ChangeSetNotFoundError(CloudFormationError):
@@ -31,14 +32,14 @@ class ChangeSetNotFoundError(CloudFormationError):
         super().__init__(f"ChangeSet [{name}] does not exist")
 
 
-class LocalCloudFormation(CloudFormationBackend):
+class LocalCloudFormation(Stacks):
     """Stacks that are really created, updated, rolled back and deleted, each in a thread of its own."""
 
     __module__ = CloudFormationBackend.__module__  # moto finds the service's addresses beside its backend
 
-    def create_stack(self, name: str, template: str, parameters: dict[str, Any], **options: Any) -> Stack:  # pyright: ignore[reportIncompatibleMethodOverride] -- the options by name, as the response class passes them
+    def create_stack(self, name: str, template: str, parameters: dict[str, Any], **options: Any) -> Stack:
         parsed = parse_template(template)
-        stack = self._new_stack(name, parameters, options.get("tags"), options.get("role_arn"))
+        stack = self.new_stack(name, parameters, options.get("tags"))
         stack.check(parsed, parameters)
         self.stacks[stack.stack_id] = stack
         self._start(stack, parsed, template, parameters, "CREATE")
@@ -52,7 +53,7 @@ class LocalCloudFormation(CloudFormationBackend):
         parameters: list[dict[str, Any]],
         tags: dict[str, str] | None,
     ) -> Stack:
-        stack = self._updatable(name)
+        stack = self.updatable(name)
         parsed, resolved = parse_template(template), self._resolve_update_parameters(stack, parameters)
         stack.check(parsed, resolved)
         if parsed == stack.template_dict and resolved == stack.parameters:
@@ -68,16 +69,15 @@ class LocalCloudFormation(CloudFormationBackend):
         parameters: dict[str, str],
         description: str,
         change_set_type: str,
-        notification_arns: list[str] | None = None,
         tags: dict[str, str] | None = None,
-        role_arn: str | None = None,
+        **options: Any,
     ) -> tuple[str, str]:
         validate_create_change_set(change_set_name)
         parsed = parse_template(template)
         if change_set_type == "UPDATE":
-            stack = self._updatable(stack_name)
+            stack = self.updatable(stack_name)
         else:
-            stack = self._stack_in_review(stack_name, parameters, tags, role_arn)
+            stack = self.stack_in_review(stack_name, parameters, tags)
         stack.check(parsed, parameters)
         self.stacks[stack.stack_id] = stack
         change_set = LocalChangeSet(
@@ -88,14 +88,11 @@ class LocalCloudFormation(CloudFormationBackend):
             template=template,
             parameters=parameters,
             description=description,
-            notification_arns=notification_arns,
             tags=tags,
-            role_arn=role_arn,
+            **options,
         )
         same = parsed == stack.template_dict and parameters == stack.parameters and (tags or {}) == stack.tags
-        change_set.status = "FAILED" if same else "CREATE_COMPLETE"
-        change_set.execution_status = "UNAVAILABLE" if same else "AVAILABLE"
-        change_set.status_reason = _NO_CHANGES if same else None
+        _judge(change_set, same)
         self.change_sets[change_set.change_set_id] = change_set
         return change_set.change_set_id, stack.stack_id
 
@@ -121,7 +118,7 @@ class LocalCloudFormation(CloudFormationBackend):
         self._start(stack, change_set.template_dict, change_set.template, change_set.parameters, kind)
 
     def delete_stack(self, name_or_stack_id: str) -> None:
-        stack = self._find(name_or_stack_id)
+        stack = self.find(name_or_stack_id)
         if stack is None or stack.status == "DELETE_IN_PROGRESS":
             return  # deleting what does not exist succeeds, as on AWS
         if stack.enable_termination_protection:
@@ -132,7 +129,7 @@ class LocalCloudFormation(CloudFormationBackend):
 
         def work() -> None:
             if tear_down(stack):
-                self._forget(stack)
+                self.forget(stack)
 
         _in_thread(stack, work, "DELETE_FAILED")
 
@@ -141,21 +138,10 @@ class LocalCloudFormation(CloudFormationBackend):
 
         def work() -> None:
             deploy(stack, template, text, parameters, kind)
-            self._drop_exports(stack)
+            self.drop_exports(stack)
             self.exports.update({export.name: export for export in stack.exports})
 
         _in_thread(stack, work, f"{kind}_FAILED" if kind == "CREATE" else "UPDATE_ROLLBACK_FAILED")
-
-    def _forget(self, stack: Stack) -> None:
-        self._drop_exports(stack)
-        for key in [key for key, item in self.change_sets.items() if item.stack_id == stack.stack_id]:
-            del self.change_sets[key]
-        self.deleted_stacks[stack.stack_id] = self.stacks.pop(stack.stack_id)
-        stack_event(stack, "DELETE_COMPLETE")
-
-    def _drop_exports(self, stack: Stack) -> None:
-        for name in [name for name, item in self.exports.items() if item.exporting_stack_id == stack.stack_id]:
-            del self.exports[name]
 
     def _change_set(self, name: str, stack_name: str | None) -> ChangeSet:
         for key, item in self.change_sets.items():
@@ -164,44 +150,11 @@ class LocalCloudFormation(CloudFormationBackend):
                 return item
         raise ChangeSetNotFoundError(name)
 
-    def _find(self, name: str) -> LocalStack | None:
-        found = (stack for stack in self.stacks.values() if isinstance(stack, LocalStack))
-        return next((stack for stack in found if name in (stack.name, stack.stack_id)), None)
 
-    def _updatable(self, name: str) -> LocalStack:
-        stack = self._find(name)
-        if stack is None:
-            raise ValidationError(name)
-        if stack.status not in _UPDATABLE:
-            raise ValidationError(message=f"Stack:{stack.stack_id} is in {stack.status} state and can not be updated.")
-        return stack
-
-    def _stack_in_review(
-        self, name: str, parameters: dict[str, str], tags: dict[str, str] | None, role_arn: str | None
-    ) -> LocalStack:
-        stack = self._find(name)
-        if stack is not None and stack.status == "REVIEW_IN_PROGRESS":
-            return stack
-        stack = self._new_stack(name, parameters, tags, role_arn)
-        stack_event(stack, "REVIEW_IN_PROGRESS", "User Initiated")
-        return stack
-
-    def _new_stack(
-        self, name: str, parameters: dict[str, Any], tags: dict[str, str] | None, role_arn: str | None
-    ) -> LocalStack:
-        if self._find(name) is not None:
-            raise AlreadyExistsException(f"Stack [{name}] already exists")
-        return LocalStack(
-            stack_id=generate_stack_id(name, self.region_name, self.account_id),
-            name=name,
-            template={},
-            parameters=parameters,
-            account_id=self.account_id,
-            region_name=self.region_name,
-            tags=tags,
-            role_arn=role_arn,
-            cross_stack_resources=self.exports,
-        )
+def _judge(change_set: ChangeSet, same: bool) -> None:
+    change_set.status = "FAILED" if same else "CREATE_COMPLETE"
+    change_set.execution_status = "UNAVAILABLE" if same else "AVAILABLE"
+    change_set.status_reason = _NO_CHANGES if same else None
 
 
 def _in_thread(stack: Stack, work: Callable[[], None], status_after_a_bug: str) -> None:

@@ -1,6 +1,7 @@
 """What a stack has deployed, in the form in which moto's intrinsic functions and APIs read it."""
 
-# pyright: reportPrivateUsage=false -- moto keeps the parts of its resource map private
+# pyright: reportPrivateUsage=false, reportUnknownVariableType=false
+# (moto keeps the parts of its resource map private; templates are JSON)
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping

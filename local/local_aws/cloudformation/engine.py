@@ -1,11 +1,13 @@
 """Create, update and delete a stack: in order, one event after the other, and back again when something fails."""
 
-# pyright: reportPrivateUsage=false -- moto's stacks make their outputs in a private method
+# pyright: reportPrivateUsage=false
+# (moto's stacks make their outputs in a private method)
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from moto.cloudformation.models import OutputMap, Stack
+from moto.cloudformation.models import Stack
+from moto.cloudformation.parsing import OutputMap
 from moto.core.exceptions import ServiceException
 
 from local_aws.cloudformation import steps

@@ -1,5 +1,8 @@
 """Stack events: what the CDK CLI shows while it deploys."""
 
+# pyright: reportArgumentType=false
+# (moto's BaseModel.__new__ hides the types of what it makes)
+
 from __future__ import annotations
 
 from moto.cloudformation.models import Event, Stack

@@ -1,5 +1,8 @@
 """What a template says about the order of its resources."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (templates are JSON)
+
 from __future__ import annotations
 
 import re

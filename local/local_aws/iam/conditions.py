@@ -1,5 +1,8 @@
 """Condition blocks of IAM policies (IAM user guide, "IAM JSON policy elements: Condition operators")."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (policies are JSON)
+
 from __future__ import annotations
 
 import re

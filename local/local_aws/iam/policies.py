@@ -1,5 +1,8 @@
 """Policy documents: which statements speak to a request, and what they say."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (policies are JSON)
+
 from __future__ import annotations
 
 import json

@@ -19,7 +19,7 @@ _DATE = "%Y%m%dT%H%M%SZ"
 
 
 def presigned_by(response: Any) -> AssumedRole:
-    """The role session that signed the address which `response` (moto's) answers; S3's own error if it does not hold."""
+    """The role session that signed the address that moto's `response` answers; S3's own error if it does not hold."""
     query = {name: values[0] for name, values in parse_qs(response.parsed_url.query).items()}
     key_id, _, region, service, _ = query["X-Amz-Credential"].split("/")
     session = sts_backends[ACCOUNT_ID]["aws"].get_assumed_role_from_access_key(key_id)

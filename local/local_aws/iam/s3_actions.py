@@ -24,8 +24,13 @@ _BUCKET = {
     "versioning": "BucketVersioning",
     "website": "BucketWebsite",
 }
-_OBJECT = {"acl": "ObjectAcl", "attributes": "ObjectAttributes", "legal-hold": "ObjectLegalHold"}
-_OBJECT |= {"retention": "ObjectRetention", "tagging": "ObjectTagging"}
+_OBJECT = {
+    "acl": "ObjectAcl",
+    "attributes": "ObjectAttributes",
+    "legal-hold": "ObjectLegalHold",
+    "retention": "ObjectRetention",
+    "tagging": "ObjectTagging",
+}
 _VERBS = {"GET": "Get", "HEAD": "Get", "PUT": "Put", "POST": "Put", "DELETE": "Delete"}
 # Only these have an action of their own for removing the setting; all else needs the one for putting it.
 _DELETABLE = frozenset({"BucketPolicy", "BucketWebsite", "ObjectTagging"})

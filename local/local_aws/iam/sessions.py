@@ -1,14 +1,14 @@
 """Sessions of assumed roles: whose they are, whether the request is really theirs, and what they may do."""
 
-# pyright: reportPrivateUsage=false -- moto's request keeps the key that it found private
+# pyright: reportPrivateUsage=false
+# (moto's request keeps the key that it found private)
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from moto.iam.access_control import AssumedRoleAccessKey, IAMRequestBase
+from moto.iam.access_control import AssumedRoleAccessKey
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
@@ -29,9 +29,10 @@ class Session:
     def policies(self) -> list[str]:
         """The role's inline and attached policies as they are now, as JSON."""
         role = iam_backends[ACCOUNT_ID]["aws"].get_role(self.role_name)
-        inline = [text if isinstance(text, str) else json.dumps(text) for text in role.policies.values()]
         attached = (policy.versions for policy in role.managed_policies.values())
-        return inline + [version.document for versions in attached for version in versions if version.is_default]
+        return [*role.policies.values()] + [
+            version.document for versions in attached for version in versions if version.is_default
+        ]
 
 
 def is_anonymous(response: Any) -> bool:
@@ -54,7 +55,6 @@ def authenticate(response: Any, request_class: type) -> Session:
         headers=response.headers,
         action=response._get_action() or "Unknown",
     )
-    assert isinstance(request, IAMRequestBase)
     request.check_signature()
     key: Any = request._access_key
     if not isinstance(key, AssumedRoleAccessKey):

@@ -1,5 +1,8 @@
 """Fit CloudFormation's properties to an API call: types from botocore's own service model, unknown members refused."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (properties are JSON)
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

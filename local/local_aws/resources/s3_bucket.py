@@ -47,7 +47,7 @@ _KNOWN = frozenset(_SETTINGS) | {"AccessControl", "BucketName"}
 def _encryption_rules(value: Mapping[str, Any]) -> list[dict[str, Any]]:
     names = {"ServerSideEncryptionByDefault": "ApplyServerSideEncryptionByDefault"}
     return [
-        {names.get(name, name): content for name, content in rule.items()}
+        {names.get(str(name), str(name)): content for name, content in rule.items()}
         for rule in value["ServerSideEncryptionConfiguration"]
     ]
 
