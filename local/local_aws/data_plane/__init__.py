@@ -2,12 +2,16 @@
 
 import atexit
 import functools
+from collections.abc import Callable
 
-from local_aws import clients
+from local_aws import account, clients
 from local_aws.data_plane import moto_runtime, moto_sagemaker
+from local_aws.data_plane.endpoint import Endpoint
 from local_aws.data_plane.instance import Launch
-from local_aws.data_plane.registry import DataPlane
+from local_aws.data_plane.registry import DataPlane, EndpointKey
 from local_aws.data_plane.serving_stack import ServingStack
+
+_installed: list[Callable[[], DataPlane]] = []
 
 
 def install(*, launch: Launch = ServingStack) -> None:
@@ -24,5 +28,11 @@ def install(*, launch: Launch = ServingStack) -> None:
         atexit.register(plane.shutdown)
         return plane
 
+    _installed[:] = [data_plane]
     moto_sagemaker.install(data_plane)
     moto_runtime.install(data_plane)
+
+
+def find_endpoint(name: str, *, region: str = account.REGION) -> Endpoint | None:
+    """The endpoint of that name, whatever its status, once `install` was called; for whoever scales it."""
+    return _installed[0]().find(EndpointKey(account.ACCOUNT_ID, region, name)) if _installed else None

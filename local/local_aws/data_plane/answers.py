@@ -12,6 +12,7 @@ from local_aws.data_plane.container_call import Answered, Refused
 from local_aws.data_plane.definition import VariantDefinition
 from local_aws.data_plane.request import AsyncRequest
 from local_aws.data_plane.role import RoleSession
+from local_aws.data_plane.tally import Tally
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Answers:
     def __init__(self, definition: VariantDefinition, role: RoleSession) -> None:
         self._definition = definition
         self._role = role
+        self.tally = Tally()
 
     def complete(self, request: AsyncRequest, answer: Answered) -> None:
         """Writes the output object and tells the success topic."""
@@ -36,8 +38,10 @@ class Answers:
             self._write(request.output_location, answer.body, answer.content_type)
         except (ClientError, BotoCoreError) as error:
             reason = f"ClientError: Failed to upload the response to {request.output_location}: {error}"
+            self.tally.add("ResponseUploadFailures")
             self.fail(request, Refused(reason))
             return
+        self.tally.add("InvocationsProcessed")
         parameters = {"contentType": answer.content_type, "outputLocation": request.output_location}
         self._notify(self._definition.success_topic, request, "Completed", parameters)
 
@@ -46,6 +50,7 @@ class Answers:
 
         The object holds what the container said, or the reason when it said nothing. `status` is "Failed" or "Expired".
         """
+        self.tally.add("ExpiredRequests" if status == "Expired" else "InvocationFailures")
         parameters: dict[str, str] = {}
         if request.failure_location:
             body = refusal.body or refusal.reason.encode()
@@ -74,6 +79,7 @@ class Answers:
         try:
             self._role.client("sns").publish(TopicArn=topic, Message=json.dumps(message))
         except (ClientError, BotoCoreError) as error:
+            self.tally.add("NotificationFailures")
             _log.warning("notification of inference %s not published: %s", request.inference_id, error)
 
 

@@ -28,11 +28,17 @@ class Dispatcher:
         self._answers = answers
         self._role = role
         self._stopping = threading.Event()
+        self._working: set[AsyncRequest] = set()
         self._threads = [
             threading.Thread(target=self._run, daemon=True, name=f"{base_url}#{slot}") for slot in range(slots)
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def busy(self) -> int:
+        """Requests in progress."""
+        return len(self._working)
 
     def stop_taking(self) -> None:
         """Takes no further request; what is in progress goes on."""
@@ -47,8 +53,10 @@ class Dispatcher:
     def _run(self) -> None:
         while not self._stopping.is_set():
             request = self._backlog.take(_POLL_SECONDS)
-            if request:
+            if request and not (self._stopping.is_set() and self._backlog.put_back(request, delay=0.0)):
+                self._working.add(request)
                 self._work_on(request)
+                self._working.discard(request)
 
     def _work_on(self, request: AsyncRequest) -> None:
         try:
@@ -68,6 +76,7 @@ class Dispatcher:
         try:
             body = request.body if request.body is not None else self._download(str(request.input_location))
         except (ClientError, BotoCoreError, ValueError) as error:
+            self._answers.tally.add("RequestDownloadFailures")
             reason = f"ClientError: Failed to download the input from {request.input_location}: {error}"
             self._answers.fail(request, Refused(reason))
             return True

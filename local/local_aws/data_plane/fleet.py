@@ -11,6 +11,7 @@ from local_aws.data_plane.member import Attach, Member
 
 _PERIOD_SECONDS = 0.5
 _RETRY_SECONDS = 5.0
+_DRAIN_SECONDS = 3600.0  # the longest that an invocation may take
 
 
 class Fleet:
@@ -27,6 +28,7 @@ class Fleet:
         self._unhealthy_after = unhealthy_after
         self._desired = 0
         self._members: list[Member] = []
+        self._draining: list[Member] = []
         self._retry_at = 0.0
         self._retiring = False
         self._last_failure = ""
@@ -49,10 +51,11 @@ class Fleet:
 
     @property
     def settled(self) -> bool:
-        """Whether exactly the desired instances are in service, and none is on its way up or down."""
+        """Whether exactly the desired instances are in service and no other is left, but for those that still work."""
         with self._lock:
             states = [member.state for member in self._members]
-        return not self._retiring and states == ["in service"] * self._desired
+            working = all(member.busy for member in self._draining)
+        return working and not self._retiring and states == ["in service"] * self._desired
 
     @property
     def last_failure(self) -> str:
@@ -60,8 +63,8 @@ class Fleet:
         return self._last_failure
 
     def set_desired(self, count: int) -> None:
-        """Asks for `count` instances, 0 or more; returns at once. Scaling in ends instances with what they work on,
-        which returns to the backlog and is delivered again."""
+        """Asks for `count` instances, 0 or more; returns at once. Scaling in ends instances that are on their way up,
+        then idle ones; busy ones take nothing more and end when they have finished what they work on."""
         if count < 0:
             raise ValueError(f"count must be at least 0, got {count}")
         self._desired = count
@@ -88,10 +91,10 @@ class Fleet:
         self._wake.set()
         self._thread.join()
         with self._lock:
-            ends = [functools.partial(member.drain, drain_seconds) for member in self._members]
+            ends = [functools.partial(member.drain, drain_seconds) for member in self._members + self._draining]
         _in_parallel(ends)
         with self._lock:
-            self._members = []
+            self._members, self._draining = [], []
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -105,11 +108,25 @@ class Fleet:
         self._retire([member for member in self._members if member.state == "failed"])
         surplus = len(self._members) - self._desired
         if surplus > 0:
-            self._retire(self._members[-surplus:])
+            self._scale_in(surplus)
         if surplus < 0 and time.monotonic() >= self._retry_at:
             added = [Member(self._new_instance(), self._attach) for _ in range(-surplus)]
             with self._lock:
                 self._members.extend(added)
+
+    def _scale_in(self, count: int) -> None:
+        by_loss = sorted(self._members, key=lambda member: (member.state == "in service", member.busy))
+        leaving = by_loss[:count]
+        with self._lock:
+            self._members = [member for member in self._members if member not in leaving]
+            self._draining.extend(leaving)
+        for member in leaving:
+            threading.Thread(target=self._drain, args=(member,), daemon=True, name="fleet-drain").start()
+
+    def _drain(self, member: Member) -> None:
+        member.drain(_DRAIN_SECONDS)
+        with self._lock:
+            self._draining = [other for other in self._draining if other is not member]
 
     def _retire(self, members: list[Member]) -> None:
         for member in members:

@@ -47,6 +47,11 @@ class Member:
         elif not self.instance.alive() or time.monotonic() - self.last_healthy > unhealthy_after:
             self._fail("the container ended or stopped answering its ping")
 
+    @property
+    def busy(self) -> int:
+        """Requests in progress on the instance."""
+        return self._dispatcher.busy if self._dispatcher else 0
+
     def drain(self, timeout: float) -> None:
         """Lets requests in progress end, for `timeout` seconds at most, then stops."""
         if self._dispatcher:
