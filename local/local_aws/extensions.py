@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from local_aws import authorization, cloudformation, data_plane, fixes, functions, response_urls, unsupported
+from local_aws.autoscaling.embedded import service as scaling
 
 EXTENSIONS: list[Callable[[], None]] = [
     fixes.install,
@@ -13,6 +14,7 @@ EXTENSIONS: list[Callable[[], None]] = [
     functions.install,
     cloudformation.install,
     data_plane.install,
+    scaling.install,
 ]
 
 # WSGI middleware, innermost first.

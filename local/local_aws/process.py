@@ -15,6 +15,7 @@ import boto3
 from botocore.config import Config
 
 from local_aws import account, children
+from local_aws.autoscaling.embedded.pace import CLOCK_FACTOR
 from local_aws.environment import tool_environment
 
 _START_SECONDS = 60.0
@@ -25,14 +26,16 @@ class LocalAws:
     """Starts the embedded AWS on entry and ends it, with all that it started, on exit.
 
     `state_dir` receives certificates, logs and the functions' files; it must be this instance's own. The child also
-    ends when this process dies.
+    ends when this process dies. `clock_factor`: how fast the clock of alarms and scaling runs; 60 makes a minute of a
+    second.
     """
 
     region = account.REGION
     account_id = account.ACCOUNT_ID
 
-    def __init__(self, state_dir: Path):
+    def __init__(self, state_dir: Path, *, clock_factor: float = 1.0):
         self.state_dir = state_dir.absolute()
+        self._clock_factor = clock_factor
         self.log_path = self.state_dir / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._ready: dict[str, Any] = {}
@@ -70,7 +73,7 @@ class LocalAws:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=_server_environment(),
+                env=_server_environment() | {CLOCK_FACTOR: str(self._clock_factor)},
                 start_new_session=True,
             )
         try:

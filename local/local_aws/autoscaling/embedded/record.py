@@ -6,6 +6,8 @@ from pathlib import Path
 
 from local_aws.autoscaling.controller import Minute
 
+FOLDER = "scaling"  # of the state folder
+
 
 @dataclass(frozen=True)
 class Recorded:

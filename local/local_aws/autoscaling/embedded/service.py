@@ -1,13 +1,15 @@
 """The controller's thread: each minute of its clock, one round over all scalable targets."""
 
+import atexit
 import logging
+import os
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws import data_plane
+from local_aws import clients, data_plane
 from local_aws.autoscaling.alarms import AlarmWatch
 from local_aws.autoscaling.controller import PERIOD_SECONDS, Controller, Scaling
 from local_aws.autoscaling.definitions import Described, endpoint_and_variant
@@ -15,10 +17,21 @@ from local_aws.autoscaling.embedded import record
 from local_aws.autoscaling.embedded.announcements import message, reason_of
 from local_aws.autoscaling.embedded.cloud import Cloud
 from local_aws.autoscaling.embedded.live_variant import LiveVariant
-from local_aws.autoscaling.embedded.pace import Pace
+from local_aws.autoscaling.embedded.pace import CLOCK_FACTOR, Pace
 
 _log = logging.getLogger(__name__)
 _JOIN_SECONDS = 1.0  # a call under way may hang while the server ends, and has nobody left to tell
+
+
+def install() -> None:
+    """Starts the controller, in the process that serves. Call once, after the data plane's `install`.
+
+    The environment variable LOCAL_AWS_CLOCK_FACTOR says how fast its clock runs: 60 makes a minute of a second.
+    """
+    pace = Pace(float(os.environ.get(CLOCK_FACTOR, "1")))
+    service = ScalingService(pace, clients.runtime().state / record.FOLDER)
+    service.start()
+    atexit.register(service.stop)
 
 
 class ScalingService:
