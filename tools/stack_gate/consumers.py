@@ -15,12 +15,15 @@ ROLE_PROPERTIES = (
 )
 
 
-def runs_as(stack: Stack, role: str) -> list[str]:
-    """Logical ids of the resources that run under a role of the stack."""
-    return [logical_id for logical_id, value in _roles_in_use(stack) if _names(value) == role]
+def runners(stack: Stack) -> dict[str, list[str]]:
+    """{logical id of a role: those of the resources that run under it}."""
+    found: dict[str, list[str]] = {}
+    for logical_id, value in _roles_in_use(stack):
+        found.setdefault(_names(value), []).append(logical_id)
+    return found
 
 
-def uses_foreign_role(stack: Stack) -> set[tuple[str, str]]:
+def foreign_roles(stack: Stack) -> set[tuple[str, str]]:
     """(logical id, role as text) of resources that run under a role that the template does not hold."""
     return {
         (logical_id, f"role {canonical(value)}")

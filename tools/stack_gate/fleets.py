@@ -28,7 +28,7 @@ class Fleet:
 
 def fleets(stack: Stack) -> list[Fleet]:
     """Every variant of every endpoint of the stack, by the endpoint's logical id."""
-    resolver = Resolver(stack)
+    resolver = Resolver(stack, by_name=True)
     found: list[Fleet] = []
     for endpoint, properties in stack.of_type("AWS::SageMaker::Endpoint"):
         name = resolver.text(properties.get("EndpointName", {"Ref": endpoint}))

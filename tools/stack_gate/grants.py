@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from stack_gate.consumers import runs_as, uses_foreign_role
+from stack_gate.consumers import foreign_roles, runners
 from stack_gate.intrinsics import Resolver
 from stack_gate.statements import Holder, Statement, Unreadable, parse_document, parse_statement
 from stack_gate.template import Json, Stack, as_list, canonical, is_object
@@ -38,103 +38,115 @@ class Grants:
     unreadable: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
 
-def collect(stack: Stack) -> Grants:
-    """Read every policy of a stack."""
-    resolver = Resolver(stack)
+def collect(stack: Stack, *, by_name: bool = False) -> Grants:
+    """Read every policy of a stack; `by_name` as in intrinsics.Resolver."""
+    resolver = Resolver(stack, by_name=by_name)
+    reader = _Reader(stack=stack, resolver=resolver, runners=runners(stack))
     grants = Grants()
-    for logical_id, document, holder in _documents(stack, resolver):
+    for logical_id, document, holder in _documents(reader):
         try:
             for statement in parse_document(document, holder, resolver):
                 grants.statements.append((logical_id, statement))
         except Unreadable:
             grants.unreadable.add((logical_id, canonical(document)))
-    _collect_permissions(stack, resolver, grants)
-    _collect_managed(stack, resolver, grants)
-    grants.unreadable |= uses_foreign_role(stack)
+    _collect_permissions(reader, grants)
+    _collect_managed(reader, grants)
+    grants.unreadable |= foreign_roles(stack)
     return grants
 
 
-def _documents(stack: Stack, resolver: Resolver) -> Iterator[tuple[str, Json, Holder]]:
-    for logical_id, properties in stack.of_type(*IDENTITIES):
-        holder = Holder(principals=_who(stack, resolver, [logical_id]))
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """A stack with what is worked out of it once: `runners` are the resources that run under each role."""
+
+    stack: Stack
+    resolver: Resolver
+    runners: dict[str, list[str]]
+
+
+def _documents(reader: _Reader) -> Iterator[tuple[str, Json, Holder]]:
+    for logical_id, properties in reader.stack.of_type(*IDENTITIES):
+        holder = Holder(principals=_who(reader, [logical_id]))
         for policy in as_list(properties.get("Policies")):
             yield logical_id, _document_of(policy), holder
-    for logical_id, properties in stack.of_type("AWS::IAM::Role"):
-        trust = Holder(resources=(resolver.arn(logical_id),), scope="trust", attached=logical_id)
+    for logical_id, properties in reader.stack.of_type("AWS::IAM::Role"):
+        trust = Holder(resources=(reader.resolver.arn(logical_id),), scope="trust", attached=logical_id)
         yield logical_id, properties.get("AssumeRolePolicyDocument"), trust
-    for logical_id, properties in stack.of_type(*IDENTITY_POLICIES):
-        yield logical_id, properties.get("PolicyDocument"), _policy_holder(stack, resolver, logical_id)
-    yield from _resource_documents(stack, resolver)
+    for logical_id, properties in reader.stack.of_type(*IDENTITY_POLICIES):
+        yield logical_id, properties.get("PolicyDocument"), _policy_holder(reader, logical_id)
+    yield from _resource_documents(reader)
 
 
 def _document_of(policy: Json) -> Json:
     return policy.get("PolicyDocument", policy) if is_object(policy) else policy
 
 
-def _resource_documents(stack: Stack, resolver: Resolver) -> Iterator[tuple[str, Json, Holder]]:
+def _resource_documents(reader: _Reader) -> Iterator[tuple[str, Json, Holder]]:
     for type_name, (document, attachment, scope) in RESOURCE_POLICIES.items():
-        for logical_id, properties in stack.of_type(type_name):
+        for logical_id, properties in reader.stack.of_type(type_name):
             if document not in properties:
                 continue
             targets = as_list(properties.get(attachment)) if attachment else [{"Ref": logical_id}]
-            ids = [name for target in targets for name in _referred(target, stack)] or [logical_id]
-            arns = tuple(pattern for name in ids for pattern in _reach(stack, resolver, name))
+            ids = [name for target in targets for name in _referred(target, reader)] or [logical_id]
+            arns = tuple(pattern for name in ids for pattern in _reach(reader, name))
             yield logical_id, properties[document], Holder(resources=arns, scope=scope, attached=ids[0])
 
 
-def _reach(stack: Stack, resolver: Resolver, logical_id: str) -> tuple[str, ...]:
+def _reach(reader: _Reader, logical_id: str) -> tuple[str, ...]:
     """What `*` means in the policy of a resource: itself, and of a bucket its objects too."""
-    arn = resolver.arn(logical_id)
-    return (arn, f"{arn}/*") if stack.type_of(logical_id) == "AWS::S3::Bucket" else (arn,)
+    arn = reader.resolver.arn(logical_id)
+    return (arn, f"{arn}/*") if reader.stack.type_of(logical_id) == "AWS::S3::Bucket" else (arn,)
 
 
-def _policy_holder(stack: Stack, resolver: Resolver, logical_id: str) -> Holder:
+def _policy_holder(reader: _Reader, logical_id: str) -> Holder:
     """Whoever a policy is attached to: here, by its own properties, or later, by hand, for a managed one."""
-    properties = stack.properties(logical_id)
+    properties = reader.stack.properties(logical_id)
     attached = [properties.get(key) for key in ("Roles", "Users", "Groups", "RoleName")]
-    ids = [name for value in attached for item in as_list(value) for name in _identity(item, stack)]
-    ids += [name for name in _attaching(stack, logical_id) if name not in ids]
-    principals = _who(stack, resolver, ids)
-    if stack.type_of(logical_id) == "AWS::IAM::ManagedPolicy":
-        principals = (f"holder of:{resolver.arn(logical_id)}", *principals)
+    ids = [name for value in attached for item in as_list(value) for name in _identity(item, reader)]
+    ids += [name for name in _attaching(reader, logical_id) if name not in ids]
+    principals = _who(reader, ids)
+    if reader.stack.type_of(logical_id) == "AWS::IAM::ManagedPolicy":
+        principals = (f"holder of:{reader.resolver.arn(logical_id)}", *principals)
     return Holder(principals=principals or (f"holder of:{logical_id}",))
 
 
-def _identity(item: Json, stack: Stack) -> list[str]:
-    return _referred(item, stack) or [str(item)]
+def _identity(item: Json, reader: _Reader) -> list[str]:
+    return _referred(item, reader) or [str(item)]
 
 
-def _attaching(stack: Stack, policy: str) -> list[str]:
+def _attaching(reader: _Reader, policy: str) -> list[str]:
     return [
         logical_id
-        for logical_id, properties in stack.of_type(*IDENTITIES)
-        if any(policy in _referred(item, stack) for item in as_list(properties.get("ManagedPolicyArns")))
+        for logical_id, properties in reader.stack.of_type(*IDENTITIES)
+        if any(policy in _referred(item, reader) for item in as_list(properties.get("ManagedPolicyArns")))
     ]
 
 
-def _referred(value: Json, stack: Stack) -> list[str]:
+def _referred(value: Json, reader: _Reader) -> list[str]:
     """The resource of the stack that a plain Ref or Fn::GetAtt names, if it does."""
     if not is_object(value) or len(value) != 1:
         return []
     function, argument = next(iter(value.items()))
     name = str(as_list(argument)[0]).split(".")[0]
-    return [name] if function in ("Ref", "Fn::GetAtt") and name in stack.resources else []
+    return [name] if function in ("Ref", "Fn::GetAtt") and name in reader.stack.resources else []
 
 
-def _who(stack: Stack, resolver: Resolver, ids: Iterable[str]) -> tuple[str, ...]:
+def _who(reader: _Reader, ids: Iterable[str]) -> tuple[str, ...]:
     """The identities themselves, and what runs under them."""
     names = list(ids)
-    identities = [f"aws:{resolver.arn(name)}" if name in stack.resources else f"aws:named:{name}" for name in names]
-    return (*identities, *(f"runs:{consumer}" for name in names for consumer in runs_as(stack, name)))
+    identities = [
+        f"aws:{reader.resolver.arn(name)}" if name in reader.stack.resources else f"aws:named:{name}" for name in names
+    ]
+    return (*identities, *(f"runs:{consumer}" for name in names for consumer in reader.runners.get(name, [])))
 
 
-def _collect_permissions(stack: Stack, resolver: Resolver, grants: Grants) -> None:
-    for logical_id, properties in stack.of_type("AWS::Lambda::Permission"):
-        ids = _referred(properties.get("FunctionName"), stack)
-        function = resolver.arn(ids[0]) if ids else resolver.text(properties.get("FunctionName"))
+def _collect_permissions(reader: _Reader, grants: Grants) -> None:
+    for logical_id, properties in reader.stack.of_type("AWS::Lambda::Permission"):
+        ids = _referred(properties.get("FunctionName"), reader)
+        function = reader.resolver.arn(ids[0]) if ids else reader.resolver.text(properties.get("FunctionName"))
         holder = Holder(resources=(function,), scope="", attached=ids[0] if ids else "")
         try:
-            statement = parse_statement(_as_statement(properties), holder, resolver)
+            statement = parse_statement(_as_statement(properties), holder, reader.resolver)
         except Unreadable:
             grants.unreadable.add((logical_id, canonical(properties)))
         else:
@@ -164,8 +176,8 @@ def _as_statement(properties: dict[str, Json]) -> dict[str, Json]:
     }
 
 
-def _collect_managed(stack: Stack, resolver: Resolver, grants: Grants) -> None:
-    for logical_id, properties in stack.of_type(*IDENTITIES):
+def _collect_managed(reader: _Reader, grants: Grants) -> None:
+    for logical_id, properties in reader.stack.of_type(*IDENTITIES):
         for item in as_list(properties.get("ManagedPolicyArns")):
-            if not any(stack.type_of(name) == "AWS::IAM::ManagedPolicy" for name in _referred(item, stack)):
-                grants.managed.add((logical_id, resolver.text(item)))
+            if not any(reader.stack.type_of(name) == "AWS::IAM::ManagedPolicy" for name in _referred(item, reader)):
+                grants.managed.add((logical_id, reader.resolver.text(item)))

@@ -23,10 +23,15 @@ def token(name: str) -> str:
 
 
 class Resolver:
-    """Resolves values of one stack's template."""
+    """Resolves values of one stack's template.
 
-    def __init__(self, stack: Stack) -> None:
+    With `by_name` a resource that the template names goes by that name, else by its token, so that who may reach it
+    does not seem to change when its name does.
+    """
+
+    def __init__(self, stack: Stack, *, by_name: bool = False) -> None:
         self._stack = stack
+        self._by_name = by_name
         self._pseudo = {
             "AWS::Partition": _partition(stack.region),
             "AWS::URLSuffix": "amazonaws.com.cn" if stack.region.startswith("cn-") else "amazonaws.com",
@@ -40,6 +45,7 @@ class Resolver:
             "Fn::Sub": self._sub,
         }
         self._asset_names = asset_names(stack)
+        self._own_arns = {} if by_name else self._literal_arns()
 
     def text(self, value: Json) -> str:
         """A scalar or a function of CloudFormation as text, with tokens for what is not known yet."""
@@ -47,6 +53,9 @@ class Resolver:
             return str(value).lower()
         if not is_object(value):
             return self._without_hashes(str(value))
+        return self._with_tokens(self._function(value))
+
+    def _function(self, value: dict[str, Json]) -> str:
         if len(value) == 1:
             name, argument = next(iter(value.items()))
             if name in self._functions:
@@ -74,18 +83,37 @@ class Resolver:
         return self._name(logical_id) if attribute in shapes.get("names", []) else token(f"{logical_id}.{attribute}")
 
     def _name(self, logical_id: str) -> str:
+        return (self._given_name(logical_id) if self._by_name else None) or token(logical_id)
+
+    def _given_name(self, logical_id: str) -> str | None:
         property_name = arn_shapes().get(self._stack.type_of(logical_id), {}).get("name", "")
         given = self._stack.properties(logical_id).get(property_name)
-        return given if isinstance(given, str) else token(logical_id)
+        return given if isinstance(given, str) else None
 
-    def _fill(self, shape: str, logical_id: str) -> str:
+    def _fill(self, shape: str, logical_id: str, name: str | None = None) -> str:
         values = {
             "partition": self._pseudo["AWS::Partition"],
             "region": self._pseudo["AWS::Region"],
             "account": self._pseudo["AWS::AccountId"],
-            "name": self._name(logical_id),
+            "name": name or self._name(logical_id),
         }
         return shape.format(**values)
+
+    def _literal_arns(self) -> dict[re.Pattern[str], str]:
+        """ARNs of the stack's named resources, as policies that do not refer to them write them: with their token."""
+        found: dict[re.Pattern[str], str] = {}
+        for logical_id in self._stack.resources:
+            name = self._given_name(logical_id)
+            shape = arn_shapes().get(self._stack.type_of(logical_id), {}).get("arn")
+            if name and shape:
+                literal = re.escape(self._fill(shape, logical_id, name).removesuffix(":*"))
+                found[re.compile(rf"{literal}(?![A-Za-z0-9_.-])")] = self._fill(shape, logical_id).removesuffix(":*")
+        return found
+
+    def _with_tokens(self, text: str) -> str:
+        for literal, arn in self._own_arns.items():
+            text = literal.sub(lambda _, arn=arn: arn, text)
+        return text
 
     def _join(self, argument: Json) -> str:
         if not (is_list(argument) and len(argument) == 2 and is_list(argument[1])):

@@ -91,9 +91,9 @@ def log_retention(old: Json, new: Json, place: Place) -> bool:
 
 
 def bucket_encryption(old: Json, new: Json, place: Place) -> bool:
-    """Weakened by an algorithm of lower rank, another key, or none where one was named."""
+    """Weakened by an algorithm of lower rank, another key, none where one was named, or other types refused."""
     before, after = _encryption(old), _encryption(new)
-    if before is None or after is None:
+    if before is None or after is None or _refused_types(old) not in ({}, _refused_types(new)):
         return True
     other_key = before[1] is not None and before[1] != after[1]
     return after[0] < before[0] or other_key or (old is not None and new is None)
@@ -183,6 +183,12 @@ def _encryption(value: Json) -> tuple[int, Json] | None:
     ranks = {"AES256": 1, "aws:kms": 2, "aws:kms:dsse": 3}
     rank = ranks.get(str(default.get("SSEAlgorithm"))) if is_object(default) else None
     return None if rank is None else (rank, default.get("KMSMasterKeyID"))
+
+
+def _refused_types(value: Json) -> Json:
+    """The kinds of encryption that a bucket refuses, of its one rule."""
+    rules = as_list(as_object(value).get("ServerSideEncryptionConfiguration"))
+    return as_object(as_object(rules[0]).get("BlockedEncryptionTypes")) if rules else {}
 
 
 def _own(value: Json, stack: Stack) -> bool:

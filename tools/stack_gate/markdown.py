@@ -48,7 +48,7 @@ def _verdict(report: Report) -> Iterator[str]:
 
 def _classes(report: Report) -> Iterator[str]:
     if not report.classes:
-        yield "No data is destroyed or replaced, nobody may do anything new, nothing is weakened, and the stack costs no more."
+        yield "Data stays, nobody may do anything new, nothing is weakened, and the stack costs no more."
         yield ""
         return
     for name in report.classes:

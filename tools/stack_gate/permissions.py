@@ -19,34 +19,53 @@ from stack_gate.rules import stack_finding
 from stack_gate.statements import EVERYBODY, Statement
 from stack_gate.template import Stack
 
+Found = dict[tuple[str, int], list[Finding]]  # by kind and place of the statement
+
 
 def judge_permissions(base: Stack, head: Stack) -> list[Finding]:
     """Findings for all that the head newly allows, and for what cannot be decided."""
     before, after = collect(base), collect(head)
-    return [
-        *_new_access(before, after, head),
-        *_lost_denials(before, after, base, head),
-        *_managed(before, after, head),
-        *_unreadable(before, after, base, head),
-    ]
+    found = {**_new_access(before, after, head), **_lost_denials(before, after, base, head)}
+    if found:
+        found = _confirmed(found, base, head)
+    listed = [finding for findings in found.values() for finding in findings]
+    return [*listed, *_managed(before, after, head), *_unreadable(before, after, base, head)]
 
 
-def _new_access(before: Grants, after: Grants, head: Stack) -> Iterator[Finding]:
+def _confirmed(found: Found, base: Stack, head: Stack) -> Found:
+    """Without what is not new when resources go by name: an ARN that stays the same is no new access."""
+    before, after = collect(base, by_name=True), collect(head, by_name=True)
+    again = _new_access(before, after, head).keys() | _lost_denials(before, after, base, head).keys()
+    return {key: findings for key, findings in found.items() if key in again}
+
+
+def _new_access(before: Grants, after: Grants, head: Stack) -> Found:
     allowed, _ = _sides(before)
     granted, refused = _sides(after)
     known = {statement for _, statement in allowed}
-    for logical_id, statement in granted:
+    found: Found = {}
+    for index, (logical_id, statement) in enumerate(granted):
         if statement in known:
             continue
         fresh = [atom for atom in _atoms(statement) if not _always_refused(atom, refused)]
         answers = [(atom, _answer(atom, allowed)) for atom in fresh]
-        new = [atom for atom, answer in answers if answer is False]
-        open_ = [atom for atom, answer in answers if answer is None]
-        if new:
-            yield from _report_new(new, logical_id, head, [known_one for _, known_one in allowed])
-        elif open_:
-            what = f"allows {describe(open_[0], head, [])}, under a condition that cannot be compared with the base's"
-            yield stack_finding("undecidable", resource=head.display(logical_id), what=what)
+        findings = _report(answers, logical_id, head, [other for _, other in allowed])
+        if findings:
+            found["new", index] = findings
+    return found
+
+
+def _report(
+    answers: list[tuple[Statement, bool | None]], logical_id: str, head: Stack, allowed: list[Statement]
+) -> list[Finding]:
+    new = [atom for atom, answer in answers if answer is False]
+    undecided = [atom for atom, answer in answers if answer is None]
+    if new:
+        return list(_report_new(new, logical_id, head, allowed))
+    if undecided:
+        what = f"allows {describe(undecided[0], head, [])}, under a condition that cannot be compared with the base's"
+        return [stack_finding("undecidable", resource=head.display(logical_id), what=what)]
+    return []
 
 
 def _report_new(new: list[Statement], logical_id: str, head: Stack, allowed: list[Statement]) -> Iterator[Finding]:
@@ -64,19 +83,21 @@ def _report_new(new: list[Statement], logical_id: str, head: Stack, allowed: lis
         yield stack_finding("everyone", resource=shown, what="names everybody as principal", example=example)
 
 
-def _lost_denials(before: Grants, after: Grants, base: Stack, head: Stack) -> Iterator[Finding]:
+def _lost_denials(before: Grants, after: Grants, base: Stack, head: Stack) -> Found:
     _, was_refused = _sides(before)
     _, refused = _sides(after)
     kept = {statement for _, statement in refused}
-    for logical_id, statement in was_refused:
+    found: Found = {}
+    for index, (logical_id, statement) in enumerate(was_refused):
         if statement in kept or (statement.attached and statement.attached not in head.resources):
             continue
-        atoms = [atom for atom in _atoms(statement) if _still_there(atom, head)]
-        lost = [atom for atom in atoms if not _answer(atom, refused)]
+        lost = [atom for atom in _atoms(statement) if _still_there(atom, head) and not _answer(atom, refused)]
         if lost:
-            shown = base.display(logical_id)
             what = f"no longer refuses {spelled(statement.actions)} on {_named(lost[0].resources.words(), base)}"
-            yield stack_finding("lost_denial", resource=shown, what=what, example=describe(lost[0], base, []))
+            example = describe(lost[0], base, [])
+            shown = base.display(logical_id)
+            found["lost", index] = [stack_finding("lost_denial", resource=shown, what=what, example=example)]
+    return found
 
 
 def _managed(before: Grants, after: Grants, head: Stack) -> Iterator[Finding]:

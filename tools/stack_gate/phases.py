@@ -36,25 +36,28 @@ def _same_names(base: Stack, head: Stack, difference: Difference) -> Iterator[Fi
     before = {identity: logical_id for logical_id, identity in _identities(base)}
     for logical_id, identity in _identities(head):
         old_id = before.get(identity)
-        if old_id is None:
-            continue
         change = difference.changes.get(logical_id)
-        replaced = change is not None and change.impact == "WILL_REPLACE"
+        if old_id is None or change is None:
+            continue
+        replaced = change.impact == "WILL_REPLACE"
         moved = old_id != logical_id and old_id not in head.resources
-        if moved or (old_id == logical_id and replaced and _itself_named(head, logical_id)):
+        if moved or (old_id == logical_id and replaced and _keeps_name(head, logical_id, change.causes)):
             how = f"takes over from {base.display(old_id)}" if moved else "is replaced"
             what = f"{head.type_of(logical_id)} {how} under the same name"
             yield stack_finding("same_name", resource=head.display(logical_id), what=what)
 
 
-def _itself_named(stack: Stack, logical_id: str) -> bool:
-    """Whether the identity is a name that the template chooses, not the resource that a policy is attached to."""
+def _keeps_name(stack: Stack, logical_id: str, causes: tuple[str, ...]) -> bool:
+    """Whether the template chooses the name, and nothing that is replaced has a part in it."""
     facts = type_facts(stack.type_of(logical_id))
-    return facts is not None and any(name.endswith("Name") for name in facts.identity)
+    if facts is None or not any(name.endswith("Name") for name in facts.identity):
+        return False
+    named = canonical([stack.properties(logical_id).get(name) for name in facts.identity])
+    return not any(f'"{cause}"' in named for cause in causes)
 
 
 def _identities(stack: Stack) -> Iterator[tuple[str, str]]:
-    resolver = Resolver(stack)
+    resolver = Resolver(stack, by_name=True)
     for logical_id, resource in stack.resources.items():
         facts = type_facts(resource.get("Type", ""))
         properties = resource.get("Properties", {})

@@ -125,10 +125,13 @@ def _by_name(items: list[Json], alone: bool) -> dict[str, Json]:
 
 
 def _unruled(facts: TypeFacts, rules: tuple[Rule, ...], old: Json, new: Json, shown: str) -> list[Finding]:
-    """Changed properties that nothing speaks of, one finding for each property of the resource."""
+    """Changed properties that nothing speaks of, one finding for each property of the resource.
+
+    Another identity is a replacement, or another place of a policy: lifetimes.py and permissions.py speak of those.
+    """
     if facts.otherwise is None:
         return []
-    spoken_of = [*facts.free, *(rule.path for rule in rules)]
+    spoken_of = [*facts.free, *facts.identity, *(rule.path for rule in rules)]
     left = [leaf for leaf in leaves(old, new) if not any(_covers(pattern, leaf.path) for pattern in spoken_of)]
     first = {leaf.path[0]: leaf for leaf in reversed(left)}
     why = f"no rule says that this is harmless ({facts.why})"

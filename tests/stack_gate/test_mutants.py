@@ -1,0 +1,45 @@
+"""Harmful changes of the real stack need exactly their labels, harmless ones none."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from gate_harmless import HARMLESS
+from gate_mutants import MUTANTS
+from gate_stacks import changed
+
+from stack_gate.comparison import Comparison
+from stack_gate.template import Stack
+
+Judge = Callable[[Sequence[tuple[Stack, Stack]]], list[Comparison]]
+
+
+@pytest.fixture(scope="module")
+def verdicts(base: Stack, judged: Judge) -> dict[str, Comparison]:
+    """The gate's answer to every change, by name."""
+    changes = {**{name: change for name, (change, _) in MUTANTS.items()}, **HARMLESS}
+    compared = judged([(base, changed(base, change)) for change in changes.values()])
+    return dict(zip(changes, compared, strict=True))
+
+
+def test_there_are_at_least_forty_mutants_and_twenty_harmless_changes() -> None:
+    assert len(MUTANTS) >= 40
+    assert len(HARMLESS) >= 20
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutant_needs_exactly_its_labels(name: str, verdicts: dict[str, Comparison]) -> None:
+    found = verdicts[name].findings
+
+    assert frozenset(finding.class_name for finding in found) == MUTANTS[name][1], found
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_harmless_change_needs_no_label(name: str, verdicts: dict[str, Comparison]) -> None:
+    assert verdicts[name].findings == []
+
+
+@pytest.mark.parametrize("name", [name for name, (_, classes) in MUTANTS.items() if classes == frozenset({"broaden"})])
+def test_new_permission_comes_with_a_reason_and_a_place(name: str, verdicts: dict[str, Comparison]) -> None:
+    for finding in verdicts[name].findings:
+        assert finding.resource
+        assert finding.why
