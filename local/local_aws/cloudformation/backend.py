@@ -80,16 +80,10 @@ class LocalCloudFormation(Stacks):
             stack = self.stack_in_review(stack_name, parameters, tags)
         stack.check(parsed, parameters)
         self.stacks[stack.stack_id] = stack
+        change_set_id = generate_changeset_id(change_set_name, self.region_name, self.account_id)
+        described = (template, parameters, description)
         change_set = LocalChangeSet(
-            change_set_type=change_set_type,
-            change_set_id=generate_changeset_id(change_set_name, self.region_name, self.account_id),
-            change_set_name=change_set_name,
-            stack=stack,
-            template=template,
-            parameters=parameters,
-            description=description,
-            tags=tags,
-            **options,
+            change_set_type, change_set_id, change_set_name, stack, *described, tags=tags, **options
         )
         same = parsed == stack.template_dict and parameters == stack.parameters and (tags or {}) == stack.tags
         _judge(change_set, same)
