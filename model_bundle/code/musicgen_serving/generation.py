@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import MusicgenConfig
 
 from musicgen_serving.engine.batch import Batch
 from musicgen_serving.engine.clip import Clip, Ticket
@@ -62,8 +63,8 @@ class Generator:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.float16 if decoder_dtype == "float16" and self.device.type == "cuda" else torch.float32
         started = time.monotonic()
-        config = read_config(folder)
-        sizes = decoder_config(config)
+        sizes = decoder_config(read_config(folder))
+        config = MusicgenConfig.from_pretrained(folder, local_files_only=True)  # pyright: ignore[reportUnknownMemberType]
         with WeightFiles(folder) as files:
             self._text_encoder = TextEncoder(folder, config, files, self.device)
             self._codec = Codec(config, files, sizes.channels, self.device)

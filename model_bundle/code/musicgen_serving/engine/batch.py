@@ -105,6 +105,8 @@ class Batch:
 
     def _leave(self, slot: int) -> None:
         """Empty a slot by moving the last one into it."""
+        if bool(self._loop.slots.broken[slot]):
+            self._loop.slots.clear(slot)
         last = self.occupants.pop()
         if slot < len(self.occupants):
             self._loop.slots.move(len(self.occupants), slot, last.position)

@@ -1,15 +1,13 @@
 """Codes to samples: the checkpoint's EnCodec decoder (Défossez et al. 2022), in float32."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportCallIssue=false
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
 # transformers ships types that strict mode cannot follow.
-
-from typing import Any
 
 import torch
 from torch.nn.utils import parametrize
-from transformers import EncodecConfig, EncodecModel
+from transformers import EncodecModel, MusicgenConfig
 
-from musicgen_serving.engine.weight_files import WeightFiles
+from musicgen_serving.engine.weight_files import WeightFiles, require_all
 
 PREFIX = "audio_encoder."
 # Weight normalisation's two tensors, as checkpoints of before and after torch 2.0 call them.
@@ -27,12 +25,12 @@ def _renamed(name: str) -> str:
 class Codec:
     """EnCodec, loaded once; only what decodes is kept on the device."""
 
-    def __init__(self, config: dict[str, Any], files: WeightFiles, channels: int, device: torch.device) -> None:
-        sizes = EncodecConfig(**config["audio_encoder"])
-        self.sampling_rate = int(sizes.sampling_rate)
+    def __init__(self, config: MusicgenConfig, files: WeightFiles, channels: int, device: torch.device) -> None:
+        self.sampling_rate = int(config.audio_encoder.sampling_rate)
         self._channels = channels
-        model = EncodecModel(sizes).eval()
-        model.load_state_dict({_renamed(name): files.read(name) for name in files.names(PREFIX)})
+        model = EncodecModel(config.audio_encoder).eval()
+        state = {_renamed(name): files.read(name) for name in files.names(PREFIX)}
+        require_all(PREFIX, model.load_state_dict(state, strict=False).missing_keys)
         self._quantizer = model.quantizer.to(device)
         self._decoder = model.decoder.to(device)
         for module in self._decoder.modules():  # else every call would compute the normalised weights anew

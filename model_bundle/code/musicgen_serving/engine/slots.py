@@ -50,6 +50,13 @@ class Slots:
         self.greedy[slot] = not params.do_sample
         self.broken[slot] = False
 
+    def clear(self, slot: int) -> None:
+        """Zero a slot's caches: what attention masks it still multiplies by zero, and NaN times zero is NaN."""
+        for cache in (*self.keys, *self.values):
+            cache[ROWS * slot : ROWS * (slot + 1)].zero_()
+        for cache in (*self.cross_keys, *self.cross_values):
+            cache[slot].zero_()
+
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a slot's state, of which `length` positions are in use, over another's."""
         for tensor in self.per_slot:

@@ -1,34 +1,35 @@
 """Texts to states: the checkpoint's tokenizer and its T5 encoder, in float32."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportArgumentType=false
 # transformers ships types that strict mode cannot follow.
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoTokenizer, T5Config, T5EncoderModel
+from transformers import AutoTokenizer, MusicgenConfig, T5EncoderModel
 
-from musicgen_serving.engine.weight_files import WeightFiles
+from musicgen_serving.engine.weight_files import WeightFiles, require_all
 
 PREFIX = "text_encoder."
-TIED = {"encoder.embed_tokens.weight"}  # the same tensor as shared.weight, so checkpoints leave it out
+TIED = ("shared.weight", "encoder.embed_tokens.weight")  # one tensor, of which checkpoints hold either name
 
 
 class TextEncoder:
     """Tokenizer and encoder, loaded once."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], files: WeightFiles, device: torch.device) -> None:
+    def __init__(self, folder: Path, config: MusicgenConfig, files: WeightFiles, device: torch.device) -> None:
         self._device = device
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
-            model = T5EncoderModel(T5Config(**config["text_encoder"]))
+            model = T5EncoderModel(config.text_encoder)
         state = {
             name.removeprefix(PREFIX): files.read(name).to(device, torch.float32)
             for name in files.names(PREFIX)
             if not name.startswith(f"{PREFIX}decoder.")
         }
-        state["encoder.embed_tokens.weight"] = state["shared.weight"]
-        model.load_state_dict(state, assign=True)
+        embeddings = next((state[name] for name in TIED if name in state), None)
+        state |= {name: embeddings for name in TIED if embeddings is not None}
+        require_all(PREFIX, model.load_state_dict(state, strict=False, assign=True).missing_keys)
         self._model = model.eval()
 
     def tokenize(self, text: str) -> list[int]:

@@ -55,3 +55,10 @@ class WeightFiles:
         for row, name in zip(rows[1:], parts, strict=True):
             row.copy_(self.read(name))
         return whole
+
+
+def require_all(prefix: str, missing: list[str]) -> None:
+    """ValueError where a module found some of its tensors missing; what a checkpoint has beyond them does no harm."""
+    if missing:
+        names = ", ".join(prefix + name for name in missing[:3])
+        raise ValueError(f"the checkpoint must hold every tensor of {prefix}*, got {len(missing)} missing: {names}")

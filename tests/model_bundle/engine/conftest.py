@@ -1,0 +1,22 @@
+"""The reference models that the engine is compared with."""
+
+from typing import Any
+
+import pytest
+from reference_musicgen import Reference, make_reference
+
+
+@pytest.fixture(scope="session")
+def mono(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Reference:
+    return make_reference(tmp_path_factory.mktemp("mono"), channels=1)
+
+
+@pytest.fixture(scope="session")
+def stereo(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Reference:
+    return make_reference(tmp_path_factory.mktemp("stereo"), channels=2)
+
+
+@pytest.fixture(params=["mono", "stereo"])
+def reference(request: pytest.FixtureRequest) -> Any:
+    """Each of the two in turn."""
+    return request.getfixturevalue(request.param)

@@ -1,0 +1,278 @@
+"""Continuous batching: what is batched does not change what is made, and a fault harms only the clip that has it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from musicgen_serving.engine.clip import Clip, Ticket
+from musicgen_serving.engine.engine import Engine
+from musicgen_serving.engine.waiting import Waiting
+from musicgen_serving.errors import AbandonedError, NoRoomError, NotFiniteError
+from musicgen_serving.generation import Capacity, Generator
+from musicgen_serving.parameters import GenerationParams
+
+LONG = GenerationParams(max_new_tokens=1503)
+
+
+def clip(seed: int, tokens: int = 40, text: str = "calm piano", **params: Any) -> Clip:
+    return Clip(text, seed, GenerationParams(max_new_tokens=tokens, **params))
+
+
+@pytest.fixture
+def own(staged_musicgen: Path, one_thread: None, memory_log: Any) -> Iterator[Generator]:
+    """A generator of four slots that a test may break."""
+    capacity = Capacity(slots=4, waiting=40)
+    loaded = Generator(staged_musicgen, decoder_dtype="float32", capacity=capacity, log=memory_log.log)
+    yield loaded
+    loaded.close()
+
+
+def together(generator: Generator, requests: list[list[Clip]]) -> list[Any]:
+    """The results of requests made at the same time, an exception in place of clips that failed."""
+    results: list[Any] = [None] * len(requests)
+
+    def make(index: int) -> None:
+        try:
+            results[index] = generator.generate(requests[index]).clips
+        except Exception as error:
+            results[index] = error
+
+    threads = [threading.Thread(target=make, args=(index,)) for index in range(len(requests))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    return results
+
+
+def test_the_same_seed_sounds_the_same_alone_and_in_any_batch(own: Generator) -> None:
+    wanted = [clip(7), clip(8, 25, "loud drums", top_k=5), clip(9, 60, "a", guidance_scale=1), clip(10, top_p=0.9)]
+    alone = [own.generate([one]).clips[0] for one in wanted]
+    neighbours = [clip(50 + index, 10 + 7 * index) for index in range(5)]
+    in_one_request = own.generate([*neighbours, *reversed(wanted)]).clips[5:][::-1]
+    in_many = together(own, [[one] for one in (*wanted, *neighbours)])[:4]
+    for index in range(4):
+        np.testing.assert_array_equal(in_one_request[index], alone[index])
+        np.testing.assert_array_equal(in_many[index][0], alone[index])
+
+
+def test_requests_in_flight_share_steps(own: Generator) -> None:
+    widths: list[int] = []
+    step = own.batch.step
+
+    def counting() -> None:
+        widths.append(len(own.batch.occupants))
+        step()
+
+    own.batch.step = counting
+    results = together(own, [[clip(seed, 300)] for seed in range(4)])
+    assert all(len(result) == 1 for result in results)
+    assert max(widths) == 4
+    assert len(widths) < 4 * 300
+
+
+def test_a_request_of_16_texts_spreads_over_all_slots_and_lets_others_in_between(own: Generator) -> None:
+    finished: list[str] = []
+    started = threading.Event()
+    step = own.batch.step
+
+    def noting() -> None:
+        step()
+        if len(own.batch.occupants) == 4:
+            started.set()
+
+    own.batch.step = noting
+
+    def make(name: str, clips: list[Clip]) -> None:
+        own.generate(clips)
+        finished.append(name)
+
+    large = threading.Thread(target=make, args=("large", [clip(seed, 100) for seed in range(16)]))
+    large.start()
+    assert started.wait(30)
+    make("small", [clip(99, 10)])
+    large.join(120)
+    assert finished == ["small", "large"]
+
+
+def test_waiting_clips_take_turns_between_requests() -> None:
+    waiting = Waiting(most=10)
+    first, second = (Ticket([clip(seed) for seed in range(count)], [[1]] * count) for count in (4, 2))
+    waiting.add(first)
+    waiting.add(second)
+    order = [(job.ticket, job.index) for job in waiting.take(10)]
+    assert order == [(first, 0), (second, 0), (first, 1), (second, 1), (first, 2), (first, 3)]
+
+
+def test_more_clips_than_may_wait_are_refused() -> None:
+    waiting = Waiting(most=3)
+    waiting.add(Ticket([clip(1), clip(2)], [[1], [1]]))
+    with pytest.raises(NoRoomError, match="clips waiting must be at most 3, got 4"):
+        waiting.add(Ticket([clip(3), clip(4)], [[1], [1]]))
+    assert len(waiting) == 2
+
+
+def test_clips_that_did_not_fit_return_to_the_front() -> None:
+    waiting = Waiting(most=10)
+    first, second = (Ticket([clip(seed)], [[1]]) for seed in (1, 2))
+    waiting.add(first)
+    waiting.add(second)
+    taken = waiting.take(1)
+    waiting.put_back(taken)
+    assert [job.ticket for job in waiting.take(2)] == [first, second]
+
+
+def test_an_abandoned_request_leaves_its_slots(own: Generator) -> None:
+    with pytest.raises(AbandonedError):
+        own.generate([Clip("a", 1, LONG)] * 4, abandoned=lambda: True)
+    assert len(own.generate([clip(1)]).clips) == 1
+    assert own.batch.occupants == []
+
+
+def test_a_poison_clip_fails_alone(own: Generator) -> None:
+    step = own.batch._step  # pyright: ignore[reportPrivateUsage]
+
+    def poisoned(first: int, count: int) -> None:
+        run = own.batch.occupants[first : first + count]
+        if any(occupant.job.clip.seed == 666 and occupant.position == 20 for occupant in run):
+            raise ValueError("poison")
+        step(first, count)
+
+    expected = [own.generate([clip(seed)]).clips[0] for seed in (1, 2)]
+    own.batch._step = poisoned  # pyright: ignore[reportPrivateUsage]
+    first, poison, second = together(own, [[clip(1)], [clip(666)], [clip(2)]])
+    assert repr(poison) == "ValueError('poison')"
+    np.testing.assert_array_equal(first[0], expected[0])
+    np.testing.assert_array_equal(second[0], expected[1])
+
+
+def test_logits_that_are_not_finite_fail_with_the_reason_and_spare_the_neighbours(own: Generator) -> None:
+    admit = own.batch.admit
+
+    def spoiled(job: Any, states: torch.Tensor) -> None:
+        admit(job, states * float("nan") if job.clip.seed == 666 else states)
+
+    expected = own.generate([clip(1)]).clips[0]
+    own.batch.admit = spoiled
+    good, bad = together(own, [[clip(1)], [clip(666)]])
+    assert isinstance(bad, NotFiniteError)
+    assert str(bad) == "the model's logits must be finite, got NaN or infinity"
+    np.testing.assert_array_equal(good[0], expected)
+    own.batch.admit = admit
+    assert len(own.generate([clip(seed) for seed in range(4)]).clips) == 4  # NaN left in a cache would spoil the next
+
+
+def test_out_of_memory_beside_others_waits_until_one_has_left(own: Generator, memory_log: Any) -> None:
+    admit = own.batch.admit
+    beside: list[int] = []
+
+    def tight(job: Any, states: torch.Tensor) -> None:
+        if own.batch.occupants:
+            beside.append(len(own.batch.occupants))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        admit(job, states)
+
+    own.batch.admit = tight
+    results = together(own, [[clip(seed)] for seed in range(3)])
+    assert all(isinstance(result, list) for result in results)
+    assert set(beside) == {1}
+    assert memory_log.events("admission_failed")
+
+
+def test_out_of_memory_with_nothing_beside_is_no_room_and_the_engine_lives(own: Generator) -> None:
+    admit = own.batch.admit
+
+    def full(job: Any, states: torch.Tensor) -> None:
+        raise MemoryError
+
+    own.batch.admit = full
+    with pytest.raises(NoRoomError, match="must fit the device's memory"):
+        own.generate([clip(1)])
+    own.batch.admit = admit
+    assert len(own.generate([clip(1)]).clips) == 1
+
+
+def test_texts_that_cannot_be_encoded_together_are_encoded_singly(own: Generator) -> None:
+    encode = own.engine._encode  # pyright: ignore[reportPrivateUsage]
+    calls: list[int] = []
+
+    def fragile(texts: list[list[int]]) -> list[torch.Tensor]:
+        calls.append(len(texts))
+        if len(texts) > 1:
+            raise RuntimeError("too many")
+        return encode(texts)
+
+    own.engine._encode = fragile  # pyright: ignore[reportPrivateUsage]
+    assert len(own.generate([clip(1), clip(2)]).clips) == 2
+    assert calls == [2, 1, 1]
+
+
+def test_several_requests_texts_are_encoded_together(own: Generator) -> None:
+    encode, calls = own.engine._encode, list[int]()  # pyright: ignore[reportPrivateUsage]
+
+    def counting(texts: list[list[int]]) -> list[torch.Tensor]:
+        calls.append(len(texts))
+        return encode(texts)
+
+    own.engine._encode = counting  # pyright: ignore[reportPrivateUsage]
+    tickets = [Ticket([clip(seed)], [[5, 6, 1]]) for seed in range(3)]
+    with own.engine._changed:  # pyright: ignore[reportPrivateUsage]  # so that all are there before the engine looks
+        for ticket in tickets:
+            own.engine._waiting.add(ticket)  # pyright: ignore[reportPrivateUsage]
+        own.engine._changed.notify()  # pyright: ignore[reportPrivateUsage]
+    assert [len(ticket.wait()) for ticket in tickets] == [1, 1, 1]
+    assert calls == [3]
+
+
+def engine_with(step: Callable[[], None], generator: Generator, log: Any, on_death: Callable[[], None]) -> Engine:
+    """An engine over the generator's batch whose steps are replaced."""
+    generator.batch.step = step
+    encode = generator.engine._encode  # pyright: ignore[reportPrivateUsage]
+    engine = Engine(generator.batch, encode, most_waiting=9, log=log, on_death=on_death)
+    engine.start()
+    return engine
+
+
+def test_an_engine_that_dies_fails_its_requests_and_ends_the_process(own: Generator, memory_log: Any) -> None:
+    own.close()
+    died = threading.Event()
+
+    def fatal() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    engine = engine_with(fatal, own, memory_log.log, died.set)
+    ticket = Ticket([clip(1)], [[5, 1]])
+    engine.submit(ticket)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        ticket.wait()
+    assert died.wait(30)
+    assert "illegal memory access" in memory_log.events("engine_died")[0]["error"]
+    with pytest.raises(NoRoomError):
+        engine.submit(Ticket([clip(1)], [[5, 1]]))
+
+
+def test_a_lost_device_is_told_from_a_poison_clip(own: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*sizes: int, **rest: Any) -> torch.Tensor:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(torch, "ones", lost)
+    with pytest.raises(ValueError, match="the step's own error"):
+        own.batch._check_device(ValueError("the step's own error"))  # pyright: ignore[reportPrivateUsage]
+
+
+def test_logs_what_it_loaded_and_what_it_does_each_minute(own: Generator, memory_log: Any) -> None:
+    (loaded,) = memory_log.events("loaded")
+    assert loaded["bytes"] > 400_000
+    assert loaded["device"] == "cpu"
+    own.generate([clip(1), clip(2)])
+    own.engine._meter._since -= 61  # pyright: ignore[reportPrivateUsage]
+    own.generate([clip(3)])
+    line = memory_log.events("engine")[0]
+    assert line["steps"] >= 40
+    assert line["tokens_per_second"] > 0
+    assert {"in_flight", "free_slots", "waiting", "queue_age_seconds", "device_memory_bytes"} <= set(line)

@@ -1,0 +1,78 @@
+"""Greedy decoding in float32 is token for token what transformers' generate makes from the same checkpoint."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# transformers ships types that strict mode cannot follow.
+
+from pathlib import Path
+
+import pytest
+import torch
+from reference_musicgen import Reference
+
+from musicgen_serving.engine.codec import Codec
+from musicgen_serving.engine.decode_loop import DecodeLoop
+from musicgen_serving.engine.text_encoder import TextEncoder
+from musicgen_serving.engine.weight_files import WeightFiles
+from musicgen_serving.parameters import GenerationParams
+
+FRAMES = 60
+
+
+def run(loop: DecodeLoop, steps: int, length: int = 128) -> None:
+    for _ in range(steps):
+        loop.step(0, 3, length=length, text=11, most=128, use_top_p=False)
+
+
+@pytest.mark.parametrize("guidance", [3.0, 1.0])
+@pytest.mark.parametrize("prompted", [False, True])
+def test_codes_equal_transformers_in_shuffled_slots_beside_a_sampling_neighbour(
+    reference: Reference, guidance: float, prompted: bool
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    prompt = torch.randint(0, 128, (2, reference.codebooks, 17), generator=generator) if prompted else None
+    expected = reference.greedy(FRAMES, guidance, prompt)
+    greedy = GenerationParams(do_sample=False, guidance_scale=guidance)
+    loop = reference.loop()
+    loop.admit(2, reference.states(1), FRAMES, greedy, 0, None if prompt is None else prompt[1])
+    loop.admit(1, reference.states(0), FRAMES, GenerationParams(guidance_scale=2.0), 5)
+    run(loop, 7)
+    loop.admit(0, reference.states(0), FRAMES, greedy, 0, None if prompt is None else prompt[0])
+    run(loop, FRAMES + 3)
+    assert torch.equal(loop.codes(0, FRAMES), expected[0])
+    assert torch.equal(loop.codes(2, FRAMES), expected[1])
+    assert len(expected.unique()) > 30  # a model that repeats itself would prove little
+
+
+def test_codes_do_not_change_when_a_clip_moves_between_slots_and_lengths_are_bounded(mono: Reference) -> None:
+    greedy = GenerationParams(do_sample=False)
+    expected = mono.greedy(FRAMES, 3.0, None)
+    loop = mono.loop()
+    loop.admit(2, mono.states(0), FRAMES, greedy, 0)
+    for position in range(30):
+        loop.step(2, 1, length=position + 1, text=11, most=1, use_top_p=False)
+    loop.slots.move(2, 0, 30)
+    for position in range(30, FRAMES + 3):
+        loop.step(0, 1, length=position + 1, text=11, most=1, use_top_p=False)
+    assert torch.equal(loop.codes(0, FRAMES), expected[0])
+
+
+def test_texts_encoded_together_equal_transformers(mono: Reference, tiny_musicgen: Path) -> None:
+    with WeightFiles(mono.folder) as files:
+        encoder = TextEncoder(tiny_musicgen, mono.model.config, files, torch.device("cpu"))
+    together = encoder.encode([mono.ids[0].tolist(), mono.ids[1, :5].tolist()])
+    for text in range(2):
+        torch.testing.assert_close(together[text], mono.states(text))
+
+
+def test_samples_equal_transformers(reference: Reference) -> None:
+    channels = reference.codebooks // 4
+    codes = torch.randint(0, 128, (reference.codebooks, 25), generator=torch.Generator().manual_seed(2))
+    with WeightFiles(reference.folder) as files:
+        codec = Codec(reference.model.config, files, channels, torch.device("cpu"))
+    with torch.inference_mode():
+        sides = [codes[side::channels] for side in range(channels)]
+        decode = reference.model.audio_encoder.decode
+        expected = torch.cat([decode(side[None, None], [None]).audio_values[0] for side in sides])
+    samples = codec.decode(codes)
+    assert samples.shape == (channels, 25 * 640)
+    torch.testing.assert_close(samples, expected, rtol=0, atol=1e-5)

@@ -1,0 +1,121 @@
+"""Drawn tokens have the distribution that they should, and depend on nothing but logits, parameters and seed."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# scipy ships no types, and some of torch's are open.
+
+import pytest
+import torch
+from scipy import stats
+
+from musicgen_serving.engine.sampling import guided, hashed_uniform, sample
+
+DRAWS, VOCABULARY = 8000, 64
+
+
+def drawn(
+    logits: torch.Tensor, *, temperature: float = 1.0, top_k: int = VOCABULARY, top_p: float = 1.0
+) -> torch.Tensor:
+    """Tokens [DRAWS, K]: one draw at each of as many positions, from logits [K, V]."""
+    return sample(
+        logits.expand(DRAWS, -1, -1),
+        temperature=torch.full((DRAWS,), temperature),
+        top_k=torch.full((DRAWS,), top_k),
+        top_p=torch.full((DRAWS,), top_p),
+        greedy=torch.zeros(DRAWS, dtype=torch.bool),
+        seed=torch.full((DRAWS,), 11),
+        position=torch.arange(DRAWS),
+        most=top_k,
+        use_top_p=top_p < 1,
+    )
+
+
+def some_logits() -> torch.Tensor:
+    return torch.randn(4, VOCABULARY, generator=torch.Generator().manual_seed(3)) * 2
+
+
+def p_value(tokens: torch.Tensor, probability: torch.Tensor) -> float:
+    """Chi-square of tokens [DRAWS] against probability [V]; what is expected under 5 times is counted as one."""
+    counts = torch.bincount(tokens, minlength=VOCABULARY).double()
+    expected = probability.double() * DRAWS
+    rare = expected < 5
+    observed = torch.cat([counts[~rare], counts[rare].sum()[None]])
+    hoped = torch.cat([expected[~rare], expected[rare].sum()[None]])
+    keep = hoped > 0
+    result = stats.chisquare(observed[keep].numpy(), (hoped[keep] * observed[keep].sum() / hoped[keep].sum()).numpy())
+    return float(result.pvalue)
+
+
+@pytest.mark.parametrize(("temperature", "top_k"), [(1.0, 64), (1.0, 20), (0.7, 64), (1.5, 10)])
+def test_tokens_follow_softmax_over_the_likeliest(temperature: float, top_k: int) -> None:
+    logits = some_logits()
+    tokens = drawn(logits, temperature=temperature, top_k=top_k)
+    for codebook in range(4):
+        scaled = logits[codebook] / temperature
+        scaled = scaled.masked_fill(scaled < scaled.topk(top_k).values[-1], float("-inf"))
+        probability = scaled.softmax(-1)
+        assert (probability[tokens[:, codebook]] > 0).all()
+        assert p_value(tokens[:, codebook], probability) > 1e-4
+
+
+def test_the_test_would_notice_a_wrong_temperature() -> None:
+    logits = some_logits()
+    assert p_value(drawn(logits, temperature=1.1)[:, 0], logits[0].softmax(-1)) < 1e-4
+
+
+def test_top_p_keeps_the_smallest_set_of_that_probability() -> None:
+    logits = some_logits()
+    tokens = drawn(logits, top_p=0.8)
+    for codebook in range(4):
+        probability, order = logits[codebook].softmax(-1).sort(descending=True)
+        count = int((probability.cumsum(-1) < 0.8).sum()) + 1
+        kept = torch.zeros(VOCABULARY).scatter(0, order[:count], probability[:count])
+        assert set(tokens[:, codebook].tolist()) <= set(order[:count].tolist())
+        assert p_value(tokens[:, codebook], kept / kept.sum()) > 1e-4
+
+
+def test_greedy_takes_the_likeliest_whatever_the_rest_says() -> None:
+    logits = some_logits()[None]
+    one = torch.ones(1)
+    tokens = sample(
+        logits, temperature=one * 5, top_k=torch.tensor([64]), top_p=one, greedy=torch.tensor([True]),
+        seed=torch.tensor([1]), position=torch.tensor([0]), most=64, use_top_p=False,
+    )  # fmt: skip
+    assert torch.equal(tokens, logits.argmax(-1))
+
+
+def test_a_draw_is_the_same_beside_any_neighbour() -> None:
+    generator = torch.Generator().manual_seed(4)
+    logits = torch.randn(3, 4, VOCABULARY, generator=generator)
+    fields = {
+        "temperature": torch.tensor([1.0, 0.5, 2.0]), "top_k": torch.tensor([5, 64, 20]),
+        "top_p": torch.tensor([1.0, 0.5, 0.9]), "greedy": torch.tensor([False, False, True]),
+        "seed": torch.tensor([7, 8, 9]), "position": torch.tensor([3, 100, 50]),
+    }  # fmt: skip
+    together = sample(logits, **fields, most=64, use_top_p=True)
+    for slot in range(3):
+        alone = {name: field[slot : slot + 1] for name, field in fields.items()}
+        most, use_top_p = int(alone["top_k"]), bool(alone["top_p"] < 1)
+        tokens = sample(logits[slot : slot + 1], **alone, most=most, use_top_p=use_top_p)
+        assert torch.equal(tokens[0], together[slot])
+
+
+def test_the_hash_is_uniform_and_never_0_or_1() -> None:
+    numbers = hashed_uniform(torch.arange(50), torch.arange(50), torch.arange(4096).view(1, 4, 1024)).flatten()
+    assert 0 < float(numbers.min()) < float(numbers.max()) < 1
+    assert stats.kstest(numbers.numpy()[::7], "uniform").pvalue > 1e-4
+    assert len(numbers.unique()) > 0.97 * len(numbers)  # 204,800 numbers of 23 bits
+
+
+def test_neighbouring_seeds_and_positions_draw_unrelated_numbers() -> None:
+    index = torch.arange(8192).view(1, 4, 2048)
+    base = hashed_uniform(torch.tensor([7]), torch.tensor([3]), index).flatten()
+    for seed, position in ((8, 3), (7, 4), (2**32 - 1, 3)):
+        other = hashed_uniform(torch.tensor([seed]), torch.tensor([position]), index).flatten()
+        assert abs(float(torch.corrcoef(torch.stack([base, other]))[0, 1])) < 0.05
+
+
+def test_guidance_of_1_is_the_conditional_logits_exactly() -> None:
+    logits = torch.randn(2, 2, 4, 8, generator=torch.Generator().manual_seed(5))
+    mixed = guided(logits, torch.tensor([1.0, 3.0]))
+    assert torch.equal(mixed[0], logits[0, 0])
+    torch.testing.assert_close(mixed[1], logits[1, 1] + 3 * (logits[1, 0] - logits[1, 1]))
