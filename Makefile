@@ -58,8 +58,8 @@ destroy: tools ## remove the stack and all that it made
 
 lock: tools ## compile requirements*.txt and package-lock.json anew from what they are made of
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt
-	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-package torch requirements-dev.in -o requirements-dev.txt
-	sed -i '1i $(shell grep -o '^torch==[0-9.]*' requirements-dev.in)' requirements-dev.txt
+	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-dev.in \
+	  | grep -vE '^(nvidia-|cuda-|triton==)' > requirements-dev.txt   # a build of torch for CPUs needs none of these
 	npm install --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## delete what the targets made
