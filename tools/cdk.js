@@ -1,0 +1,24 @@
+#!/usr/bin/env node
+// What `npx cdk` runs in this folder: the CDK command line of package-lock.json, installed first where it is missing.
+// Without this, npx in a fresh clone would fetch whatever the npm tag `latest` points to, which has been a broken release.
+"use strict";
+
+const { spawnSync } = require("node:child_process");
+const path = require("node:path");
+
+const project = path.dirname(__dirname);
+
+function installed() {
+  try {
+    return require.resolve("aws-cdk/bin/cdk", { paths: [project] });
+  } catch {
+    return undefined;
+  }
+}
+
+if (!installed()) {
+  console.error("installing the pinned CDK command line (npm ci)");
+  const npm = spawnSync("npm", ["ci", "--silent", "--no-fund", "--no-audit"], { cwd: project, stdio: ["ignore", 2, 2] });
+  if (npm.status !== 0) process.exit(npm.status ?? 1);
+}
+require(installed());
