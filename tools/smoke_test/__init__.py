@@ -1,0 +1,1 @@
+"""Asks a deployed stack for music and checks what comes."""
