@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 
 from local_aws.autoscaling.controller import PERIOD_SECONDS
 
@@ -20,10 +21,13 @@ class Pace:
             raise ValueError(f"{CLOCK_FACTOR} must be 1 to {_FASTEST:g}, got {factor:g}")
         self.factor = factor
         self.now = 0.0
+        self._due = time.monotonic()
 
     def next_minute(self, stopped: threading.Event) -> bool:
         """Waits for the end of the minute; False, at once, when `stopped` is set."""
-        if stopped.wait(PERIOD_SECONDS / self.factor):
+        # From when the last minute ended, not from when its work was done; but a minute missed is not made up for.
+        self._due = max(self._due + PERIOD_SECONDS / self.factor, time.monotonic())
+        if stopped.wait(self._due - time.monotonic()):
             return False
         self.now += PERIOD_SECONDS
         return True
