@@ -12,6 +12,7 @@ from infra.config import Config
 from infra.execution_role import ExecutionRole
 from infra.images import image_uri
 from infra.logs import retention
+from infra.network import vpc_config
 from infra.notifications import Notifications
 from infra.staged_model import StagedModel
 from infra.storage import FAILURE_PREFIX, RESULT_PREFIX, Storage
@@ -78,6 +79,7 @@ class AsyncEndpoint(Construct):
                 model_data_url=staged_model.model_data_url,
                 environment=container_environment(config, output_bucket=storage.outputs.bucket_name),
             ),
+            vpc_config=vpc_config(config),
         )
         model.node.add_dependency(self.role)
         return model
@@ -86,7 +88,8 @@ class AsyncEndpoint(Construct):
         self, config: Config, model: sagemaker.CfnModel, storage: Storage, notifications: Notifications
     ) -> sagemaker.CfnEndpointConfig:
         kind = sagemaker.CfnEndpointConfig
-        # No KMS key: g5 and g6 keep data on NVMe disks, which their hardware encrypts, and refuse one.
+        key = storage.outputs.encryption_key
+        # No KMS key for the disks: g5 and g6 keep data on NVMe disks, which their hardware encrypts, and refuse one.
         return kind(
             self,
             "Config",
@@ -96,6 +99,8 @@ class AsyncEndpoint(Construct):
                     max_concurrent_invocations_per_instance=config.max_concurrent_requests
                 ),
                 output_config=kind.AsyncInferenceOutputConfigProperty(
+                    # Said, for SageMaker does not promise to leave the choice to the bucket's own settings.
+                    kms_key_id=key.key_arn if key else None,
                     s3_output_path=storage.outputs.s3_url_for_object(RESULT_PREFIX),
                     s3_failure_path=storage.outputs.s3_url_for_object(FAILURE_PREFIX),
                     notification_config=kind.AsyncInferenceNotificationConfigProperty(

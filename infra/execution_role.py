@@ -9,6 +9,7 @@ from constructs import Construct
 from infra.acknowledge import accept_wildcard
 from infra.config import Config
 from infra.images import registry_account, repository_name
+from infra.network import allow_network_interfaces
 
 
 class ExecutionRole(iam.Role):
@@ -32,6 +33,7 @@ class ExecutionRole(iam.Role):
         self._allow_image(stack, config.region)
         self._allow_logs(stack, config.endpoint)
         self._allow_metrics()
+        allow_network_interfaces(self, config)
 
     def _allow_image(self, stack: Stack, region: str) -> None:
         repository = stack.format_arn(
@@ -40,7 +42,9 @@ class ExecutionRole(iam.Role):
         pull = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
         self._allow(*pull, resource=repository)
         self._allow("ecr:GetAuthorizationToken", resource="*")
-        accept_wildcard(self, "*", "ecr:GetAuthorizationToken and cloudwatch:PutMetricData take no resource")
+        accept_wildcard(
+            self, "*", "ecr:GetAuthorizationToken, cloudwatch:PutMetricData and ec2:Describe… take no resource"
+        )
 
     def _allow_logs(self, stack: Stack, endpoint: str) -> None:
         """Write to the endpoint's log group, but not make it: it would come back after `cdk destroy`."""

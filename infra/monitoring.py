@@ -44,8 +44,9 @@ class Monitoring(Construct):
         waiting = queue_metric("HasBacklogWithoutCapacity", config.endpoint, statistic="Minimum", period=_MINUTE)
         self._alarm("WakeFailed", waiting, "Requests wait and no instance comes", 1, minutes=config.alarm_wake_minutes)
         idle = cloudwatch.MathExpression(
-            # Requests that run count as backlog. Without data for it there is no request, and at zero no sample.
-            expression="IF(FILL(instances, 0) > 0 AND FILL(backlog, 0) == 0, 1, 0)",
+            # Instances kept ready are meant to idle. Requests that run count as backlog. Without data for it there is
+            # no request, and at zero no sample.
+            expression=f"IF(FILL(instances, 0) > {config.warm_instances} AND FILL(backlog, 0) == 0, 1, 0)",
             using_metrics={
                 "instances": instances_metric(config.endpoint, VARIANT, period=_MINUTE),
                 "backlog": queue_metric("ApproximateBacklogSize", config.endpoint, statistic="Maximum", period=_MINUTE),

@@ -9,16 +9,18 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from infra.config import Config
+from infra.encryption import Encryption
 
 
 class Notifications(Construct):
     """Success, error and alarm topics, TLS only, each with the configured e-mail subscriptions."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, config: Config) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, config: Config, encryption: Encryption) -> None:
         super().__init__(scope, construct_id)
-        self.success = sns.Topic(self, "SuccessTopic", enforce_ssl=True)
-        self.error = sns.Topic(self, "ErrorTopic", enforce_ssl=True)
-        self.alarm = sns.Topic(self, "AlarmTopic", enforce_ssl=True)
+        self._encryption = encryption
+        self.success = sns.Topic(self, "SuccessTopic", enforce_ssl=True, master_key=encryption.key)
+        self.error = sns.Topic(self, "ErrorTopic", enforce_ssl=True, master_key=encryption.key)
+        self.alarm = sns.Topic(self, "AlarmTopic", enforce_ssl=True, master_key=encryption.key)
         for topic in (self.success, self.error, self.alarm):
             for address in config.notification_emails:
                 topic.add_subscription(subscriptions.EmailSubscription(address))
@@ -26,6 +28,7 @@ class Notifications(Construct):
 
     def grant_announce(self, grantee: iam.IGrantable) -> iam.Grant:
         """Publish success and error messages."""
+        self._encryption.grant_publish(grantee, [self.success, self.error])
         return iam.Grant.add_to_principal(
             grantee=grantee,
             actions=["sns:Publish"],

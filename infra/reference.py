@@ -32,6 +32,51 @@ _SIZES = """
   `infra/prices.json`, regions in `infra/image_registries.json`.
 """
 
+_OPTIONS = """
+## Options that change the template
+
+### A customer-managed key: `encryption=customer-managed`
+
+The stack makes one KMS key, which rotates each year, for the three buckets, the three topics and what SageMaker writes.
+Its policy lets the account's IAM policies administer it, but use it only through S3 and SNS; alarms of this account may
+publish with it. The roles and the client policy get `kms:Decrypt` and `kms:GenerateDataKey` for exactly their buckets
+and topics, by encryption context (`permissions.md`). `cdk destroy` schedules the key's deletion in 7 days, during which
+it can be called back; with `removal_policy=retain` it stays, for the buckets that stay could not be read without it.
+Whoever subscribes a queue to a topic, or reads the buckets by other means than the client policy, needs the key too.
+
+### A private network: `vpc_subnet_ids` and `vpc_security_group_ids`
+
+Nothing is looked up: subnets and security groups are named by id, and their VPC and its endpoints must be there. The
+containers get an interface in these subnets and no other way out; the staging Lambda stays outside, for it needs the
+Hub. What the network must have:
+
+- for the containers: S3, by a gateway endpoint or NAT, with port 443 let out by the security groups: the model tarball,
+  inputs, and the audio that the container writes itself. AWS documents no other need; image pulls, logs and metrics
+  are SageMaker's own traffic.
+- for clients in such a network: endpoints of `sagemaker.runtime` and S3, and none of KMS, which S3 calls itself.
+
+A policy on the S3 endpoint must allow the stack's three buckets and every one in `external_buckets`. SageMaker wants
+subnets in two availability zones even for one instance, and free addresses for twice the instances while it updates.
+
+### A permissions boundary: `permissions_boundary`
+
+The name, with its path, of a managed policy in the account that deploys; every role of the stack gets it, the one of
+CDK's function that empties buckets too. It must allow what `permissions.md` lists, or staging and serving fail.
+
+### An instance kept ready: `warm_up_schedule` and `warm_up_end_schedule`
+
+Two scheduled actions of Application Auto Scaling: at the first time the least capacity becomes one, which starts an
+instance at once; at the second it becomes zero again, and the endpoint scales in when its queue has been empty for
+about 15 minutes. Between them an instance is billed. The alarm `IdleInstance` then minds only those beyond the first,
+at all times. A deployment that changes the scalable target between the two times sets the least capacity to zero until
+the next start.
+
+### Instances when there are none: `fallback_instance_types` and `provision_timeout_seconds`
+
+More than one type makes the variant an instance pool: SageMaker takes the first type that it has. When none comes in
+time the deployment fails, rather than staying in `Creating`.
+"""
+
 
 def page() -> str:
     """The whole page, in Markdown."""
@@ -39,7 +84,7 @@ def page() -> str:
     columns = "".join(f" {name} |" for name in environments)
     rows = "".join(_row(name, environments) for name in declared_settings() if name != "env")
     head = _INTRODUCTION.replace("{columns}", columns.lstrip()).replace("{rule}", "---|" * len(environments))
-    return head + rows + _SIZES
+    return head + rows + _SIZES + _OPTIONS
 
 
 def _environments() -> dict[str, dict[str, Any]]:

@@ -28,6 +28,7 @@ class ScaleToZero(Construct):
             resource_id=f"endpoint/{endpoint.name}/variant/{VARIANT}",
             min_capacity=0,
             max_capacity=config.max_capacity,
+            scheduled_actions=_warm_up(config),
         )
         # Made after the endpoint and deleted before it: an endpoint with a scalable target cannot be changed at will.
         self.target.add_resource_dependency(endpoint.endpoint)
@@ -86,6 +87,25 @@ class ScaleToZero(Construct):
             treat_missing_data=cloudwatch.TreatMissingData.MISSING,
         )
         alarm.add_alarm_action(_PolicyAction(wake.ref))
+
+
+def _warm_up(config: Config) -> list[appscaling.CfnScalableTarget.ScheduledActionProperty] | None:
+    """Raise the least capacity to one at a time of day, and take it back later; scaling in is the policy's affair."""
+    if not config.warm_up_schedule:
+        return None
+    kind = appscaling.CfnScalableTarget
+    times = {"WarmUp": (config.warm_up_schedule, 1), "WarmUpEnd": (config.warm_up_end_schedule, 0)}
+    return [
+        kind.ScheduledActionProperty(
+            scheduled_action_name=name,
+            schedule=schedule,
+            timezone=config.warm_up_timezone,
+            scalable_target_action=kind.ScalableTargetActionProperty(
+                min_capacity=least, max_capacity=config.max_capacity
+            ),
+        )
+        for name, (schedule, least) in times.items()
+    ]
 
 
 @jsii.implements(cloudwatch.IAlarmAction)

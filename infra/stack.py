@@ -3,12 +3,14 @@
 import json
 
 from aws_cdk import CfnOutput, Environment, Stack, Tags
+from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.async_endpoint import AsyncEndpoint
 from infra.bucket_emptier import adopt_bucket_emptier_logs
 from infra.client_access import ClientAccess
 from infra.config import Config
+from infra.encryption import Encryption
 from infra.instances import usd_per_hour
 from infra.logs import retention
 from infra.monitoring import Monitoring
@@ -30,8 +32,9 @@ class MusicGenStack(Stack):
             env=Environment(account=config.account or None, region=config.region),
         )
         self.config = config
-        self.storage = Storage(self, "Storage", config=config)
-        self.notifications = Notifications(self, "Notifications", config=config)
+        self.encryption = Encryption(self, "Encryption", config=config)
+        self.storage = Storage(self, "Storage", config=config, encryption=self.encryption)
+        self.notifications = Notifications(self, "Notifications", config=config, encryption=self.encryption)
         self.staged_model = StagedModel(self, "StagedModel", config=config, storage=self.storage)
         self.endpoint = AsyncEndpoint(
             self,
@@ -45,7 +48,7 @@ class MusicGenStack(Stack):
         self.monitoring = Monitoring(self, "Monitoring", config=config, topic=self.notifications.alarm)
         self.client_access = ClientAccess(self, "ClientAccess")
         self._grant()
-        self._tidy_up()
+        self._fit_into_account()
         self._output()
 
     def _grant(self) -> None:
@@ -54,8 +57,11 @@ class MusicGenStack(Stack):
         self.storage.grant_use(self.client_access.policy)
         self.endpoint.grant_invoke(self.client_access.policy)
 
-    def _tidy_up(self) -> None:
+    def _fit_into_account(self) -> None:
         adopt_bucket_emptier_logs(self, retention(self.config))
+        if self.config.permissions_boundary:
+            boundary = iam.ManagedPolicy.from_managed_policy_name(self, "Boundary", self.config.permissions_boundary)
+            iam.PermissionsBoundary.of(self).apply(boundary)
         for tag in self.config.tags:
             key, _, value = tag.partition("=")
             Tags.of(self).add(key, value)

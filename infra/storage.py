@@ -7,6 +7,7 @@ from constructs import Construct
 
 from infra.acknowledge import Grantee, accept_wildcard, acknowledge
 from infra.config import Config
+from infra.encryption import READ, WRITE, Encryption
 
 INPUT_PREFIX = "in/"
 RESULT_PREFIX, FAILURE_PREFIX, AUDIO_PREFIX = "out/", "failures/", "audio/"
@@ -17,19 +18,18 @@ MODEL_PREFIX = "models/"
 class Storage(Construct):
     """Three buckets: TLS only, encrypted, private, and what lies in them expires."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, config: Config) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, config: Config, encryption: Encryption) -> None:
         super().__init__(scope, construct_id)
+        self._encryption = encryption
         users_data = RemovalPolicy.RETAIN if config.removal_policy == "retain" else RemovalPolicy.DESTROY
         # What is staged can be staged again from the pinned commit, so it never outlives the stack.
-        self.artifacts = _bucket(self, "ArtifactBucket", removal_policy=RemovalPolicy.DESTROY, expiring={})
-        self.inputs = _bucket(
-            self,
+        self.artifacts = self._bucket("ArtifactBucket", removal_policy=RemovalPolicy.DESTROY, expiring={})
+        self.inputs = self._bucket(
             "InputBucket",
             removal_policy=users_data,
             expiring={INPUT_PREFIX: config.input_retention_days},
         )
-        self.outputs = _bucket(
-            self,
+        self.outputs = self._bucket(
             "OutputBucket",
             removal_policy=users_data,
             expiring=dict.fromkeys(OUTPUT_PREFIXES, config.output_retention_days),
@@ -48,6 +48,7 @@ class Storage(Construct):
         # To abort what a killed run left behind. The action knows no prefix condition; it reveals keys and upload ids.
         unfinished = ["s3:ListBucketMultipartUploads"]
         iam.Grant.add_to_principal(grantee=grantee, actions=unfinished, resource_arns=[self.artifacts.bucket_arn])
+        self._encryption.grant_objects(grantee, [self.artifacts], READ, WRITE)
 
     def grant_serve(self, grantee: Grantee) -> None:
         """Read models and inputs; write results, failures and audio, to the external buckets audio alone."""
@@ -57,6 +58,8 @@ class Storage(Construct):
             _allow_objects(grantee, self.outputs, prefix, "s3:PutObject", "s3:AbortMultipartUpload")
         for bucket in self._external:
             _allow_objects(grantee, bucket, AUDIO_PREFIX, "s3:PutObject", "s3:AbortMultipartUpload")
+        self._encryption.grant_objects(grantee, [self.artifacts, self.inputs], READ)
+        self._encryption.grant_objects(grantee, [self.outputs], READ, WRITE)
 
     def grant_use(self, grantee: Grantee) -> None:
         """What a client does: write inputs, read what comes out, and learn that it is not there yet."""
@@ -64,27 +67,28 @@ class Storage(Construct):
         for prefix in OUTPUT_PREFIXES:
             _allow_objects(grantee, self.outputs, prefix, "s3:GetObject")
         _allow_listing(grantee, self.outputs, *OUTPUT_PREFIXES)
+        self._encryption.grant_objects(grantee, [self.inputs], READ, WRITE)
+        self._encryption.grant_objects(grantee, [self.outputs], READ)
 
-
-def _bucket(scope: Construct, bucket_id: str, *, removal_policy: RemovalPolicy, expiring: dict[str, int]) -> s3.Bucket:
-    expiry = [
-        s3.LifecycleRule(id=f"Expire-{prefix.rstrip('/')}", prefix=prefix, expiration=Duration.days(days))
-        for prefix, days in expiring.items()
-    ]
-    unfinished = s3.LifecycleRule(id="AbortUnfinished", abort_incomplete_multipart_upload_after=Duration.days(1))
-    bucket = s3.Bucket(
-        scope,
-        bucket_id,
-        encryption=s3.BucketEncryption.S3_MANAGED,
-        enforce_ssl=True,
-        block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-        lifecycle_rules=[unfinished, *expiry],
-        removal_policy=removal_policy,
-        auto_delete_objects=removal_policy == RemovalPolicy.DESTROY,
-    )
-    reason = "an access-log bucket cannot be deleted while late logs arrive, and CloudTrail can log object access"
-    acknowledge(bucket, {"AwsSolutions-S1": reason})
-    return bucket
+    def _bucket(self, bucket_id: str, *, removal_policy: RemovalPolicy, expiring: dict[str, int]) -> s3.Bucket:
+        expiry = [
+            s3.LifecycleRule(id=f"Expire-{prefix.rstrip('/')}", prefix=prefix, expiration=Duration.days(days))
+            for prefix, days in expiring.items()
+        ]
+        unfinished = s3.LifecycleRule(id="AbortUnfinished", abort_incomplete_multipart_upload_after=Duration.days(1))
+        bucket = s3.Bucket(
+            self,
+            bucket_id,
+            **self._encryption.bucket_settings(),
+            enforce_ssl=True,
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            lifecycle_rules=[unfinished, *expiry],
+            removal_policy=removal_policy,
+            auto_delete_objects=removal_policy == RemovalPolicy.DESTROY,
+        )
+        reason = "an access-log bucket cannot be deleted while late logs arrive, and CloudTrail can log object access"
+        acknowledge(bucket, {"AwsSolutions-S1": reason})
+        return bucket
 
 
 def _allow_objects(grantee: Grantee, bucket: s3.IBucket, prefix: str, *actions: str) -> None:

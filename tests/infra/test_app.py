@@ -56,6 +56,14 @@ def test_configuration_that_cannot_work_ends_the_app_with_one_sentence(
             "tags": "team=audio",
             "endpoint_name": "other",
         },
+        {
+            "encryption": "customer-managed",
+            "vpc_subnet_ids": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
+            "vpc_security_group_ids": "sg-0123456789abcdef0",
+            "permissions_boundary": "teams/audio-boundary",
+            "warm_up_schedule": "cron(45 8 ? * MON-FRI *)",
+            "warm_up_end_schedule": "cron(0 18 ? * MON-FRI *)",
+        },
     ],
 )
 def test_cdk_nag_accepts_every_way_to_configure_the_stack(cdk_context: dict[str, Any], given: dict[str, str]) -> None:

@@ -91,6 +91,23 @@ def test_small_and_large_have_a_pinned_commit() -> None:
         ({"endpoint_name": "Music"}, "endpoint_name must be up to 63 lower-case letters"),
         ({"tags": "aws:owner=me"}, "tags must be `key=value` of up to 128 and 256 characters, not aws:, got"),
         ({"log_retention_days": 31}, "log_retention_days must be 1 or 3 or 5 or 7"),
+        ({"encryption": "none"}, "encryption must be aws-managed or customer-managed, got 'none'"),
+        ({"vpc_subnet_ids": "vpc-1"}, "vpc_subnet_ids must be ids of 2 to 16 subnets, got ['vpc-1']"),
+        (
+            {"vpc_subnet_ids": "subnet-01234567,subnet-89abcdef"},
+            "vpc_security_group_ids must be 1 to 5 different ids where vpc_subnet_ids are given, got []",
+        ),
+        (
+            {"vpc_security_group_ids": "sg-01234567", "vpc_subnet_ids": "subnet-01234567"},
+            "vpc_subnet_ids must be 2 to 16 different ids where vpc_security_group_ids are given, got ['subnet-01",
+        ),
+        ({"permissions_boundary": "arn:aws:iam::1:policy/x"}, "permissions_boundary must be the name of a managed"),
+        ({"warm_up_schedule": "9:00"}, "warm_up_schedule must be `cron(…)` with six fields, got '9:00'"),
+        (
+            {"warm_up_schedule": "cron(0 9 * * ? *)"},
+            "warm_up_schedule and warm_up_end_schedule must both be given or both be empty, got 'cron(0 9 * * ? *)' ",
+        ),
+        ({"warm_up_timezone": "+01:00"}, "warm_up_timezone must be a name such as Europe/Berlin, got '+01:00'"),
         ({"fallback_instance_types": ["ml.g6.xlarge"] * 5}, "fallback_instance_types must be at most 4 instance types"),
     ],
 )
