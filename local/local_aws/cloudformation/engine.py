@@ -11,11 +11,11 @@ from moto.cloudformation.parsing import OutputMap
 from moto.core.exceptions import ServiceException
 
 from local_aws.cloudformation import steps
-from local_aws.cloudformation.deployed import Deployed
 from local_aws.cloudformation.events import stack_event
+from local_aws.cloudformation.removal import remove_all, when_deleted
 from local_aws.cloudformation.rollback import roll_back_creation, roll_back_update
 from local_aws.cloudformation.steps import Step, StepFailedError, deployed_of
-from local_aws.cloudformation.template import Template, dependencies, dependency_order
+from local_aws.cloudformation.template import Template, dependency_order
 
 Kind = Literal["CREATE", "UPDATE"]
 
@@ -26,6 +26,8 @@ def deploy(stack: Stack, template: Template, text: str, parameters: dict[str, An
     previous = (stack.template_dict, dict(resources.input_parameters))
     outdated = dependency_order(stack.template_dict)
     journal: list[Step] = []
+    if kind == "CREATE":
+        _adopt(stack, template, text, parameters)
     try:
         resources.use(template, parameters)
         _apply_all(stack, template, journal)
@@ -41,13 +43,18 @@ def deploy(stack: Stack, template: Template, text: str, parameters: dict[str, An
         else:
             roll_back_update(stack, journal, previous, failed)
         return
-    stack.template, stack.template_dict, stack.parameters = text, template, parameters
-    stack.description = template.get("Description")
+    _adopt(stack, template, text, parameters)
     stack.output_map = outputs
     if kind == "UPDATE":
         stack_event(stack, "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS")
         _clean_up(stack, template, journal, outdated)
     stack_event(stack, f"{kind}_COMPLETE")
+
+
+def _adopt(stack: Stack, template: Template, text: str, parameters: dict[str, Any]) -> None:
+    """Make this template the one that readers of the stack see."""
+    stack.template, stack.template_dict, stack.parameters = text, template, parameters
+    stack.description = template.get("Description")
 
 
 def _apply_all(stack: Stack, template: Template, journal: list[Step]) -> None:
@@ -83,32 +90,15 @@ def _clean_up(stack: Stack, template: Template, journal: list[Step], order: list
         definition = template["Resources"].get(logical_id)
         if logical_id in resources.deployed and (definition is None or not resources.is_wanted(definition)):
             removed = resources.deployed.pop(logical_id)
-            steps.delete(stack, removed, _when_deleted(removed))
+            steps.delete(stack, removed, when_deleted(removed))
 
 
 def tear_down(stack: Stack) -> bool:
-    """Delete every resource, dependents first; whether all are gone. What a survivor depends on is left alone."""
-    resources = deployed_of(stack)
-    order = [name for name in dependency_order(stack.template_dict) if name in resources.deployed]
-    blocked: set[str] = set()
-    for logical_id in reversed(order):
-        if logical_id in blocked:
-            blocked |= _needs(stack, logical_id)
-            continue
-        resource = resources.deployed[logical_id]
-        if steps.delete(stack, resource, _when_deleted(resource)):
-            del resources.deployed[logical_id]
-        else:
-            blocked |= {logical_id} | _needs(stack, logical_id)
-    if blocked:
-        names = ", ".join(name for name in order if name in resources.deployed)
+    """Delete every resource, dependents first; whether all are gone."""
+    deployed = deployed_of(stack).deployed
+    order = [deployed[name] for name in reversed(dependency_order(stack.template_dict)) if name in deployed]
+    survivors = remove_all(stack, order, stack.template_dict, when_deleted)
+    if survivors:
+        names = ", ".join(survivors)
         stack_event(stack, "DELETE_FAILED", f"The following resource(s) failed to delete: [{names}]. ")
-    return not blocked
-
-
-def _needs(stack: Stack, logical_id: str) -> set[str]:
-    return dependencies(stack.template_dict["Resources"][logical_id])
-
-
-def _when_deleted(resource: Deployed) -> str:
-    return "Retain" if resource.deletion_policy == "RetainExceptOnCreate" else resource.deletion_policy
+    return not survivors

@@ -9,6 +9,7 @@ from moto.cloudformation.models import Stack
 from local_aws.cloudformation import steps
 from local_aws.cloudformation.deployed import Deployed
 from local_aws.cloudformation.events import stack_event
+from local_aws.cloudformation.removal import remove_all, when_rolled_back
 from local_aws.cloudformation.steps import Step, StepFailedError, deployed_of
 
 
@@ -16,10 +17,9 @@ def roll_back_creation(stack: Stack, journal: list[Step], reason: str) -> None:
     """Delete all that was made; ends in ROLLBACK_COMPLETE, or ROLLBACK_FAILED if something cannot be deleted."""
     stack_event(stack, "ROLLBACK_IN_PROGRESS", reason)
     made = [step.after for step in reversed(journal) if step.after is not None]
-    done = [steps.delete(stack, resource, _on_create(resource)) for resource in made]
-    if all(done):
-        deployed_of(stack).deployed.clear()
-    stack_event(stack, "ROLLBACK_COMPLETE" if all(done) else "ROLLBACK_FAILED")
+    survivors = remove_all(stack, made, stack.template_dict, when_rolled_back)
+    names = f"The following resource(s) failed to delete: [{', '.join(survivors)}]. " if survivors else None
+    stack_event(stack, "ROLLBACK_FAILED" if survivors else "ROLLBACK_COMPLETE", names)
 
 
 def roll_back_update(
@@ -37,7 +37,7 @@ def roll_back_update(
     deployed_of(stack).use(*previous)
     stack_event(stack, "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
     for resource in surplus:
-        steps.delete(stack, resource, _on_create(resource))
+        steps.delete(stack, resource, when_rolled_back(resource))
     stack_event(stack, "UPDATE_ROLLBACK_COMPLETE")
 
 
@@ -56,8 +56,3 @@ def _undo(stack: Stack, step: Step) -> list[Deployed]:
     # A custom resource answers an update with whatever physical id it likes.
     moved = restored is not None and restored.physical_id != step.after.physical_id
     return [step.after] if moved else []
-
-
-def _on_create(resource: Deployed) -> str:
-    """The policy for something made by the very deployment that is being taken back."""
-    return "Delete" if resource.deletion_policy == "RetainExceptOnCreate" else resource.deletion_policy

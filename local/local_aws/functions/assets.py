@@ -54,10 +54,9 @@ def take_local_packages(task: Path) -> list[str]:
         distribution = metadata.PathDistribution(info)
         files = _files_inside(distribution)
         if any(_is_foreign(task / file) for file in files):
-            _require_here(distribution)
+            taken.append(_require_here(distribution))
             for top in {file.parts[0] for file in files}:
                 _remove(task / top)
-            taken.append(distribution.metadata["Name"])
     return taken
 
 
@@ -81,7 +80,8 @@ def _machine(path: Path) -> bytes:
     return header[18:20] if header.startswith(_ELF_MAGIC) else b""
 
 
-def _require_here(wanted: metadata.PathDistribution) -> None:
+def _require_here(wanted: metadata.PathDistribution) -> str:
+    """The distribution's name; AssetError unless this environment has the very same version."""
     name = wanted.metadata["Name"]
     try:
         found = metadata.version(name)
@@ -92,6 +92,7 @@ def _require_here(wanted: metadata.PathDistribution) -> None:
             f"{name} must be installed here as {wanted.version}, the version in the function's zip, whose compiled "
             f"files are for another Python or processor; got {found}"
         )
+    return name
 
 
 def _remove(path: Path) -> None:

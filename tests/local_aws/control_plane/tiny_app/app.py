@@ -1,0 +1,72 @@
+"""A small CDK app with what the real one is made of: a bucket that empties itself, a topic, a custom resource.
+
+`-c name=...` changes a property that replaces the parameter, `-c broken=yes` adds a resource that cannot be made.
+"""
+
+import aws_cdk as cdk
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sns_subscriptions as subscriptions
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+# Writes an object into the bucket and leaves it there, so that destroying must empty the bucket.
+SOURCE = """
+import json, urllib.request, boto3
+
+def handler(event, context):
+    bucket = event["ResourceProperties"]["Bucket"]
+    status, reason = "SUCCESS", ""
+    try:
+        boto3.client("s3").put_object(Bucket=bucket, Key="made/object", Body=b"x")
+    except Exception as error:
+        status, reason = "FAILED", str(error)
+    answer = {key: event[key] for key in ("StackId", "RequestId", "LogicalResourceId")}
+    answer |= {"Status": status, "Reason": reason, "PhysicalResourceId": bucket + "/made"}
+    request = urllib.request.Request(event["ResponseURL"], data=json.dumps(answer).encode(), method="PUT")
+    urllib.request.urlopen(request).read()
+"""
+
+
+class TinyStack(cdk.Stack):
+    """All of it."""
+
+    def __init__(self, scope: Construct, name: str):
+        super().__init__(scope, name)
+        destroy = cdk.RemovalPolicy.DESTROY
+        bucket = s3.Bucket(self, "Bucket", enforce_ssl=True, auto_delete_objects=True, removal_policy=destroy)
+        topic = sns.Topic(self, "Topic", enforce_ssl=True)
+        topic.add_subscription(subscriptions.EmailSubscription("someone@example.com"))
+        function = lambda_.Function(
+            self,
+            "Function",
+            code=lambda_.Code.from_inline(SOURCE),
+            handler="index.handler",
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            log_group=logs.LogGroup(self, "Logs", removal_policy=destroy),
+        )
+        function.add_to_role_policy(
+            iam.PolicyStatement(actions=["s3:PutObject"], resources=[bucket.arn_for_objects("made/*")])
+        )
+        made = cdk.CustomResource(
+            self, "Made", service_token=function.function_arn, properties={"Bucket": bucket.bucket_name}
+        )
+        made.node.add_dependency(function)
+        ssm.StringParameter(
+            self,
+            "Parameter",
+            parameter_name=f"/tiny/{self.node.try_get_context('name') or 'first'}",
+            string_value=topic.topic_arn,
+        )
+        if self.node.try_get_context("broken"):
+            broken = cdk.CfnResource(self, "Broken", type="AWS::S3::Bucket", properties={"BucketName": "NOT VALID"})
+            broken.node.add_dependency(made)
+        cdk.CfnOutput(self, "BucketName", value=bucket.bucket_name)
+
+
+app = cdk.App()
+TinyStack(app, "Tiny")
+app.synth()
