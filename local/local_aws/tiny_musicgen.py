@@ -52,9 +52,13 @@ def make_tiny_musicgen(folder: Path, *, seed: int = 0, stereo: bool = False) -> 
     The weights depend on `seed` alone and are rounded through float16, as the published language models' were.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = save_processor(folder, stereo=stereo)
+    _model(vocabulary, seed, stereo).save_pretrained(folder)
+
+
+def save_processor(folder: Path, *, stereo: bool = False) -> int:
+    """Write the tokenizer and the feature extractor to `folder` and return the tokenizer's number of tokens."""
     tokenizer = _tokenizer()
-    model = _model(tokenizer.get_vocab_size(), seed, stereo)
-    model.save_pretrained(folder)
     extractor = EncodecFeatureExtractor(
         feature_size=2 if stereo else 1, sampling_rate=SAMPLING_RATE, padding_side="left", padding_value=0.0
     )
@@ -67,6 +71,7 @@ def make_tiny_musicgen(folder: Path, *, seed: int = 0, stereo: bool = False) -> 
         model_max_length=512,
     )
     MusicgenProcessor(feature_extractor=extractor, tokenizer=fast).save_pretrained(folder)
+    return tokenizer.get_vocab_size()
 
 
 def _tokenizer() -> Tokenizer:

@@ -87,7 +87,7 @@ class Generator:
         Raises InvalidRequestError for a text of too many tokens, NoRoomError, AbandonedError once `abandoned` says
         that nobody waits, NotFiniteError.
         """
-        ticket = Ticket(clips, [self._tokens(index, clip.text) for index, clip in enumerate(clips)])
+        ticket = Ticket(clips, [self.tokens(index, clip.text) for index, clip in enumerate(clips)])
         self.engine.submit(ticket)
         codes = ticket.wait(abandoned)
         return Made([self._samples(one) for one in codes], ticket.queued_seconds)
@@ -96,7 +96,8 @@ class Generator:
         """End the engine."""
         self.engine.stop()
 
-    def _tokens(self, index: int, text: str) -> list[int]:
+    def tokens(self, index: int, text: str) -> list[int]:
+        """The tokens of text `index`; InvalidRequestError where they are too many."""
         tokens = self._text_encoder.tokenize(text)
         if len(tokens) > MAX_TEXT_TOKENS:
             raise InvalidRequestError(f"texts[{index}] must be at most {MAX_TEXT_TOKENS} tokens, got {len(tokens)}")

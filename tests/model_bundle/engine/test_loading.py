@@ -112,7 +112,7 @@ def test_positions_are_transformers(mono: Reference) -> None:
 def test_tells_a_slots_memory_exactly(stereo: Reference) -> None:
     config = decoder_config(read_config(stereo.folder))
     slots = allocate(config, 2, 100, 30, CPU, torch.float16)
-    caches = [*slots.keys, *slots.values, *slots.cross_keys, *slots.cross_values]
+    caches = [*slots.cache, *slots.cross]
     assert 2 * bytes_per_slot(config, 100, 30, torch.float16) == sum(cache.nbytes for cache in caches)
 
 

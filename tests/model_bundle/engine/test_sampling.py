@@ -16,7 +16,7 @@ def drawn(
     logits: torch.Tensor, *, temperature: float = 1.0, top_k: int = VOCABULARY, top_p: float = 1.0
 ) -> torch.Tensor:
     """Tokens [DRAWS, K]: one draw at each of as many positions, from logits [K, V]."""
-    return sample(
+    tokens, finite = sample(
         logits.expand(DRAWS, -1, -1),
         temperature=torch.full((DRAWS,), temperature),
         top_k=torch.full((DRAWS,), top_k),
@@ -27,6 +27,8 @@ def drawn(
         most=top_k,
         use_top_p=top_p < 1,
     )
+    assert finite.all()
+    return tokens[..., 0]
 
 
 def some_logits() -> torch.Tensor:
@@ -76,11 +78,11 @@ def test_top_p_keeps_the_smallest_set_of_that_probability() -> None:
 def test_greedy_takes_the_likeliest_whatever_the_rest_says() -> None:
     logits = some_logits()[None]
     one = torch.ones(1)
-    tokens = sample(
+    tokens, _ = sample(
         logits, temperature=one * 5, top_k=torch.tensor([64]), top_p=one, greedy=torch.tensor([True]),
         seed=torch.tensor([1]), position=torch.tensor([0]), most=64, use_top_p=False,
     )  # fmt: skip
-    assert torch.equal(tokens, logits.argmax(-1))
+    assert torch.equal(tokens[..., 0], logits.argmax(-1))
 
 
 def test_a_draw_is_the_same_beside_any_neighbour() -> None:
@@ -91,11 +93,11 @@ def test_a_draw_is_the_same_beside_any_neighbour() -> None:
         "top_p": torch.tensor([1.0, 0.5, 0.9]), "greedy": torch.tensor([False, False, True]),
         "seed": torch.tensor([7, 8, 9]), "position": torch.tensor([3, 100, 50]),
     }  # fmt: skip
-    together = sample(logits, **fields, most=64, use_top_p=True)
+    together, _ = sample(logits, **fields, most=64, use_top_p=True)
     for slot in range(3):
         alone = {name: field[slot : slot + 1] for name, field in fields.items()}
         most, use_top_p = int(alone["top_k"]), bool(alone["top_p"] < 1)
-        tokens = sample(logits[slot : slot + 1], **alone, most=most, use_top_p=use_top_p)
+        tokens, _ = sample(logits[slot : slot + 1], **alone, most=most, use_top_p=use_top_p)
         assert torch.equal(tokens[0], together[slot])
 
 
@@ -119,3 +121,16 @@ def test_guidance_of_1_is_the_conditional_logits_exactly() -> None:
     mixed = guided(logits, torch.tensor([1.0, 3.0]))
     assert torch.equal(mixed[0], logits[0, 0])
     torch.testing.assert_close(mixed[1], logits[1, 1] + 3 * (logits[1, 0] - logits[1, 1]))
+
+
+@pytest.mark.parametrize("spoiled", [float("nan"), float("inf"), float("-inf")])
+def test_tells_the_slots_whose_logits_are_not_finite(spoiled: float) -> None:
+    logits = torch.zeros((2, 4, VOCABULARY))
+    logits[1, 2] = spoiled
+    two = torch.ones(2)
+    tokens, finite = sample(
+        logits, temperature=two, top_k=torch.tensor([5, 5]), top_p=two, greedy=two.bool(), seed=two.long(),
+        position=two.long(), most=5, use_top_p=False,
+    )  # fmt: skip
+    assert finite.tolist() == [True, False]
+    assert ((tokens >= 0) & (tokens < VOCABULARY)).all()

@@ -12,7 +12,8 @@ from musicgen_serving.engine.decoder_config import DecoderConfig
 from musicgen_serving.engine.decoder_weights import DecoderWeights
 from musicgen_serving.engine.sampling import guided, sample
 from musicgen_serving.engine.slots import Slots
-from musicgen_serving.engine.transformer import Transformer
+from musicgen_serving.engine.transformer import forward, write_text
+from musicgen_serving.engine.window import Window, window
 from musicgen_serving.parameters import GenerationParams
 
 
@@ -25,7 +26,9 @@ class DecodeLoop:
         self.positions = slots.tokens.shape[2] - 1
         self.device = slots.tokens.device
         self._weights = weights
-        self._transformer = Transformer(config, weights, slots)
+        self._text = slots.cross_mask.shape[-1]
+        self._bounds = (0, 0, 0, 0)
+        self._window = window(slots, 0, 1, 1, 1)
 
     @torch.inference_mode()
     def admit(
@@ -38,20 +41,21 @@ class DecodeLoop:
         """
         if project := self._weights.project:
             states = functional.linear(states, project.weight, project.bias)
-        self._transformer.write_text(slot, states.to(self._weights.heads.dtype))
+        start = prompt.shape[1] if prompt is not None else 0
+        own = window(self.slots, slot, 1, max(start, 1), self._text)
+        write_text(self._weights, self.config.heads, own, states.to(self._weights.heads.dtype))
         delays, pad = self.config.delays, self.config.pad_token
         self.slots.tokens[slot] = delay_pattern.lay_out(frames, self.positions, delays, pad, prompt, self.device)
         self.slots.set_parameters(slot, params, seed, self.config.vocabulary)
-        start = prompt.shape[1] if prompt is not None else 0
         if start:
-            self._prefill(slot, start, states.shape[0])
+            self._prefill(own, start)
         self.slots.position[slot] = start
         return start
 
-    def _prefill(self, slot: int, count: int, text: int) -> None:
+    def _prefill(self, own: Window, count: int) -> None:
         """Feed a prompt's first `count` positions at once, for their keys and values."""
         position = torch.arange(count, device=self.device)[None]  # [1, count]
-        self._transformer.forward(slot, self.slots.tokens[slot : slot + 1, :, :count], position, count, text)
+        forward(self._weights, self.config.heads, own, own.state.tokens[:, :, :count], position)
 
     @torch.inference_mode()
     def step(self, first: int, count: int, *, length: int, text: int, most: int, use_top_p: bool) -> None:
@@ -60,22 +64,22 @@ class DecodeLoop:
         `length` and `text` bound what attention reads: no slot may be at a position from `length` on, or have more
         text tokens than `text`. `most` and `use_top_p` bound what sampling must look at.
         """
-        state, run = self.slots, slice(first, first + count)
-        position = state.position[run]  # [n]
-        tokens = state.tokens[run]  # [n, K, P + 1]
+        if self._bounds != (first, count, length, text):
+            self._bounds, self._window = (first, count, length, text), window(self.slots, first, count, length, text)
+        state, position = self._window.state, self._window.state.position  # [n]
         here = position[:, None, None].expand(-1, self.config.codebooks, 1)  # [n, K, 1]
-        logits = self._transformer.forward(first, tokens.gather(2, here), position[:, None], length, text)
-        logits = logits.float().view(*logits.shape[:2], self.config.codebooks, -1)  # [n, 2, K, V]
-        logits = guided(logits, state.guidance[run])  # [n, K, V]
-        state.broken[run] |= ~logits.isfinite().flatten(1).all(1)
-        drawn = sample(
-            logits, temperature=state.temperature[run], top_k=state.top_k[run], top_p=state.top_p[run],
-            greedy=state.greedy[run], seed=state.seed[run], position=position, most=most, use_top_p=use_top_p,
+        tokens = state.tokens.gather(2, here)
+        logits = forward(self._weights, self.config.heads, self._window, tokens, position[:, None])
+        logits = logits.float().view(count, 2, self.config.codebooks, -1)
+        drawn, finite = sample(
+            guided(logits, state.guidance), temperature=state.temperature, top_k=state.top_k, top_p=state.top_p,
+            greedy=state.greedy, seed=state.seed, position=position, most=most, use_top_p=use_top_p,
         )  # fmt: skip
-        planned = tokens.gather(2, here + 1)  # what the pattern or a prompt has there
-        written = torch.where(planned == delay_pattern.TO_GENERATE, drawn[..., None], planned)
-        tokens.scatter_(2, here + 1, written)
-        state.position[run] += 1
+        state.broken.logical_or_(~finite)
+        there = here + 1
+        planned = state.tokens.gather(2, there)  # what the pattern or a prompt has there
+        state.tokens.scatter_(2, there, torch.where(planned == delay_pattern.TO_GENERATE, drawn, planned))
+        position.add_(1)
 
     @torch.inference_mode()
     def codes(self, slot: int, frames: int) -> torch.Tensor:

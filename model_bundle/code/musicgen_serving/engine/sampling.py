@@ -6,6 +6,8 @@ noise is a hash of (seed, position, codebook, token), so it does not depend on t
 
 import torch
 
+from musicgen_serving.engine.constants import counting
+
 # splitmix64's increments and finaliser (Steele et al. 2014), as signed 64-bit integers
 _SEED, _POSITION, _TOKEN = 6364136223846793005, 1442695040888963407, 2862933555777941757
 _FINALISER = ((30, -4658895280553007687), (27, -7723592293110705685))
@@ -37,21 +39,20 @@ def nucleus(values: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
 def sample(
     logits: torch.Tensor, *, temperature: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor,
     greedy: torch.Tensor, seed: torch.Tensor, position: torch.Tensor, most: int, use_top_p: bool,
-) -> torch.Tensor:  # fmt: skip
-    """Tokens [n, K] from logits [n, K, V]; every parameter is [n].
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Tokens [n, K, 1] from logits [n, K, V], and whether each slot's logits were finite [n]; every parameter is [n].
 
     `most` is the largest top_k among the slots and `use_top_p` whether any has one below 1, as the host knows them.
     """
-    vocabulary = logits.shape[-1]
-    values, tokens = logits.topk(most, dim=-1)  # [n, K, most], sorted downwards
-    best = tokens[..., 0]  # [n, K]
+    codebooks, vocabulary = logits.shape[1:]
+    values, tokens = logits.topk(most, dim=-1)  # [n, K, most], sorted downwards, NaN first
+    finite = values[..., 0].isfinite().all(-1)
     values = values / temperature[:, None, None]
-    rank = torch.arange(most, device=logits.device)
-    values = values.masked_fill(rank >= top_k[:, None, None], float("-inf"))
+    values = values.masked_fill(counting(most, logits.device) >= top_k[:, None, None], float("-inf"))
     if use_top_p:
         values = values.masked_fill(~nucleus(values, top_p), float("-inf"))
-    codebook = torch.arange(logits.shape[1], device=logits.device)[:, None] * vocabulary  # [K, 1]
+    codebook = counting(codebooks, logits.device)[:, None] * vocabulary  # [K, 1]
     uniform = hashed_uniform(seed, position, tokens + codebook)
     noisy = values - torch.log(-torch.log(uniform))
-    drawn = tokens.gather(-1, noisy.argmax(-1, keepdim=True))[..., 0]  # [n, K]
-    return torch.where(greedy[:, None], best, drawn)
+    choice = noisy.argmax(-1, keepdim=True).masked_fill(greedy[:, None, None], 0)  # the first is the likeliest
+    return tokens.gather(-1, choice), finite

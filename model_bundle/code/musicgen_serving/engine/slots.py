@@ -15,12 +15,11 @@ class Slots:
     """S slots for clips of up to P positions and texts of up to T tokens.
 
     A slot's two rows lie side by side, so that any run of slots is one run of rows, and a step over it copies nothing.
+    The unconditional rows attend to no text.
     """
 
-    keys: list[torch.Tensor]  # per layer [2S, heads, P, head size]
-    values: list[torch.Tensor]
-    cross_keys: list[torch.Tensor]  # per layer [S, heads, T, head size]: the unconditional rows attend to nothing
-    cross_values: list[torch.Tensor]
+    cache: list[torch.Tensor]  # per layer [2S, 2 (key, value), heads, P, head size]
+    cross: list[torch.Tensor]  # per layer [S, 2 (key, value), heads, T, head size]
     cross_mask: torch.Tensor  # [S, 1, 1, T]
     tokens: torch.Tensor  # [S, K, P + 1]
     position: torch.Tensor  # [S], the next to be fed
@@ -37,7 +36,7 @@ class Slots:
         """Every tensor of which a slot has one row."""
         return (
             self.cross_mask, self.tokens, self.position, self.guidance, self.temperature, self.top_k, self.top_p,
-            self.seed, self.greedy, self.broken, *self.cross_keys, *self.cross_values,
+            self.seed, self.greedy, self.broken, *self.cross,
         )  # fmt: skip
 
     def set_parameters(self, slot: int, params: GenerationParams, seed: int, vocabulary: int) -> None:
@@ -52,17 +51,17 @@ class Slots:
 
     def clear(self, slot: int) -> None:
         """Zero a slot's caches: what attention masks it still multiplies by zero, and NaN times zero is NaN."""
-        for cache in (*self.keys, *self.values):
+        for cache in self.cache:
             cache[ROWS * slot : ROWS * (slot + 1)].zero_()
-        for cache in (*self.cross_keys, *self.cross_values):
+        for cache in self.cross:
             cache[slot].zero_()
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a slot's state, of which `length` positions are in use, over another's."""
         for tensor in self.per_slot:
             tensor[target] = tensor[source]
-        for cache in (*self.keys, *self.values):
-            rows = cache.view(-1, ROWS, *cache.shape[1:])[:, :, :, :length]
+        for cache in self.cache:
+            rows = cache.view(-1, ROWS, *cache.shape[1:])[..., :length, :]
             rows[target] = rows[source]
 
 
@@ -72,17 +71,15 @@ def allocate(
     """Slots that are all empty. Caches start at zero, because attention multiplies what it masks by zero."""
 
     def caches(rows: int, length: int) -> list[torch.Tensor]:
-        shape = (rows, config.heads, length, config.head_size)
+        shape = (rows, 2, config.heads, length, config.head_size)
         return [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.layers)]
 
     def per_slot(dtype: torch.dtype, fill: float = 1) -> torch.Tensor:
         return torch.full((slots,), fill, device=device, dtype=dtype)
 
     return Slots(
-        keys=caches(ROWS * slots, positions),
-        values=caches(ROWS * slots, positions),
-        cross_keys=caches(slots, text),
-        cross_values=caches(slots, text),
+        cache=caches(ROWS * slots, positions),
+        cross=caches(slots, text),
         cross_mask=torch.ones((slots, 1, 1, text), device=device, dtype=torch.bool),
         tokens=torch.full((slots, config.codebooks, positions + 1), config.pad_token, device=device),
         position=per_slot(torch.long, 0),

@@ -1,0 +1,59 @@
+"""Checkpoints of MusicGen's real shapes with random weights: zeros would flatter a processor."""
+# pyright: reportUnknownMemberType=false, reportCallIssue=false
+# transformers ships types that strict mode cannot follow.
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import (
+    EncodecConfig,
+    MusicgenConfig,
+    MusicgenDecoderConfig,
+    MusicgenForConditionalGeneration,
+    T5Config,
+)
+
+from local_aws.tiny_musicgen import save_processor
+
+# layers, width, heads and feed-forward width of the published language models, and of one that shows the overhead alone
+SIZES = {
+    "tiny": (4, 64, 4, 256),
+    "small": (24, 1024, 16, 4096),
+    "medium": (48, 1536, 24, 6144),
+    "large": (48, 2048, 32, 8192),
+}
+CODEBOOK_SIZE = 2048
+
+
+def make_checkpoint(folder: Path, size: str) -> None:
+    """Write a model, its processor and its manifest to `folder`; the codec is small, as it is not what is measured."""
+    folder.mkdir(parents=True)
+    vocabulary = save_processor(folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MusicgenForConditionalGeneration(_config(size, vocabulary)).eval()
+    settings = model.generation_config
+    settings.bos_token_id = settings.pad_token_id = settings.decoder_start_token_id = CODEBOOK_SIZE
+    settings.do_sample, settings.guidance_scale, settings.max_length = True, 3.0, 1500
+    model.save_pretrained(folder)
+    manifest = {"layout": 1, "model_id": f"random/musicgen-{size}", "revision": "0" * 40, "decoder_dtype": "float32"}
+    (folder / "musicgen-manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def _config(size: str, vocabulary: int) -> MusicgenConfig:
+    layers, width, heads, ffn = SIZES[size]
+    t5 = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+    if size != "tiny":
+        t5 = {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
+    audio = EncodecConfig(
+        target_bandwidths=[2.2], sampling_rate=32_000, audio_channels=1, normalize=False, hidden_size=128,
+        num_filters=4, num_residual_layers=1, upsampling_ratios=[8, 5, 4, 4], codebook_size=CODEBOOK_SIZE,
+        codebook_dim=128, use_causal_conv=False, norm_type="weight_norm", use_conv_shortcut=False,
+    )  # fmt: skip
+    decoder = MusicgenDecoderConfig(
+        vocab_size=CODEBOOK_SIZE, num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads, ffn_dim=ffn,
+        num_codebooks=4, tie_word_embeddings=False,
+        pad_token_id=CODEBOOK_SIZE, bos_token_id=CODEBOOK_SIZE, eos_token_id=None,
+    )  # fmt: skip
+    return MusicgenConfig(text_encoder=T5Config(vocab_size=vocabulary, **t5), audio_encoder=audio, decoder=decoder)
