@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stage_model.errors import ConflictError, SupersededError, TransientError
@@ -65,39 +65,55 @@ class Lease:
             raise TransientError(f"{self._key} was written by this run already") from error
 
 
-def acquire(
-    objects: Objects, key_prefix: str, request_id: str, owner: str, waiting: Patience, patience: Patience
-) -> Lease:
+@dataclass(frozen=True)
+class Request:
+    """A CloudFormation request: its id, the resource's logical id, when it was made (seconds; None: unknown).
+
+    `key_prefix` is where the record goes.
+    """
+
+    key_prefix: str
+    request_id: str
+    logical_id: str
+    issued: float | None
+
+    @property
+    def key(self) -> str:
+        """The record's key."""
+        return f"{self.key_prefix}{RUNS}{self.request_id}.json"
+
+
+def acquire(objects: Objects, request: Request, owner: str, waiting: Patience, patience: Patience) -> Lease:
     """Wait for the request's lease and take it; `owner` is this run's unique name.
 
     `waiting` bounds the wait. The lease itself works with `patience`, which lasts until a journal is saved.
 
-    Raises SupersededError when the request needs nothing more, OutOfTimeError when another run still holds it.
+    Raises SupersededError when the request needs nothing more or another run still holds it at the end of the wait.
     """
-    key = f"{key_prefix}{RUNS}{request_id}.json"
-    while True:
-        waiting.check_deadline()
-        lease = persist(waiting, lambda: _try_acquire(objects, key, request_id, owner, patience))
+    while waiting.clock.now() < waiting.deadline:
+        lease = persist(waiting, lambda: _try_acquire(objects, request, owner, patience))
         if isinstance(lease, Lease):
             return lease
         waiting.clock.sleep(min(lease, _POLL_S))
+    raise SupersededError(f"another run holds request {request.request_id}; if it dies, Lambda runs it again")
 
 
-def _try_acquire(objects: Objects, key: str, request_id: str, owner: str, patience: Patience) -> Lease | float:
+def _try_acquire(objects: Objects, request: Request, owner: str, patience: Patience) -> Lease | float:
     """Return the lease, or how many seconds it is still another's."""
     now = patience.clock.now()
-    found = objects.read(key)
+    found = objects.read(request.key)
     if found is None:
-        record = RunRecord(request_id, "running", owner, now + LEASE_S, now)
+        issued = now if request.issued is None else request.issued
+        record = RunRecord(request.request_id, request.logical_id, "running", issued, owner, now + LEASE_S, now)
     else:
         held = parse_record(found.data)
         if held.state in ("answered", "superseded"):
-            raise SupersededError(f"request {request_id} is {held.state}")
+            raise SupersededError(f"request {request.request_id} is {held.state}")
         if held.owner != owner and held.lease_until > now:
             return held.lease_until - now
         record = replace(held, owner=owner, lease_until=now + LEASE_S)
     try:
-        etag = objects.write(key, record.to_bytes(), found.etag if found else None)
+        etag = objects.write(request.key, record.to_bytes(), found.etag if found else None)
     except ConflictError:
         return 0.0  # another run was faster, or an own write was not heard of: look again
-    return Lease(objects, key, record, etag, patience)
+    return Lease(objects, request.key, record, etag, patience)

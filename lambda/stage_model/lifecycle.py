@@ -1,20 +1,20 @@
 """`Custom::StagedModel`: Create and Update stage, Delete removes. A replaced model goes by CloudFormation's Delete."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from stage_model.answer import Answer
+from stage_model.discard import sweep
 from stage_model.errors import StagingError
 from stage_model.lease import Lease
-from stage_model.patience import Patience, persist
+from stage_model.patience import Patience
 from stage_model.request import Place, StagedModelRequest, parse_place, parse_request
 from stage_model.stager import Staged
 from stage_model.store import Store
+from stage_model.supersede import is_model, remove_model, remove_unheard
 
 StageRequest = Callable[[StagedModelRequest, Lease], Staged]
-_OWN = re.compile(r"[0-9a-f]{64}/(model\.tar\.gz|model/)")
 UNSTAGED = "unstaged"
 
 
@@ -37,6 +37,9 @@ class Lifecycle:
             raise StagingError(f"RequestType must be Create, Update or Delete, got {event.get('RequestType')!r}")
         request = parse_request(properties_of(event))
         staged = self.stage(request, lease)
+        if event.get("RequestType") == "Update":
+            known = {staged.key, str(event.get("PhysicalResourceId", ""))}
+            remove_unheard(self.store, request.key_prefix, lease, known, self.patience)
         data = {
             "ModelDataUrl": f"s3://{request.model_bucket}/{staged.key}",
             "Digest": staged.key.removeprefix(request.key_prefix).partition("/")[0],
@@ -46,22 +49,13 @@ class Lifecycle:
         return Answer(staged.key, None, data)
 
     def _delete(self, physical_id: str, lease: Lease, place: Place) -> Answer:
-        prefix = place.key_prefix
-        if physical_id.startswith(prefix) and _OWN.fullmatch(physical_id[len(prefix) :]):
-            self._abort_uploads(physical_id)
-            keys = self._keys(physical_id) if physical_id.endswith("/") else [physical_id]
-            for key in keys:
-                persist(self.patience, lambda key=key: lease.delete(key))
-        elif physical_id == prefix + UNSTAGED:
-            self._abort_uploads(prefix)
+        if is_model(place.key_prefix, physical_id):
+            remove_model(self.store, place.key_prefix, physical_id, lease, self.patience)
+            return Answer(physical_id)
+        # CloudFormation knows of no model: whatever there is of this resource is left over.
+        sweep(self.store, place.key_prefix, self.patience)
+        remove_unheard(self.store, place.key_prefix, lease, (), self.patience)
         return Answer(physical_id)
-
-    def _keys(self, prefix: str) -> list[str]:
-        return persist(self.patience, lambda: self.store.keys(prefix))
-
-    def _abort_uploads(self, prefix: str) -> None:
-        for upload in persist(self.patience, lambda: self.store.unfinished_uploads(prefix)):
-            persist(self.patience, lambda upload=upload: self.store.abort(upload))
 
 
 def properties_of(event: Mapping[str, Any]) -> Mapping[str, object]:

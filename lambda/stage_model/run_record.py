@@ -13,7 +13,9 @@ are never deleted here, for a late duplicate must find them; a lifecycle rule le
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
 
 from stage_model.errors import StagingError
 
@@ -25,11 +27,14 @@ RUNS = "runs/"
 class RunRecord:
     """A request's record.
 
-    `lease_until` and `started` are epoch seconds; `journal` (how far staging got) and `answer` are JSON values.
+    `logical_id` names the resource in its template. `issued` (when CloudFormation made the request), `lease_until` and
+    `started` are seconds. `journal` (how far staging got) and `answer` are JSON values.
     """
 
     request_id: str
+    logical_id: str
     state: State
+    issued: float
     owner: str
     lease_until: float
     started: float
@@ -39,6 +44,22 @@ class RunRecord:
     def to_bytes(self) -> bytes:
         """Return the record as it is stored."""
         return json.dumps(asdict(self)).encode()
+
+
+def issued_at(response_url: str) -> float | None:
+    """Return when CloudFormation signed a ResponseURL, in seconds that are comparable for one resource, or None.
+
+    Requests carry no time and may be delivered in any order; a Create that arrives after the Delete that followed it
+    must not stage. The signature tells: `X-Amz-Date` (version 4), or `Expires` (version 2), a fixed time later.
+    """
+    fields = parse_qs(urlsplit(response_url).query)
+    try:
+        if "X-Amz-Date" in fields:
+            signed = datetime.strptime(fields["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ")
+            return signed.replace(tzinfo=UTC).timestamp()
+        return float(fields["Expires"][0])
+    except (KeyError, ValueError):
+        return None
 
 
 def parse_record(data: bytes) -> RunRecord:

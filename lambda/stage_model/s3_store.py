@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from stage_model.checksums import s3_checksum
 from stage_model.connections import Connections, Request, raise_if_busy
-from stage_model.errors import ConflictError, StagingError, TransientError, UploadGoneError
+from stage_model.errors import StagingError, TransientError, UploadGoneError
 from stage_model.s3_client import RETRYABLE, translated
 from stage_model.s3_objects import S3Objects
 from stage_model.store import StoredPart, Upload
@@ -75,7 +75,7 @@ class S3Store(S3Objects):
         return translated(f"listing the parts of {upload.key}", listed)
 
     def complete(self, upload: Upload, parts: Sequence[StoredPart], crc: int, size: int) -> None:
-        """Make the object from its parts. An object that is there already stays; its size must be this one."""
+        """Make the object from its parts, if there is none; S3 checks the whole's CRC-32 and size (bytes)."""
 
         def finish() -> None:
             self._client.complete_multipart_upload(
@@ -88,13 +88,7 @@ class S3Store(S3Objects):
                 },
             )  # fmt: skip
 
-        try:
-            translated(f"completing {upload.key}", finish)
-        except (ConflictError, UploadGoneError):
-            # An earlier attempt whose answer was lost, or another run, may have completed the same bytes.
-            if self.size_of(upload.key) != size:
-                raise
-            self.abort(upload)
+        translated(f"completing {upload.key}", finish)
 
     def abort(self, upload: Upload) -> None:
         """Drop an upload and its parts; one that no longer exists is no error."""

@@ -10,9 +10,10 @@ from stage_model.answer import Answer
 from stage_model.clock import Clock
 from stage_model.discard import discard
 from stage_model.errors import OutOfTimeError, StagingError, SupersededError
-from stage_model.lease import Lease, acquire
+from stage_model.lease import Lease, Request, acquire
 from stage_model.lifecycle import Lifecycle, StageRequest, failure, place_of
 from stage_model.patience import Patience
+from stage_model.run_record import issued_at
 from stage_model.store import Store
 from stage_model.supersede import end_other_runs
 
@@ -54,15 +55,23 @@ def serve(event: Mapping[str, Any], invocation: Invocation) -> None:
     store = invocation.open_store(place.bucket)
     try:
         waiting, patience = invocation.work, invocation.patience
-        lease = acquire(store, place.key_prefix, event["RequestId"], invocation.owner, waiting, patience)
-        _serve_held(event, invocation, store, lease)
+        logical_id, issued = str(event.get("LogicalResourceId", "")), issued_at(str(event.get("ResponseURL", "")))
+        request = Request(place.key_prefix, event["RequestId"], logical_id, issued)
+        lease = acquire(store, request, invocation.owner, waiting, patience)
+        _serve_or_hand_over(event, invocation, store, lease)
     except SupersededError as error:
         _log.info("nothing left to do: %s", error)
+    except StagingError as error:  # the request's record cannot be read or written: not even that can be told but now
+        invocation.send(event, failure(event, str(error)))
+
+
+def _serve_or_hand_over(event: Mapping[str, Any], invocation: Invocation, store: Store, lease: Lease) -> None:
+    """Only a run that holds the request hands it over; waiting ones leave, or duplicates would breed duplicates."""
+    try:
+        _serve_held(event, invocation, store, lease)
     except OutOfTimeError:
         _log.info("handing over to a fresh invocation")
         invocation.hand_over(event)
-    except StagingError as error:  # the request's record cannot be read or written: not even that can be told but now
-        invocation.send(event, failure(event, str(error)))
 
 
 def _serve_held(event: Mapping[str, Any], invocation: Invocation, store: Store, lease: Lease) -> None:
@@ -72,7 +81,7 @@ def _serve_held(event: Mapping[str, Any], invocation: Invocation, store: Store, 
     answer = Answer(**(lease.record.answer or {}))
     _log.info("%s of %s: %s", event.get("RequestType"), answer.physical_id, answer.reason or "done")
     invocation.send(event, answer)
-    lease.save(state="answered", answer=None)
+    lease.save(state="answered")
 
 
 def _perform(event: Mapping[str, Any], invocation: Invocation, store: Store, lease: Lease) -> Answer:
@@ -90,7 +99,7 @@ def _perform(event: Mapping[str, Any], invocation: Invocation, store: Store, lea
     except Exception as error:  # CloudFormation would wait an hour for an answer that never comes
         _log.exception("unforeseen error")
         reason = f"unforeseen {type(error).__name__}; the function's log has the details"
-    discard(store, lease, invocation.patience)
+    discard(store, lease.record, lease, invocation.patience)
     return failure(event, reason)
 
 

@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 from stage_model.assembly import Assembly, Job, frame_crc
 from stage_model.checksums import combine
-from stage_model.discard import discard, drop_uploads
-from stage_model.errors import LossyCastError, OutOfTimeError, StagingError, UploadGoneError
+from stage_model.discard import discard, drop_uploads, sweep
+from stage_model.errors import ConflictError, LossyCastError, OutOfTimeError, StagingError, UploadGoneError
 from stage_model.journal import Journal
 from stage_model.lease import Lease
 from stage_model.materials import Materials
@@ -35,17 +35,16 @@ class Means:
 
 @dataclass(frozen=True)
 class Staged:
-    """What is in the bucket: the key (of the tarball, or the prefix of the files), bytes, tensors that kept float32."""
+    """What is in the bucket: the key of the tarball, or the prefix of the files, and the length in bytes."""
 
     key: str
     size: int
-    kept: Sequence[str] = field(default_factory=tuple[str, ...])
 
 
 def stage(materials: Materials, means: Means) -> Staged:
     """Make the model's objects, unless they exist; go on where an earlier run of the same request stopped.
 
-    Raises StagingError (leaving neither object nor upload), OutOfTimeError (leaving the journal) or SupersededError.
+    Raises StagingError, OutOfTimeError or SupersededError, and leaves the journal: to go on by, or to discard.
     """
     for _ in range(_MAX_RESTARTS):
         journal = Journal.from_json(means.lease.record.journal)
@@ -54,28 +53,33 @@ def stage(materials: Materials, means: Means) -> Staged:
             return _stage_plan(plan, journal, means)
         except LossyCastError as error:
             _log.info("starting again: %s", error)
-            discard(means.store, means.lease, means.patience)
-            means.lease.save(journal=journal.keeping(error.names).to_json())
-        except UploadGoneError as error:
+            discard(means.store, means.lease.record, means.lease, means.patience)
+            means.lease.save(journal=journal.anew(error.names).to_json())
+        except (ConflictError, UploadGoneError) as error:
             _log.info("starting again: %s", error)
-            means.lease.save(journal=Journal(kept=journal.kept).to_json())  # ends here if another run is the reason
-        except StagingError:
-            discard(means.store, means.lease, means.patience)
-            raise
+            means.lease.save(journal=journal.anew().to_json())  # ends here if another run is the reason
     raise StagingError(f"staging must end within {_MAX_RESTARTS} restarts")
 
 
 def _stage_plan(plan: Plan, journal: Journal, means: Means) -> Staged:
     objects = plan.objects
-    size = sum(target.size for target in objects)
-    if persist(means.patience, lambda: means.store.size_of(objects[-1].key)) == objects[-1].size:
-        drop_uploads(means.store, journal.uploads, means.patience)
-        return Staged(plan.key, size, plan.kept)
+    if persist(means.patience, lambda: means.store.size_of(objects[-1].key)) is not None:
+        # Completed last, and only when all was right. Its size may not be the plan's, which does not know yet which
+        # tensors keep float32.
+        sweep(means.store, plan.key, means.patience)
+        return Staged(plan.key, _size_in_store(plan.key, means))
     if journal.layout != plan.layout_id or not _still_there(journal, objects, means):
         drop_uploads(means.store, journal.uploads, means.patience)
         journal = _begin(plan, journal, means)
     _Run(plan, journal, means).run()
-    return Staged(plan.key, size, plan.kept)
+    sweep(means.store, plan.key, means.patience)
+    return Staged(plan.key, sum(target.size for target in objects))
+
+
+def _size_in_store(prefix: str, means: Means) -> int:
+    keys = persist(means.patience, lambda: means.store.keys(prefix))
+    sizes = [persist(means.patience, lambda key=key: means.store.size_of(key)) for key in keys]
+    return sum(size or 0 for size in sizes)
 
 
 def _begin(plan: Plan, journal: Journal, means: Means) -> Journal:
@@ -83,7 +87,7 @@ def _begin(plan: Plan, journal: Journal, means: Means) -> Journal:
     try:
         for target in plan.objects:
             uploads.append(persist(means.patience, lambda key=target.key: means.store.create_upload(key)))
-        journal = journal.begun(plan.layout_id, uploads)
+        journal = journal.begun(plan.key, plan.layout_id, uploads)
         means.lease.save(journal=journal.to_json())
     except Exception:
         drop_uploads(means.store, uploads, means.patience)  # nobody else knows of them
@@ -152,11 +156,14 @@ class _Run:
             crc = combine(crc, part.crc, part.length)
 
         def complete() -> None:
-            # Listed anew: a part sent twice may have another ETag by now, though never other bytes.
             try:
+                # Listed anew: a part sent twice may have another ETag by now, though never other bytes.
                 held = store.matching_parts(upload, parts)
-            except UploadGoneError:
-                held = {part.number: part for part in parts}
-            store.complete(upload, [held.get(part.number, part) for part in parts], crc, target.size)
+                store.complete(upload, [held.get(part.number, part) for part in parts], crc, target.size)
+            except (ConflictError, UploadGoneError):
+                # An attempt whose answer was lost, or another run, may have completed the same bytes.
+                if store.size_of(target.key) != target.size:
+                    raise
+                store.abort(upload)
 
         persist(self._means.patience, complete)

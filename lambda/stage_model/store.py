@@ -77,7 +77,10 @@ class Uploads(Protocol):
         ...
 
     def complete(self, upload: Upload, parts: Sequence[StoredPart], crc: int, size: int) -> None:
-        """Make the object from the parts, if none exists and CRC-32 and size (bytes) of the whole are these."""
+        """Make the object from the parts, if CRC-32 and size (bytes) of the whole are these.
+
+        Raises ConflictError when an object with that key exists.
+        """
         ...
 
     def abort(self, upload: Upload) -> None:

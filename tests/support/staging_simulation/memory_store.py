@@ -1,0 +1,149 @@
+"""S3 in memory: conditional writes, multipart uploads, checksums; requests and answers that get lost or late."""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from stage_model.checksums import crc32
+from stage_model.errors import ConflictError, StagingError, TransientError, UploadGoneError
+from stage_model.store import StoredPart, Upload, Versioned
+from staging_simulation.faults import Faults
+from staging_simulation.scheduler import Scheduler
+
+T = TypeVar("T")
+
+
+@dataclass
+class Pending:
+    """An unfinished upload, who began it, and its parts."""
+
+    key: str
+    begun_by: str
+    parts: dict[int, tuple[str, bytes]] = field(default_factory=dict[int, tuple[str, bytes]])
+
+
+class MemoryStore:
+    """A bucket; each method is one request, as in `Store`."""
+
+    def __init__(self, scheduler: Scheduler, faults: Faults) -> None:
+        self._scheduler = scheduler
+        self._faults = faults
+        self.objects: dict[str, bytes] = {}
+        self.uploads: dict[str, Pending] = {}
+        self._count = 0
+
+    def size_of(self, key: str) -> int | None:
+        return self._request(f"head {key}", lambda: len(self.objects[key]) if key in self.objects else None)
+
+    def read(self, key: str) -> Versioned | None:
+        def get() -> Versioned | None:
+            data = self.objects.get(key)
+            return None if data is None else Versioned(data, _etag(data))
+
+        return self._request(f"get {key}", get)
+
+    def write(self, key: str, data: bytes, replaces: str | None) -> str:
+        def put() -> str:
+            present = _etag(self.objects[key]) if key in self.objects else None
+            if present != replaces:
+                raise ConflictError(key)
+            self.objects[key] = data
+            return _etag(data)
+
+        return self._request(f"put {key}", put)
+
+    def delete(self, key: str) -> None:
+        self._request(f"delete {key}", lambda: self.objects.pop(key, None))
+
+    def keys(self, prefix: str) -> list[str]:
+        return self._request(f"list {prefix}", lambda: sorted(key for key in self.objects if key.startswith(prefix)))
+
+    def create_upload(self, key: str) -> Upload:
+        def create() -> Upload:
+            self._count += 1
+            upload_id = f"upload-{self._count}"
+            self.uploads[upload_id] = Pending(key, self._scheduler.current.name if self._scheduler.current else "")
+            return Upload(key, upload_id)
+
+        return self._request(f"create {key}", create)
+
+    def put_part(self, upload: Upload, number: int, data: memoryview, crc: int) -> StoredPart:
+        body = bytes(data)  # sent now, whatever happens to the buffer afterwards
+
+        def put() -> StoredPart:
+            pending = self._pending(upload)
+            received = self._faults.damage(body)
+            if crc32([received]) != crc:
+                raise TransientError("BadDigest")
+            self._count += 1
+            etag = f"etag-{self._count}" if self._faults.unlike_etags else _etag(received)
+            pending.parts[number] = (etag, received)
+            return StoredPart(number, etag, crc, len(received))
+
+        return self._request(f"part {number} of {upload.upload_id}", put)
+
+    def matching_parts(self, upload: Upload, parts: Sequence[StoredPart]) -> Mapping[int, StoredPart]:
+        def listed() -> dict[int, StoredPart]:
+            held = self._pending(upload).parts
+            found = {part.number: held[part.number] for part in parts if part.number in held}
+            return {
+                part.number: StoredPart(part.number, found[part.number][0], part.crc, part.length)
+                for part in parts
+                if part.number in found
+                and (crc32([found[part.number][1]]), len(found[part.number][1])) == (part.crc, part.length)
+            }
+
+        return self._request(f"parts of {upload.upload_id}", listed)
+
+    def complete(self, upload: Upload, parts: Sequence[StoredPart], crc: int, size: int) -> None:
+        def finish() -> None:
+            pending = self._pending(upload)
+            if upload.key in self.objects:
+                raise ConflictError(upload.key)
+            if any(pending.parts.get(part.number, ("",))[0] != part.etag for part in parts):
+                raise TransientError("InvalidPart")
+            whole = b"".join(pending.parts[part.number][1] for part in parts)
+            if (crc32([whole]), len(whole)) != (crc, size):
+                raise StagingError("BadDigest of the whole")
+            self.objects[upload.key] = whole
+            del self.uploads[upload.upload_id]
+
+        self._request(f"complete {upload.upload_id}", finish)
+
+    def abort(self, upload: Upload) -> None:
+        self._request(f"abort {upload.upload_id}", lambda: self.uploads.pop(upload.upload_id, None))
+
+    def unfinished_uploads(self, prefix: str) -> list[Upload]:
+        def listed() -> list[Upload]:
+            return [Upload(p.key, uid) for uid, p in sorted(self.uploads.items()) if p.key.startswith(prefix)]
+
+        return self._request(f"uploads of {prefix}", listed)
+
+    def _pending(self, upload: Upload) -> Pending:
+        if upload.upload_id not in self.uploads:
+            raise UploadGoneError(upload.upload_id)
+        return self.uploads[upload.upload_id]
+
+    def _request(self, what: str, effect: Callable[[], T]) -> T:
+        """Arrive late, perhaps not at all; take effect at one instant; answer late, perhaps not heard."""
+        self._faults.travel()
+        if self._faults.loses_request():
+            self._scheduler.note(f"{what}: request lost")
+            raise TransientError("request lost")
+        try:
+            result = effect()
+        except (ConflictError, TransientError, UploadGoneError) as error:
+            self._scheduler.note(f"{what}: {type(error).__name__}")
+            self._faults.travel()
+            raise
+        self._scheduler.note(what)
+        self._faults.travel()
+        if self._faults.loses_answer():
+            self._scheduler.note(f"{what}: answer lost")
+            raise TransientError("answer lost")
+        return result
+
+
+def _etag(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
