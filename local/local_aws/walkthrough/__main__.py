@@ -11,7 +11,8 @@ from types import FrameType
 
 from local_aws.walkthrough.keep import stay_until_interrupted
 from local_aws.walkthrough.report import Report
-from local_aws.walkthrough.steps import STEPS, Order, Walkthrough
+from local_aws.walkthrough.steps import STEPS, Walkthrough
+from local_aws.walkthrough.usage import Order
 
 PROJECT = Path(__file__).parents[3]
 SHORTEST, LONGEST = 0.1, 30.0  # seconds of audio

@@ -34,6 +34,7 @@ class Listener:
     """A queue subscribed to both topics, as somebody who waits for results would have one."""
 
     def __init__(self, aws: LocalAws, topics: list[str]) -> None:
+        self._heard: dict[str, dict[str, Any]] = {}
         self._sqs, self._sns = aws.client("sqs"), aws.client("sns")
         self._url = self._sqs.create_queue(QueueName="walkthrough-listener")["QueueUrl"]
         arn = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -45,20 +46,24 @@ class Listener:
         ]
 
     def wait(self, inference_id: str, timeout: float) -> dict[str, Any]:
-        """The notification about one request.
+        """The notification about one request; those about others are kept until they are waited for.
 
         Raises:
             StepFailed: when none came within `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
-            received = self._sqs.receive_message(QueueUrl=self._url, WaitTimeSeconds=1, MaxNumberOfMessages=10)
-            for message in received.get("Messages", []):
-                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
-                notification = json.loads(json.loads(message["Body"])["Message"])
-                if notification.get("inferenceId") == inference_id:
-                    return notification
-        raise StepFailed(f"no notification about request {inference_id} within {timeout:.0f} s")
+        while inference_id not in self._heard:
+            if time.monotonic() > deadline:
+                raise StepFailed(f"no notification about request {inference_id} within {timeout:.0f} s")
+            self._listen()
+        return self._heard.pop(inference_id)
+
+    def _listen(self) -> None:
+        received = self._sqs.receive_message(QueueUrl=self._url, WaitTimeSeconds=1, MaxNumberOfMessages=10)
+        for message in received.get("Messages", []):
+            self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+            notification = json.loads(json.loads(message["Body"])["Message"])
+            self._heard[notification["inferenceId"]] = notification
 
     def close(self) -> None:
         """Unsubscribe and delete the queue."""

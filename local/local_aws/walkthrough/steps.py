@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from local_aws.hub import LoopbackHub
 from local_aws.process import LocalAws
 from local_aws.residue import residue
-from local_aws.walkthrough.audio import Clip, read_clip
+from local_aws.walkthrough import scaling
 from local_aws.walkthrough.cdk_cli import CdkCli
-from local_aws.walkthrough.client import Client, Listener, StackOutputs
+from local_aws.walkthrough.client import StackOutputs
 from local_aws.walkthrough.report import Report, StepFailed
 from local_aws.walkthrough.stand_in import StandIn, make_stand_in
+from local_aws.walkthrough.usage import Order, Usage
 
-STEPS = 10
+STEPS = 13
 STACK = "MusicGen-dev"
-NOTIFICATION_TIMEOUT = 180.0  # seconds; a clip of a few seconds takes about as long on one CPU thread
-
-
-@dataclass(frozen=True)
-class Order:
-    """What the user asked for."""
-
-    prompt: str
-    seconds: float
+TOGETHER = 8  # prompts
 
 
 @dataclass
@@ -42,9 +33,11 @@ class Walkthrough:
     order: Order
     wait: Callable[[LocalAws, StackOutputs], None] | None = None
     wav: Path = field(init=False)
+    timeline: Path = field(init=False)
 
     def __post_init__(self) -> None:
         self.wav = self.state / "clip.wav"
+        self.timeline = self.state / "timeline.svg"
 
     def run(self) -> None:
         """Deploy, use and remove the stack; whatever was started is ended, also when a step fails."""
@@ -53,7 +46,9 @@ class Walkthrough:
             cdk = CdkCli(self.project, self.state / "cdk.out", aws.environment(), self.state / "cdk.log", self.report)
             self._synthesise(cdk, stand_in, hub)
             outputs = self._deploy(cdk, aws)
+            self._fall_idle(aws, outputs)
             self._use(aws, outputs)
+            self._tell(aws, outputs)
             with self.report.step("cdk diff: what is deployed is what the code says"):
                 cdk.diff()
             if self.wait is not None:
@@ -65,7 +60,7 @@ class Walkthrough:
             stand_in = make_stand_in(self.state / "stand-in")
             self.report.say(f"{stand_in.model_id} at {stand_in.revision[:12]}…: {stand_in.size / 1e6:.1f} MB of noise")
         with self.report.step("start the embedded AWS and a loopback Hugging Face Hub"):
-            aws = started.enter_context(LocalAws(self.state / "aws"))
+            aws = started.enter_context(LocalAws(self.state / "aws", clock_factor=scaling.CLOCK_FACTOR))
             hub = started.enter_context(
                 LoopbackHub(stand_in.folder, model_id=stand_in.model_id, revision=stand_in.revision)
             )
@@ -90,45 +85,27 @@ class Walkthrough:
             self.report.say(f"endpoint {outputs['EndpointName']} is {endpoint['EndpointStatus']}")
         return outputs
 
+    def _fall_idle(self, aws: LocalAws, outputs: StackOutputs) -> None:
+        with self.report.step("nobody asks: the deployed policies scale the endpoint to zero"):
+            self.report.say(f"a minute of their clock takes {60 / scaling.CLOCK_FACTOR:g} s; no other value is changed")
+            scaling.await_zero(aws, outputs["EndpointName"])
+            self.report.say(f"endpoint {outputs['EndpointName']} has no instance")
+
+    def _tell(self, aws: LocalAws, outputs: StackOutputs) -> None:
+        with self.report.step("back at zero: what the policies did"):
+            scaling.await_zero(aws, outputs["EndpointName"])
+            scaling.tell(aws, outputs["EndpointName"], self.report, self.timeline)
+
     def _use(self, aws: LocalAws, outputs: StackOutputs) -> None:
-        """Be a client: make a clip, then make a mistake."""
+        """Be a client: make a clip, make several at once, then make a mistake."""
         with ExitStack() as made:
-            listener = Listener(aws, [outputs["SuccessTopicArn"], outputs["ErrorTopicArn"]])
-            made.callback(listener.close)
-            client = Client(aws, outputs)
-            made.callback(client.close)
+            usage = Usage.connect(aws, outputs, self.report, made)
             with self.report.step("InvokeEndpointAsync: a prompt becomes a clip"):
-                self._make_clip(client, listener)
+                usage.make_clip(self.order, self.wav)
+            with self.report.step(f"InvokeEndpointAsync: {TOGETHER} prompts at once share the instance"):
+                usage.make_clips_together(self.order, TOGETHER)
             with self.report.step("InvokeEndpointAsync: a bad request fails loudly"):
-                self._make_mistake(client, listener)
-
-    def _make_clip(self, client: Client, listener: Listener) -> Clip:
-        request = {"texts": [self.order.prompt], "generation_params": {"duration": self.order.seconds, "seed": 7}}
-        inference_id = str(uuid.uuid4())
-        self.report.say(f"request  {json.dumps(request)}")
-        places = client.invoke(inference_id, request)
-        message = listener.wait(inference_id, NOTIFICATION_TIMEOUT)
-        if message["invocationStatus"] != "Completed":
-            raise StepFailed(f"the success topic must say Completed, got {json.dumps(message)}")
-        self.report.say(f"message  {message['invocationStatus']}: {message['responseParameters']['outputLocation']}")
-        response = json.loads(client.download(places["output"]))
-        self.report.say(f"response {json.dumps(response)}")
-        data = client.download(response["generated_outputs_s3"][0])
-        clip = read_clip(data, self.order.seconds)
-        self.wav.write_bytes(data)
-        self.report.say(f"clip     {clip.seconds:.2f} s, {clip.sampling_rate} Hz, {clip.channels} channel: {self.wav}")
-        return clip
-
-    def _make_mistake(self, client: Client, listener: Listener) -> None:
-        request: dict[str, Any] = {"texts": [], "generation_params": {"guidance_scale": -1}}
-        inference_id = str(uuid.uuid4())
-        self.report.say(f"request  {json.dumps(request)}")
-        places = client.invoke(inference_id, request)
-        message = listener.wait(inference_id, NOTIFICATION_TIMEOUT)
-        if message["invocationStatus"] != "Failed":
-            raise StepFailed(f"the error topic must say Failed, got {json.dumps(message)}")
-        self.report.say(f"message  {message['invocationStatus']}: {message['failureReason']}")
-        self.report.say(f"failure  {client.download(places['failure']).decode()}")
+                usage.make_mistake()
 
     def _remove(self, cdk: CdkCli, aws: LocalAws) -> None:
         with self.report.step("cdk destroy"):

@@ -11,13 +11,15 @@ FOLDER = "scaling"  # of the state folder
 
 @dataclass(frozen=True)
 class Recorded:
-    """One minute of the file; `at` in seconds of the controller's clock. `decision` is empty where none was made."""
+    """One minute of the file; `at` in seconds of the controller's clock. `decision` is empty where none was made;
+    `alarms` are their states by name."""
 
     at: float
     backlog: int
     instances: int
     desired: int
     decision: str
+    alarms: dict[str, str]
 
 
 def path_of(folder: Path, endpoint: str) -> Path:
@@ -45,5 +47,4 @@ def read(path: Path) -> list[Recorded]:
     if not path.exists():
         return []
     lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    fields = ("at", "backlog", "instances", "desired", "decision")
-    return [Recorded(**{name: minute[name] for name in fields}) for minute in map(json.loads, lines)]
+    return [Recorded(**json.loads(line)) for line in lines]
