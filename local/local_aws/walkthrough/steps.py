@@ -100,7 +100,7 @@ class Walkthrough:
         """Be a client: make a clip, make several at once, then make a mistake."""
         with ExitStack() as made:
             usage = Usage.connect(aws, outputs, self.report, made)
-            with self.report.step("InvokeEndpointAsync: a prompt becomes a clip"):
+            with self.report.step("InvokeEndpointAsync: a prompt wakes it and becomes a clip"):
                 usage.make_clip(self.order, self.wav)
             with self.report.step(f"InvokeEndpointAsync: {TOGETHER} prompts at once share the instance"):
                 usage.make_clips_together(self.order, TOGETHER)
