@@ -1,6 +1,6 @@
 """The ways to serve MusicGen without this engine: transformers' generate kept warm, and as the AWS sample calls it."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
 # transformers ships types that strict mode cannot follow.
 
 from pathlib import Path

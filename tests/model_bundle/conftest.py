@@ -1,16 +1,14 @@
 """Fixtures of the bundle's tests: a log in memory, a client of the server, the tiny model loaded once."""
 
-import http.client
 import io
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bundle_client import BundleClient
 from hypothesis import settings
 
 from musicgen_serving.json_log import JsonLog
@@ -34,41 +32,6 @@ class MemoryLog:
         """The lines of one kind, read back."""
         lines = [json.loads(line) for line in self.stream.getvalue().splitlines()]
         return [line for line in lines if line["event"] == name]
-
-
-@dataclass(frozen=True)
-class HttpAnswer:
-    """One HTTP response, read whole."""
-
-    status: int
-    headers: Message
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        """The body as JSON."""
-        return json.loads(self.body)
-
-
-@dataclass(frozen=True)
-class HttpClient:
-    """Sends requests to a port of this machine, each on a connection of its own."""
-
-    port: int
-
-    def send(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> HttpAnswer:
-        """Send one request and read the response."""
-        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            connection.request(method, path, body, headers or {})
-            response = connection.getresponse()
-            return HttpAnswer(response.status, response.headers, response.read())
-
-    def invoke(self, body: object, **headers: str) -> HttpAnswer:
-        """Post a JSON body to /invocations; `X_Header=…` becomes `X-Header: …`."""
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.send(
-            "POST", "/invocations", json.dumps(body).encode(), {"Content-Type": "application/json", **named}
-        )
 
 
 @dataclass
@@ -97,8 +60,8 @@ def s3() -> RecordingS3:
 
 
 @pytest.fixture(scope="session")
-def http_client() -> Callable[[int], HttpClient]:
-    return HttpClient
+def http_client() -> Callable[[int], BundleClient]:
+    return BundleClient
 
 
 @pytest.fixture(scope="session")

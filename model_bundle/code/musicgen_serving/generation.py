@@ -49,10 +49,11 @@ class Capacity:
 
 @dataclass(frozen=True)
 class Made:
-    """A request's clips, [channels, samples] each, and how long it waited for its first slot."""
+    """A request's clips, [channels, samples] each; its wait for a slot, and the most clips made at once beside it."""
 
     clips: list[NDArray[np.float32]]
     queued_seconds: float
+    most_in_flight: int
 
 
 class Generator:
@@ -90,7 +91,7 @@ class Generator:
         ticket = Ticket(clips, [self.tokens(index, clip.text) for index, clip in enumerate(clips)])
         self.engine.submit(ticket)
         codes = ticket.wait(abandoned)
-        return Made([self._samples(one) for one in codes], ticket.queued_seconds)
+        return Made([self._samples(one) for one in codes], ticket.queued_seconds, ticket.most_in_flight)
 
     def close(self) -> None:
         """End the engine."""

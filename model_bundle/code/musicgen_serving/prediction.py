@@ -37,6 +37,7 @@ class Prediction:
     seeds: list[int]
     clips: list[NDArray[np.float32]]
     queued_seconds: float
+    clips_in_flight: int
     generate_seconds: float
 
     @property
@@ -48,6 +49,7 @@ class Prediction:
             "revision": checkpoint.revision,
             "seeds": self.seeds,
             "audio_seconds": sum(self.durations),
+            "clips_in_flight": self.clips_in_flight,
             "queued_seconds": round(self.queued_seconds, 3),
             "generate_seconds": round(self.generate_seconds, 3),
         }
@@ -79,6 +81,7 @@ def predict(
         seeds=seeds,
         clips=made.clips,
         queued_seconds=made.queued_seconds,
+        clips_in_flight=made.most_in_flight,
         generate_seconds=time.monotonic() - started - made.queued_seconds,
     )
 
@@ -117,6 +120,7 @@ def _metadata(prediction: Prediction, addresses: list[str] | None, upload_second
         "model": model.checkpoint.model_id,
         "revision": model.checkpoint.revision,
         "inference_id": prediction.inference_id,
+        "clips_in_flight": prediction.clips_in_flight,
         "timings": {
             "generate_seconds": round(prediction.generate_seconds, 3),
             "upload_seconds": round(upload_seconds, 3),

@@ -17,7 +17,9 @@ from musicgen_serving.invocation import Answer, Invocations
 from musicgen_serving.json_log import JsonLog
 from musicgen_serving.response import JSON
 
+DISCARD_SECONDS = 2.0  # without a byte, after a refusal that did not wait for the body
 TRANSFER_TIMEOUT_SECONDS = 60.0  # for a body or an answer to make progress; between requests a connection may rest
+NOT_FOUND = Answer(404, JSON, b'{"error": "path must be /ping or /invocations"}')
 
 
 class ContainerServer(ThreadingTCPServer):
@@ -58,7 +60,7 @@ class _Connection(BaseHTTPRequestHandler):
     def do_GET(self) -> None:  # http.server's name
         """Say whether the model serves: SageMaker sends requests once `/ping` answers 200."""
         if self.path != "/ping":
-            return self._send(Answer(404, JSON, b'{"error": "path must be /ping or /invocations"}'))
+            return self._send(NOT_FOUND)
         ready = self._server.invocations.ready
         return self._send(Answer(200 if ready else 503, JSON, b"{}"))
 
@@ -69,10 +71,20 @@ class _Connection(BaseHTTPRequestHandler):
         if self.path == "/invocations":
             answer = self._server.invocations.answer(self.headers, body.read, self._client_gone)
         else:
-            answer = Answer(404, JSON, b'{"error": "path must be /ping or /invocations"}')
+            answer = NOT_FOUND
         self.close_connection = self.close_connection or not body.drained
         self._send(answer)
+        if not body.drained:
+            self._discard_rest()
         self.connection.settimeout(None)
+
+    def _discard_rest(self) -> None:
+        """Take what the client still sends: closing on it would reset the connection, and with it the answer."""
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(DISCARD_SECONDS)
+        left = self._server.max_payload_bytes
+        while left > 0 and (data := self.connection.recv(65536)):
+            left -= len(data)
 
     def _client_gone(self) -> bool:
         """Whether the client has closed its side; asked now and then while its clips are made."""

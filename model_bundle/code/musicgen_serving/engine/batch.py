@@ -50,8 +50,10 @@ class Batch:
             self._step(0, len(self.occupants))
         except Exception:
             self._step_singly()
+        count = len(self.occupants)
         for occupant in self.occupants:
             occupant.position += 1
+            occupant.job.ticket.most_in_flight = max(occupant.job.ticket.most_in_flight, count)
 
     def _step_singly(self) -> None:
         errors: list[Exception] = []

@@ -30,6 +30,7 @@ class Ticket:
         self.tokens = tokens
         self.created = time.monotonic()
         self.first_started: float | None = None
+        self.most_in_flight = 0  # clips that one step advanced together with this request's
         self._codes: dict[int, torch.Tensor] = {}
         self._error: BaseException | None = None
         self._done = threading.Event()

@@ -1,0 +1,143 @@
+"""How much work staging is, beside what one would write first: `python benchmarks/staging.py [--mib 512] [--rounds 3]`.
+
+Everything runs on loopback with TLS, source and sink in a process of their own. In each round every way stages the same
+model once, in turn:
+
+* default: download to disk, `tarfile` "w:gz" (level 9), `upload_file`;
+* level0: the same without compression, checking SHA-256 as staging does;
+* ours: the Lambda's own handler, eight threads; and once more with the decoder cast to float16.
+
+Reported are MB of source per processor-second (user and system of the stager alone), wall seconds, peak resident memory
+as the kernel counted it, and bytes left on disk at the largest. The last line compares medians; exit code 1 below a floor.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PATHS = [str(ROOT / part) for part in ("lambda", "local", "tests/support", "benchmarks")]
+WAYS = ("default", "level0", "ours", "ours-float16")
+FLOORS = {"x_default": 13.0, "x_level0": 2.2}
+MAX_RSS_MIB = 200.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One staging: MB per processor-second, wall seconds, peak memory in MiB, bytes on disk, values preserved."""
+
+    mb_per_cpu_s: float
+    wall_s: float
+    rss_mib: float
+    disk_bytes: int
+    lossless: bool
+
+
+def main() -> int:
+    """Measure, print, and return 1 if a floor is not met."""
+    parser = argparse.ArgumentParser(description="Measures staging beside the obvious ways.")
+    parser.add_argument("--mib", type=int, default=512, help="size of the model (default 512)")
+    parser.add_argument("--rounds", type=int, default=3, help="stagings of each way (default 3)")
+    options = parser.parse_args()
+    measured: dict[str, list[Measured]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory() as name:
+        servers = start_servers(Path(name), options.mib)
+        addresses = json.loads(read_line(servers))
+        print(f"{options.mib} MiB, {os.cpu_count()} cores, {options.rounds} rounds, loopback with TLS")
+        for _ in range(options.rounds):
+            for way in WAYS:
+                measured[way].append(measure(way, addresses, servers))
+                print(f"{way:14} {describe(measured[way][-1])}", flush=True)
+        if servers.stdin is not None:
+            servers.stdin.close()
+        servers.wait(30)
+    return conclude(measured)
+
+
+def start_servers(folder: Path, mib: int) -> "subprocess.Popen[str]":
+    """Start Hub and S3."""
+    command = [sys.executable, str(ROOT / "benchmarks" / "staging_servers.py"), str(folder), str(mib)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Return the environment of a child: the project's source roots, no numeric library's threads."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS), "OMP_NUM_THREADS": "1", **more}
+
+
+def measure(way: str, addresses: dict[str, Any], servers: "subprocess.Popen[str]") -> Measured:
+    """Stage once in a child and look at it from outside. Raises RuntimeError if it failed."""
+    folder = Path(tempfile.mkdtemp())
+    env = environment(
+        HF_ENDPOINT=addresses["hub"], AWS_ENDPOINT_URL=addresses["s3"], AWS_CA_BUNDLE=addresses["authority"],
+        SSL_CERT_FILE=addresses["authority"], AWS_ACCESS_KEY_ID="bench", AWS_SECRET_ACCESS_KEY="bench",
+        AWS_REGION="us-east-1", AWS_DEFAULT_REGION="us-east-1", AWS_EC2_METADATA_DISABLED="true",
+        SHA256_MODEL=addresses["sha256"], RESPONSE_URL=f"{addresses['s3']}/answers/answer.json",
+    )  # fmt: skip
+    command = [sys.executable, str(ROOT / "benchmarks" / "staging_work.py"), way, "facebook/musicgen-bench", "a" * 40]
+    began = time.monotonic()
+    child = subprocess.Popen([*command, str(folder)], stdout=subprocess.PIPE, text=True, env=env)
+    output = child.stdout.read() if child.stdout is not None else ""
+    _, status, usage = os.wait4(child.pid, 0)  # the kernel's own account of this child
+    child.returncode = os.waitstatus_to_exitcode(status)
+    wall = time.monotonic() - began
+    disk = sum(file.stat().st_size for file in folder.iterdir())
+    shutil.rmtree(folder)
+    if child.returncode != 0:
+        raise RuntimeError(f"staging {way} must succeed, got exit code {child.returncode}")
+    lossless = ask(servers, "check") == "yes"
+    return Measured(addresses["bytes"] / 1e6 / float(output), wall, usage.ru_maxrss / 1024, disk, lossless)
+
+
+def ask(servers: "subprocess.Popen[str]", question: str) -> str:
+    """Send the servers a line and return theirs."""
+    if servers.stdin is not None:
+        servers.stdin.write(question + "\n")
+        servers.stdin.flush()
+    return read_line(servers)
+
+
+def read_line(servers: "subprocess.Popen[str]") -> str:
+    """Return the servers' next line. Raises RuntimeError if they are gone."""
+    line = servers.stdout.readline() if servers.stdout is not None else ""
+    if not line:
+        raise RuntimeError("the benchmark's servers must answer, got end of file")
+    return line.strip()
+
+
+def describe(one: Measured) -> str:
+    """Return one measurement as text."""
+    return (
+        f"{one.mb_per_cpu_s:7.1f} MB per CPU-second {one.wall_s:7.1f} s wall {one.rss_mib:6.0f} MiB peak"
+        f" {one.disk_bytes:>12} bytes on disk  lossless={'yes' if one.lossless else 'no'}"
+    )
+
+
+def conclude(measured: dict[str, list[Measured]]) -> int:
+    """Print the comparison; return 1 below a floor."""
+    speed = {way: statistics.median(one.mb_per_cpu_s for one in runs) for way, runs in measured.items()}
+    ours = [*measured["ours"], *measured["ours-float16"]]
+    rss, disk = max(one.rss_mib for one in ours), max(one.disk_bytes for one in ours)
+    lossless = all(one.lossless for one in ours)
+    ratios = {f"x_{way}": speed["ours"] / speed[way] for way in ("default", "level0")}
+    cast = {f"x_{way}": speed["ours-float16"] / speed[way] for way in ("default", "level0")}
+    print(f"with the cast: x_default={cast['x_default']:.1f} x_level0={cast['x_level0']:.1f}")
+    print(
+        f"staging: x_default={ratios['x_default']:.1f} x_level0={ratios['x_level0']:.1f} rss_mib={rss:.0f}"
+        f" disk_bytes={disk} lossless={'yes' if lossless else 'no'}"
+    )
+    good = all(ratios[name] >= floor for name, floor in FLOORS.items())
+    return 0 if good and rss <= MAX_RSS_MIB and disk == 0 and lossless else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

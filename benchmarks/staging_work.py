@@ -1,0 +1,85 @@
+"""One stager in a process of its own, so that its processor time and memory can be seen from outside.
+
+`python staging_work.py default|level0|ours|ours-float16 <model id> <commit> <folder>`; endpoints come from the environment.
+Prints the processor seconds (user and system) of the staging alone, without Python's start.
+"""
+
+import hashlib
+import os
+import ssl
+import sys
+import tarfile
+import time
+import urllib.request
+from pathlib import Path
+
+import boto3
+
+from stage_model.handler import handler
+
+BUCKET = "artifacts"
+CHUNK = 1 << 20  # bytes
+
+
+def main() -> None:
+    """Stage once, the way that the first argument names."""
+    way, model_id, revision, folder = sys.argv[1:]
+    began = time.process_time()
+    if way.startswith("ours"):
+        ours(model_id, revision, "float16" if way.endswith("float16") else "float32")
+    else:
+        by_disk(model_id, revision, Path(folder), level=9 if way == "default" else 0, verify=way == "level0")
+    print(time.process_time() - began)
+
+
+def by_disk(model_id: str, revision: str, folder: Path, level: int, verify: bool) -> None:
+    """Download, `tarfile`, upload: what one writes first. 9 is tarfile's default level."""
+    source = f"{os.environ['HF_ENDPOINT']}/{model_id}/resolve/{revision}/"
+    files = [folder / name for name in ("config.json", "model.safetensors")]
+    for file in files:
+        download(source + file.name, file, verify)
+    archive = folder / "model.tar.gz"
+    with tarfile.open(archive, "w:gz", compresslevel=level) as made:
+        for file in files:
+            made.add(file, file.name)
+    boto3.client("s3").upload_file(str(archive), BUCKET, "baseline/model.tar.gz")
+
+
+def download(url: str, target: Path, verify: bool) -> None:
+    """Save a file; with `verify`, hash it on the way and compare, as staging does."""
+    hashed = hashlib.sha256()
+    with urllib.request.urlopen(url, context=ssl.create_default_context()) as answer, target.open("wb") as file:
+        while chunk := answer.read(CHUNK):
+            if verify:
+                hashed.update(chunk)
+            file.write(chunk)
+    expected = os.environ.get(f"SHA256_{target.name.partition('.')[0].upper()}")
+    if verify and expected not in (None, hashed.hexdigest()):
+        raise ValueError(f"{target.name} must have SHA-256 {expected}, got {hashed.hexdigest()}")
+
+
+class Time:
+    """Lambda's context object, as far as it is used."""
+
+    invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:stage"
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the whole of an invocation."""
+        return 900_000
+
+
+def ours(model_id: str, revision: str, dtype: str) -> None:
+    """The Lambda's own entry point."""
+    properties = {
+        "ModelId": model_id, "Revision": revision, "DecoderDtype": dtype, "CodeBucket": "assets", "CodeKey": "bundle.zip",
+        "ModelBucket": BUCKET, "KeyPrefix": "models/Bench/StagedModel/",
+    }  # fmt: skip
+    event = {
+        "RequestType": "Create", "ResponseURL": os.environ["RESPONSE_URL"], "StackId": "stack", "RequestId": os.urandom(8).hex(),
+        "LogicalResourceId": "StagedModel", "ResourceProperties": properties,
+    }  # fmt: skip
+    handler(event, Time())
+
+
+if __name__ == "__main__":
+    main()
