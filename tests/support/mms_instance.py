@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -148,7 +148,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def loopback_s3() -> Iterator[tuple[str, Any]]:
+def loopback_s3() -> Generator[tuple[str, Any]]:
     """An S3 on loopback with one bucket, `out`: its address and a client."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

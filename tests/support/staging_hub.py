@@ -3,7 +3,9 @@
 import hashlib
 import json
 import re
+import ssl
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -63,18 +65,23 @@ class LoopbackHub:
     fault: Fault | None = None
     token: str | None = None
     signature: int = 0
+    tls: ssl.SSLContext | None = None
     seen: list[Seen] = field(default_factory=list[Seen])
 
     def __enter__(self) -> Self:
         self._hub = self._serve(on_cdn=False)
         self._cdn = self._serve(on_cdn=True)
-        self.url = f"http://127.0.0.1:{self._hub.server_port}"
+        self.url = f"{self._scheme}://127.0.0.1:{self._hub.server_port}"
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         for server in (self._hub, self._cdn):
             server.shutdown()
             server.server_close()
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.tls is not None else "http"
 
     def expire(self) -> None:
         """Make every signed address given so far answer 403."""
@@ -105,6 +112,8 @@ class LoopbackHub:
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
+        if self.tls is not None:
+            server.socket = self.tls.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return server
 
@@ -122,7 +131,7 @@ class LoopbackHub:
         if name in self.repository.files:
             return _ranged(seen, self.repository.files[name])
         if name in self.repository.lfs:
-            target = f"http://127.0.0.1:{self._cdn.server_port}/{name}?signature={self.signature}"
+            target = f"{self._scheme}://127.0.0.1:{self._cdn.server_port}/{name}?signature={self.signature}"
             return Reply(302, {"Location": target}, b"")
         return Reply(404, {}, b'{"error": "not found"}')
 
@@ -134,7 +143,7 @@ class LoopbackHub:
 
 
 def _ranged(seen: Seen, data: bytes) -> Reply:
-    etag = f'"{hashlib.md5(data).hexdigest()}"'
+    etag = f'"{len(data)}-{zlib.crc32(data[:4096]):08x}"'
     if seen.headers.get("If-Match", etag) != etag:
         return Reply(412, {}, b"")
     match = re.fullmatch(r"bytes=(\d+)-(\d+)", seen.headers.get("Range", ""))

@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the gate; 0: pass, 1: needs a label, 2: could not run."""
     options = _parser().parse_args(arguments)
     try:
-        allowed = allowed_classes(options.allow)
+        allowed = allowed_classes(options.allow, options.labels)
         question = Question(
             base=options.base,
             head=options.head,
@@ -39,23 +39,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return report.exit_code
 
 
-def allowed_classes(text: str) -> frozenset[str]:
-    """`replace,money`, or labels as on a pull request; other labels than the gate's own are none of its business."""
-    names: set[str] = set()
-    for word in filter(None, (part.strip() for part in text.split(","))):
-        name = word.removeprefix(label(""))
-        if name not in CLASSES and (name != word or ":" not in word):
-            raise GateError(f"--allow must be classes among {', '.join(CLASSES)}, got {word!r}")
-        names.add(name)
-    return frozenset(names & CLASSES.keys())
+def allowed_classes(classes: str, labels: str = "") -> frozenset[str]:
+    """What classes such as `replace,money` allow, and the labels of a pull request, of which only the gate's own count.
+
+    GateError for a class that does not exist.
+    """
+    named = _words(classes)
+    unknown = [name for name in named if name not in CLASSES]
+    if unknown:
+        raise GateError(f"--allow must be of {', '.join(CLASSES)}, got {', '.join(unknown)}")
+    prefix = label("")
+    labelled = [name.removeprefix(prefix) for name in _words(labels) if name.startswith(prefix)]
+    return frozenset([*named, *labelled]) & CLASSES.keys()
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in (part.strip() for part in text.split(",")) if word]
 
 
 def _write(report: Report, json_file: Path | None, markdown_file: Path | None) -> None:
     text = markdown(report)
-    if json_file is not None:
-        json_file.write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
-    if markdown_file is not None:
-        markdown_file.write_text(text, encoding="utf-8")
+    written = {json_file: json.dumps(report.as_json(), indent=2) + "\n", markdown_file: text}
+    for file, content in written.items():
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content, encoding="utf-8")
     print(text)
 
 
@@ -64,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", required=True, help="the revision to compare with, for example main")
     parser.add_argument("--head", default=WORKING_TREE, help="the revision to judge; default: the working tree")
     parser.add_argument("--allow", default="", metavar="CLASSES", help=f"of {', '.join(CLASSES)}; comma-separated")
+    parser.add_argument("--labels", default="", help="a pull request's labels, comma-separated; gate:<class> allow")
     parser.add_argument("--env", help="judge this environment alone")
     parser.add_argument("--deployed", type=Path, help="a deployed template, to compare with instead of the base's")
     parser.add_argument("--json", type=Path, help="where the report goes as JSON")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stack_gate.lifecycle import lifecycle_weakened
-from stack_gate.template import Json, Stack, as_list, as_object, is_list, is_object
+from stack_gate.template import Json, Stack, as_list, as_object, canonical, is_list, is_object
 
 MAILBOXES = ("email", "email-json")
 PUBLIC_ACCESS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
@@ -17,8 +17,9 @@ FUNCTIONS = ("Ref", "Fn::GetAtt")
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a change stands: the head's stack."""
+    """Where a change stands: both stacks."""
 
+    base: Stack
     head: Stack
 
 
@@ -130,6 +131,11 @@ def own_topics(old: Json, new: Json, place: Place) -> bool:
     return bool(lost) or grown or not all(_own(topic, place.head) for topic in topics)
 
 
+def own_metric(old: Json, new: Json, place: Place) -> bool:
+    """Weakened unless the metric is the same, of the same endpoint by whatever name."""
+    return _nameless(old, place.base) != _nameless(new, place.head)
+
+
 def code_source(old: Json, new: Json, place: Place) -> bool:
     """Weakened unless the code is still an object of the same bucket, where CDK puts assets."""
     before, after = as_object(old), as_object(new)
@@ -159,6 +165,7 @@ JUDGES: dict[str, Judge] = {
         owner_enforced,
         subscriber,
         own_topics,
+        own_metric,
         code_source,
         lifecycle,
     )
@@ -189,6 +196,13 @@ def _refused_types(value: Json) -> Json:
     """The kinds of encryption that a bucket refuses, of its one rule."""
     rules = as_list(as_object(value).get("ServerSideEncryptionConfiguration"))
     return as_object(as_object(rules[0]).get("BlockedEncryptionTypes")) if rules else {}
+
+
+def _nameless(value: Json, stack: Stack) -> str:
+    text = canonical(value)
+    for logical_id, properties in stack.of_type("AWS::SageMaker::Endpoint"):
+        text = text.replace(canonical(properties.get("EndpointName", "")), f'"<{logical_id}>"')
+    return text
 
 
 def _own(value: Json, stack: Stack) -> bool:

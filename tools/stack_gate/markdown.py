@@ -1,5 +1,6 @@
 """The comment on a pull request: the verdict first, then what to look at, the rest folded."""
 
+import html
 import re
 from collections.abc import Iterator
 
@@ -19,7 +20,7 @@ IMPACTS = {
     "WILL_UPDATE": "updated in place",
     "NO_CHANGE": "changed in the template alone",
 }
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|#~!@])")
+_SPECIAL = re.compile(r"([\\`*_\[\]|#~!])")
 
 
 def markdown(report: Report) -> str:
@@ -145,4 +146,4 @@ def _impacts(impacts: dict[str, list[str]]) -> Iterator[str]:
 
 def _plain(text: str) -> str:
     """Text from templates and file names as it is: no markup, no mention of people, one line."""
-    return _SPECIAL.sub(r"\\\1", text.replace("\n", " ")).replace("\\@", "@\u200b")
+    return _SPECIAL.sub(r"\\\1", html.escape(text.replace("\n", " "), quote=False)).replace("@", "@\u200b")

@@ -28,7 +28,7 @@ def judge_update(base: Stack, head: Stack, logical_id: str) -> list[Finding]:
     if facts is None:
         return []
     rules = rules_for(head.type_of(logical_id))
-    place = Place(head=head)
+    place = Place(base=base, head=head)
     shown = head.display(logical_id)
     found = [
         _finding(rule, changed, shown)
@@ -43,7 +43,7 @@ def judge_addition(head: Stack, logical_id: str) -> list[Finding]:
     """Findings for a resource that only the head has: rules that hold for new resources, against their baseline."""
     facts = type_facts(head.type_of(logical_id))
     shown = head.display(logical_id)
-    place = Place(head=head)
+    place = Place(base=head, head=head)
     found = [
         _finding(rule, Changed(changed.path, rule.baseline, changed.new), shown)
         for rule in rules_for(head.type_of(logical_id))
@@ -131,7 +131,7 @@ def _unruled(facts: TypeFacts, rules: tuple[Rule, ...], old: Json, new: Json, sh
     """
     if facts.otherwise is None:
         return []
-    spoken_of = [*facts.free, *facts.identity, *(rule.path for rule in rules)]
+    spoken_of = ["Tags", *facts.free, *facts.identity, *(rule.path for rule in rules)]
     left = [leaf for leaf in leaves(old, new) if not any(_covers(pattern, leaf.path) for pattern in spoken_of)]
     first = {leaf.path[0]: leaf for leaf in reversed(left)}
     why = f"no rule says that this is harmless ({facts.why})"

@@ -1,0 +1,161 @@
+"""A pull request on a local clone, from branch to comment, through the command line."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_github import COMMIT, FakeGitHub, serving
+
+from stack_gate.comment import publish
+from stack_gate.github import GitHub
+
+ROOT = Path(__file__).resolve().parents[2]
+Gate = Callable[..., tuple[int, str, str]]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a clone as somebody."""
+    who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.com"]
+    done = subprocess.run(["git", "-C", str(folder), *who, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with the project as it is on `main`, and a pull request's branch `more-capacity`."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message=base")
+    git(folder, "switch", "--quiet", "--create", "more-capacity")
+    settings = json.loads((folder / "cdk.json").read_text(encoding="utf-8"))
+    settings["context"]["environments"]["dev"] = {"max_capacity": 3, "external_buckets": ["studio-audio"]}
+    (folder / "cdk.json").write_text(json.dumps(settings), encoding="utf-8")
+    with (folder / "model_bundle/code/inference.py").open("a", encoding="utf-8") as file:
+        file.write("# a comment\n")
+    git(folder, "commit", "--quiet", "--all", "--message=more capacity")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def gate(clone: Path) -> Gate:
+    """Runs the gate in the clone; exit code and what it says. Wheels are kept between runs of the tests."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        tools = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / "node_modules/.bin"), os.environ["PATH"]])
+        command = [sys.executable, "-m", "stack_gate", "--cache", str(ROOT / ".local/gate"), *arguments]
+        variables = {**os.environ, "PATH": tools, "PYTHONPATH": str(ROOT / "tools")}
+        done = subprocess.run(command, cwd=clone, env=variables, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def judged(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Any], str]:
+    """Exit code, JSON and comment for the pull request."""
+    folder = tmp_path_factory.mktemp("report") / "new"
+    json_file, comment = folder / "report.json", folder / "comment.md"
+    code, _, said = gate(
+        "--base", "main", "--head", "more-capacity", "--json", str(json_file), "--markdown", str(comment)
+    )
+    assert json_file.exists(), said
+    return code, json.loads(json_file.read_text(encoding="utf-8")), comment.read_text(encoding="utf-8")
+
+
+def test_pull_request_needs_the_labels_of_what_it_does(judged: tuple[int, dict[str, Any], str]) -> None:
+    code, report, _ = judged
+
+    assert code == 1
+    assert report["labels_missing"] == ["gate:broaden", "gate:money"]
+    assert report["seconds"] < 600
+    assert set(report["environments"]) == {"dev", "prod"}
+
+
+def test_files_of_the_bundle_are_named_and_what_they_redeploy(judged: tuple[int, dict[str, Any], str]) -> None:
+    _, report, _ = judged
+    (dev,) = report["environments"]["dev"]
+    (prod,) = report["environments"]["prod"]
+
+    assert [(change["name"], change["changed"]) for change in prod["assets"]] == [
+        ("StagedModel/Bundle", ["inference.py"])
+    ]
+    assert prod["findings"] == []
+    chain = ["StagedModel", "AsyncEndpoint/Model", "AsyncEndpoint/Config", "AsyncEndpoint/Endpoint"]
+    assert chain in dev["redeploys"]
+    assert chain in prod["redeploys"]
+
+
+def test_comment_says_the_verdict_first(judged: tuple[int, dict[str, Any], str]) -> None:
+    comment = judged[2].splitlines()
+
+    assert comment[1] == "## Stack gate: needs labels: `gate:broaden`, `gate:money`"
+    assert "| dev | MusicGen-dev | $0.000/h, unchanged | **$1.515/h → $4.545/h** |" in comment
+
+
+def test_comment_is_posted_and_then_updated(judged: tuple[int, dict[str, Any], str], tmp_path: Path) -> None:
+    (tmp_path / "comment.md").write_text(judged[2], encoding="utf-8")
+    (tmp_path / "number").write_text("7", encoding="utf-8")
+    fake = FakeGitHub()
+
+    with serving(fake) as address:
+        github = GitHub(address=address, repository="o/r", token="not-a-real-token")
+        publish(tmp_path, COMMIT, github)
+        publish(tmp_path, COMMIT, github)
+
+    assert [comment["body"].strip() for comment in fake.comments] == [judged[2].strip()]
+
+
+def test_labels_let_it_pass(gate: Gate, judged: tuple[int, dict[str, Any], str]) -> None:
+    code, said, _ = gate("--base", "main", "--head", "more-capacity", "--labels", "bug,gate:broaden,gate:money")
+
+    assert code == 0
+    assert "## Stack gate: pass" in said
+
+
+def test_working_tree_without_changes_passes_against_its_own_commit(gate: Gate, clone: Path) -> None:
+    code, said, _ = gate("--base", "more-capacity")
+
+    assert code == 0
+    assert "No change." in said
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def test_app_that_does_not_synthesise_is_no_verdict(gate: Gate, clone: Path) -> None:
+    settings = (clone / "cdk.json").read_text(encoding="utf-8")
+    (clone / "cdk.json").write_text(settings.replace('"max_capacity": 3', '"max_capacity": 0'), encoding="utf-8")
+    try:
+        code, _, said = gate("--base", "main")
+    finally:
+        (clone / "cdk.json").write_text(settings, encoding="utf-8")
+
+    assert code == 2
+    assert "max_capacity must be 1 to 100, got 0" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--base", "nowhere"), "a revision must be a commit, branch or tag of this repository, got 'nowhere'"),
+        (("--base", "--output=x"), "expected one argument"),
+        (
+            ("--base", "main", "--allow", "monney"),
+            "--allow must be of replace, broaden, exposure, retention, money, two-phase, unknown, got monney",
+        ),
+    ],
+)
+def test_question_that_makes_no_sense_is_no_verdict(arguments: tuple[str, ...], said: str, gate: Gate) -> None:
+    code, _, error = gate(*arguments)
+
+    assert code == 2
+    assert said in error
