@@ -20,6 +20,14 @@ def test_the_clip_is_audio_of_the_asked_length(whole_run: WholeRun) -> None:
     assert str(whole_run.state / "clip.wav") in whole_run.finished.output.splitlines()[-2]
 
 
+def test_the_deployed_policies_scale_to_zero_and_a_prompt_wakes_the_endpoint(whole_run: WholeRun) -> None:
+    output = whole_run.finished.output
+    steps = ["nobody asks", "has no instance", "a prompt wakes it", "Completed: s3://", "FollowBacklog: 1 -> 0"]
+    places = [output.index(step) for step in [*steps, "WakeFromZero: 0 -> 1", "timeline.svg"]]
+    assert places == sorted(places)
+    assert (whole_run.state / "timeline.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
+
+
 def test_success_and_failure_are_both_notified(whole_run: WholeRun) -> None:
     assert "message  Completed: s3://" in whole_run.finished.output
     assert "message  Failed: " in whole_run.finished.output

@@ -34,19 +34,21 @@ class Moment(Protocol):
 
 
 def draw(moments: Sequence[Moment], path: Path, title: str) -> None:
-    """Writes `path`, a .png or .svg file. ValueError for another ending."""
+    """Writes `path`, a .png or .svg file, with time from the first moment on. ValueError for another ending."""
     if path.suffix not in (".png", ".svg"):
         raise ValueError(f"a picture must end in .png or .svg, got {path.name}")
     figure = Figure(figsize=(10, 5), layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
-    hours = [moment.at / 3600 for moment in moments]
+    hours = [(moment.at - moments[0].at) / 3600 for moment in moments]
     upper.fill_between(hours, [moment.backlog for moment in moments], step="post", color="#5b8def", alpha=0.6)
     upper.set_ylabel("requests waiting\nor running")
     lower.step(hours, [moment.instances for moment in moments], where="post", color="#d1495b")
     lower.set_ylabel("instances")
     lower.set_xlabel("hours")
-    lower.yaxis.get_major_locator().set_params(integer=True)
+    for axes in (upper, lower):
+        axes.set_ylim(bottom=0)
+        axes.yaxis.get_major_locator().set_params(integer=True)
     upper.set_title(title)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
