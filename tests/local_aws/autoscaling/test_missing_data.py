@@ -1,4 +1,4 @@
-"""CloudWatch's own table of alarm states, from its page on missing data."""
+"""CloudWatch's own tables of alarm states, from its page on missing data."""
 
 import pytest
 
@@ -13,6 +13,10 @@ THREE_OF_THREE = {
     "-----": ("INSUFFICIENT_DATA", "retain", "ALARM", "OK"),
     "0XX-X": ("ALARM", "ALARM", "ALARM", "ALARM"),
     "--X--": ("ALARM", "retain", "ALARM", "OK"),
+    # From earlier editions of the page, which showed other rows by the same rules:
+    "0----": ("OK", "OK", "OK", "OK"),
+    "----X": ("INSUFFICIENT_DATA", "retain", "ALARM", "OK"),
+    "X----": ("ALARM", "retain", "ALARM", "OK"),
 }
 TWO_OF_THREE = {
     "0-X-X": ("ALARM", "ALARM", "ALARM", "ALARM"),
@@ -20,6 +24,7 @@ TWO_OF_THREE = {
     "0-X--": ("OK", "OK", "ALARM", "OK"),
     "----0": ("OK", "OK", "ALARM", "OK"),
     "---X-": ("ALARM", "retain", "ALARM", "OK"),
+    "----X": ("INSUFFICIENT_DATA", "retain", "ALARM", "OK"),
 }
 
 
