@@ -24,6 +24,7 @@ from local_aws.iam.conditions import UnsupportedConditionError
 from local_aws.iam.policies import Access, Caller, Verdict, identity_verdict, resource_verdict
 from local_aws.iam.requests import needed_access
 from local_aws.iam.sessions import Session, authenticate, is_anonymous
+from local_aws.iam.trust import trust_of_session
 
 
 class _Request(threading.local):
@@ -56,7 +57,7 @@ def middleware(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[by
 def is_allowed(session: Session, access: Access) -> bool:
     """Whether identity and resource policies together allow `access` to the session's role."""
     try:
-        verdicts = {identity_verdict(session.policies(), access), _resource_policy(access, session.caller)}
+        verdicts = [identity_verdict(session.policies(), access), _resource_policy(access, session.caller)]
     except UnsupportedConditionError as error:
         print(f"refused {access.action} on {access.resource}: {error}", flush=True)
         return False
@@ -118,6 +119,8 @@ def _hide_absence(response: Any, session: Session, access: Access) -> None:
 def _resource_policy(access: Access, caller: Caller) -> Verdict:
     document: Any = None
     service = access.action.partition(":")[0]
+    if access.action == "sts:AssumeRole":
+        return trust_of_session(access, caller)
     if service == "s3":
         bucket = s3_backends[ACCOUNT_ID]["aws"].buckets.get(access.resource.partition(":::")[2].partition("/")[0])
         document = bucket.policy if bucket else None

@@ -29,6 +29,8 @@ class Runtime:
 _runtime: list[Runtime] = []
 _clients: dict[tuple[str, str], Any] = {}
 _lock = threading.Lock()
+_session: Any = boto3.session.Session()  # one for all: each would read the services' models anew
+_session_lock = threading.Lock()
 
 
 def set_runtime(runtime: Runtime) -> None:
@@ -58,12 +60,12 @@ def client(service: str, region: str = REGION) -> Any:
 
 def client_with(service: str, credentials: dict[str, str], region: str = REGION) -> Any:
     """A boto3 client of `service` with `credentials` (boto3's own argument names), subject to the deployed policies."""
-    session: Any = boto3.session.Session()  # the service's name is a variable, which the stubs cannot type
-    return session.client(
-        service,
-        region_name=region,
-        endpoint_url=runtime().endpoint_url,
-        verify=str(runtime().authority),
-        config=_CONFIG,
-        **credentials,
-    )
+    with _session_lock:  # a session's clients may be used by many threads, but not made by many
+        return _session.client(
+            service,
+            region_name=region,
+            endpoint_url=runtime().endpoint_url,
+            verify=str(runtime().authority),
+            config=_CONFIG,
+            **credentials,
+        )

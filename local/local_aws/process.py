@@ -39,6 +39,7 @@ class LocalAws:
         self.log_path = self.state_dir / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._ready: dict[str, Any] = {}
+        self._session: Any = boto3.session.Session()  # the services' names are variables, which the stubs cannot type
 
     @classmethod
     def running(cls, state_dir: Path) -> Self:
@@ -108,8 +109,7 @@ class LocalAws:
 
     def client_as(self, service: str, key_id: str, secret: str, token: str | None = None) -> Any:
         """A boto3 client of `service` with other credentials, for example those of an assumed role."""
-        session: Any = boto3.session.Session()  # the service's name is a variable, which the stubs cannot type
-        return session.client(
+        return self._session.client(
             service,
             region_name=self.region,
             endpoint_url=self.endpoint_url,

@@ -4,17 +4,21 @@
 # (moto's request keeps the key that it found private)
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from moto.core.exceptions import JsonRESTError, _RESTError
 from moto.iam.access_control import AssumedRoleAccessKey
 from moto.iam.models import iam_backends
-from moto.sts.models import sts_backends
+from moto.s3.exceptions import S3ClientError
+from moto.sts.models import AssumedRole, sts_backends
 
 from local_aws.account import ACCOUNT_ID
-from local_aws.iam.policies import Access, Caller, Verdict, resource_verdict
+from local_aws.iam.policies import Access, Caller, Verdict
 from local_aws.iam.presigned import presigned_by
+from local_aws.iam.trust import trust_verdict
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,7 @@ def is_anonymous(response: Any) -> bool:
 def authenticate(response: Any, request_class: type) -> Session:
     """The role session that signed the request; the service's own error if the signature is not right."""
     if "Authorization" not in response.headers:
-        signer = presigned_by(response)
-        return _session(response, signer.role_arn.rpartition("/")[2], signer.arn, "s3")
+        return _session(response, presigned_by(response), "s3")
     path = response.raw_path + (f"?{response.parsed_url.query}" if response.parsed_url.query else "")
     request: Any = request_class(
         account_id=ACCOUNT_ID,
@@ -59,16 +62,33 @@ def authenticate(response: Any, request_class: type) -> Session:
     key: Any = request._access_key
     if not isinstance(key, AssumedRoleAccessKey):
         request._raise_access_denied()
-    return _session(response, key._owner_role_name, key.arn, request._service)
+    assumed = sts_backends[ACCOUNT_ID]["aws"].get_assumed_role_from_access_key(key._access_key_id)
+    assert assumed is not None  # moto has just found it
+    return _session(response, assumed, request._service)
 
 
-def _session(response: Any, role_name: str, session_arn: str, service: str) -> Session:
+def _session(response: Any, assumed: AssumedRole, service: str) -> Session:
+    if dt.datetime.now(dt.UTC) > assumed.expiration.replace(tzinfo=dt.UTC):
+        _raise_expired(response, service)
+    role_name = assumed.role_arn.rpartition("/")[2]
     role = iam_backends[ACCOUNT_ID]["aws"].get_role(role_name)
     context = {
         "aws:securetransport": "true" if str(response.uri).startswith("https:") else "false",
         "aws:principalarn": role.arn,
     }
-    return Session(Caller((session_arn, role.arn), ACCOUNT_ID), role_name, service, context)
+    return Session(Caller((assumed.arn, role.arn), ACCOUNT_ID), role_name, service, context)
+
+
+def _raise_expired(response: Any, service: str) -> None:
+    message = "The security token included in the request is expired"
+    if service == "s3":
+        raise S3ClientError("ExpiredToken", "The provided token has expired.")
+    if "x-www-form-urlencoded" in response.headers.get("Content-Type", ""):
+        error: Any = _RESTError("ExpiredToken", message)
+    else:
+        error = JsonRESTError("ExpiredTokenException", message)
+    error.code = 403
+    raise error
 
 
 def assume_role_for_service(
@@ -79,12 +99,9 @@ def assume_role_for_service(
     Unlike the administrator, who may assume any role here, a service is held to the role's trust policy:
     PermissionError if that does not let `service` (as `sagemaker.amazonaws.com`) in for `source_arn`.
     """
-    name = role_arn.rpartition("/")[2]
-    role = iam_backends[ACCOUNT_ID]["aws"].get_role(name)
     context = {"aws:sourceaccount": ACCOUNT_ID} | ({"aws:sourcearn": source_arn} if source_arn else {})
     caller = Caller((service,), ACCOUNT_ID, is_service=True)
-    trust = role.assume_role_policy_document
-    if resource_verdict(trust, Access("sts:AssumeRole", role_arn, context), caller) is not Verdict.ALLOWED:
+    if trust_verdict(role_arn, Access("sts:AssumeRole", role_arn, context), caller) is not Verdict.ALLOWED:
         raise PermissionError(f"the trust policy of {role_arn} must allow {service} to assume the role")
     session = sts_backends[ACCOUNT_ID]["aws"].assume_role(
         region_name="us-east-1",

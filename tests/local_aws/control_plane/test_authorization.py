@@ -1,4 +1,6 @@
 """IAM at the API: what a role's session may do is what is deployed, and no more."""
+# pyright: reportTypedDictNotRequiredAccess=false
+# (errors and listings always carry what is read here)
 
 import json
 import ssl
@@ -13,7 +15,7 @@ from botocore.exceptions import ClientError
 
 from local_aws.process import LocalAws
 
-ROLE_TRUST = {
+ROLE_TRUST: dict[str, Any] = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "sts:AssumeRole"}],
 }
@@ -239,3 +241,35 @@ def test_a_session_never_outlives_the_rights_of_its_role(stack: Any) -> None:
     with pytest.raises(ClientError, match="AccessDenied"):
         role.client("s3").put_object(Bucket=role.bucket, Key="k", Body=b"x")
     role.empty()
+
+
+@pytest.mark.parametrize(
+    ("principal", "may_assume", "enters"),
+    [
+        ({"AWS": "123456789012"}, True, True),
+        ({"AWS": "123456789012"}, False, False),
+        ({"AWS": {"Fn::GetAtt": ["Role", "Arn"]}}, False, True),
+        ({"Service": "lambda.amazonaws.com"}, True, False),
+    ],
+)
+def test_a_session_assumes_the_roles_that_trust_it(
+    aws: LocalAws, stack: Any, principal: dict[str, Any], may_assume: bool, enters: bool
+) -> None:
+    rights = allow("sts:AssumeRole" if may_assume else "s3:GetObject", "*")
+    policy = {"PolicyName": "rights", "PolicyDocument": {"Version": "2012-10-17", "Statement": [rights]}}
+    trust = {"Version": "2012-10-17", "Statement": [{**ROLE_TRUST["Statement"][0], "Principal": principal}]}
+    role = {"AssumeRolePolicyDocument": ROLE_TRUST, "Policies": [policy]}
+    stack.deploy(
+        {
+            "Role": {"Type": "AWS::IAM::Role", "Properties": role},
+            "Other": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": trust}},
+        }
+    )
+    first, other = (f"arn:aws:iam::123456789012:role/{stack.physical_id(name)}" for name in ("Role", "Other"))
+    keys = aws.client("sts").assume_role(RoleArn=first, RoleSessionName="test")["Credentials"]
+    sts = aws.client_as("sts", keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
+    if enters:
+        assert sts.assume_role(RoleArn=other, RoleSessionName="next")["Credentials"]
+    else:
+        with pytest.raises(ClientError, match="AccessDenied"):
+            sts.assume_role(RoleArn=other, RoleSessionName="next")

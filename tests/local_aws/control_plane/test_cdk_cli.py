@@ -41,12 +41,17 @@ class Cli:
             timeout=180,
         )
 
+    def succeed(self, *arguments: str) -> str:
+        """Run a command that must succeed; return its output."""
+        done = self(*arguments)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
     def synth(self, folder: str, **context: str) -> str:
         """Synthesise the tiny app with `context`; return the assembly's folder."""
         extra = [word for key, value in context.items() for word in ("-c", f"{key}={value}")]
         program = f"{sys.executable} {Path(__file__).parent / 'tiny_app' / 'app.py'}"
-        done = self("synth", "--quiet", "--app", program, "--output", str(self.folder / folder), *extra)
-        assert done.returncode == 0, done.stdout
+        self.succeed("synth", "--quiet", "--app", program, "--output", str(self.folder / folder), *extra)
         return str(self.folder / folder)
 
 
@@ -55,46 +60,50 @@ def names(aws: LocalAws) -> set[str]:
     return {item["Name"] for item in parameters if item["Name"].startswith("/tiny/")}
 
 
-def status(aws: LocalAws) -> str:
-    return aws.client("cloudformation").describe_stacks(StackName="Tiny")["Stacks"][0]["StackStatus"]
+def stack(aws: LocalAws) -> dict[str, Any]:
+    return aws.client("cloudformation").describe_stacks(StackName="Tiny")["Stacks"][0]
 
 
 def test_a_stack_lives_and_dies_by_the_cdk_cli(own_aws: LocalAws, tmp_path: Path) -> None:
     cdk = Cli(own_aws, tmp_path)
     first, second = cdk.synth("first"), cdk.synth("second", name="second")
     broken = cdk.synth("broken", name="third", broken="yes")
-
-    done = cdk("bootstrap", f"aws://{own_aws.account_id}/{own_aws.region}", "--app", first)
-    assert done.returncode == 0, done.stdout
-    done = cdk("deploy", "--app", first, "--require-approval", "never")
-    assert done.returncode == 0, done.stdout
-    bucket = own_aws.client("cloudformation").describe_stacks(StackName="Tiny")["Stacks"][0]["Outputs"][0][
-        "OutputValue"
-    ]
-    assert own_aws.client("s3").get_object(Bucket=bucket, Key="made/object")["Body"].read() == b"x"
-
-    done = cdk("deploy", "--app", first, "--require-approval", "never")
-    assert done.returncode == 0 and "no changes" in done.stdout
-    assert cdk("diff", "--app", first, "--fail").returncode == 0
-
-    done = cdk("diff", "--app", second, "--fail")
-    assert done.returncode == 1 and "replace" in done.stdout
-    done = cdk("deploy", "--app", second, "--require-approval", "never")
-    assert done.returncode == 0, done.stdout
-    assert names(own_aws) == {"/tiny/second"}
-
-    done = cdk("deploy", "--app", broken, "--require-approval", "never")
-    assert done.returncode == 1 and "Invalid bucket name" in done.stdout
-    assert (status(own_aws), names(own_aws)) == ("UPDATE_ROLLBACK_COMPLETE", {"/tiny/second"})
-
-    assert any(item == f"bucket: {bucket}" for item in residue(own_aws))
-    done = cdk("destroy", "--force", "--app", second)
-    assert done.returncode == 0, done.stdout
+    cdk.succeed("bootstrap", f"aws://{own_aws.account_id}/{own_aws.region}", "--app", first)
+    bucket = deploy_twice(cdk, first)
+    replace(cdk, second)
+    fail(cdk, broken)
+    assert f"bucket: {bucket}" in residue(own_aws)
+    cdk.succeed("destroy", "--force", "--app", second)
     # The group that CDK's own handler, with its right to make one, has made for its output: on AWS it stays just so.
     (left,) = residue(own_aws)
     assert left.startswith("log group: /aws/lambda/Tiny-CustomS3AutoDelete")
     own_aws.client("logs").delete_log_group(logGroupName=left.removeprefix("log group: "))
     assert residue(own_aws) == []
+
+
+def deploy_twice(cdk: Cli, app: str) -> str:
+    """The first deployment makes everything, the second finds nothing to do; the bucket's name."""
+    cdk.succeed("deploy", "--app", app, "--require-approval", "never")
+    bucket = stack(cdk.aws)["Outputs"][0]["OutputValue"]
+    assert cdk.aws.client("s3").get_object(Bucket=bucket, Key="made/object")["Body"].read() == b"x"
+    assert "no changes" in cdk.succeed("deploy", "--app", app, "--require-approval", "never")
+    cdk.succeed("diff", "--app", app, "--fail")
+    return bucket
+
+
+def replace(cdk: Cli, app: str) -> None:
+    """The change is announced as a replacement, and made as one."""
+    announced = cdk("diff", "--app", app, "--fail")
+    assert announced.returncode == 1 and "replace" in announced.stdout
+    cdk.succeed("deploy", "--app", app, "--require-approval", "never")
+    assert names(cdk.aws) == {"/tiny/second"}
+
+
+def fail(cdk: Cli, app: str) -> None:
+    """An update that fails says why and leaves the stack as it was."""
+    failed = cdk("deploy", "--app", app, "--require-approval", "never")
+    assert failed.returncode == 1 and "Invalid bucket name" in failed.stdout
+    assert (stack(cdk.aws)["StackStatus"], names(cdk.aws)) == ("UPDATE_ROLLBACK_COMPLETE", {"/tiny/second"})
 
 
 def test_residue_names_every_leftover_of_every_kind(own_aws: LocalAws) -> None:

@@ -96,3 +96,12 @@ def test_an_ssm_parameter_given_as_before_is_resolved_anew(stack: Any) -> None:
     groups = stack.aws.client("logs").describe_log_groups(logGroupNamePrefix=stack.physical_id("Group"))["logGroups"]
     assert groups[0]["retentionInDays"] == 7
     ssm.delete_parameter(Name=f"/{stack.name}/days")
+
+
+def test_leaving_out_the_rollback_is_refused(stack: Any) -> None:
+    change_set(stack, {"Group": GROUP})
+    client = stack.aws.client("cloudformation")
+    with pytest.raises(ClientError, match="DisableRollback must be false"):
+        client.execute_change_set(StackName=stack.name, ChangeSetName="planned", DisableRollback=True)
+    client.execute_change_set(StackName=stack.name, ChangeSetName="planned", DisableRollback=False)
+    assert stack.wait() == "CREATE_COMPLETE"

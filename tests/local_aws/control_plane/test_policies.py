@@ -1,5 +1,8 @@
 """The evaluation of IAM policies, statement by statement."""
 
+import json
+from typing import Any
+
 import pytest
 
 from local_aws.iam.conditions import UnsupportedConditionError, conditions_hold, matches
@@ -10,17 +13,15 @@ ROLE = "arn:aws:iam::123456789012:role/Reader"
 CALLER = Caller(("arn:aws:sts::123456789012:assumed-role/Reader/session", ROLE), "123456789012")
 
 
-def document(*statements: dict[str, object]) -> dict[str, object]:
+def document(*statements: dict[str, Any]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def allow(action: object, resource: object, **rest: object) -> dict[str, object]:
+def allow(action: object, resource: object, **rest: object) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": action, "Resource": resource, **rest}
 
 
-def identity(access: Access, *statements: dict[str, object]) -> Verdict:
-    import json
-
+def identity(access: Access, *statements: dict[str, Any]) -> Verdict:
     return identity_verdict([json.dumps(document(*statements))], access)
 
 
@@ -127,7 +128,7 @@ def test_a_trust_policy_holds_a_service_to_its_conditions(source: str, verdict: 
         ({"StringEquals": {"K": "b"}, "Null": {"absent": True}}, True),
     ],
 )
-def test_conditions_hold_as_iam_documents_them(block: dict[str, dict[str, object]], holds: bool) -> None:
+def test_conditions_hold_as_iam_documents_them(block: dict[str, dict[str, Any]], holds: bool) -> None:
     assert conditions_hold(block, {"k": "b", "n": "5"}) is holds
 
 
@@ -150,7 +151,7 @@ def test_an_operator_that_is_not_evaluated_is_an_error_not_a_guess() -> None:
         ("PUT", {}, "s3:CreateBucket"),
     ],
 )
-def test_a_request_to_a_bucket_needs_its_own_action(method: str, query: dict[str, object], action: str) -> None:
+def test_a_request_to_a_bucket_needs_its_own_action(method: str, query: dict[str, Any], action: str) -> None:
     assert bucket_action(method, query) == action
 
 
@@ -168,5 +169,5 @@ def test_a_request_to_a_bucket_needs_its_own_action(method: str, query: dict[str
         ("GET", {"acl": [""]}, "s3:GetObjectAcl"),
     ],
 )
-def test_a_request_to_an_object_needs_its_own_action(method: str, query: dict[str, object], action: str) -> None:
+def test_a_request_to_an_object_needs_its_own_action(method: str, query: dict[str, Any], action: str) -> None:
     assert object_action(method, query) == action

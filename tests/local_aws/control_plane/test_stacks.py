@@ -1,4 +1,6 @@
 """The life of a stack: order, in-place updates, replacement, rollback, deletion; all through the public API."""
+# pyright: reportUnknownVariableType=false
+# (templates are plain dictionaries)
 
 from typing import Any
 

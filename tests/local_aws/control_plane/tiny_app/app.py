@@ -9,7 +9,6 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sns as sns
-from aws_cdk import aws_sns_subscriptions as subscriptions
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
@@ -36,25 +35,12 @@ class TinyStack(cdk.Stack):
 
     def __init__(self, scope: Construct, name: str):
         super().__init__(scope, name)
-        destroy = cdk.RemovalPolicy.DESTROY
-        bucket = s3.Bucket(self, "Bucket", enforce_ssl=True, auto_delete_objects=True, removal_policy=destroy)
+        bucket = s3.Bucket(
+            self, "Bucket", enforce_ssl=True, auto_delete_objects=True, removal_policy=cdk.RemovalPolicy.DESTROY
+        )
         topic = sns.Topic(self, "Topic", enforce_ssl=True)
-        topic.add_subscription(subscriptions.EmailSubscription("someone@example.com"))
-        function = lambda_.Function(
-            self,
-            "Function",
-            code=lambda_.Code.from_inline(SOURCE),
-            handler="index.handler",
-            runtime=lambda_.Runtime.PYTHON_3_13,
-            log_group=logs.LogGroup(self, "Logs", removal_policy=destroy),
-        )
-        function.add_to_role_policy(
-            iam.PolicyStatement(actions=["s3:PutObject"], resources=[bucket.arn_for_objects("made/*")])
-        )
-        made = cdk.CustomResource(
-            self, "Made", service_token=function.function_arn, properties={"Bucket": bucket.bucket_name}
-        )
-        made.node.add_dependency(function)
+        sns.CfnSubscription(self, "Mail", topic_arn=topic.topic_arn, protocol="email", endpoint="someone@example.com")
+        made = self._made(bucket)
         ssm.StringParameter(
             self,
             "Parameter",
@@ -65,6 +51,24 @@ class TinyStack(cdk.Stack):
             broken = cdk.CfnResource(self, "Broken", type="AWS::S3::Bucket", properties={"BucketName": "NOT VALID"})
             broken.node.add_dependency(made)
         cdk.CfnOutput(self, "BucketName", value=bucket.bucket_name)
+
+    def _made(self, bucket: s3.Bucket) -> cdk.CustomResource:
+        function = lambda_.Function(
+            self,
+            "Function",
+            code=lambda_.Code.from_inline(SOURCE),
+            handler="index.handler",
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            log_group=logs.LogGroup(self, "Logs", removal_policy=cdk.RemovalPolicy.DESTROY),
+        )
+        function.add_to_role_policy(
+            iam.PolicyStatement(actions=["s3:PutObject"], resources=[bucket.arn_for_objects("made/*")])
+        )
+        made = cdk.CustomResource(
+            self, "Made", service_token=function.function_arn, properties={"Bucket": bucket.bucket_name}
+        )
+        made.node.add_dependency(function)
+        return made
 
 
 app = cdk.App()
