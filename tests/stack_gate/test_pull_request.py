@@ -26,6 +26,17 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def unfolded(lines: list[str]) -> list[str]:
+    """A comment without what is folded and without the line that names commits."""
+    shown: list[str] = []
+    folded = False
+    for line in lines:
+        folded = (folded or line.startswith("<details>")) and not line.startswith("</details>")
+        if not folded and not line.startswith(("</details>", "<sub>")):
+            shown.append(line)
+    return shown
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with the project as it is on `main`, and a pull request's branch `more-capacity`."""
@@ -101,6 +112,14 @@ def test_comment_says_the_verdict_first(judged: tuple[int, dict[str, Any], str])
 
     assert comment[1] == "## Stack gate: needs labels: `gate:broaden`, `gate:money`"
     assert "| dev | MusicGen-dev | $0.000/h, unchanged | **$1.515/h → $4.545/h** |" in comment
+
+
+def test_worked_pull_request_in_the_docs_shows_the_real_comment(judged: tuple[int, dict[str, Any], str]) -> None:
+    """All of it that is not folded; docs/gate.md quotes the comment on this very pull request."""
+    document = (ROOT / "docs/gate.md").read_text(encoding="utf-8").splitlines()
+    quoted = [line[2:] for line in document if line.startswith(">")]
+
+    assert unfolded(quoted) == unfolded(judged[2].splitlines()[1:])
 
 
 def test_comment_is_posted_and_then_updated(judged: tuple[int, dict[str, Any], str], tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ EXPOSING = {
 
 def guarded(type_name: str) -> list[str]:
     """Properties of a type whose change must not pass in at least one direction."""
-    out = HARMLESS[type_name] | DOCUMENTS
+    out = HARMLESS[type_name] | DOCUMENTS | {"Tags"}
     return [name for name in properties_of(type_name) if name not in out]
 
 

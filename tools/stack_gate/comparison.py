@@ -10,7 +10,7 @@ from stack_gate.lifetimes import judge_lifetimes
 from stack_gate.money import Cost, Prices, cost, judge_money
 from stack_gate.permissions import judge_permissions
 from stack_gate.phases import judge_phases
-from stack_gate.properties import judge_addition, judge_update
+from stack_gate.properties import changed_values, judge_addition, judge_update
 from stack_gate.redeploys import redeploys
 from stack_gate.rules import stack_finding
 from stack_gate.template import Stack
@@ -20,11 +20,16 @@ from stack_gate.unknown import judge_unknown
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What a change does to one stack. `before` or `after` is None for a stack that the change adds or removes."""
+    """What a change does to one stack.
+
+    `impacts` are resources by what happens to them, `values` what changes in each, `redeploys` chains of what is
+    deployed anew. `before` or `after` is None for a stack that the change adds or removes.
+    """
 
     name: str
     findings: list[Finding]
     impacts: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    values: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     redeploys: list[list[str]] = field(default_factory=list[list[str]])
     assets: list[AssetChange] = field(default_factory=list[AssetChange])
     before: Cost | None = None
@@ -86,6 +91,7 @@ def _compare(pair: Pair, difference: Difference, tables: Sequence[Prices]) -> Co
         name=head.name,
         findings=judge(pair, difference, tables),
         impacts=_impacts(base, head, difference),
+        values=_values(base, head, difference),
         redeploys=[[head.display(name) for name in chain] for chain in redeploys(head, difference)],
         assets=changed_assets(base, head),
         before=None if pair.is_new else cost(base, prices),
@@ -116,10 +122,19 @@ def _impacts(base: Stack, head: Stack, difference: Difference) -> dict[str, list
     """Resources by what happens to them, in CDK's words."""
     impacts: dict[str, list[str]] = {}
     for logical_id, change in difference.changes.items():
-        stack = head if logical_id in head.resources else base
-        kind = stack.type_of(logical_id).removeprefix("AWS::")
-        impacts.setdefault(change.impact, []).append(f"{stack.display(logical_id)} ({kind})")
+        impacts.setdefault(change.impact, []).append(_named(base, head, logical_id))
     return {impact: sorted(names) for impact, names in sorted(impacts.items())}
+
+
+def _values(base: Stack, head: Stack, difference: Difference) -> dict[str, list[str]]:
+    """What changes in each resource that both stacks have."""
+    both = [name for name in difference.changes if name in base.resources and name in head.resources]
+    return {_named(base, head, name): changed_values(base, head, name) for name in both}
+
+
+def _named(base: Stack, head: Stack, logical_id: str) -> str:
+    stack = head if logical_id in head.resources else base
+    return f"{stack.display(logical_id)} ({stack.type_of(logical_id).removeprefix('AWS::')})"
 
 
 def _empty(stack: Stack) -> Stack:

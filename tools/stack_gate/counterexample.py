@@ -82,6 +82,13 @@ def spelled(actions: Patterns) -> str:
     return Patterns(tuple(_written(action) for action in actions.patterns), actions.negated).words()
 
 
+def telling(actions: Patterns) -> int:
+    """Place of the first action among the examples: reviewers learn most from the lowest."""
+    text = actions.patterns[0] if actions.patterns else ""
+    places = [place for place, name in enumerate(example_actions()) if covered(name.lower(), (text,))]
+    return min(places, default=len(example_actions()))
+
+
 def _resource(resources: Patterns, stack: Stack) -> str:
     text = _named(resources.patterns[0], stack) if resources.patterns else "nothing"
     if resources.negated:

@@ -11,6 +11,7 @@ from stack_gate.report import Report
 
 MARK = "<!-- stack-gate -->"  # by which the comment is found again and updated
 MOST_CHARACTERS = 60_000  # GitHub takes 65,536
+MOST_VALUES = 20
 IMPACTS = {
     "WILL_DESTROY": "destroyed",
     "WILL_ORPHAN": "left behind",
@@ -95,7 +96,7 @@ def _stack(comparison: Comparison) -> Iterator[str]:
         yield from _findings(name, [found for found in comparison.findings if found.class_name == name])
     yield from _redeploys(comparison.redeploys)
     yield from _assets(comparison.assets)
-    yield from _impacts(comparison.impacts)
+    yield from _impacts(comparison)
 
 
 def _findings(class_name: str, found: list[Finding]) -> Iterator[str]:
@@ -130,18 +131,27 @@ def _assets(changes: list[AssetChange]) -> Iterator[str]:
         yield ""
 
 
-def _impacts(impacts: dict[str, list[str]]) -> Iterator[str]:
-    count = sum(len(names) for names in impacts.values())
+def _impacts(comparison: Comparison) -> Iterator[str]:
+    """The difference itself, folded."""
+    count = sum(len(names) for names in comparison.impacts.values())
     if not count:
         return
     yield f"<details><summary>Every changed resource ({count})</summary>"
     yield ""
     for impact, words in IMPACTS.items():
-        for name in impacts.get(impact, []):
+        for name in comparison.impacts.get(impact, []):
             yield f"- {words}: {_plain(name)}"
+            yield from _values(comparison.values.get(name, []))
     yield ""
     yield "</details>"
     yield ""
+
+
+def _values(values: list[str]) -> Iterator[str]:
+    for value in values[:MOST_VALUES]:
+        yield f"  - {_plain(value)}"
+    if len(values) > MOST_VALUES:
+        yield f"  - and {len(values) - MOST_VALUES} more"
 
 
 def _plain(text: str) -> str:

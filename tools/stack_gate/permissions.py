@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import product
 
 from stack_gate.conditions import alternatives, implies
-from stack_gate.counterexample import describe, managed_policy_allows, spelled
+from stack_gate.counterexample import describe, managed_policy_allows, spelled, telling
 from stack_gate.findings import Finding
 from stack_gate.grants import Grants, collect
 from stack_gate.intrinsics import TOKEN
@@ -58,7 +58,7 @@ def _new_access(before: Grants, after: Grants, head: Stack) -> Found:
 def _report(
     answers: list[tuple[Statement, bool | None]], logical_id: str, head: Stack, allowed: list[Statement]
 ) -> list[Finding]:
-    new = [atom for atom, answer in answers if answer is False]
+    new = sorted((atom for atom, answer in answers if answer is False), key=lambda atom: telling(atom.actions))
     undecided = [atom for atom, answer in answers if answer is None]
     if new:
         return list(_report_new(new, logical_id, head, allowed))

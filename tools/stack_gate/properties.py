@@ -1,5 +1,6 @@
 """A resource's changed properties, judged by the rules of its type."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from stack_gate.rules import Rule, TypeFacts, rules_for, type_facts
 from stack_gate.template import Json, Stack, as_object, canonical, is_list, is_object
 
 Path = tuple[str, ...]
+LONGEST_SHOWN = 160
 NAMES = ("VariantName", "Key", "Id", "Name", "PolicyName", "Sid")
 
 
@@ -55,6 +57,11 @@ def judge_addition(head: Stack, logical_id: str) -> list[Finding]:
         what = f"a new {head.type_of(logical_id)}"
         found.append(Finding(class_name=facts.added, resource=shown, what=what, why=facts.why))
     return found
+
+
+def changed_values(base: Stack, head: Stack, logical_id: str) -> list[str]:
+    """Every property of a resource that differs, in words."""
+    return [_words(leaf) for leaf in leaves(base.properties(logical_id), head.properties(logical_id))]
 
 
 def select(old: Json, new: Json, pattern: str) -> Iterator[Changed]:
@@ -154,11 +161,21 @@ def _finding(rule: Rule, changed: Changed, shown: str) -> Finding:
 
 def _words(changed: Changed) -> str:
     name = ".".join(changed.path) or "the resource"
+    if is_list(changed.old) and is_list(changed.new):
+        return f"{name}: {_exchanged(changed.old, changed.new)}"
     return f"{name}: {_short(changed.old)} → {_short(changed.new)}"
+
+
+def _exchanged(old: list[Json], new: list[Json]) -> str:
+    """Items of a list that go and that come."""
+    before, after = {canonical(item) for item in old}, {canonical(item) for item in new}
+    gone = [f"without {_short(item)}" for item in old if canonical(item) not in after]
+    come = [f"with {_short(item)}" for item in new if canonical(item) not in before]
+    return ", ".join([*gone, *come]) or "in another order"
 
 
 def _short(value: Json) -> str:
     if value is None:
         return "none"
-    text = canonical(value).strip('"') if isinstance(value, str) else canonical(value)
-    return text if len(text) <= 120 else f"{text[:117]}..."
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."

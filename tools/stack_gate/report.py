@@ -73,6 +73,7 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "stack": comparison.name,
         "findings": [found.as_json() for found in comparison.findings],
         "resources": comparison.impacts,
+        "values": comparison.values,
         "redeploys": comparison.redeploys,
         "assets": [asdict(change) for change in comparison.assets],
         "cost_before": asdict(comparison.before) if comparison.before else None,
