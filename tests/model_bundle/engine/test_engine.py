@@ -167,6 +167,21 @@ def test_logits_that_are_not_finite_fail_with_the_reason_and_spare_the_neighbour
     assert len(own.generate([clip(seed) for seed in range(4)]).clips) == 4  # NaN left in a cache would spoil the next
 
 
+def test_a_broken_clip_spoils_neither_its_slot_nor_the_one_that_it_was_moved_from(own: Generator) -> None:
+    admit = own.batch.admit
+
+    def spoiled(job: Any, states: torch.Tensor) -> None:
+        admit(job, states * float("nan") if job.clip.seed == 666 else states)
+
+    own.batch.admit = spoiled
+    with pytest.raises(
+        NotFiniteError
+    ):  # the first clip leaves slot 0 first, and the broken one moves there from slot 1
+        own.generate([clip(1, 20), clip(666, 60)])
+    own.batch.admit = admit
+    assert len(own.generate([clip(seed) for seed in range(4)]).clips) == 4
+
+
 def test_out_of_memory_beside_others_waits_until_one_has_left(own: Generator, memory_log: Any) -> None:
     admit = own.batch.admit
     beside: list[int] = []

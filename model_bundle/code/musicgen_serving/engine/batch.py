@@ -107,9 +107,14 @@ class Batch:
 
     def _leave(self, slot: int) -> None:
         """Empty a slot by moving the last one into it."""
+        self._heal(slot)
+        last, vacated = self.occupants.pop(), len(self.occupants)
+        if slot < vacated:
+            self._loop.slots.move(vacated, slot, last.position)
+            self._heal(vacated)
+            self.occupants[slot] = last
+
+    def _heal(self, slot: int) -> None:
+        """Leave no NaN where the next clip of this slot would meet it."""
         if bool(self._loop.slots.broken[slot]):
             self._loop.slots.clear(slot)
-        last = self.occupants.pop()
-        if slot < len(self.occupants):
-            self._loop.slots.move(len(self.occupants), slot, last.position)
-            self.occupants[slot] = last
