@@ -1,7 +1,5 @@
 """Fixtures of the bundle's tests: a log in memory, a client of the server, the tiny model loaded once."""
 
-import io
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,28 +8,10 @@ from typing import Any
 import pytest
 from bundle_client import BundleClient
 from hypothesis import settings
-
-from musicgen_serving.json_log import JsonLog
+from memory_log import MemoryLog
 
 settings.register_profile("bundle", deadline=None)  # two cores shared by everything: a slow example says nothing
 settings.load_profile("bundle")
-
-
-@dataclass
-class MemoryLog:
-    """A log whose lines a test can read."""
-
-    stream: io.StringIO = field(default_factory=io.StringIO)
-
-    @property
-    def log(self) -> JsonLog:
-        """What the code under test writes to."""
-        return JsonLog(self.stream, "memory")
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """The lines of one kind, read back."""
-        lines = [json.loads(line) for line in self.stream.getvalue().splitlines()]
-        return [line for line in lines if line["event"] == name]
 
 
 @dataclass

@@ -33,6 +33,7 @@ class Engine:
         self._meter = Meter(log)
         self._log = log
         self._on_death = on_death
+        self._torch_threads = torch.get_num_threads()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -55,6 +56,7 @@ class Engine:
             self._changed.notify()
 
     def _run(self) -> None:
+        torch.set_num_threads(self._torch_threads)  # BLAS takes the machine's default in every new thread
         try:
             while self._wait_for_work():
                 self._admit()

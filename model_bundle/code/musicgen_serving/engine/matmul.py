@@ -11,5 +11,5 @@ WEIGHT_FIRST = 4
 def linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """x [rows, in] times weight [out, in], as [rows, out]."""
     if x.shape[0] >= WEIGHT_FIRST and x.device.type == "cpu":
-        return (weight @ x.t()).t()
+        return (weight @ x.t()).t().contiguous()  # attention wants rows that lie together
     return functional.linear(x, weight)

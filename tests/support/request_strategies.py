@@ -1,0 +1,41 @@
+"""Requests as hypothesis draws them: valid, nearly valid and far from it."""
+
+from hypothesis import strategies as st
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+numbers = (
+    st.integers(-2, 2050)
+    | st.integers(2**32 - 2, 2**32 + 1)
+    | st.floats(-1, 40)
+    | st.sampled_from([4.0, 1503, 1504, 0.02])
+)
+params = st.fixed_dictionaries(
+    {},
+    optional={
+        "max_new_tokens": numbers | anything,
+        "duration": numbers | anything,
+        "guidance_scale": numbers | anything,
+        "do_sample": st.booleans() | anything,
+        "temperature": numbers | anything,
+        "top_k": numbers | anything,
+        "top_p": st.floats(0, 1) | anything,
+        "seed": numbers | anything,
+        "unknown": anything,
+    },
+)
+text = st.text(st.characters() | st.sampled_from(" \x1c\u00a0\ud800"), max_size=4) | st.integers(990, 1010).map(
+    "é".__mul__
+)
+requests = st.fixed_dictionaries(
+    {},
+    optional={
+        "texts": st.lists(text | anything, max_size=3) | st.lists(text, min_size=15, max_size=18) | anything,
+        "bucket_name": st.text(max_size=5) | anything,
+        "generation_params": params | anything,
+        "unknown": anything,
+    },
+)
