@@ -72,10 +72,11 @@ class CdkCli:
 
     def _show(self, child: subprocess.Popen[str], log: TextIO) -> None:
         assert child.stdout is not None
-        for line in child.stdout:
-            print(line, end="", file=log, flush=True)
-            if line.strip():
-                self.report.say(line.rstrip())
+        with child.stdout as lines:
+            for line in lines:
+                print(line, end="", file=log, flush=True)
+                if line.strip():
+                    self.report.say(line.rstrip())
         child.wait()
 
 
