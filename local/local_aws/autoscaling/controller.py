@@ -25,7 +25,7 @@ class Variant(Protocol):
     """What is scaled: the instances of an endpoint's production variant."""
 
     def load(self) -> Load:
-        """The endpoint now; its counts are those since the call before."""
+        """The endpoint now; its events are those since the call before."""
         ...
 
     @property

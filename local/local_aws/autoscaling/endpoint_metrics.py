@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html and
 https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html (host metrics)
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from local_aws.autoscaling.metrics import Metric
@@ -17,6 +17,7 @@ QUEUE_METRICS = (
     "ApproximateAgeOfOldestRequest",
     "HasBacklogWithoutCapacity",
 )
+DURATIONS = ("TimeInBacklog", "TotalProcessingTime", "ModelLatency")  # in ms, ms and µs
 
 
 @dataclass(frozen=True)
@@ -24,14 +25,15 @@ class Load:
     """An endpoint at the end of a minute.
 
     `backlog`: requests waiting or running; `oldest_age`: seconds that the oldest has waited; `cpu_percent`: one number
-    for each instance in service; `counts`: what happened in the minute, by metric name (InvocationsProcessed,
-    InvocationFailures, ExpiredRequests, ...).
+    for each instance in service; `events`: what happened in the minute, by metric name, one value for each event: 1
+    to be counted (InvocationsProcessed, InvocationFailures, ExpiredRequests, ...), or a duration in SageMaker's unit
+    (DURATIONS).
     """
 
     backlog: int
     oldest_age: float
     cpu_percent: tuple[float, ...]
-    counts: Mapping[str, float] = field(default_factory=dict[str, float])
+    events: Mapping[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
 
     @property
     def instances(self) -> int:
@@ -40,7 +42,7 @@ class Load:
 
 
 def samples(endpoint: str, variant: str, load: Load) -> Iterator[tuple[Metric, float]]:
-    """One minute's samples. A count that is zero has no sample, as for metrics of events on AWS.
+    """One minute's samples. What did not happen has none, as for metrics of events on AWS.
 
     The backlog per instance of no instance is the backlog: AWS says that an endpoint at zero scales out, by target
     tracking alone, once "the number of requests in the queue exceeds the target".
@@ -54,8 +56,8 @@ def samples(endpoint: str, variant: str, load: Load) -> Iterator[tuple[Metric, f
     for name, value in queue.items():
         yield Metric.of(NAMESPACE, name, {"EndpointName": endpoint}), value
     of_variant = {"EndpointName": endpoint, "VariantName": variant}
-    for name, value in load.counts.items():
-        if value:
+    for name, values in load.events.items():
+        for value in values:
             yield Metric.of(NAMESPACE, name, of_variant), value
     for percent in load.cpu_percent:
         yield Metric.of(HOST_NAMESPACE, "CPUUtilization", of_variant), percent

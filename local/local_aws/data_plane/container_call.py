@@ -27,6 +27,7 @@ class Refused:
     reason: str
     body: bytes = b""
     content_type: str = "text/plain"
+    status: int | None = None  # of the response, where there was one
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _outcome(connection: http.client.HTTPConnection, response: http.client.HTTPR
         f"ClientError: Received {side} error ({response.status}) from model. "
         "See the SageMaker Endpoint logs in your account for more information."
     )
-    return Refused(reason, body, content_type)
+    return Refused(reason, body, content_type, response.status)
 
 
 def _read(connection: http.client.HTTPConnection, response: http.client.HTTPResponse, deadline: float) -> bytes:

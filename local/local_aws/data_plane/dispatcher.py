@@ -66,6 +66,7 @@ class Dispatcher:
             self._answers.fail(request, Refused(f"InternalServerException: {type(error).__name__}"))
             answered = True
         if answered:
+            self._answers.tally.add("TotalProcessingTime", (self._backlog.clock() - request.received_at) * 1e3)
             self._backlog.finish(request)
 
     def _deliver(self, request: AsyncRequest) -> bool:
@@ -80,8 +81,21 @@ class Dispatcher:
             reason = f"ClientError: Failed to download the input from {request.input_location}: {error}"
             self._answers.fail(request, Refused(reason))
             return True
+        started = self._backlog.clock()
         outcome = call_container(self._base_url, body, _headers(request), request.invocation_timeout)
+        self._measure(request, outcome, started)
         return self._settle(request, outcome)
+
+    def _measure(self, request: AsyncRequest, outcome: Outcome, started: float) -> None:
+        """What SageMaker publishes of an invocation that the model answered."""
+        tally = self._answers.tally
+        if not isinstance(outcome, Answered | Refused):
+            return
+        tally.add("TimeInBacklog", (started - request.received_at) * 1e3)  # milliseconds
+        tally.add("ModelLatency", (self._backlog.clock() - started) * 1e6)  # microseconds
+        status = outcome.status if isinstance(outcome, Refused) else None
+        for first, name in ((4, "Invocation4XXErrors"), (5, "Invocation5XXErrors")):
+            tally.add(name, float(status is not None and status // 100 == first))
 
     def _settle(self, request: AsyncRequest, outcome: Outcome) -> bool:
         match outcome:

@@ -1,22 +1,25 @@
-"""Counts of what happened on an endpoint, under the names of SageMaker's metrics."""
+"""What happened on an endpoint, under the names of SageMaker's metrics, until somebody publishes it."""
 
 import threading
-from collections import Counter
+from collections import deque
+
+_MOST = 10_000  # values a name that are kept while nobody takes them
 
 
 class Tally:
-    """Counts that several threads add to: InvocationsProcessed, InvocationFailures, ExpiredRequests, ..."""
+    """Values that several threads add: 1 for an event (InvocationsProcessed, ExpiredRequests, ...), or a duration."""
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
+        self._values: dict[str, deque[float]] = {}
         self._lock = threading.Lock()
 
-    def add(self, name: str) -> None:
-        """One more of `name`."""
+    def add(self, name: str, value: float = 1.0) -> None:
+        """One more value of `name`."""
         with self._lock:
-            self._counts[name] += 1
+            self._values.setdefault(name, deque(maxlen=_MOST)).append(value)
 
-    def counts(self) -> Counter[str]:
-        """All counts since the beginning: a copy."""
+    def take(self) -> dict[str, tuple[float, ...]]:
+        """The values added since the last call, by name."""
         with self._lock:
-            return self._counts.copy()
+            taken, self._values = self._values, {}
+        return {name: tuple(values) for name, values in taken.items()}

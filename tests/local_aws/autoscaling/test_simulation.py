@@ -130,7 +130,10 @@ def test_request_expires_in_the_queue_but_not_on_an_instance() -> None:
         endpoint.receive(100.0)
     events.run(lambda: endpoint.backlog == 0)
     assert [request.answers for request in endpoint.requests] == [["Completed"]] * 2 + [["Expired"]] * 2
-    assert endpoint.load().counts == {"InvocationsProcessed": 2.0, "ExpiredRequests": 2.0}
+    events = endpoint.load().events
+    assert (events["InvocationsProcessed"], events["ExpiredRequests"]) == ([1.0, 1.0], [1.0, 1.0])
+    assert sorted(events["TotalProcessingTime"]) == [90_000.0, 90_000.0, 100_000.0, 100_000.0]  # milliseconds
+    assert endpoint.load().events == {}
 
 
 def test_invocation_fails_at_its_timeout() -> None:

@@ -15,6 +15,7 @@ from local_aws.data_plane.backlog import Backlog
 from local_aws.data_plane.dispatcher import Dispatcher
 from local_aws.data_plane.environment import free_port
 from local_aws.data_plane.request import AsyncRequest
+from local_aws.data_plane.tally import Tally
 
 
 class Recorder:
@@ -22,6 +23,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.answers: list[tuple[str, str, str]] = []
+        self.tally = Tally()
         self._lock = threading.Lock()
 
     def complete(self, request: AsyncRequest, answer: Any) -> None:
@@ -207,3 +209,18 @@ def test_closed_backlog_fails_the_request_that_was_being_retried(bench: Bench) -
         assert bench.recorder.answers == []
     else:
         assert bench.answers(1) == [("retried", "Failed", "ClientError: The endpoint was deleted.")]
+
+
+def test_answered_invocations_are_measured_in_sagemakers_units(bench: Bench) -> None:
+    bench.send("fine", sleep=0.1)
+    bench.send("refused", status=422)
+    bench.serve(slots=1)
+    bench.answers(2)
+    bench.eventually(lambda: bench.backlog.size == 0)
+    values = bench.recorder.tally.take()
+    assert (values["Invocation4XXErrors"], values["Invocation5XXErrors"]) == ((0.0, 1.0), (0.0, 0.0))
+    slow, fast = values["ModelLatency"]
+    assert slow >= 100_000 > fast > 0  # microseconds
+    assert values["TimeInBacklog"][1] >= 100  # milliseconds: the second waited for the first
+    assert values["TotalProcessingTime"][0] >= 100
+    assert bench.recorder.tally.take() == {}

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -134,6 +135,11 @@ def test_metrics_appear_under_sagemakers_dimensions(endpoint: Any, service: Scal
         "HasBacklogWithoutCapacity": {"EndpointName"},
         "InvocationsProcessed": {"EndpointName", "VariantName"},
         "InvocationFailures": {"EndpointName", "VariantName"},
+        "Invocation4XXErrors": {"EndpointName", "VariantName"},
+        "Invocation5XXErrors": {"EndpointName", "VariantName"},
+        "ModelLatency": {"EndpointName", "VariantName"},
+        "TimeInBacklog": {"EndpointName", "VariantName"},
+        "TotalProcessingTime": {"EndpointName", "VariantName"},
         "CPUUtilization": {"EndpointName", "VariantName"},
     }
 
@@ -144,6 +150,28 @@ def test_metrics_appear_under_sagemakers_dimensions(endpoint: Any, service: Scal
         return names == wanted
 
     endpoint.eventually(published)
+
+
+def test_durations_are_on_the_controllers_clock(endpoint: Any, service: ScalingService, deploy: Deploy) -> None:
+    deploy()
+    endpoint.await_object(endpoint.invoke({"sleep": 0.2})["OutputLocation"])
+    metric = {"Namespace": "AWS/SageMaker", "MetricName": "ModelLatency"}
+    dimensions = [{"Name": "EndpointName", "Value": endpoint.name}, {"Name": "VariantName", "Value": "AllTraffic"}]
+    now = datetime.now(UTC)
+
+    def latencies() -> list[float]:
+        found = clients.client("cloudwatch").get_metric_statistics(
+            **metric,
+            Dimensions=dimensions,
+            StartTime=now - timedelta(days=1),
+            EndTime=now + timedelta(days=1),
+            Period=60,
+            Statistics=["Maximum"],
+        )
+        return [point["Maximum"] for point in found["Datapoints"]]
+
+    (latency,) = endpoint.eventually(latencies)
+    assert latency / 1e6 == pytest.approx(0.2 * FACTOR, rel=0.5)
 
 
 def test_alarm_tells_its_topic_when_its_state_changes(endpoint: Any, service: ScalingService, deploy: Deploy) -> None:

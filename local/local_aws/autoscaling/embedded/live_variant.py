@@ -1,13 +1,12 @@
 """A running endpoint as the controller sees it."""
 
 import logging
-from collections import Counter
 
 import psutil
 from botocore.exceptions import ClientError
 
 from local_aws.autoscaling.embedded.cloud import Cloud
-from local_aws.autoscaling.endpoint_metrics import Load
+from local_aws.autoscaling.endpoint_metrics import DURATIONS, Load
 from local_aws.data_plane.endpoint import Endpoint
 from local_aws.data_plane.tally import Tally
 
@@ -23,7 +22,7 @@ class LiveVariant:
         self._variant = variant
         self._cloud = cloud
         self._factor = factor
-        self._counted: tuple[Tally | None, Counter[str]] = (None, Counter())
+        self._tally: Tally | None = None
 
     def load(self) -> Load:
         """The endpoint now. All instances run on this machine, so its CPU use is the CPU use of each."""
@@ -31,7 +30,7 @@ class LiveVariant:
         instances = live.fleet.in_service if live else 0
         percent = psutil.cpu_percent(interval=None)
         age = backlog.oldest_age * self._factor
-        return Load(backlog.size, age, (percent,) * instances, self._new_counts())
+        return Load(backlog.size, age, (percent,) * instances, self._events())
 
     @property
     def desired(self) -> int:
@@ -51,11 +50,16 @@ class LiveVariant:
         except ClientError as error:
             _log.warning("endpoint %s does not scale to %d: %s", self._name, count, error)
 
-    def _new_counts(self) -> dict[str, float]:
-        """What was counted since the call before; a new deployment counts from zero."""
-        if self.endpoint.live is None:
-            return {}
-        tally = self.endpoint.live.answers.tally
-        counts, (last, before) = tally.counts(), self._counted
-        self._counted = (tally, counts)
-        return {name: float(count) for name, count in (counts - before if tally is last else counts).items()}
+    def _events(self) -> dict[str, tuple[float, ...]]:
+        """What happened since the call before, on this deployment and, after an update, at the end of the last one."""
+        before, live = self._tally, self.endpoint.live
+        self._tally = live.answers.tally if live else None
+        events = before.take() if before else {}
+        if self._tally and self._tally is not before:
+            for name, values in self._tally.take().items():
+                events[name] = events.get(name, ()) + values
+        return {name: self._in_its_time(name, values) for name, values in events.items()}
+
+    def _in_its_time(self, name: str, values: tuple[float, ...]) -> tuple[float, ...]:
+        """Durations on the controller's clock; all else as it is."""
+        return tuple(value * self._factor for value in values) if name in DURATIONS else values

@@ -30,7 +30,7 @@ class SimulatedEndpoint:
         self._concurrency = concurrency
         self._waiting: deque[Request] = deque()
         self._desired = instances
-        self._counts: dict[str, float] = {}
+        self._happened: dict[str, list[float]] = {}
         self.requests: list[Request] = []
         self.instances = [SimulatedInstance(events.now, in_service=True) for _ in range(instances)]
 
@@ -60,10 +60,10 @@ class SimulatedEndpoint:
         return len(self._waiting) + sum(len(instance.running) for instance in self.alive)
 
     def load(self) -> Load:
-        """The endpoint now, and the counts since the call before."""
-        counts, self._counts = self._counts, {}
+        """The endpoint now, and the events since the call before."""
+        happened, self._happened = self._happened, {}
         busy = tuple(100.0 * len(instance.running) / self._concurrency for instance in self.serving)
-        return Load(self.backlog, self._oldest_age(), busy, counts)
+        return Load(self.backlog, self._oldest_age(), busy, happened)
 
     def receive(self, seconds: float) -> None:
         """A request arrives that takes `seconds` to work on."""
@@ -101,6 +101,7 @@ class SimulatedEndpoint:
 
     def _start(self, request: Request, instance: SimulatedInstance) -> None:
         request.started_at = self._events.now
+        self._happened.setdefault("TimeInBacklog", []).append((self._events.now - request.arrived_at) * 1e3)
         instance.running.append(request)
         in_time = request.seconds <= self._assumptions.invocation_timeout
 
@@ -121,7 +122,8 @@ class SimulatedEndpoint:
         request.answers.append(answer)
         request.answered_at = self._events.now
         name = {"Completed": "InvocationsProcessed", "Failed": "InvocationFailures", "Expired": "ExpiredRequests"}
-        self._counts[name[answer]] = self._counts.get(name[answer], 0.0) + 1
+        self._happened.setdefault(name[answer], []).append(1.0)
+        self._happened.setdefault("TotalProcessingTime", []).append(request.time_to_result * 1e3)
 
     def _end_if_idle(self, instance: SimulatedInstance) -> None:
         if instance.draining and not instance.running:
