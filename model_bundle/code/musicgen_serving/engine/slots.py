@@ -50,11 +50,9 @@ class Slots:
         self.broken[slot] = False
 
     def clear(self, slot: int) -> None:
-        """Zero a slot's caches: what attention masks it still multiplies by zero, and NaN times zero is NaN."""
+        """Zero a slot's cache: what attention masks it still multiplies by zero, and NaN times zero is NaN."""
         for cache in self.cache:
             cache[ROWS * slot : ROWS * (slot + 1)].zero_()
-        for cache in self.cross:
-            cache[slot].zero_()
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a slot's state, of which `length` positions are in use, over another's."""

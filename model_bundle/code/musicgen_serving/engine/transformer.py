@@ -73,11 +73,14 @@ def _cross_attention(
 def write_text(weights: DecoderWeights, heads: int, window: Window, states: torch.Tensor) -> None:
     """Compute a text's cross keys and values, once for its clip, into a window of one slot.
 
-    `states` [tokens, H] are in the decoder's type; the window is as wide as any text may be.
+    `states` [tokens, H] are in the decoder's type; the window is as wide as any text may be, and zero beyond this one:
+    attention multiplies what it masks by zero, and an earlier clip's NaN times zero is NaN.
     """
     count = states.shape[0]
     for layer, views in zip(weights.layers, window.layers, strict=True):
         key, value = linear(states, layer.cross_kv).reshape(count, 2, heads, -1).permute(1, 2, 0, 3)
         views.cross_keys[0, :, :count] = key  # [heads, tokens, head size]
         views.cross_values[0, :, :count] = value
+        views.cross_keys[0, :, count:] = 0
+        views.cross_values[0, :, count:] = 0
     window.cross_mask[0] = counting(window.cross_mask.shape[-1], states.device) < count
