@@ -1,0 +1,105 @@
+"""docs/permissions.md says exactly what the synthesised policies say."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from aws_cdk.assertions import Template
+
+Synthesise = Callable[..., Template]
+Plain = Callable[[Any], str]
+Right = tuple[str, str, str, tuple[str, ...]]  # holder, action, resource, condition: its key and sorted values
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "permissions.md").read_text(encoding="utf-8")
+OPTIONS = {
+    "With a customer-managed key": {"encryption": "customer-managed"},
+    "With an external bucket": {"external_buckets": "some-bucket"},
+    "With a private network": {
+        "vpc_subnet_ids": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
+        "vpc_security_group_ids": "sg-0123456789abcdef0",
+    },
+}
+_ROLE = "DefaultPolicy"  # what CDK adds to a role's name for its policy's
+
+
+def as_list(value: Any) -> list[Any]:
+    return cast(list[Any], value) if isinstance(value, list) else [value]
+
+
+def policies(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Holder and document of each identity policy."""
+    for logical_id, resource in template.to_json()["Resources"].items():
+        holder = re.sub("[0-9A-F]{8}$", "", logical_id).removesuffix(_ROLE)
+        properties = resource.get("Properties", {})
+        if resource["Type"] in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
+            yield holder, properties["PolicyDocument"]
+        if resource["Type"] == "AWS::IAM::Role":
+            yield from ((holder, policy["PolicyDocument"]) for policy in properties.get("Policies", []))
+
+
+def granted(template: Template, plain: Plain) -> set[Right]:
+    return {
+        (holder, action, re.sub("[0-9a-f]{64}", "<asset>", plain(resource)), condition_of(statement, plain))
+        for holder, document in policies(template)
+        for statement in document["Statement"]
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+    }
+
+
+def condition_of(statement: dict[str, Any], plain: Plain) -> tuple[str, ...]:
+    tests = [test for tests in statement.get("Condition", {}).values() for test in tests.items()]
+    assert len(tests) <= 1, "the page writes one condition a row"
+    return tuple(part for key, values in tests for part in (key, *sorted(plain(value) for value in as_list(values))))
+
+
+def documented(*options: str) -> set[Right]:
+    """The rights in the page's tables: those that always hold, and those under the named options' headings."""
+    rights: set[Right] = set()
+    holder, option = "", ""
+    for line in PAGE.split("## Policies of resources")[0].splitlines():
+        if line.startswith("## "):
+            holder, option = line.split("`")[1], ""
+        elif line.startswith("### "):
+            option = line.removeprefix("### ")
+        elif line.startswith("| `") and (not option or option in options):
+            rights |= set(row(holder, line))
+    return rights
+
+
+def row(holder: str, line: str) -> Iterator[Right]:
+    actions, resources, condition, why = (cell.strip() for cell in line.strip("|").split("|"))
+    assert why, f"no reason is given: {line}"
+    key, *values = re.findall("`(.*?)`", condition) or [""]
+    for action in re.findall("`(.*?)`", actions):
+        for resource in re.findall("`(.*?)`", resources):
+            yield holder, action, resource, (key, *sorted(values)) if key else ()
+
+
+def test_page_has_a_section_for_each_option() -> None:
+    assert set(re.findall("^### (.*)", PAGE, re.M)) == set(OPTIONS)
+
+
+def test_page_lists_every_right_of_the_dev_template_and_no_other(synthesise: Synthesise, plain: Plain) -> None:
+    assert documented() == granted(synthesise(), plain)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_page_lists_what_each_option_adds(synthesise: Synthesise, plain: Plain, option: str) -> None:
+    assert documented(option) == granted(synthesise(**OPTIONS[option]), plain)
+    assert documented(option) > documented()
+
+
+def test_page_explains_every_kind_of_resource_policy(synthesise: Synthesise) -> None:
+    table = PAGE.split("## Policies of resources")[1].split("##")[0]
+    template = synthesise(encryption="customer-managed").to_json()["Resources"].values()
+    kinds = {resource["Type"]: resource["Properties"] for resource in template}
+    documents = [
+        kinds["AWS::S3::BucketPolicy"]["PolicyDocument"],
+        kinds["AWS::SNS::TopicPolicy"]["PolicyDocument"],
+        {"Statement": kinds["AWS::KMS::Key"]["KeyPolicy"]["Statement"][1:]},  # the first is administration
+    ]
+    actions = {action for document in documents for s in document["Statement"] for action in as_list(s["Action"])}
+    assert actions == set(re.findall("`((?:s3|sns|kms):.*?)`", table))
