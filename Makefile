@@ -9,19 +9,25 @@ ARGS ?=
 PROMPT ?= 80s pop track with bassy drums and synth
 DURATION ?= 3
 KEEP ?=
+RATE ?= 20
+PLAN ?=
+BASE ?= main
+HEAD ?=
+ALLOW ?=
+BENCH ?=
 export PROMPT DURATION    # read by the shell as variables, so that no quote in them can break out
 
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/node_modules/.bin:$(PATH)
-export PYTHONPATH := $(CURDIR):$(CURDIR)/lambda:$(CURDIR)/model_bundle/code:$(CURDIR)/local
+export PYTHONPATH := $(CURDIR):$(CURDIR)/lambda:$(CURDIR)/model_bundle/code:$(CURDIR)/local:$(CURDIR)/tools
 export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth deploy diff destroy lock clean
+.PHONY: help local test lint format synth deploy diff destroy plan gate bench-staging bench-engine lock clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make local PROMPT="a calm piano" DURATION=5 KEEP=1    its variables'
 	@echo '  make deploy ENV=prod ARGS="-c max_capacity=4"         environment and overrides, for synth, diff, destroy too'
@@ -55,6 +61,19 @@ diff: tools ## what `make deploy` would change there
 
 destroy: tools ## remove the stack and all that it made
 	$(CDK) destroy
+
+plan: tools ## waiting times and dollars for RATE requests an hour, from the stack's own scaling policies
+	@$(CDK) synth -q --output cdk.out/plan
+	@python -m local_aws.planner --rate "$(RATE)" --template cdk.out/plan/MusicGen-$(ENV).template.json $(PLAN)
+
+gate: tools ## what a change does to stack, data, permissions and bill: BASE=main HEAD=feature ALLOW=replace
+	@python -m stack_gate --base "$(BASE)" $(if $(HEAD),--head "$(HEAD)") $(if $(ALLOW),--allow "$(ALLOW)")
+
+bench-staging: tools ## staging beside the obvious ways, on loopback with TLS
+	python -m benchmarks.staging $(BENCH)
+
+bench-engine: tools ## the engine beside stock generate, on the same random weights
+	python -m benchmarks.engine $(BENCH)
 
 lock: tools ## compile requirements*.txt and package-lock.json anew from what they are made of
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt
