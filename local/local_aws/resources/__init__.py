@@ -12,6 +12,7 @@ from local_aws.resources.ecr_repository import Repository
 from local_aws.resources.iam_managed_policy import ManagedPolicy
 from local_aws.resources.iam_policy import Policy
 from local_aws.resources.iam_role import Role
+from local_aws.resources.kms_key import Key
 from local_aws.resources.lambda_event_invoke_config import EventInvokeConfig
 from local_aws.resources.lambda_function import Function
 from local_aws.resources.logs_log_group import LogGroup
@@ -36,6 +37,7 @@ _HANDLERS: dict[str, Handler] = {
         EndpointConfig(),
         EventInvokeConfig(),
         Function(),
+        Key(),
         LogGroup(),
         ManagedPolicy(),
         Metadata(),
