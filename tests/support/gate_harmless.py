@@ -2,7 +2,7 @@
 
 import json
 
-from gate_mutants import (
+from gate_places import (
     CLIENT,
     FOLLOW,
     IN,

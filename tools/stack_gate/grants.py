@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from stack_gate.consumers import foreign_roles, runners
 from stack_gate.intrinsics import Resolver
-from stack_gate.statements import Holder, Statement, Unreadable, parse_document, parse_statement
+from stack_gate.statements import Holder, Statement, Unreadable, in_force, parse_document, parse_statement
 from stack_gate.template import Json, Stack, as_list, canonical, is_object
 
 ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
@@ -45,8 +45,8 @@ def collect(stack: Stack, *, by_name: bool = False) -> Grants:
     grants = Grants()
     for logical_id, document, holder in _documents(reader):
         try:
-            for statement in parse_document(document, holder, resolver):
-                grants.statements.append((logical_id, statement))
+            found = parse_document(document, holder, resolver)
+            grants.statements += [(logical_id, statement) for statement in found if in_force(statement, holder)]
         except Unreadable:
             grants.unreadable.add((logical_id, canonical(document)))
     _collect_permissions(reader, grants)
@@ -82,14 +82,18 @@ def _document_of(policy: Json) -> Json:
 
 
 def _resource_documents(reader: _Reader) -> Iterator[tuple[str, Json, Holder]]:
+    """Each document once for every resource that it is attached to: it is in force there and nowhere else."""
     for type_name, (document, attachment, scope) in RESOURCE_POLICIES.items():
         for logical_id, properties in reader.stack.of_type(type_name):
-            if document not in properties:
-                continue
             targets = as_list(properties.get(attachment)) if attachment else [{"Ref": logical_id}]
-            ids = [name for target in targets for name in _referred(target, reader)] or [logical_id]
-            arns = tuple(pattern for name in ids for pattern in _reach(reader, name))
-            yield logical_id, properties[document], Holder(resources=arns, scope=scope, attached=ids[0])
+            for target in targets if document in properties else []:
+                yield logical_id, properties[document], _attached_to(target, scope, reader)
+
+
+def _attached_to(target: Json, scope: str, reader: _Reader) -> Holder:
+    for name in _referred(target, reader):
+        return Holder(resources=_reach(reader, name), scope=scope, attached=name)
+    return Holder(scope=scope, attached=reader.resolver.text(target))
 
 
 def _reach(reader: _Reader, logical_id: str) -> tuple[str, ...]:

@@ -122,6 +122,11 @@ def subscriber(old: Json, new: Json, place: Place) -> bool:
     return after.get("Protocol") not in MAILBOXES and not _own(after.get("Endpoint"), place.head)
 
 
+def own_reference(old: Json, new: Json, place: Place) -> bool:
+    """Weakened unless the value refers to a resource of this stack, or goes."""
+    return new is not None and not _own(new, place.head)
+
+
 def own_topics(old: Json, new: Json, place: Place) -> bool:
     """Weakened unless every topic that was named still is, each is this stack's own, and messages hold no more."""
     before, after = as_object(old), as_object(new)
@@ -164,6 +169,7 @@ JUDGES: dict[str, Judge] = {
         public_access_block,
         owner_enforced,
         subscriber,
+        own_reference,
         own_topics,
         own_metric,
         code_source,

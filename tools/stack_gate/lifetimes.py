@@ -54,11 +54,18 @@ def _deletion_policy(base: Stack, head: Stack, logical_id: str) -> Iterator[Find
     if old is None or new is None:
         return
     for attribute in POLICIES:
-        default = "Snapshot" if new.get("Type") in SNAPSHOT_BY_DEFAULT else "Delete"
+        default = _default_policy(new.get("Type", ""))
         before, after = old.get(attribute, default), new.get(attribute, default)
         if canonical(before) != canonical(after):
             what = f"{attribute}: {before} → {after}"
             yield stack_finding("deletion_policy", resource=head.display(logical_id), what=what)
+
+
+def _default_policy(type_name: str) -> str:
+    """What CloudFormation does where nothing is said. Of what holds data it shall be said, so there it counts apart."""
+    if type_name in SNAPSHOT_BY_DEFAULT:
+        return "Snapshot"
+    return "unsaid (Delete)" if is_stateful(type_name) else "Delete"
 
 
 def _emptied(base: Stack, head: Stack) -> Iterator[Finding]:

@@ -89,9 +89,10 @@ def _lost_denials(before: Grants, after: Grants, base: Stack, head: Stack) -> Fo
     kept = {statement for _, statement in refused}
     found: Found = {}
     for index, (logical_id, statement) in enumerate(was_refused):
-        if statement in kept or (statement.attached and statement.attached not in head.resources):
+        if statement in kept or (statement.attached in base.resources and statement.attached not in head.resources):
             continue
-        lost = [atom for atom in _atoms(statement) if _still_there(atom, head) and not _answer(atom, refused)]
+        rivals = [(name, other) for name, other in refused if other.attached == statement.attached]
+        lost = [atom for atom in _atoms(statement) if _still_there(atom, head) and not _answer(atom, rivals)]
         if lost:
             what = f"no longer refuses {spelled(statement.actions)} on {_named(lost[0].resources.words(), base)}"
             example = describe(lost[0], base, [])

@@ -108,6 +108,14 @@ def parse_statement(raw: dict[str, Any], holder: Holder, resolver: Resolver) -> 
     )
 
 
+def in_force(statement: Statement, holder: Holder) -> bool:
+    """Whether a statement speaks of the resource whose policy holds it; what it says of others counts for nothing."""
+    named = statement.resources
+    if not holder.resources or named.negated:
+        return True
+    return not all(disjoint(pattern, arn) for pattern in named.patterns for arn in holder.resources)
+
+
 def _patterns(raw: dict[str, Any], name: str, resolver: Resolver) -> Patterns | None:
     for key, negated in ((name, False), (f"Not{name}", True)):
         if key in raw:

@@ -42,7 +42,8 @@ def _guarded(stack: Stack) -> set[str]:
         for logical_id, _ in stack.of_type(type_name):
             arn = resolver.arn(logical_id)
             reach = (arn, f"{arn}/*") if type_name == "AWS::S3::Bucket" else (arn,)
-            if all(_refused(pattern, action, denials) for pattern in reach):
+            own = [denial for denial in denials if denial.attached == logical_id]
+            if all(_refused(pattern, action, own) for pattern in reach):
                 found.add(logical_id)
     return found
 
