@@ -6,7 +6,7 @@ from local_aws.resources.base import Context, Handler, Outcome, Properties, requ
 from local_aws.resources.conform import call
 
 _IDENTITY = ("ResourceId", "ScalableDimension", "ServiceNamespace")
-_KNOWN = frozenset(_IDENTITY) | {"MaxCapacity", "MinCapacity", "RoleARN", "SuspendedState"}
+_KNOWN = frozenset(_IDENTITY) | {"MaxCapacity", "MinCapacity", "RoleARN", "ScheduledActions", "SuspendedState"}
 
 
 class ScalableTarget(Handler):
@@ -17,13 +17,29 @@ class ScalableTarget(Handler):
 
     def create(self, context: Context, properties: Properties) -> Outcome:
         require_known(properties, _KNOWN)
-        call(context, "application-autoscaling", "RegisterScalableTarget", properties)
+        target = {name: value for name, value in properties.items() if name != "ScheduledActions"}
+        call(context, "application-autoscaling", "RegisterScalableTarget", target)
+        place = {name: properties[name] for name in _IDENTITY}
+        for action in properties.get("ScheduledActions", []):
+            call(context, "application-autoscaling", "PutScheduledAction", {**place, **action})
         identity = "|".join(properties[name] for name in _IDENTITY)
         return Outcome(identity, {"Id": identity})
 
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
+        _delete_actions(context, old, keep=_names(new))
         return self.create(context, new)
 
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
         identity = dict(zip(_IDENTITY, physical_id.split("|"), strict=True))
+        _delete_actions(context, properties, keep=set())
         context.client("application-autoscaling").deregister_scalable_target(**identity)
+
+
+def _names(properties: Properties) -> set[str]:
+    return {action["ScheduledActionName"] for action in properties.get("ScheduledActions", [])}
+
+
+def _delete_actions(context: Context, properties: Properties, *, keep: set[str]) -> None:
+    identity = {name: properties[name] for name in _IDENTITY}
+    for name in sorted(_names(properties) - keep):
+        context.client("application-autoscaling").delete_scheduled_action(**identity, ScheduledActionName=name)

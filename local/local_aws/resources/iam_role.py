@@ -38,6 +38,7 @@ class Role(Handler):
             iam.untag_role(RoleName=physical_id, TagKeys=removed)
         if new.get("Tags"):
             iam.tag_role(RoleName=physical_id, Tags=new["Tags"])
+        _set_boundary(context, physical_id, old, new)
         _set_policies(context, physical_id, old, new)
         return self._outcome(context, physical_id)
 
@@ -48,6 +49,14 @@ class Role(Handler):
     def _outcome(self, context: Context, name: str) -> Outcome:
         role: dict[str, Any] = context.client("iam").get_role(RoleName=name)["Role"]
         return Outcome(name, {"Arn": role["Arn"], "RoleId": role["RoleId"]})
+
+
+def _set_boundary(context: Context, role: str, old: Properties, new: Properties) -> None:
+    boundary = new.get("PermissionsBoundary")
+    if boundary and boundary != old.get("PermissionsBoundary"):
+        context.client("iam").put_role_permissions_boundary(RoleName=role, PermissionsBoundary=boundary)
+    elif not boundary and old.get("PermissionsBoundary"):
+        context.client("iam").delete_role_permissions_boundary(RoleName=role)
 
 
 def _set_policies(context: Context, role: str, old: Properties, new: Properties) -> None:

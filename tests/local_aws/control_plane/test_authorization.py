@@ -273,3 +273,31 @@ def test_a_session_assumes_the_roles_that_trust_it(
     else:
         with pytest.raises(ClientError, match="AccessDenied"):
             sts.assume_role(RoleArn=other, RoleSessionName="next")
+
+
+def test_secrets_parameters_and_functions_are_told_apart_by_name(stack: Any) -> None:
+    secrets = stack.aws.client("secretsmanager")
+    mine, other = (secrets.create_secret(Name=f"{stack.name}-{name}", SecretString="s") for name in ("mine", "other"))
+    account = "arn:aws:{}:us-east-1:123456789012:{}"
+    role = Deployed(
+        stack,
+        allow("secretsmanager:GetSecretValue", mine["ARN"]),
+        allow("ssm:PutParameter", account.format("ssm", f"parameter/{stack.name}/mine")),
+        allow("lambda:InvokeFunction", account.format("lambda", "function:mine")),
+    )
+    assert role.client("secretsmanager").get_secret_value(SecretId=mine["Name"])["SecretString"] == "s"
+    role.client("ssm").put_parameter(Name=f"/{stack.name}/mine", Value="v", Type="String")
+    for name in ("mine", account.format("lambda", "function:mine")):
+        with pytest.raises(ClientError, match="ResourceNotFoundException"):
+            role.client("lambda").invoke(FunctionName=name)  # allowed, but there is none
+    for refused in (
+        lambda: role.client("secretsmanager").get_secret_value(SecretId=other["ARN"]),
+        lambda: role.client("ssm").put_parameter(Name=f"/{stack.name}/other", Value="v", Type="String"),
+        lambda: role.client("lambda").invoke(FunctionName="other"),
+    ):
+        with pytest.raises(ClientError) as error:
+            refused()
+        assert code(error) == "AccessDeniedException"
+    for secret in (mine, other):
+        secrets.delete_secret(SecretId=secret["ARN"], ForceDeleteWithoutRecovery=True)
+    stack.aws.client("ssm").delete_parameter(Name=f"/{stack.name}/mine")
