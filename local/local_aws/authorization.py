@@ -20,6 +20,7 @@ from moto.s3.models import FakeBucket, s3_backends
 from moto.sns.models import sns_backends
 
 from local_aws.account import ACCOUNT_ID, ROOT_ACCESS_KEY_ID
+from local_aws.iam.boundary import within_boundary
 from local_aws.iam.conditions import UnsupportedConditionError
 from local_aws.iam.policies import Access, Caller, Verdict, identity_verdict, resource_verdict
 from local_aws.iam.requests import needed_access
@@ -55,13 +56,14 @@ def middleware(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[by
 
 
 def is_allowed(session: Session, access: Access) -> bool:
-    """Whether identity and resource policies together allow `access` to the session's role."""
+    """Whether identity and resource policies together allow `access` to the session's role, within its boundary."""
     try:
+        bounded = not within_boundary(session.role_name, access)
         verdicts = [identity_verdict(session.policies(), access), _resource_policy(access, session.caller)]
     except UnsupportedConditionError as error:
         print(f"refused {access.action} on {access.resource}: {error}", flush=True)
         return False
-    return Verdict.DENIED not in verdicts and Verdict.ALLOWED in verdicts
+    return not bounded and Verdict.DENIED not in verdicts and Verdict.ALLOWED in verdicts
 
 
 def _authorize(response: Any, request_class: type, resource: str = "*") -> None:

@@ -1,4 +1,4 @@
-"""Permissions boundaries: the most that a role's own policies can give it (IAM user guide, "Permissions boundaries")."""
+"""Permissions boundaries: the most that a role's own policies can give it (IAM user guide, same heading)."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 # (moto ships no types)
