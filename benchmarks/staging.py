@@ -8,7 +8,7 @@ model once, in turn:
 * ours: the Lambda's own handler, eight threads; and once more with the decoder cast to float16.
 
 Reported are MB of source per processor-second (user and system of the stager alone), wall seconds, peak resident memory
-as the kernel counted it, and bytes left on disk at the largest. The last line compares medians; exit code 1 below a floor.
+as the kernel counted it, and bytes on disk. The last line compares medians; exit code 1 if a floor is not met.
 """
 
 import argparse

@@ -1,11 +1,14 @@
+# pyright: reportUnknownMemberType=false
+# boto3.client is overloaded for every service, most of them without installed stubs.
 """One stager in a process of its own, so that its processor time and memory can be seen from outside.
 
-`python staging_work.py default|level0|ours|ours-float16 <model id> <commit> <folder>`; endpoints come from the environment.
+`python staging_work.py default|level0|ours|ours-float16 <model id> <commit> <folder>`, endpoints in the environment.
 Prints the processor seconds (user and system) of the staging alone, without Python's start.
 """
 
 import hashlib
 import os
+import shutil
 import ssl
 import sys
 import tarfile
@@ -18,7 +21,6 @@ import boto3
 from stage_model.handler import handler
 
 BUCKET = "artifacts"
-CHUNK = 1 << 20  # bytes
 
 
 def main() -> None:
@@ -46,16 +48,15 @@ def by_disk(model_id: str, revision: str, folder: Path, level: int, verify: bool
 
 
 def download(url: str, target: Path, verify: bool) -> None:
-    """Save a file; with `verify`, hash it on the way and compare, as staging does."""
-    hashed = hashlib.sha256()
+    """Save a file; with `verify`, compare its SHA-256, as staging does."""
     with urllib.request.urlopen(url, context=ssl.create_default_context()) as answer, target.open("wb") as file:
-        while chunk := answer.read(CHUNK):
-            if verify:
-                hashed.update(chunk)
-            file.write(chunk)
-    expected = os.environ.get(f"SHA256_{target.name.partition('.')[0].upper()}")
-    if verify and expected not in (None, hashed.hexdigest()):
-        raise ValueError(f"{target.name} must have SHA-256 {expected}, got {hashed.hexdigest()}")
+        shutil.copyfileobj(answer, file)
+    expected = os.environ.get(f"SHA256_{target.stem.upper()}")
+    if verify and expected is not None:
+        with target.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected:
+            raise ValueError(f"{target.name} must have SHA-256 {expected}, got {found}")
 
 
 class Time:
@@ -71,12 +72,12 @@ class Time:
 def ours(model_id: str, revision: str, dtype: str) -> None:
     """The Lambda's own entry point."""
     properties = {
-        "ModelId": model_id, "Revision": revision, "DecoderDtype": dtype, "CodeBucket": "assets", "CodeKey": "bundle.zip",
-        "ModelBucket": BUCKET, "KeyPrefix": "models/Bench/StagedModel/",
+        "ModelId": model_id, "Revision": revision, "DecoderDtype": dtype, "CodeBucket": "assets",
+        "CodeKey": "bundle.zip", "ModelBucket": BUCKET, "KeyPrefix": "models/Bench/StagedModel/",
     }  # fmt: skip
     event = {
-        "RequestType": "Create", "ResponseURL": os.environ["RESPONSE_URL"], "StackId": "stack", "RequestId": os.urandom(8).hex(),
-        "LogicalResourceId": "StagedModel", "ResourceProperties": properties,
+        "RequestType": "Create", "ResponseURL": os.environ["RESPONSE_URL"], "StackId": "stack",
+        "RequestId": os.urandom(8).hex(), "LogicalResourceId": "StagedModel", "ResourceProperties": properties,
     }  # fmt: skip
     handler(event, Time())
 

@@ -32,7 +32,8 @@ def send_answer(event: Mapping[str, str], answer: Answer, connections: Connectio
     request = Request("PUT", event["ResponseURL"], {"Content-Type": "", "Content-Length": str(len(body))}, body)
 
     def put() -> None:
-        with connections.exchange(request) as response:
+        with connections.exchange(request) as exchange:
+            response = exchange.response
             response.read(65536)
             if response.status not in (200, 204):
                 raise TransientError(f"CloudFormation's address answered {response.status}")

@@ -5,6 +5,7 @@ boto3's `upload_part` and a general HTTP client cost a third of the staging's sp
 
 import http.client
 import os
+import socket
 import ssl
 import threading
 from collections.abc import Generator, Mapping
@@ -62,6 +63,14 @@ class Request:
     body: bytes | memoryview | None = None
 
 
+@dataclass(frozen=True)
+class Exchange:
+    """A response under way, and the socket that it comes from."""
+
+    response: http.client.HTTPResponse
+    socket: socket.socket
+
+
 class _PerThread(threading.local):
     def __init__(self) -> None:  # runs once in each thread
         self.pool: dict[str, Connection] = {}
@@ -77,8 +86,8 @@ class Connections:
         self._pools: list[dict[str, Connection]] = []
 
     @contextmanager
-    def exchange(self, request: Request) -> Generator[http.client.HTTPResponse]:
-        """Send a request and yield the response, to be read inside the block.
+    def exchange(self, request: Request) -> Generator[Exchange]:
+        """Send a request and yield the response and its socket, to be read inside the block.
 
         Raises TransientError when the connection fails, inside the block too.
         """
@@ -89,8 +98,8 @@ class Connections:
         try:
             target = parts.path + (f"?{parts.query}" if parts.query else "")
             connection.request(request.method, target or "/", body=request.body, headers=dict(request.headers))
-            response = connection.getresponse()
-            yield response
+            response, sock = connection.getresponse(), connection.sock
+            yield Exchange(response, sock)
             keep = response.isclosed()  # read to its end: the connection can carry the next request
         except (OSError, http.client.HTTPException) as error:
             raise TransientError(f"connection to {parts.hostname} failed: {_describe(error)}") from error

@@ -35,7 +35,8 @@ class HubRepository:
 
     def _fetch_listing(self) -> bytes:
         url = f"{self._endpoint}/api/models/{self._model_id}/revision/{self._revision}?blobs=true"
-        with self._connections.exchange(Request("GET", url, self._headers())) as response:
+        with self._connections.exchange(Request("GET", url, self._headers())) as exchange:
+            response = exchange.response
             raise_if_busy(response, "the Hub")
             self._raise_for(response.status)
             return response.read(MAX_LISTING + 1)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
+from stage_model.body import read_body
 from stage_model.connections import Connections, Request, raise_if_busy, split_url
 from stage_model.errors import StagingError, TransientError
 from stage_model.patience import Patience
@@ -71,7 +72,8 @@ class HubFile:
         headers = {**location.headers, "Range": f"bytes={start}-{end - 1}"}
         if self._etag is not None and not self._etag.startswith("W/") and location == self._location:
             headers["If-Match"] = self._etag
-        with self._connections.exchange(Request("GET", location.url, headers)) as response:
+        with self._connections.exchange(Request("GET", location.url, headers)) as exchange:
+            response = exchange.response
             if response.status in _REDIRECTS:
                 response.read(65536)
                 return _follow(location, response.headers.get("Location", ""))
@@ -79,7 +81,7 @@ class HubFile:
             self._raise_for(response.status, location)
             self._check_range(response, start, end)
             self._check_etag(response.headers.get("ETag"), location)
-            self._read_body(response, end - start, cursor)
+            read_body(response, exchange.socket, cursor, self._patience.check_deadline)
         return None
 
     def _raise_for(self, status: int, location: Location) -> None:
@@ -110,16 +112,6 @@ class HubFile:
             if known is not None and etag is not None and etag != known:
                 raise StagingError(f"{self._name} changed while it was read: its ETag {known} became {etag}")
             self._etag = etag
-
-    def _read_body(self, response: http.client.HTTPResponse, length: int, cursor: ViewCursor) -> None:
-        goal = cursor.filled + length
-        while (view := cursor.next_view()) is not None:
-            self._patience.check_deadline()
-            count = response.readinto(view)
-            if not count:
-                raise TransientError(f"the source broke off {goal - cursor.filled} bytes early")
-            cursor.advance(count)
-        response.read(1)  # reaches the end of the body, so that the connection can be used again
 
 
 def _follow(location: Location, target: str) -> Location:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stage_model.manifest import LAYOUT, FileNote, Manifest
-from stage_model.objects import PART_BLOCKS, StagedObject, separate_files, tarball
+from stage_model.objects import CAST_PART_BLOCKS, PART_BLOCKS, StagedObject, separate_files, tarball
 from stage_model.plan import Plan, StagedFile
 from stage_model.request import StagedModelRequest
 from stage_model.shard_reader import ShardReader, first_stream, source_stream
@@ -22,6 +22,7 @@ class Sizes:
 
     shard: int = MAX_SHARD
     part_blocks: int = PART_BLOCKS
+    cast_part_blocks: int = CAST_PART_BLOCKS
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,12 @@ class Materials:
         return Manifest(self.request.model_id, self.request.revision, dtype, notes, sources, sorted(kept))
 
     def _objects(self, key: str, files: Sequence[StagedFile], manifest: Manifest) -> Sequence[StagedObject]:
+        blocks = self.sizes.cast_part_blocks if self.converted else self.sizes.part_blocks
         members = [Member(file.path, file.reader.size) for file in files]
         members.append(Member("musicgen-manifest.json", manifest.size))
         if self.request.packaging == "uncompressed":
-            return separate_files(key, members, self.sizes.part_blocks)
-        return [tarball(key, members, self.sizes.part_blocks)]
+            return separate_files(key, members, blocks)
+        return [tarball(key, members, blocks)]
 
 
 def _in_memory(path: str, data: bytes) -> StagedFile:

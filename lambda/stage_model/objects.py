@@ -9,7 +9,8 @@ from stage_model.gzip_frame import BLOCK, GzipFraming
 from stage_model.plain_frame import FileLayout, PlainFraming
 from stage_model.tar_layout import Member, Piece, TarLayout
 
-PART_BLOCKS = 128  # 8 MiB parts: eight of them in flight take 64 MiB; S3's minimum is 5 MiB
+PART_BLOCKS = 128  # 8 MiB parts: eight of them in flight take 64 MiB
+CAST_PART_BLOCKS = 81  # 5.06 MiB, just above the 5 MiB that S3 demands: a cast holds twice as much of its source
 _MAX_PARTS = 10_000  # S3's limit
 
 

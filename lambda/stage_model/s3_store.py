@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 from stage_model.checksums import s3_checksum
 from stage_model.connections import Connections, Request, raise_if_busy
 from stage_model.errors import StagingError, TransientError, UploadGoneError
+from stage_model.part_signer import PartSigner
 from stage_model.s3_client import RETRYABLE, translated
 from stage_model.s3_objects import S3Objects
 from stage_model.store import StoredPart, Upload
 
 if TYPE_CHECKING:  # the stubs are a development tool; the Lambda has none
     from mypy_boto3_s3 import S3Client
-
-_URL_LIFE_S = 3600
 
 
 class S3Store(S3Objects):
@@ -22,6 +21,7 @@ class S3Store(S3Objects):
     def __init__(self, client: "S3Client", bucket: str, connections: Connections) -> None:
         super().__init__(client, bucket)
         self._connections = connections
+        self._signer = PartSigner(client, bucket)
 
     def create_upload(self, key: str) -> Upload:
         """Begin a multipart upload whose CRC-32 is of the whole object."""
@@ -36,17 +36,10 @@ class S3Store(S3Objects):
 
     def put_part(self, upload: Upload, number: int, data: memoryview, crc: int) -> StoredPart:
         """Upload one part over this thread's own connection; S3 checks its CRC-32."""
-        checksum = s3_checksum(crc)
-        url = self._client.generate_presigned_url(
-            "upload_part",
-            Params={
-                "Bucket": self._bucket, "Key": upload.key, "UploadId": upload.upload_id,
-                "PartNumber": number, "ChecksumCRC32": checksum,
-            },
-            ExpiresIn=_URL_LIFE_S,
-        )  # fmt: skip
-        headers = {"Content-Length": str(len(data)), "x-amz-checksum-crc32": checksum}
-        with self._connections.exchange(Request("PUT", url, headers, data)) as response:
+        url, headers = self._signer.sign_part(upload, number, s3_checksum(crc))
+        headers["Content-Length"] = str(len(data))
+        with self._connections.exchange(Request("PUT", url, headers, data)) as exchange:
+            response = exchange.response
             raise_if_busy(response, "S3")
             body = response.read(65536)
             if response.status != 200:

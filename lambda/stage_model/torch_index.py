@@ -77,7 +77,10 @@ class _Starts:
                 offset = self._members[name].header_offset
                 if signature != b"PK\3\4":
                     raise StagingError(f"{name} of {self._path} must begin with a zip header, got {signature!r}")
-                self._starts[name] = offset + _LOCAL_HEADER.size + name_length + extra_length
+                start = offset + _LOCAL_HEADER.size + name_length + extra_length
+                if start + self._members[name].file_size > self._source.size:
+                    raise StagingError(f"{name} of {self._path} must lie within the file, got one that reaches beyond")
+                self._starts[name] = start
                 self.known.append(Known(offset, header))
 
     def __getitem__(self, name: str) -> tuple[int, int]:

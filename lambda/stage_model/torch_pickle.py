@@ -5,6 +5,7 @@ imported, called or constructed by name: names are compared with a short list, a
 """
 
 import pickletools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from reprlib import repr  # bounded: a pickle can nest a value into itself often enough to fill any memory
@@ -60,7 +61,9 @@ class _Machine:
 def read_state_dict(path: str, pickle: bytes) -> dict[str, TensorRef]:
     """Return the state dict's tensors by name. Raises StagingError, naming what is not expected in one."""
     try:
-        (result,) = _run(path, pickle)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # odd escapes in damaged text
+            (result,) = _run(path, pickle)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise StagingError(f"the pickle of {path} must be well-formed, got {error!r:.200}") from error
     if not isinstance(result, dict):

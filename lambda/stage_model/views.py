@@ -32,6 +32,8 @@ class ViewCursor:
 
     def advance(self, count: int) -> None:
         """Note that the first `count` bytes of the next view are filled."""
+        if not count:
+            return
         view = self._rest.pop()
         if count < len(view):
             self._rest.append(view[count:])

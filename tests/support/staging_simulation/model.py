@@ -21,7 +21,7 @@ from stage_model.views import Views, total_length
 from staging_simulation.faults import Faults
 
 BUNDLE = {"inference.py": b"model_fn = None\n"}
-SIZES = Sizes(shard=200_000, part_blocks=1)
+SIZES = Sizes(shard=200_000, part_blocks=1, cast_part_blocks=1)
 BUCKET, PREFIX = "artifacts", "models/Stack/StagedModel/"
 
 

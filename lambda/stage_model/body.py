@@ -1,0 +1,51 @@
+"""Reading a response's body straight from its socket into the places where it belongs.
+
+`HTTPResponse.readinto` passes three Python layers per TLS record of 16 KiB, which together cost as much as the
+decryption. Only what the response's own buffer already holds is taken from there.
+"""
+
+import http.client
+import socket
+from collections.abc import Callable
+
+from stage_model.errors import TransientError
+from stage_model.views import ViewCursor
+
+
+def read_body(
+    response: http.client.HTTPResponse, connection: socket.socket, cursor: ViewCursor, check: Callable[[], None]
+) -> None:
+    """Fill the cursor's views with the whole body, whose Content-Length must be what is left to fill.
+
+    `check` is called now and then and may raise. Raises TransientError when the body ends early.
+    """
+    left = response.length
+    if left is None:  # chunked: rare, and http.client knows how
+        _fill(cursor, response.readinto, check)
+    elif left:
+        buffered = response.fp.peek()[:left]
+        _copy(response.fp.read(len(buffered)), cursor)
+        _fill(cursor, connection.recv_into, check)
+        response.length = 0
+    response.read(1)  # reaches the end of the body, so that the connection can be used again
+
+
+def _copy(data: bytes, cursor: ViewCursor) -> None:
+    while data and (view := cursor.next_view()) is not None:
+        count = min(len(view), len(data))
+        view[:count] = data[:count]
+        cursor.advance(count)
+        data = data[count:]
+
+
+def _fill(cursor: ViewCursor, receive: Callable[[memoryview], int], check: Callable[[], None]) -> None:
+    while (view := cursor.next_view()) is not None:
+        check()
+        at = 0
+        while at < len(view):
+            count = receive(view[at:])
+            if not count:
+                cursor.advance(at)
+                raise TransientError("the source broke off early")
+            at += count
+        cursor.advance(at)
