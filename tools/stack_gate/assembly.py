@@ -8,6 +8,9 @@ from typing import Any
 from stack_gate.template import Stack
 
 
+PIP_NOTES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")  # what pip says of itself, by its version
+
+
 def read_assembly(folder: Path) -> list[Stack]:
     """Every stack of a cloud assembly."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -51,7 +54,7 @@ def _name(entry: dict[str, Any], digest: str) -> str:
 def _listing(source: Path) -> dict[str, str]:
     if source.is_file():
         return {source.name.partition(".")[2]: _sha256(source)}
-    paths = sorted(path for path in source.rglob("*") if path.is_file())
+    paths = sorted(path for path in source.rglob("*") if path.is_file() and path.name not in PIP_NOTES)
     return {path.relative_to(source).as_posix(): _sha256(path) for path in paths}
 
 

@@ -18,6 +18,7 @@ from stack_gate.wheels import wheels_for
 
 PRICES = Path("infra/prices.json")
 SETTINGS = Path("cdk.json")
+MOST_KEPT = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +106,14 @@ def _store(snapshot: Snapshot, path: Path) -> None:
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
         json.dump(asdict(snapshot), file)
     Path(file.name).replace(path)
+    _forget_oldest(path.parent)
+
+
+def _forget_oldest(folder: Path) -> None:
+    """Every state of a working tree leaves a snapshot: the last few are enough."""
+    kept = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in kept[MOST_KEPT:]:
+        path.unlink(missing_ok=True)
 
 
 @cache
