@@ -22,6 +22,8 @@ from musicgen_serving.generation import Capacity, Generator
 from musicgen_serving.json_log import JsonLog
 from musicgen_serving.parameters import GenerationParams
 
+Ways = dict[str, Callable[[], None]]  # what is measured, by name
+Times = dict[str, float]  # seconds, by the same names
 TEXT = "80s pop track with bassy drums and synth"
 
 
@@ -39,17 +41,25 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     """Measure the checkpoint in `folder` in every way and print."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     in_flight = [1, 4, 8] + ([16, 32] if device.type == "cuda" else [])
-    log, capacity = JsonLog(sys.stderr, "standard error"), Capacity(slots=max(in_flight))
-    generator = Generator(folder, decoder_dtype="float16", capacity=capacity, log=log)
-    ways = the_ways(Stock(folder, device), generator, in_flight, options.steps)
-    times = measured(ways, options.rounds, options.steps, PeakMemory(device))
+    log, capacity, memory = JsonLog(sys.stderr, "standard error"), Capacity(slots=max(in_flight)), PeakMemory(device)
+    with memory:
+        generator = Generator(folder, decoder_dtype="float16", capacity=capacity, log=log)
+    print(f"loading the engine with {capacity.slots} slots: peak +{memory.taken >> 20} MiB")
+    with memory:
+        stock = Stock(folder, device)
+    print(f"loading stock: peak +{memory.taken >> 20} MiB")
+    wall, processor = measured(the_ways(stock, generator, in_flight, options.steps), options, memory)
     generator.close()
+    if device.type == "cpu":  # less moved by what else the machine does
+        print(f"by processor time: {gains(processor)}")
+    print(f"engine: device={device} model={options.size} {gains(wall)} threads={options.threads}")
+
+
+def gains(times: Times) -> str:
+    """The two figures to keep, from each way's seconds."""
     warm = times["stock, kept warm"]
     single, throughput = warm / times["engine, 1 in flight"], 8 * warm / times["engine, 8 in flight"]
-    print(
-        f"engine: device={device} model={options.size} x_single={single:.2f} x_throughput={throughput:.2f} "
-        f"threads={options.threads}"
-    )
+    return f"x_single={single:.2f} x_throughput={throughput:.2f}"
 
 
 def parsed() -> argparse.Namespace:
@@ -62,7 +72,7 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def the_ways(stock: Stock, generator: Generator, in_flight: list[int], steps: int) -> dict[str, Callable[[], None]]:
+def the_ways(stock: Stock, generator: Generator, in_flight: list[int], steps: int) -> Ways:
     """What is measured: each makes its clips of `steps` tokens."""
 
     def engine(count: int) -> Callable[[], None]:
@@ -84,24 +94,27 @@ def the_ways(stock: Stock, generator: Generator, in_flight: list[int], steps: in
     }
 
 
-def measured(ways: dict[str, Callable[[], None]], rounds: int, steps: int, memory: PeakMemory) -> dict[str, float]:
-    """Seconds of each way's fastest round, printed as milliseconds a step with the memory that it took in passing."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
+def measured(ways: Ways, options: argparse.Namespace, memory: PeakMemory) -> tuple[Times, Times]:
+    """Seconds of each way's fastest round, by the clock and of the processor; printed a step, with passing memory."""
+    wall: dict[str, list[float]] = {name: [] for name in ways}
+    processor: dict[str, list[float]] = {name: [] for name in ways}
     peaks = dict.fromkeys(ways, 0)
-    for round_index in range(rounds + 1):
+    for round_index in range(options.rounds + 1):
         for name, way in ways.items():
             with memory:
-                started = time.perf_counter()
+                started, used = time.perf_counter(), time.process_time()
                 way()
-                seconds = time.perf_counter() - started
+                seconds, spent = time.perf_counter() - started, time.process_time() - used
             peaks[name] = max(peaks[name], memory.taken)
             if round_index:  # the first warms up
-                times[name].append(seconds)
-    for name, all_seconds in times.items():
-        per_step = [seconds / steps * 1000 for seconds in all_seconds]
-        spread = " ".join(f"{one:.2f}" for one in per_step)
-        print(f"{name:22} {min(per_step):9.2f} ms/step  (rounds: {spread})  peak +{peaks[name] >> 20} MiB")
-    return {name: min(all_seconds) for name, all_seconds in times.items()}
+                wall[name].append(seconds)
+                processor[name].append(spent)
+    for name in ways:
+        rounds = [f"{seconds / options.steps * 1000:.2f}" for seconds in wall[name]]
+        best, spent = (min(times[name]) / options.steps * 1000 for times in (wall, processor))
+        line = f"{name:22} {best:9.2f} ms/step  processor {spent:9.2f} ms/step"
+        print(f"{line}  (rounds: {' '.join(rounds)})  peak +{peaks[name] >> 20} MiB")
+    return {name: min(wall[name]) for name in ways}, {name: min(processor[name]) for name in ways}
 
 
 if __name__ == "__main__":
