@@ -7,7 +7,6 @@ from typing import Any
 
 from stack_gate.template import Stack
 
-
 PIP_NOTES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")  # what pip says of itself, by its version
 
 
