@@ -38,8 +38,26 @@ class ScalingStack:
         if notify:
             self._watch_failures(notify)
 
+    def schedule(self, when: str, *, least: int) -> None:
+        """Has the least capacity change at a time."""
+        self._scaling.put_scheduled_action(
+            **self._place,
+            ScheduledActionName="Ready",
+            Schedule=when,
+            ScalableTargetAction={"MinCapacity": least},
+        )
+
+    def bounds(self) -> tuple[int, int]:
+        """The least and the most instances now."""
+        resource = self._place["ResourceId"]
+        answer = self._scaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=[resource])
+        (target,) = answer["ScalableTargets"]
+        return target["MinCapacity"], target["MaxCapacity"]
+
     def delete(self) -> None:
         """Removes all of it."""
+        for action in self._scaling.describe_scheduled_actions(**self._place)["ScheduledActions"]:
+            self._scaling.delete_scheduled_action(**self._place, ScheduledActionName=action["ScheduledActionName"])
         self._scaling.deregister_scalable_target(**self._place)
         self._cloudwatch.delete_alarms(AlarmNames=[self.alarm, self.failures_alarm])
 

@@ -69,11 +69,17 @@ class Autoscaler:
         self._steps = {policy.arn: policy for policy in steps}
         self._trackers = [Tracker(policy) for policy in tracking]
         self._activities = Activities()
+        self._enforce = False
 
     @property
     def watches(self) -> list[AlarmWatch]:
         """The alarms that target tracking made."""
         return [watch for tracker in self._trackers for watch in (tracker.high, tracker.low)]
+
+    def register(self, target: ScalableTarget, *, enforce: bool = False) -> None:
+        """Takes new bounds. A scheduled action enforces them; otherwise they hold from the next change on."""
+        self.target = target
+        self._enforce = enforce or self._enforce
 
     def decide(
         self, store: MetricStore, alarms: Iterable[AlarmWatch], now: float, *, desired: int, settled: bool
@@ -87,6 +93,10 @@ class Autoscaler:
         if not settled:
             return None
         self._activities.complete(now)
+        enforced, self._enforce = self._enforce, False
+        if enforced and self.target.clamp(desired) != desired:
+            bounded = self.target.clamp(desired)
+            return Decision(bounded, f"scheduled bounds: {desired} -> {bounded}")
         proposal = self._propose(list(alarms), desired, now)
         if proposal is None:
             return None

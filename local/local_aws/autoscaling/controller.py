@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from local_aws.autoscaling.alarms import Alarm, AlarmWatch
@@ -10,6 +11,7 @@ from local_aws.autoscaling.definitions import (
     Described,
     alarm_from,
     endpoint_and_variant,
+    scheduled_action_from,
     step_scaling_from,
     target_from,
     target_tracking_from,
@@ -17,8 +19,10 @@ from local_aws.autoscaling.definitions import (
 from local_aws.autoscaling.endpoint_metrics import Load, samples
 from local_aws.autoscaling.metrics import Metric, MetricStore
 from local_aws.autoscaling.missing_data import State
+from local_aws.autoscaling.schedules import ScheduledAction
 
 PERIOD_SECONDS = 60.0
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 class Variant(Protocol):
@@ -50,12 +54,20 @@ class Scaling:
     target: ScalableTarget
     policies: tuple[Described, ...]
     alarms: tuple[Alarm, ...]
+    scheduled: tuple[ScheduledAction, ...] = ()
 
     @classmethod
-    def of(cls, target: Described, policies: Iterable[Described], alarms: Iterable[Described]) -> "Scaling":
-        """Picks the target's own policies; ValueError for what cannot be evaluated."""
+    def of(
+        cls,
+        target: Described,
+        policies: Iterable[Described],
+        alarms: Iterable[Described],
+        scheduled: Iterable[Described] = (),
+    ) -> "Scaling":
+        """Picks the target's own policies; ValueError for what cannot be evaluated. `scheduled` are its own actions."""
         own = tuple(policy for policy in policies if policy["ResourceId"] == target["ResourceId"])
-        return cls(target_from(target), own, tuple(alarm_from(alarm) for alarm in alarms))
+        actions = tuple(scheduled_action_from(action) for action in scheduled)
+        return cls(target_from(target), own, tuple(alarm_from(alarm) for alarm in alarms), actions)
 
     def without_bystanders(self) -> "Scaling":
         """The same without the alarms that run none of the policies: a simulation has nobody to tell."""
@@ -64,6 +76,10 @@ class Scaling:
             alarm for alarm in self.alarms if arns & {arn for arns_of in alarm.actions.values() for arn in arns_of}
         ]
         return replace(self, alarms=tuple(alarms))
+
+    def without_schedule(self) -> "Scaling":
+        """The same without scheduled actions: what the policies do by themselves."""
+        return replace(self, scheduled=())
 
     def autoscaler(self) -> Autoscaler:
         """A fresh autoscaler, all cooldowns over."""
@@ -92,28 +108,44 @@ class Minute:
 
 
 class Controller:
-    """Scales `variant` by `scaling`, which may be replaced at any time. `changed` hears of every alarm's new state."""
+    """Scales `variant` by `scaling`, which may be replaced at any time.
 
-    def __init__(self, scaling: Scaling, variant: Variant, changed: Callable[[AlarmWatch], None] | None = None) -> None:
+    `changed` hears of every alarm's new state, `registered` of bounds that a scheduled action set. `epoch`: the time of
+    day at 0 seconds of the clock; a Monday's midnight where it does not matter.
+    """
+
+    def __init__(
+        self,
+        scaling: Scaling,
+        variant: Variant,
+        changed: Callable[[AlarmWatch], None] | None = None,
+        registered: Callable[[ScalableTarget], None] | None = None,
+        *,
+        epoch: datetime = MONDAY,
+    ) -> None:
         self.endpoint, self.variant_name = endpoint_and_variant(scaling.target.resource_id)
         self._variant = variant
         self._changed = changed
+        self._registered = registered
+        self._epoch = epoch
         self._store = MetricStore()
         self._watches: dict[str, AlarmWatch] = {}
-        self._scaling: Scaling | None = None
+        self._scaling = scaling
+        self._autoscaler = scaling.autoscaler()
         self.deploy(scaling)
 
     def deploy(self, scaling: Scaling) -> None:
         """Takes a new definition: what changed starts over, what did not keeps its state."""
-        before = self._scaling
-        self._scaling = scaling
-        if before is None or (before.target, before.policies) != (scaling.target, scaling.policies):
+        if self._scaling.policies != scaling.policies:
             self._autoscaler = scaling.autoscaler()
+        self._scaling = scaling
+        self._autoscaler.register(scaling.target)
         kept = {watch.alarm.name: watch for watch in self._watches.values() if watch.alarm in scaling.alarms}
         self._watches = {alarm.name: kept.get(alarm.name) or AlarmWatch(alarm) for alarm in scaling.alarms}
 
     def tick(self, now: float) -> Minute:
         """Does the work of the minute that ends at `now`. Its samples carry the minute's start, as on CloudWatch."""
+        self._keep_schedule(now)
         load = self._variant.load()
         published = list(samples(self.endpoint, self.variant_name, load))
         for metric, value in published:
@@ -129,3 +161,15 @@ class Controller:
         watches = [*self._watches.values(), *self._autoscaler.watches]
         states: dict[str, State] = {watch.alarm.name: watch.state for watch in watches}
         return Minute(now, load.backlog, load.instances, self._variant.desired, states, published, decision)
+
+    def _keep_schedule(self, now: float) -> None:
+        """Sets the bounds of the scheduled actions whose minute begins at `now`."""
+        moment = self._epoch + timedelta(seconds=now)
+        for action in self._scaling.scheduled:
+            if action.due(moment):
+                target = self._autoscaler.target
+                least = target.min_capacity if action.min_capacity is None else action.min_capacity
+                most = target.max_capacity if action.max_capacity is None else action.max_capacity
+                self._autoscaler.register(replace(target, min_capacity=least, max_capacity=most), enforce=True)
+                if self._registered:
+                    self._registered(self._autoscaler.target)

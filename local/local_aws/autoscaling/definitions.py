@@ -9,6 +9,7 @@ from local_aws.autoscaling.autoscaler import ScalableTarget
 from local_aws.autoscaling.expressions import Expression
 from local_aws.autoscaling.metrics import Metric
 from local_aws.autoscaling.missing_data import State, Treatment
+from local_aws.autoscaling.schedules import ScheduledAction
 from local_aws.autoscaling.series import MathSeries, MetricSeries, Series
 from local_aws.autoscaling.step_scaling import Step, StepScaling
 from local_aws.autoscaling.target_tracking import TargetTracking
@@ -77,6 +78,19 @@ def target_tracking_from(described: Described) -> TargetTracking:
 def target_from(described: Described) -> ScalableTarget:
     """A scalable target."""
     return ScalableTarget(described["ResourceId"], int(described["MinCapacity"]), int(described["MaxCapacity"]))
+
+
+def scheduled_action_from(described: Described) -> ScheduledAction:
+    """A scheduled action of a target."""
+    bounds: Described = described.get("ScalableTargetAction") or {}
+    least, most = (bounds.get(field) for field in ("MinCapacity", "MaxCapacity"))
+    return ScheduledAction(
+        name=described["ScheduledActionName"],
+        schedule=described["Schedule"],
+        timezone=described.get("Timezone") or "UTC",
+        min_capacity=None if least is None else int(least),
+        max_capacity=None if most is None else int(most),
+    )
 
 
 def endpoint_and_variant(resource_id: str) -> tuple[str, str]:

@@ -32,7 +32,8 @@ def read_scaling(template: Template) -> Scaling:
         raise ValueError(f"the template must have exactly one scalable target, got {len(targets)}")
     policies = [_policy(logical_id, properties, targets) for logical_id, properties in template.of_type(POLICY)]
     alarms = [{"AlarmName": logical_id, **properties} for logical_id, properties in template.of_type(ALARM)]
-    return Scaling.of(next(iter(targets.values())), policies, alarms)
+    [target] = targets.values()
+    return Scaling.of(target, policies, alarms, target.get("ScheduledActions") or ())
 
 
 def read_endpoint(template: Template) -> DeployedEndpoint:

@@ -70,7 +70,11 @@ def returns_to_zero(scaling: Scaling, endpoint: DeployedEndpoint) -> Finding:
 
 def _simulate(scaling: Scaling, endpoint: DeployedEndpoint, work: list[Work], *, instances: int) -> Outcome:
     return simulate(
-        scaling.without_bystanders(), work, _ASSUMPTIONS, concurrency=endpoint.concurrency, instances=instances
+        scaling.without_bystanders().without_schedule(),
+        work,
+        _ASSUMPTIONS,
+        concurrency=endpoint.concurrency,
+        instances=instances,
     )
 
 

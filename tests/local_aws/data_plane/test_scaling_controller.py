@@ -124,6 +124,25 @@ def test_without_the_wake_policy_a_request_at_zero_waits(
     assert endpoint.object(answer["OutputLocation"]) is None
 
 
+def test_scheduled_action_raises_the_least_capacity(endpoint: Any, service: ScalingService, deploy: Deploy) -> None:
+    scaling = deploy()
+    endpoint.eventually(lambda: at_zero(endpoint))
+    scaling.schedule("cron(0/30 * * * ? *)", least=1)
+    endpoint.eventually(lambda: instances(endpoint) == 1)
+    endpoint.eventually(lambda: scaling.bounds() == (1, 1))
+
+
+def test_target_that_cannot_be_evaluated_does_not_stop_the_others(
+    endpoint: Any, service: ScalingService, deploy: Deploy, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = ScalingStack(f"{endpoint.name}-other")
+    other.schedule("rate(1 hour)", least=1)
+    deploy()
+    endpoint.eventually(lambda: at_zero(endpoint))
+    assert "Schedule must be cron() with six fields or at(), got 'rate(1 hour)'" in caplog.text
+    other.delete()
+
+
 def test_metrics_appear_under_sagemakers_dimensions(endpoint: Any, service: ScalingService, deploy: Deploy) -> None:
     deploy()
     endpoint.await_object(endpoint.invoke({})["OutputLocation"])

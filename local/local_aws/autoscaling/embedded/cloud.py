@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from local_aws import clients
+from local_aws.autoscaling.autoscaler import ScalableTarget
 from local_aws.autoscaling.definitions import Described, alarm_from
 from local_aws.autoscaling.metrics import Metric
 
@@ -31,6 +32,20 @@ class Cloud:
     def policies(self) -> list[Described]:
         """All scaling policies of SageMaker."""
         return _all("application-autoscaling", "describe_scaling_policies", "ScalingPolicies")
+
+    def scheduled_actions(self) -> list[Described]:
+        """All scheduled actions of SageMaker's targets."""
+        return _all("application-autoscaling", "describe_scheduled_actions", "ScheduledActions")
+
+    def register(self, target: ScalableTarget) -> None:
+        """RegisterScalableTarget: the bounds that a scheduled action set."""
+        clients.client("application-autoscaling").register_scalable_target(
+            ServiceNamespace=_NAMESPACE,
+            ScalableDimension=_DIMENSION,
+            ResourceId=target.resource_id,
+            MinCapacity=target.min_capacity,
+            MaxCapacity=target.max_capacity,
+        )
 
     def alarms(self) -> list[Described]:
         """The alarms that can be evaluated; of each other one the reason is logged once."""

@@ -63,16 +63,20 @@ class ScalingService:
             del self._controllers[gone]
         if not targets:
             return
-        policies, alarms = self._cloud.policies(), self._cloud.alarms()
+        policies, alarms, actions = self._cloud.policies(), self._cloud.alarms(), self._cloud.scheduled_actions()
         self._described = {alarm["AlarmName"]: alarm for alarm in alarms}
         for resource_id, target in targets.items():
-            self._tick(resource_id, Scaling.of(target, policies, alarms))
+            scheduled = [action for action in actions if action["ResourceId"] == resource_id]
+            try:
+                self._tick(resource_id, Scaling.of(target, policies, alarms, scheduled))
+            except (ValueError, KeyError) as error:  # one that cannot be evaluated must not stop the others
+                _log.warning("%s is not scaled at %g s: %r", resource_id, self._pace.now, error)
 
     def _run(self) -> None:
         while self._pace.next_minute(self._stopped):
             try:
                 self.round()
-            except (ClientError, BotoCoreError, ValueError, KeyError) as error:  # the next minute may be better
+            except (ClientError, BotoCoreError) as error:  # the next minute may be better
                 _log.warning("no scaling at %g s: %r", self._pace.now, error)
 
     def _tick(self, resource_id: str, scaling: Scaling) -> None:
@@ -94,7 +98,7 @@ class ScalingService:
             controller.deploy(scaling)
             return controller
         live = LiveVariant(endpoint, name, variant, self._cloud, self._pace.factor)
-        controller = Controller(scaling, live, self._announce)
+        controller = Controller(scaling, live, self._announce, self._cloud.register, epoch=self._began)
         self._controllers[resource_id] = (controller, live)
         return controller
 
