@@ -14,8 +14,10 @@ PLAN ?=
 BASE ?= main
 HEAD ?=
 ALLOW ?=
+LABELS ?=
+REPORT ?=
 BENCH ?=
-export PROMPT DURATION    # read by the shell as variables, so that no quote in them can break out
+export PROMPT DURATION BASE HEAD ALLOW LABELS REPORT    # read by the shell as variables, so that no quote in them can break out
 
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/node_modules/.bin:$(PATH)
@@ -24,7 +26,7 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth deploy diff destroy plan gate bench-staging bench-engine lock clean
+.PHONY: help local test lint format synth deploy diff destroy plan gate smoke-test bench-staging bench-engine lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,7 +69,11 @@ plan: tools ## waiting times and dollars for RATE requests an hour, from the sta
 	@python -m local_aws.planner --rate "$(RATE)" --template cdk.out/plan/MusicGen-$(ENV).template.json $(PLAN)
 
 gate: tools ## what a change does to stack, data, permissions and bill: BASE=main HEAD=feature ALLOW=replace
-	@python -m stack_gate --base "$(BASE)" $(if $(HEAD),--head "$(HEAD)") $(if $(ALLOW),--allow "$(ALLOW)")
+	@python -m stack_gate --base "$$BASE" $(if $(HEAD),--head "$$HEAD") --allow "$$ALLOW" --labels "$$LABELS" \
+	  $(if $(REPORT),--json "$$REPORT/report.json" --markdown "$$REPORT/comment.md") $(ARGS)
+
+smoke-test: tools ## ask the deployed stack for a clip and check it
+	@python -m smoke_test --stack "MusicGen-$(ENV)" $(ARGS)
 
 bench-staging: tools ## staging beside the obvious ways, on loopback with TLS
 	python -m benchmarks.staging $(BENCH)
