@@ -6,7 +6,14 @@ from local_aws.resources.base import Context, Handler, Outcome, Properties, requ
 from local_aws.resources.conform import call
 
 _IDENTITY = ("ResourceId", "ScalableDimension", "ServiceNamespace")
-_KNOWN = frozenset(_IDENTITY) | {"MaxCapacity", "MinCapacity", "RoleARN", "ScheduledActions", "SuspendedState"}
+_KNOWN = frozenset(_IDENTITY) | {
+    "MaxCapacity",
+    "MinCapacity",
+    "RoleARN",
+    "ScheduledActions",
+    "SuspendedState",
+    "Tags",
+}
 
 
 class ScalableTarget(Handler):
@@ -17,7 +24,8 @@ class ScalableTarget(Handler):
 
     def create(self, context: Context, properties: Properties) -> Outcome:
         require_known(properties, _KNOWN)
-        target = {name: value for name, value in properties.items() if name != "ScheduledActions"}
+        target = {name: value for name, value in properties.items() if name not in ("ScheduledActions", "Tags")}
+        target["Tags"] = {tag["Key"]: tag["Value"] for tag in properties.get("Tags", [])}  # which moto drops
         call(context, "application-autoscaling", "RegisterScalableTarget", target)
         place = {name: properties[name] for name in _IDENTITY}
         for action in properties.get("ScheduledActions", []):
