@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from local_aws.autoscaling.alarms import Alarm
-from local_aws.autoscaling.controller import Scaling
 from local_aws.autoscaling.definitions import step_scaling_from, target_tracking_from
 from local_aws.autoscaling.deployed import ENDPOINT, TARGET, DeployedEndpoint, read_endpoint, read_scaling
 from local_aws.autoscaling.endpoint_metrics import NAMESPACE
 from local_aws.autoscaling.metrics import Metric
 from local_aws.autoscaling.runs import answers_all, reaches_zero, returns_to_zero, scales_out, wakes
+from local_aws.autoscaling.scaling import Scaling
 from local_aws.autoscaling.series import MetricSeries
 from local_aws.autoscaling.template import Template
 

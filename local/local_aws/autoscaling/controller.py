@@ -1,25 +1,17 @@
 """Once a minute: publish the endpoint's metrics, evaluate the alarms, and let Application Auto Scaling decide."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from local_aws.autoscaling.alarms import Alarm, AlarmWatch
-from local_aws.autoscaling.autoscaler import Autoscaler, Decision, ScalableTarget
-from local_aws.autoscaling.definitions import (
-    Described,
-    alarm_from,
-    endpoint_and_variant,
-    scheduled_action_from,
-    step_scaling_from,
-    target_from,
-    target_tracking_from,
-)
+from local_aws.autoscaling.alarms import AlarmWatch
+from local_aws.autoscaling.autoscaler import Decision, ScalableTarget
+from local_aws.autoscaling.definitions import endpoint_and_variant
 from local_aws.autoscaling.endpoint_metrics import Load, samples
 from local_aws.autoscaling.metrics import Metric, MetricStore
 from local_aws.autoscaling.missing_data import State
-from local_aws.autoscaling.schedules import ScheduledAction
+from local_aws.autoscaling.scaling import Scaling
 
 PERIOD_SECONDS = 60.0
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -45,53 +37,6 @@ class Variant(Protocol):
     def set_desired(self, count: int) -> None:
         """Asks for `count` instances."""
         ...
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """One target with its policies, and all alarms, as three Describe calls or a template say."""
-
-    target: ScalableTarget
-    policies: tuple[Described, ...]
-    alarms: tuple[Alarm, ...]
-    scheduled: tuple[ScheduledAction, ...] = ()
-
-    @classmethod
-    def of(
-        cls,
-        target: Described,
-        policies: Iterable[Described],
-        alarms: Iterable[Described],
-        scheduled: Iterable[Described] = (),
-    ) -> "Scaling":
-        """Picks the target's own policies; ValueError for what cannot be evaluated. `scheduled` are its own actions."""
-        own = tuple(policy for policy in policies if policy["ResourceId"] == target["ResourceId"])
-        actions = tuple(scheduled_action_from(action) for action in scheduled)
-        return cls(target_from(target), own, tuple(alarm_from(alarm) for alarm in alarms), actions)
-
-    def without_bystanders(self) -> "Scaling":
-        """The same without the alarms that run none of the policies: a simulation has nobody to tell."""
-        arns = {policy["PolicyARN"] for policy in self.policies}
-        alarms = [
-            alarm for alarm in self.alarms if arns & {arn for arns_of in alarm.actions.values() for arn in arns_of}
-        ]
-        return replace(self, alarms=tuple(alarms))
-
-    def without_schedule(self) -> "Scaling":
-        """The same without scheduled actions: what the policies do by themselves."""
-        return replace(self, scheduled=())
-
-    def autoscaler(self) -> Autoscaler:
-        """A fresh autoscaler, all cooldowns over."""
-        by_type: Mapping[str, list[Described]] = {
-            kind: [policy for policy in self.policies if policy["PolicyType"] == kind]
-            for kind in ("StepScaling", "TargetTrackingScaling")
-        }
-        return Autoscaler(
-            self.target,
-            [step_scaling_from(policy) for policy in by_type["StepScaling"]],
-            [target_tracking_from(policy) for policy in by_type["TargetTrackingScaling"]],
-        )
 
 
 @dataclass(frozen=True)

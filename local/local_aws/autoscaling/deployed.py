@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from local_aws.autoscaling.controller import Scaling
 from local_aws.autoscaling.definitions import Described
+from local_aws.autoscaling.scaling import Scaling
 from local_aws.autoscaling.template import Template
 
 TARGET = "AWS::ApplicationAutoScaling::ScalableTarget"

@@ -1,7 +1,7 @@
 """Runs of a declared endpoint in virtual time, and what must come of each."""
 
-from local_aws.autoscaling.controller import Scaling
 from local_aws.autoscaling.deployed import DeployedEndpoint
+from local_aws.autoscaling.scaling import Scaling
 from local_aws.autoscaling.simulation.endpoint import Assumptions
 from local_aws.autoscaling.simulation.loads import HOUR, PATTERNS, Traffic, arrivals
 from local_aws.autoscaling.simulation.run import Outcome, Work, simulate

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from local_aws.autoscaling.controller import Minute, Scaling
+from local_aws.autoscaling.controller import Minute
 from local_aws.autoscaling.deployed import DeployedEndpoint
+from local_aws.autoscaling.scaling import Scaling
 from local_aws.autoscaling.simulation.endpoint import Assumptions
 from local_aws.autoscaling.simulation.loads import Traffic, arrivals
 from local_aws.autoscaling.simulation.run import Outcome, Work, simulate

@@ -1,7 +1,7 @@
 """A plan in words."""
 
-from local_aws.autoscaling.controller import Scaling
 from local_aws.autoscaling.deployed import DeployedEndpoint
+from local_aws.autoscaling.scaling import Scaling
 from local_aws.planner.plan import Plan, Question
 from local_aws.planner.prices import Price
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from local_aws.autoscaling.controller import Scaling
 from local_aws.autoscaling.deployed import DeployedEndpoint, read_endpoint, read_scaling
 from local_aws.autoscaling.runs import run_pattern
+from local_aws.autoscaling.scaling import Scaling
 from local_aws.autoscaling.simulation.endpoint import Assumptions, SimulatedEndpoint
 from local_aws.autoscaling.simulation.events import Events
 from local_aws.autoscaling.simulation.loads import HOUR, PATTERNS, Traffic, arrivals

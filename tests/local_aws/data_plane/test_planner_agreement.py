@@ -10,12 +10,12 @@ import pytest
 from scaling_stack import ScalingStack
 
 from local_aws import data_plane
-from local_aws.autoscaling.controller import Scaling
 from local_aws.autoscaling.deployed import DeployedEndpoint
 from local_aws.autoscaling.embedded import record
 from local_aws.autoscaling.embedded.cloud import Cloud
 from local_aws.autoscaling.embedded.pace import Pace
 from local_aws.autoscaling.embedded.service import ScalingService
+from local_aws.autoscaling.scaling import Scaling
 from local_aws.autoscaling.simulation.loads import Traffic
 from local_aws.planner.plan import Question, make_plan, percentile
 from local_aws.planner.prices import Price

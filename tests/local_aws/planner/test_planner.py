@@ -12,8 +12,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from local_aws.autoscaling.controller import Minute, Scaling
+from local_aws.autoscaling.controller import Minute
 from local_aws.autoscaling.deployed import DeployedEndpoint
+from local_aws.autoscaling.scaling import Scaling
 from local_aws.autoscaling.simulation.loads import Traffic
 from local_aws.planner.measured import seconds_per_clip
 from local_aws.planner.plan import Plan, Question, make_plan, percentile

@@ -11,13 +11,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws import clients, data_plane
 from local_aws.autoscaling.alarms import AlarmWatch
-from local_aws.autoscaling.controller import PERIOD_SECONDS, Controller, Scaling
+from local_aws.autoscaling.controller import PERIOD_SECONDS, Controller
 from local_aws.autoscaling.definitions import Described, endpoint_and_variant
 from local_aws.autoscaling.embedded import record
 from local_aws.autoscaling.embedded.announcements import message, reason_of
 from local_aws.autoscaling.embedded.cloud import Cloud
 from local_aws.autoscaling.embedded.live_variant import LiveVariant
 from local_aws.autoscaling.embedded.pace import CLOCK_FACTOR, Pace
+from local_aws.autoscaling.scaling import Scaling
 
 _log = logging.getLogger(__name__)
 _JOIN_SECONDS = 1.0  # a call under way may hang while the server ends, and has nobody left to tell

@@ -4,7 +4,8 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from local_aws.autoscaling.controller import PERIOD_SECONDS, Controller, Minute, Scaling
+from local_aws.autoscaling.controller import PERIOD_SECONDS, Controller, Minute
+from local_aws.autoscaling.scaling import Scaling
 from local_aws.autoscaling.simulation.endpoint import Assumptions, SimulatedEndpoint
 from local_aws.autoscaling.simulation.events import Events
 from local_aws.autoscaling.simulation.work import Request, SimulatedInstance
