@@ -44,7 +44,8 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 def main() -> int:
     """Run the walkthrough: 0 when every step did what it should, 1 when one did not, 130 when interrupted."""
     arguments = _arguments()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background jobs start with it ignored
+        signal.signal(number, _interrupt)
     state: Path = arguments.state or PROJECT / ".local" / datetime.now(UTC).strftime("run-%Y%m%d-%H%M%S")
     state.mkdir(parents=True)
     report = Report(sys.stdout, STEPS)
