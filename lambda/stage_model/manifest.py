@@ -1,4 +1,4 @@
-"""`manifest.json`, the staged model's last file: what was staged, from what. Its length is known in advance."""
+"""`musicgen-manifest.json`, the staged model's last file: what was staged, from what. Its length is known in advance."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ class FileNote:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says, less the SHA-256 of the files as staged.
+    """What `musicgen-manifest.json` says, less the SHA-256 of the files as staged.
 
     `sources` are the published files that were converted; `kept` are decoder tensors that float16 would have damaged.
     """
