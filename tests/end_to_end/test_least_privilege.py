@@ -10,8 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from deployed_rights import Right
 from probe_refusals import Refusals
-from probed_stack import CLIENT, EMPTIER, SERVING, STAGING, ProbedStack, probed_stack
-from walkthrough_process import tool_environment
+from probed_stack import CLIENT, EMPTIER, SERVING, STAGING, ProbedStack, probed_stack, tools_on_path
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -102,11 +101,8 @@ DENIED: list[tuple[str, str, str, dict[str, Any]]] = [
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[ProbedStack]:
     """One deployment for all tests here; each leaves it as it was."""
-    with pytest.MonkeyPatch.context() as patched:
-        for name in ("PATH", "PYTHONPATH"):
-            patched.setenv(name, tool_environment()[name])
-        with probed_stack(tmp_path_factory.mktemp("least-privilege")) as deployed:
-            yield deployed
+    with tools_on_path(), probed_stack(tmp_path_factory.mktemp("least-privilege")) as deployed:
+        yield deployed
 
 
 def test_everybody_who_holds_rights_is_probed(stack: ProbedStack) -> None:

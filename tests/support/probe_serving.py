@@ -30,14 +30,19 @@ class Serving:
     def answers(self, refusals: Refusals) -> None:
         """A request in the input bucket becomes audio, an answer, a message and a line in the log."""
         name = f"probe-{uuid.uuid4()}"
-        body = {"texts": ["a probe"], "generation_params": {"max_new_tokens": 4, "seed": 1}}
+        self.make_audio(refusals, name)
+        refusals.wait("the success message", lambda: self._announced(name))
+        refusals.wait("a line in the log", lambda: self._logged(name))
+
+    def make_audio(self, refusals: Refusals, name: str, **fields: str) -> str:
+        """The location of a clip, made by a request with this inference id and further `fields`, and read once."""
+        body = {"texts": ["a probe"], "generation_params": {"max_new_tokens": 4, "seed": 1}, **fields}
         self._s3.put_object(Bucket=self._inputs, Key=f"in/{name}", Body=json.dumps(body))
         places = self._invoke(name, InputLocation=f"s3://{self._inputs}/in/{name}")
         refusals.wait("an answer", lambda: self._exists(places["OutputLocation"]) or self._failed(places))
-        answer = json.loads(self._read(places["OutputLocation"]))
-        self._read(answer["generated_outputs_s3"][0])
-        refusals.wait("the success message", lambda: self._announced(name))
-        refusals.wait("a line in the log", lambda: self._logged(name))
+        location = json.loads(self._read(places["OutputLocation"]))["generated_outputs_s3"][0]
+        self._read(location)
+        return location
 
     def refuses(self, refusals: Refusals) -> None:
         """A bad request becomes a failure object and a message."""

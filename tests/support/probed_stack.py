@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from deployed_rights import DeployedRights, Right
 from probe_client import Asking
 from probe_refusals import ProbeFailed, Refusals
 from probe_serving import Serving
 from probe_staging import Emptying, Functions, Staging
-from walkthrough_process import PROJECT
+from walkthrough_process import PROJECT, tool_environment
 
 from local_aws.hub import LoopbackHub
 from local_aws.process import LocalAws
@@ -101,14 +102,30 @@ class ProbedStack:
 
 
 @contextmanager
-def probed_stack(folder: Path) -> Generator[ProbedStack]:
-    """Deploy into `folder`, and end all of it afterwards; for an environment as `tool_environment` makes it."""
+def probed_stack(
+    folder: Path, settings: Mapping[str, str] | None = None, prepare: Callable[[LocalAws], None] | None = None
+) -> Generator[ProbedStack]:
+    """Deploy into `folder`, and end all of it afterwards; within `tools_on_path`.
+
+    `settings` are the configuration's, over the defaults; `prepare` makes what they expect to find in the account.
+    """
     stand_in = make_stand_in(folder / "stand-in")
     hub = LoopbackHub(stand_in.folder, model_id=stand_in.model_id, revision=stand_in.revision)
     with LocalAws(folder / "aws") as aws, hub:
         cdk = CdkCli(PROJECT, folder / "cdk.out", aws.environment(), folder / "cdk.log", Report(io.StringIO(), 3))
         context = {"env": "dev", "model_id": stand_in.model_id, "revision": stand_in.revision}
-        cdk.synth({**context, "hub_endpoint": hub.url})
+        if prepare:
+            prepare(aws)
+        cdk.synth({**context, **(settings or {}), "hub_endpoint": hub.url})
         cdk.bootstrap(aws.account_id, aws.region)
         cdk.deploy()
         yield ProbedStack(aws, folder / "cdk.out")
+
+
+@contextmanager
+def tools_on_path() -> Generator[None]:
+    """This process's environment with the tools and source roots that make would export."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("PATH", "PYTHONPATH"):
+            patched.setenv(name, tool_environment()[name])
+        yield
