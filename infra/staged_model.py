@@ -31,6 +31,7 @@ class StagedModel(Construct):
         self.key_prefix = f"{MODEL_PREFIX}{Stack.of(self).stack_name}/StagedModel/"
         self.function = self._function(config)
         self._grant(storage)
+        hand_over = self._allow_hand_over()
         self.resource = CustomResource(
             self,
             "Resource",
@@ -48,7 +49,7 @@ class StagedModel(Construct):
             },
         )
         # Rights and bucket must be there before staging begins, and still be there when the model is deleted.
-        self.resource.node.add_dependency(self.function, self.role, storage.artifacts)
+        self.resource.node.add_dependency(self.function, self.role, hand_over, storage.artifacts)
 
     @property
     def model_data_url(self) -> str:
@@ -76,6 +77,8 @@ class StagedModel(Construct):
             memory_size=MEMORY_MIB,
             timeout=TIMEOUT,
             retry_attempts=0,  # a repeated run would answer CloudFormation twice
+            # A run that nears its time-out hands over to itself; Lambda would end such a chain at 16 invocations.
+            recursive_loop=lambda_.RecursiveLoop.ALLOW,
             environment={"HF_ENDPOINT": config.hub_endpoint},
         )
 
@@ -83,3 +86,8 @@ class StagedModel(Construct):
         storage.grant_stage_model(self.role, prefix=self.key_prefix)
         bundle = self.bundle.bucket.arn_for_objects(self.bundle.s3_object_key)
         iam.Grant.add_to_principal(grantee=self.role, actions=["s3:GetObject"], resource_arns=[bundle])
+
+    def _allow_hand_over(self) -> iam.Policy:
+        """Let the function invoke itself. A policy of its own: the role's default one is made before the function."""
+        statement = iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[self.function.function_arn])
+        return iam.Policy(self, "HandOver", roles=[self.role], statements=[statement])

@@ -69,7 +69,7 @@ def test_staging_role_reaches_the_bundle_and_its_own_prefix_and_nothing_else(
 ) -> None:
     prefix = "models/MusicGen-dev/StagedModel/*"
     bundle = only("Custom::StagedModel")["CodeKey"]
-    found = statements(only("AWS::IAM::Policy", "StagedModel"))
+    found = statements(only("AWS::IAM::Policy", "StagedModelRole"))
     assert found == [
         ({"logs:CreateLogStream", "logs:PutLogEvents"}, {"<StagedModelLogs>"}, {}),
         (
@@ -87,6 +87,12 @@ def test_staging_role_reaches_the_bundle_and_its_own_prefix_and_nothing_else(
         ({"s3:ListBucketMultipartUploads"}, {ARTIFACTS}, {}),
         ({"s3:GetObject"}, {f"arn:aws:s3:::cdk-hnb659fds-assets-<AccountId>-us-east-1/{bundle}"}, {}),
     ]
+
+
+def test_staging_function_may_hand_over_to_itself_and_its_chain_is_not_cut(only: Find, statements: Statements) -> None:
+    found = statements(only("AWS::IAM::Policy", "StagedModelHandOver"))
+    assert found == [({"lambda:InvokeFunction"}, {"<StagedModelFunction>"}, {})]
+    assert only("AWS::Lambda::Function", "StagedModel")["RecursiveLoop"] == "Allow"
 
 
 def test_client_may_send_fetch_and_learn_that_a_key_is_not_there_yet(only: Find, statements: Statements) -> None:

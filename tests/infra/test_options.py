@@ -82,7 +82,7 @@ def test_key_is_used_through_s3_sns_and_alarms_only_and_rotates(encrypted: Templ
 @pytest.mark.parametrize(
     ("resource_type", "prefix", "granted"),
     [
-        ("AWS::IAM::Policy", "StagedModel", [(USES, {"<StorageArtifactBucket>"})]),
+        ("AWS::IAM::Policy", "StagedModelRole", [(USES, {"<StorageArtifactBucket>"})]),
         (
             "AWS::IAM::Policy",
             "AsyncEndpoint",

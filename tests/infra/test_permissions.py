@@ -21,19 +21,30 @@ OPTIONS = {
         "vpc_security_group_ids": "sg-0123456789abcdef0",
     },
 }
-_ROLE = "DefaultPolicy"  # what CDK adds to a role's name for its policy's
 
 
 def as_list(value: Any) -> list[Any]:
     return cast(list[Any], value) if isinstance(value, list) else [value]
 
 
+def name_of(logical_id: str) -> str:
+    """A logical id without the hash that CDK puts behind it."""
+    return re.sub("[0-9A-F]{8}$", "", logical_id)
+
+
+def name(logical_id: str) -> str:
+    """A logical id without CDK's hash."""
+    return re.sub("[0-9A-F]{8}$", "", logical_id)
+
+
 def policies(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
     """Holder and document of each identity policy."""
     for logical_id, resource in template.to_json()["Resources"].items():
-        holder = re.sub("[0-9A-F]{8}$", "", logical_id).removesuffix(_ROLE)
+        holder = name_of(logical_id)
         properties = resource.get("Properties", {})
-        if resource["Type"] in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"):
+        if resource["Type"] == "AWS::IAM::Policy":
+            yield from ((name_of(role["Ref"]), properties["PolicyDocument"]) for role in properties["Roles"])
+        if resource["Type"] == "AWS::IAM::ManagedPolicy":
             yield holder, properties["PolicyDocument"]
         if resource["Type"] == "AWS::IAM::Role":
             yield from ((holder, policy["PolicyDocument"]) for policy in properties.get("Policies", []))

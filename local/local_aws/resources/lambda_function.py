@@ -23,7 +23,15 @@ _CONFIGURATION = frozenset(
         "TracingConfig",
     }
 )
-_KNOWN = _CONFIGURATION | {"Architectures", "Code", "FunctionName", "ReservedConcurrentExecutions", "Tags"}
+# RecursiveLoop has nothing to allow here: no chain of invocations is ever cut.
+_KNOWN = _CONFIGURATION | {
+    "Architectures",
+    "Code",
+    "FunctionName",
+    "RecursiveLoop",
+    "ReservedConcurrentExecutions",
+    "Tags",
+}
 # What Lambda assumes where a property was taken away.
 _DEFAULTS: dict[str, Any] = {"Description": "", "Environment": {"Variables": {}}, "MemorySize": 128, "Timeout": 3}
 
