@@ -27,7 +27,7 @@ from stage_model.store import Store
 
 logging.getLogger("stage_model").setLevel(logging.INFO)
 THREADS = 8
-_HAND_OVER_S = 30.0  # kept at the end of an invocation, to write the journal and begin the next invocation
+HAND_OVER_S = 30.0  # kept at the end of an invocation, to write the journal and begin the next invocation
 _LAST_S = 3.0
 
 
@@ -45,7 +45,7 @@ def handler(event: Mapping[str, Any], context: Context) -> None:
     """Serve one request of `Custom::StagedModel`; the outcome goes to the event's ResponseURL."""
     clock = SystemClock()
     end = clock.now() + context.get_remaining_time_in_millis() / 1000
-    work, patience = Patience(clock, end - _HAND_OVER_S), Patience(clock, end - _LAST_S)
+    work, patience = Patience(clock, end - HAND_OVER_S), Patience(clock, end - _LAST_S)
     with closing(Connections()) as connections, closing(s3_client()) as client:
 
         def stage_in(store: Store, patience: Patience) -> StageRequest:
@@ -64,7 +64,7 @@ def handler(event: Mapping[str, Any], context: Context) -> None:
             open_store=lambda bucket: S3Store(client, bucket, connections),
             stage=stage_in,
             send=lambda event, answer: send_answer(event, answer, connections, end - _LAST_S),
-            hand_over=lambda event: invoke_again(context.invoked_function_arn, event),
+            hand_over=lambda event: persist(patience, lambda: invoke_again(context.invoked_function_arn, event)),
         )
         serve(event, invocation)
 

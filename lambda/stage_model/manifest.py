@@ -1,4 +1,4 @@
-"""`musicgen-manifest.json`, the staged model's last file: what was staged, from what. Its length is known in advance."""
+"""`musicgen-manifest.json`, the staged model's last file: what was staged, from what. Its length is known early."""
 
 import json
 from collections.abc import Mapping, Sequence

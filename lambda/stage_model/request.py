@@ -10,7 +10,7 @@ _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SECRET_ARN = re.compile(r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,512}")
-_KEY_PREFIX = re.compile(r"models/[A-Za-z0-9._-]+/[A-Za-z0-9._-]+/")
+_KEY_PREFIX = re.compile(r"models/[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*/")
 DECODER_DTYPES = ("float16", "float32")
 PACKAGINGS = ("tarball", "uncompressed")
 

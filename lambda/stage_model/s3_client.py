@@ -26,8 +26,8 @@ RETRYABLE = frozenset(
 
 
 def config() -> Config:
-    """Return what every client is made with: bounded waits and few retries, since `patience` retries above them."""
-    retries = {"mode": "standard", "total_max_attempts": 3}
+    """Return what every client is made with: bounded waits, and one attempt, since `patience` decides on more."""
+    retries = {"mode": "standard", "total_max_attempts": 1}
     return Config(signature_version="s3v4", retries=retries, connect_timeout=10, read_timeout=60)  # pyright: ignore[reportArgumentType] - the stub asks for its own TypedDict
 
 
@@ -37,9 +37,16 @@ def s3_client() -> "S3Client":
 
 
 def invoke_again(function_arn: str, event: Mapping[str, Any]) -> None:
-    """Begin a fresh invocation of a function with the same event, without waiting for it."""
+    """Begin a fresh invocation of a function with the same event, without waiting for it.
+
+    Raises TransientError or StagingError.
+    """
     with closing(boto3.client("lambda", region_name=os.environ.get("AWS_REGION"), config=config())) as client:
-        client.invoke(FunctionName=function_arn, InvocationType="Event", Payload=json.dumps(dict(event)).encode())
+        payload = json.dumps(dict(event)).encode()
+        translated(
+            "handing over",
+            lambda: client.invoke(FunctionName=function_arn, InvocationType="Event", Payload=payload),
+        )
 
 
 def translated(what: str, call: Callable[[], T]) -> T:
@@ -63,7 +70,7 @@ def code_of(error: ClientError) -> str:
 def _translate(what: str, error: ClientError) -> Exception:
     status, code = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0), code_of(error)
     message = f"{what} failed: {code}: {error.response.get('Error', {}).get('Message', '')}"
-    if status >= 500 or code in RETRYABLE:
+    if status >= 500 or status == 429 or code in RETRYABLE:
         return TransientError(message)
     if code == "NoSuchUpload":
         return UploadGoneError(message)

@@ -39,7 +39,13 @@ def decoder_like(seed: int, scale: int = 1) -> dict[str, np.ndarray[Any, Any]]:
 
 
 @pytest.fixture
-def repository() -> Repository:
+def scale() -> int:
+    """How large the weights are; a module may override it."""
+    return 1
+
+
+@pytest.fixture
+def repository(scale: int) -> Repository:
     """A small model: single-file safetensors, configuration, tokenizer, and files that must stay out."""
     files = {
         "config.json": json.dumps({"model_type": "musicgen", "dtype": "float32"}).encode(),
@@ -49,7 +55,7 @@ def repository() -> Repository:
         ".gitattributes": b"*.bin filter=lfs",
         "state_dict.bin": b"another library's",
     }
-    lfs = {"model.safetensors": save(decoder_like(1)), "spiece.model": b"\x0a\x0bsentencepiece"}
+    lfs = {"model.safetensors": save(decoder_like(1, scale)), "spiece.model": b"\x0a\x0bsentencepiece"}
     return Repository("facebook/musicgen-tiny", REVISION, files, lfs)
 
 
@@ -122,6 +128,17 @@ def sink() -> Iterator[ResponseSink]:
         yield server
 
 
+def wait_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the waits between attempts short: they are real here."""
+    monkeypatch.setattr(stage_model.patience.Patience.__init__, "__defaults__", (120.0, 0.005, 0.02))
+
+
+@pytest.fixture
+def brief_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits between attempts that are short."""
+    wait_briefly(monkeypatch)
+
+
 Invoke = Callable[..., dict[str, Any]]
 
 
@@ -129,9 +146,7 @@ Invoke = Callable[..., dict[str, Any]]
 def invoke(hub: LoopbackHub, s3: S3Client, sink: ResponseSink, monkeypatch: pytest.MonkeyPatch) -> Invoke:
     """Run the handler on one request and return the one answer that CloudFormation got."""
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
-    # Waiting is real here, so it is made short.
-    monkeypatch.setattr(stage_model.patience.Patience, "first_wait_s", 0.01)
-    monkeypatch.setattr(stage_model.patience.Patience, "longest_wait_s", 0.05)
+    wait_briefly(monkeypatch)
 
     def run(kind: str = "Create", physical_id: str | None = None, seconds: float = 120.0, **properties: str):
         event = {

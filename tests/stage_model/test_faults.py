@@ -1,0 +1,425 @@
+"""Faults over real sockets, each of which must leave either the right object or nothing, and say why."""
+
+import io
+import json
+import os
+import pickle
+import random
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load
+from staging_answers import ResponseSink
+from staging_hub import LoopbackHub, Reply, Seen
+from staging_s3 import LoopbackS3
+
+import stage_model.gather
+import stage_model.handler
+from stage_model.handler import handler
+from stage_model.materials import Sizes
+
+BUCKET, PREFIX = "artifacts", "models/Stack/StagedModel/"
+ROOT = Path(__file__).parents[2]
+
+
+class Lambda:
+    """Runs the handler, again and again when it hands over; knows what is in the bucket."""
+
+    def __init__(self, hub: LoopbackHub, s3: LoopbackS3, sink: ResponseSink) -> None:
+        self.hub, self.s3, self.sink = hub, s3, sink
+        self.handed_over: list[Mapping[str, Any]] = []
+        self.seconds = 60.0
+        self.invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:stage"
+        self.invocations = 0
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.seconds * 1000)
+
+    def event(self, kind: str, request: str, physical_id: str | None = None, **properties: str) -> dict[str, Any]:
+        known = {"PhysicalResourceId": physical_id} if physical_id is not None else {}
+        return {
+            "RequestType": kind, "ResponseURL": self.sink.url, "StackId": "stack", "RequestId": request,
+            "LogicalResourceId": "StagedModel", **known,
+            "ResourceProperties": {
+                "ModelId": self.hub.repository.model_id, "Revision": self.hub.repository.revision,
+                "DecoderDtype": "float16", "CodeBucket": "assets", "CodeKey": "bundle.zip", "ModelBucket": BUCKET,
+                "KeyPrefix": PREFIX, **properties,
+            },
+        }  # fmt: skip
+
+    def run(self, kind: str = "Create", request: str = "r1", physical_id: str | None = None, **properties: str) -> Any:
+        """Serve a request to its end and return its answer."""
+        self.handed_over.append(self.event(kind, request, physical_id, **properties))
+        while self.handed_over:
+            self.invocations += 1
+            handler(self.handed_over.pop(0), self)
+        return self.sink.answers[-1]
+
+    def begin(self, function_arn: str, event: Mapping[str, Any]) -> None:
+        """Take an event to be served next, as Lambda does."""
+        self.handed_over.append(event)
+
+    def staged(self) -> dict[str, bytes]:
+        return {k: v for k, v in self.s3.objects.items() if k.startswith(BUCKET) and "/runs/" not in k}
+
+    def is_empty(self) -> bool:
+        return not self.staged() and not self.s3.uploads
+
+    def holds_the_model(self, answer: Any) -> bool:
+        """Return whether exactly the answered object is there, and holds every published value."""
+        key = f"{BUCKET}/{answer['PhysicalResourceId']}"
+        if set(self.staged()) != {key} or self.s3.uploads:
+            return False
+        with tarfile.open(fileobj=io.BytesIO(self.s3.objects[key]), mode="r:gz") as archive:
+            files = {info.name: file.read() for info in archive if (file := archive.extractfile(info))}
+        got, want = load(files["model.safetensors"]), load(self.hub.repository.lfs["model.safetensors"])
+        return got.keys() == want.keys() and all((got[n].astype(v.dtype) == v).all() for n, v in want.items())
+
+
+def bundle(files: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return target.getvalue()
+
+
+@pytest.fixture
+def aws(hub: LoopbackHub, sink: ResponseSink, brief_waits: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lambda]:
+    """A Lambda between the Hub and S3, with parts of 64 KiB and short waits."""
+    with LoopbackS3() as s3:
+        s3.strict = False
+        s3.objects["assets/bundle.zip"] = bundle({"inference.py": b"model_fn = None\n"})
+        made = Lambda(hub, s3, sink)
+        for name, value in {
+            "HF_ENDPOINT": hub.url, "AWS_ENDPOINT_URL": s3.url, "AWS_ACCESS_KEY_ID": "test", "AWS_REGION": "us-east-1",
+            "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(stage_model.gather, "Sizes", lambda: Sizes(part_blocks=1, cast_part_blocks=1))
+        monkeypatch.setattr(stage_model.handler, "invoke_again", made.begin)
+        yield made
+
+
+@pytest.fixture
+def scale() -> int:
+    """Weights of about 200 kB: several parts."""
+    return 30
+
+
+def on_weights(change: Callable[[Seen, Reply], Reply], times: int = 10**9) -> Callable[[Seen, Reply], Reply]:
+    """Return a fault that changes so many replies with bytes of the weights."""
+    left = [times]
+
+    def fault(seen: Seen, reply: Reply) -> Reply:
+        if not (seen.on_cdn and "model.safetensors" in seen.path and reply.status == 206) or left[0] <= 0:
+            return reply
+        left[0] -= 1
+        return change(seen, reply)
+
+    return fault
+
+
+def flipped(seen: Seen, reply: Reply) -> Reply:
+    at = len(reply.body) // 2
+    return replace(reply, body=reply.body[:at] + bytes([reply.body[at] ^ 1]) + reply.body[at + 1 :])
+
+
+def with_header(**headers: str) -> Callable[[Seen, Reply], Reply]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda seen, reply: replace(reply, headers={**reply.headers, **named})
+
+
+SURVIVED: dict[str, Callable[[Seen, Reply], Reply]] = {
+    "truncated replies": on_weights(lambda s, r: replace(r, cut=len(r.body) // 3), times=8),
+    "429 with Retry-After": on_weights(lambda s, r: Reply(429, {"Retry-After": "0"}, b"slow down"), times=8),
+    "500": on_weights(lambda s, r: Reply(500, {}, b""), times=8),
+    "503": on_weights(lambda s, r: Reply(503, {}, b""), times=8),
+    "connection closed": on_weights(lambda s, r: replace(r, cut=0), times=8),
+}
+REFUSED: dict[str, tuple[Callable[[Seen, Reply], Reply], str]] = {
+    "a bit flipped in transit": (on_weights(flipped), "SHA-256|twice|header|data_offsets"),
+    "wrong Content-Range": (on_weights(with_header(Content_Range="bytes 0-1/2")), "must send bytes"),
+    "more bytes than asked for": (on_weights(lambda s, r: replace(r, body=r.body + b"x")), "must send"),
+    "the range ignored": (on_weights(lambda s, r: Reply(200, {}, r.body)), "must send"),
+    "404 of the weights": (on_weights(lambda s, r: Reply(404, {}, b"")), "must answer 206"),
+    "redirects in circles": (on_weights(lambda s, r: Reply(302, {"Location": s.path}, b"")), "redirect at most"),
+    "a redirect to plain http elsewhere": (
+        on_weights(lambda s, r: Reply(302, {"Location": "http://example.com/"}, b"")), "must be https"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SURVIVED)
+def test_passing_faults_of_the_source_end_in_the_right_object(name: str, aws: Lambda) -> None:
+    aws.hub.fault = SURVIVED[name]
+    assert aws.holds_the_model(aws.run())
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_lasting_faults_of_the_source_leave_nothing_and_say_why(name: str, aws: Lambda) -> None:
+    aws.hub.fault, message = REFUSED[name]
+    answer = aws.run()
+    assert answer["Status"] == "FAILED" and aws.is_empty()
+    assert re.search(message, answer["Reason"]), answer["Reason"]
+    assert answer["PhysicalResourceId"] == f"{PREFIX}unstaged"
+
+
+def test_a_changed_etag_ends_the_staging(aws: Lambda) -> None:
+    count = [0]
+
+    def fault(seen: Seen, reply: Reply) -> Reply:
+        count[0] += 1
+        return with_header(ETag=f'"{count[0] > 4}"')(seen, reply)
+
+    aws.hub.fault = on_weights(fault)
+    answer = aws.run()
+    assert "changed while it was read" in answer["Reason"] and aws.is_empty()
+
+
+def test_a_wrong_published_checksum_ends_the_staging(aws: Lambda) -> None:
+    data = aws.hub.repository.lfs["model.safetensors"]
+    served = data[:-1] + bytes([data[-1] ^ 1])
+    listing = aws.hub.repository.listing()
+    aws.hub.repository.lfs["model.safetensors"] = served
+    aws.hub.repository.listing = lambda: listing  # type: ignore[method-assign]
+    answer = aws.run()
+    assert "must have SHA-256" in answer["Reason"] and aws.is_empty()
+
+
+def test_a_storm_of_errors_on_every_side_is_sat_out(aws: Lambda) -> None:
+    draw = random.Random(3)
+    storm = on_weights(lambda s, r: Reply(draw.choice([429, 500, 503]), {}, b"") if draw.random() < 0.6 else r)
+    aws.hub.fault = storm
+    aws.s3.fault = lambda method, path: draw.choice([500, 503]) if draw.random() < 0.6 else None
+    assert aws.holds_the_model(aws.run())
+
+
+def test_an_expired_address_is_asked_for_again(aws: Lambda) -> None:
+    def expire(seen: Seen, reply: Reply) -> Reply:
+        aws.hub.expire()
+        return reply
+
+    aws.hub.fault = on_weights(expire, times=3)
+    assert aws.holds_the_model(aws.run())
+    assert len([seen for seen in aws.hub.seen if "/resolve/" in seen.path and "model.safetensors" in seen.path]) >= 4
+
+
+@pytest.mark.parametrize("status", [503, 500, 0])
+def test_failing_part_uploads_are_sent_again(status: int, aws: Lambda) -> None:
+    left = [6]
+
+    def fault(method: str, path: str) -> int | None:
+        failing = "partNumber" in path and left[0] > 0
+        left[0] -= failing
+        return status if failing else None
+
+    aws.s3.fault = fault
+    assert aws.holds_the_model(aws.run())
+
+
+def test_many_short_invocations_hand_over_and_answer_once(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_model.handler, "HAND_OVER_S", 29.6)
+    monkeypatch.setattr(stage_model.handler, "THREADS", 1)
+    aws.seconds = 30.0
+
+    def slow(method: str, path: str) -> int | None:
+        if "partNumber" in path:
+            time.sleep(0.06)
+        return None
+
+    aws.s3.fault = slow
+    assert aws.holds_the_model(aws.run())
+    assert aws.invocations >= 3 and len(aws.sink.answers) == 1
+
+
+def test_two_runs_of_one_request_end_in_one_object(aws: Lambda) -> None:
+    event = aws.event("Create", "r1")
+    runs = [threading.Thread(target=handler, args=(event, aws)) for _ in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert aws.holds_the_model(aws.sink.answers[0])
+    assert aws.sink.answers == aws.sink.answers[:1]
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+def test_a_run_killed_at_a_part_is_gone_on_with(after: int, aws: Lambda) -> None:
+    killed = threading.Event()
+    parts = [0]
+    child: list[subprocess.Popen[bytes]] = []
+
+    def fault(method: str, path: str) -> int | None:
+        parts[0] += "partNumber" in path and not killed.is_set()
+        if parts[0] == after and not killed.is_set():
+            killed.set()
+            os.kill(child[0].pid, signal.SIGKILL)
+        return None
+
+    aws.s3.fault = fault
+    event = aws.event("Create", "r1")
+    code = (
+        "import json,sys; import stage_model.gather as g, stage_model.handler as h;"
+        "from stage_model.materials import Sizes;"
+        "g.Sizes=lambda: Sizes(part_blocks=1,cast_part_blocks=1); h.THREADS=1;"
+        "C=type('C',(),{'get_remaining_time_in_millis':lambda s:60000,'invoked_function_arn':'f'});"
+        "input(); h.handler(json.loads(sys.argv[1]), C())"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "lambda")}
+    child.append(
+        subprocess.Popen([sys.executable, "-c", code, json.dumps(event)], stdin=subprocess.PIPE, env=environment)
+    )
+    child[0].communicate(b"\n", timeout=60)
+    assert child[0].returncode == -signal.SIGKILL and not aws.sink.answers
+    expire_leases(aws)
+    assert aws.holds_the_model(aws.run())
+
+
+def expire_leases(aws: Lambda) -> None:
+    """Make time pass: what a killed run held is free again."""
+    for key, data in aws.s3.objects.items():
+        if "/runs/" in key:
+            aws.s3.objects[key] = json.dumps({**json.loads(data), "lease_until": 0}).encode()
+
+
+def test_delete_during_create_ends_it_and_leaves_nothing(aws: Lambda) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def fault(method: str, path: str) -> int | None:
+        if "partNumber=2" in path:
+            begun.set()
+            go_on.wait(20)
+        return None
+
+    aws.s3.fault = fault
+    create = threading.Thread(target=handler, args=(aws.event("Create", "r1"), aws))
+    create.start()
+    assert begun.wait(20)
+    assert aws.run("Delete", "r2", f"{PREFIX}unstaged")["Status"] == "SUCCESS"
+    go_on.set()
+    create.join(30)
+    assert aws.is_empty() and len(aws.sink.answers) == 1
+
+
+def test_delete_after_a_failure_succeeds(aws: Lambda) -> None:
+    del aws.hub.repository.lfs["model.safetensors"]
+    failed = aws.run()
+    assert "must hold weights" in failed["Reason"]
+    assert aws.run("Delete", "r2", failed["PhysicalResourceId"])["Status"] == "SUCCESS"
+    assert aws.is_empty()
+
+
+def test_another_resources_keys_are_never_deleted(aws: Lambda) -> None:
+    foreign = f"{BUCKET}/models/Stack/Other/{'a' * 64}/model.tar.gz"
+    aws.s3.objects[foreign] = b"theirs"
+    for physical_id in (foreign.removeprefix(f"{BUCKET}/"), f"{PREFIX}../Other/{'a' * 64}/model.tar.gz", "", PREFIX):
+        assert aws.run("Delete", f"r{len(aws.sink.answers)}", physical_id)["Status"] == "SUCCESS"
+    assert foreign in aws.s3.objects
+
+
+def test_equal_inputs_are_found_and_changed_ones_get_another_key(aws: Lambda) -> None:
+    first = aws.run(request="r1")
+    parts = sum("partNumber" in request for request in aws.s3.requests)
+    assert aws.run("Update", "r2", first["PhysicalResourceId"])["PhysicalResourceId"] == first["PhysicalResourceId"]
+    assert sum("partNumber" in request for request in aws.s3.requests) == parts
+    aws.s3.objects["assets/bundle.zip"] = bundle({"inference.py": b"model_fn = 1\n"})
+    assert aws.run("Update", "r3", first["PhysicalResourceId"])["PhysicalResourceId"] != first["PhysicalResourceId"]
+
+
+def test_a_gated_model_needs_the_token_which_stays_at_the_hub(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
+    aws.hub.token = "hf_secret-token"
+    refused = aws.run(request="r1")
+    assert "gated" in refused["Reason"] and "no token is configured" in refused["Reason"] and aws.is_empty()
+
+    def read(arn: str) -> str:
+        return "hf_secret-token"
+
+    monkeypatch.setattr("stage_model.origin.read_token", read)
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hub-abc"
+    answer = aws.run(request="r2", TokenSecretArn=arn)
+    assert aws.holds_the_model(answer)
+    assert not any("Authorization" in seen.headers for seen in aws.hub.seen if seen.on_cdn)
+    assert b"hf_secret" not in b"".join(aws.s3.objects.values()) + json.dumps(aws.sink.answers).encode()
+
+
+@pytest.mark.parametrize(
+    ("properties", "reason"),
+    [
+        ({"Revision": "main"}, "Revision must be a commit of 40 hexadecimal digits, got 'main'"),
+        ({"Revision": "f" * 40}, "does not exist on the Hub"),
+        ({"ModelId": "facebook/unknown"}, "does not exist on the Hub"),
+        ({"ModelId": "../../etc"}, "ModelId must be"),
+        ({"DecoderDtype": "int4"}, "DecoderDtype must be one of float16, float32, got 'int4'"),
+        ({"KeyPrefix": "models/../x/"}, "KeyPrefix must be"),
+        ({"CodeKey": "missing.zip"}, "must exist"),
+        ({"TokenSecretArn": "hf_token"}, "TokenSecretArn must be the ARN"),
+        ({"Packaging": "rar"}, "Packaging must be one of"),
+    ],
+)
+def test_bad_properties_fail_with_what_is_wrong(properties: dict[str, str], reason: str, aws: Lambda) -> None:
+    answer = aws.run(**properties)
+    assert answer["Status"] == "FAILED" and reason in answer["Reason"] and aws.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (b"not a zip", "must be a zip file"),
+        (bundle({"../evil.py": b""}), "plain and relative"),
+        (bundle({"/etc/passwd": b""}), "plain and relative"),
+        (bundle({"a\\b.py": b""}), "plain and relative"),
+        (bundle({"big": bytes(40 << 20)}, zipfile.ZIP_DEFLATED), "unpack to at most"),
+        (bundle({f"f{n}": b"" for n in range(1001)}), "1 to 1000 files"),
+    ],
+)
+def test_bad_bundles_fail_with_what_is_wrong(code: bytes, reason: str, aws: Lambda) -> None:
+    aws.s3.objects["assets/bundle.zip"] = code
+    answer = aws.run()
+    assert answer["Status"] == "FAILED" and reason in answer["Reason"] and aws.is_empty()
+
+
+def test_a_torch_file_that_tries_to_execute_is_refused(aws: Lambda, tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "executed"),)
+
+    aws.hub.repository.lfs = {"pytorch_model.bin": bundle({"archive/data.pkl": pickle.dumps({"a": Evil()}, 2)})}
+    answer = aws.run()
+    assert "must call nothing but what rebuilds tensors" in answer["Reason"]
+    assert aws.is_empty() and not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("chunk", range(10))
+def test_random_faults_over_real_sockets_never_leave_a_wrong_object(chunk: int, aws: Lambda) -> None:
+    for seed in range(chunk * 20, chunk * 20 + 20):
+        draw = random.Random(seed)
+        odds = {kind: draw.choice([0, 0, 0.1, 0.4]) for kind in ("cut", "busy", "flip", "s3", "break")}
+        aws.hub.fault = on_weights(lambda s, r, d=draw, o=odds: _faulty(d, o, s, r))
+        aws.s3.fault = lambda m, p, d=draw, o=odds: (
+            503 if d.random() < o["s3"] else 0 if d.random() < o["break"] / 4 and "partNumber" in p else None
+        )
+        answer = aws.run(request=f"seed{seed}")
+        aws.hub.fault = aws.s3.fault = None
+        right = aws.holds_the_model(answer) if answer["Status"] == "SUCCESS" else aws.is_empty()
+        assert right, f"seed {seed}: {answer}"
+        assert answer["Status"] == "SUCCESS" or odds["flip"], f"seed {seed}: {answer}"
+        aws.s3.objects = {key: data for key, data in aws.s3.objects.items() if key.startswith("assets/")}
+
+
+def _faulty(draw: random.Random, odds: Mapping[str, float], seen: Seen, reply: Reply) -> Reply:
+    if draw.random() < odds["busy"]:
+        return Reply(draw.choice([429, 500, 503]), {}, b"")
+    if draw.random() < odds["flip"] / 10:
+        return flipped(seen, reply)
+    return replace(reply, cut=draw.randrange(len(reply.body))) if draw.random() < odds["cut"] else reply
