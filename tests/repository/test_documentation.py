@@ -1,0 +1,52 @@
+"""The pages and the front door agree with what is there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
+LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)(?:#[^)]*)?\)")
+COMMAND = re.compile(r"(?:^|`)make ([a-z][a-z-]*)", re.MULTILINE)
+
+
+def targets() -> dict[str, str]:
+    """The Makefile's public targets with what `make help` says of them."""
+    return dict(re.findall(r"^([a-z-]+):.*?## (.+)$", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_that_are_there(page: Path) -> None:
+    missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_commands_are_targets(page: Path) -> None:
+    assert set(COMMAND.findall(page.read_text())) <= set(targets())
+
+
+def test_help_lists_every_target() -> None:
+    shown = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    listed = re.findall(r"^  make ([a-z-]+)  +\S", shown, re.MULTILINE)
+    assert set(targets()) <= set(listed)
+
+
+def test_continuous_integration_runs_the_readmes_test_command() -> None:
+    script = (PROJECT / ".ci" / "run").read_text()
+    assert "make test" in script and "make lint" in script
+    assert "\nmake test\n" in (PROJECT / "README.md").read_text()
+
+
+def test_lock_files_name_no_registry() -> None:
+    for lock in (
+        *PROJECT.glob("requirements*.txt"),
+        PROJECT / "package-lock.json",
+        PROJECT / "lambda/requirements.txt",
+    ):
+        text = lock.read_text()
+        assert '"resolved"' not in text and "--index-url" not in text and "--find-links" not in text, lock.name
