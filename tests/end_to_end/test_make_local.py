@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import soundfile
 from walkthrough_process import ENDED_WITHIN, WalkthroughProcess, WholeRun, tool_environment
+
+pytestmark = pytest.mark.timeout(1500)  # the first test that needs the whole run waits for all of it
 
 
 def test_a_whole_run_ends_well(whole_run: WholeRun) -> None:
