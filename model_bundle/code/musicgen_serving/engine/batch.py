@@ -24,7 +24,7 @@ class Batch:
 
     def __init__(self, loop: DecodeLoop, granule: int) -> None:
         self._loop = loop
-        self._granule = granule  # cache lengths are rounded up to it: few shapes, little read in vain
+        self._granule = granule  # the lengths that attention reads are multiples of it
         self._slots = loop.slots.position.shape[0]
         self.occupants: list[Occupant] = []
 
@@ -76,17 +76,20 @@ class Batch:
     def _step(self, first: int, count: int) -> None:
         run = self.occupants[first : first + count]
         furthest = max(occupant.position for occupant in run) + 1
-        length = min(-(-furthest // self._granule) * self._granule, self._loop.positions)
         params = [occupant.job.clip.params for occupant in run]
         vocabulary = self._loop.config.vocabulary
         self._loop.step(
             first,
             count,
-            length=length,
-            text=max(len(occupant.job.tokens) for occupant in run),
+            length=self._rounded_up(furthest, self._loop.positions),
+            text=self._rounded_up(max(len(occupant.job.tokens) for occupant in run), self._loop.text),
             most=max(min(one.top_k or vocabulary, vocabulary) for one in params),
             use_top_p=any(one.top_p < 1 for one in params),
         )
+
+    def _rounded_up(self, count: int, most: int) -> int:
+        """To the granule: few shapes, little read in vain, and on a CPU sums that run over the same vectors."""
+        return min(-(-count // self._granule) * self._granule, most)
 
     def collect(self) -> None:
         """Hand in what is finished and drop what nobody waits for, from the last slot to the first."""

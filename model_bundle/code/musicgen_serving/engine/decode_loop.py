@@ -26,7 +26,7 @@ class DecodeLoop:
         self.positions = slots.tokens.shape[2] - 1
         self.device = slots.tokens.device
         self._weights = weights
-        self._text = slots.cross_mask.shape[-1]
+        self.text = slots.cross_mask.shape[-1]
         self._bounds = (0, 0, 0, 0)
         self._window = window(slots, 0, 1, 1, 1)
 
@@ -42,7 +42,7 @@ class DecodeLoop:
         if project := self._weights.project:
             states = functional.linear(states, project.weight, project.bias)
         start = prompt.shape[1] if prompt is not None else 0
-        own = window(self.slots, slot, 1, max(start, 1), self._text)
+        own = window(self.slots, slot, 1, max(start, 1), self.text)
         write_text(self._weights, self.config.heads, own, states.to(self._weights.heads.dtype))
         delays, pad = self.config.delays, self.config.pad_token
         self.slots.tokens[slot] = delay_pattern.lay_out(frames, self.positions, delays, pad, prompt, self.device)

@@ -38,7 +38,13 @@ class TextEncoder:
 
     @torch.inference_mode()
     def encode(self, texts: list[list[int]]) -> list[torch.Tensor]:
-        """States [tokens, width] of each text, all encoded at once."""
+        """States [tokens, width] of each text: on a GPU all in one pass.
+
+        On a CPU a text has a pass of its own: it reads little more, and rounding, which depends on what is beside a
+        row, would make a clip's sound depend on who asked at the same time.
+        """
+        if self._device.type == "cpu" and len(texts) > 1:
+            return [state for text in texts for state in self.encode([text])]
         longest = max(len(tokens) for tokens in texts)
         ids = torch.tensor([tokens + [0] * (longest - len(tokens)) for tokens in texts])  # [B, longest]
         mask = torch.tensor([[1] * len(tokens) + [0] * (longest - len(tokens)) for tokens in texts])

@@ -50,7 +50,7 @@ def _self_attention(x: torch.Tensor, layer: LayerWeights, views: LayerViews, hea
     """Add causal self-attention to x in place, after writing its keys and values to the cache."""
     rows, position, mask = attend
     batch, span = position.shape
-    qkv = linear(_norm(x, layer.self_norm), layer.qkv).reshape(batch, span, 3, heads, -1)
+    qkv = linear(_norm(x, layer.self_norm), layer.qkv).contiguous().view(batch, span, 3, heads, -1)
     views.cache[rows, :, :, position] = qkv[:, :, 1:]  # [2n, T, 2, heads, head size]
     query = qkv[:, :, 0].transpose(1, 2)  # [2n, heads, T, head size]
     seen = functional.scaled_dot_product_attention(query, views.keys, views.values, attn_mask=mask)
@@ -63,7 +63,11 @@ def _cross_attention(
     """Add attention to the text to the conditional rows of x in place."""
     conditional = x.view(n, ROWS, -1, x.shape[-1])[:, 0]  # [n, T, H]
     conditional = conditional.view(-1, x.shape[-1])  # [nT, H]: a view as long as n or T is 1
-    query = linear(_norm(conditional, layer.cross_norm), layer.cross_q).reshape(n, -1, heads, x.shape[-1] // heads)
+    query = (
+        linear(_norm(conditional, layer.cross_norm), layer.cross_q)
+        .contiguous()
+        .view(n, -1, heads, x.shape[-1] // heads)
+    )
     seen = functional.scaled_dot_product_attention(
         query.transpose(1, 2), views.cross_keys, views.cross_values, attn_mask=mask
     )  # [n, heads, T, head size]
