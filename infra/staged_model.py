@@ -76,7 +76,9 @@ class StagedModel(Construct):
             log_group=log_group,
             memory_size=MEMORY_MIB,
             timeout=TIMEOUT,
-            retry_attempts=0,  # a repeated run would answer CloudFormation twice
+            # A run that died is gone on with from its journal; its record keeps repeated ones from answering again.
+            retry_attempts=2,
+            max_event_age=Duration.minutes(30),  # shorter than CloudFormation waits: no request begins after its end
             # A run that nears its time-out hands over to itself; Lambda would end such a chain at 16 invocations.
             recursive_loop=lambda_.RecursiveLoop.ALLOW,
             environment={"HF_ENDPOINT": config.hub_endpoint},

@@ -1,6 +1,6 @@
 """The buckets: staged models, inputs and outputs, and who may do what under which prefix."""
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
@@ -23,7 +23,9 @@ class Storage(Construct):
         self._encryption = encryption
         users_data = RemovalPolicy.RETAIN if config.removal_policy == "retain" else RemovalPolicy.DESTROY
         # What is staged can be staged again from the pinned commit, so it never outlives the stack.
-        self.artifacts = self._bucket("ArtifactBucket", removal_policy=RemovalPolicy.DESTROY, expiring={})
+        # Records of staging runs outlive any late repetition of a run's event, which lives six hours at most.
+        runs = f"{MODEL_PREFIX}{Stack.of(self).stack_name}/StagedModel/runs/"
+        self.artifacts = self._bucket("ArtifactBucket", removal_policy=RemovalPolicy.DESTROY, expiring={runs: 1})
         self.inputs = self._bucket(
             "InputBucket",
             removal_policy=users_data,

@@ -43,6 +43,10 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
 def _check_member(info: zipfile.ZipInfo) -> None:
     if not all(_NAME.fullmatch(part) for part in info.filename.split("/")):
         raise StagingError(f"the bundle's paths must be plain and relative, got {info.filename!r}")
+    if info.filename.lower().rpartition("/")[2] == "manifest.json":
+        raise StagingError(
+            f"the bundle must hold no manifest.json, which stops multi-model-server, got {info.filename}"
+        )
     if info.external_attr >> 28 == _SYMLINK:
         raise StagingError(f"the bundle must hold regular files, got the link {info.filename!r}")
 

@@ -28,12 +28,13 @@ RETRYABLE = frozenset(
 def config() -> Config:
     """Return what every client is made with: bounded waits, and one attempt, since `patience` decides on more."""
     retries = {"mode": "standard", "total_max_attempts": 1}
-    return Config(signature_version="s3v4", retries=retries, connect_timeout=10, read_timeout=60)  # pyright: ignore[reportArgumentType] - the stub asks for its own TypedDict
+    return Config(retries=retries, connect_timeout=10, read_timeout=60)  # pyright: ignore[reportArgumentType] - the stub asks for its own TypedDict
 
 
 def s3_client() -> "S3Client":
     """Return the client of the function's own region and role; `AWS_ENDPOINT_URL` and `AWS_CA_BUNDLE` are honoured."""
-    return boto3.client("s3", region_name=os.environ.get("AWS_REGION"), config=config())
+    signed = config().merge(Config(signature_version="s3v4"))  # S3 alone: Lambda refuses it for an ARN in the path
+    return boto3.client("s3", region_name=os.environ.get("AWS_REGION"), config=signed)
 
 
 def invoke_again(function_arn: str, event: Mapping[str, Any]) -> None:

@@ -13,6 +13,8 @@ _TORCH = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 # Configuration and tokenizer. Cards, licences and pictures are of no use to the container.
 _SUPPORT = re.compile(r"[A-Za-z0-9._-]+\.(json|model)|merges\.txt|vocab\.txt")
 _MAX_SHARDS = 1000
+# Ours; and what multi-model-server takes for an archive of its own older format, on which it stops.
+_NEVER = frozenset({"musicgen-manifest.json", "manifest.json"})
 
 
 def find_weights(files: Sequence[RepoFile]) -> tuple[str, RepoFile]:
@@ -45,7 +47,8 @@ def resolve_shards(files: Sequence[RepoFile], index_name: str, index: bytes) -> 
 
 def support_files(files: Sequence[RepoFile]) -> list[RepoFile]:
     """Return configuration and tokenizer files, sorted by name. Raises StagingError when config.json is missing."""
-    chosen = [file for file in files if _SUPPORT.fullmatch(file.path) and not file.path.endswith(".index.json")]
+    named = [file for file in files if file.path.lower() not in _NEVER and not file.path.endswith(".index.json")]
+    chosen = [file for file in named if _SUPPORT.fullmatch(file.path)]
     if "config.json" not in (file.path for file in chosen):
         raise StagingError(f"the repository must hold config.json, got {_names(file.path for file in files)}")
     return sorted(chosen, key=lambda file: file.path)

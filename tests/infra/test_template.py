@@ -57,7 +57,7 @@ def test_staging_lambda_runs_on_the_newest_python_on_arm_once(only: Find) -> Non
     assert (function["Runtime"], function["Architectures"]) == ("python3.14", ["arm64"])
     assert (function["Handler"], function["Timeout"]) == ("stage_model.handler.handler", 900)
     assert function["Environment"] == {"Variables": {"HF_ENDPOINT": "https://huggingface.co"}}
-    assert only("AWS::Lambda::EventInvokeConfig")["MaximumRetryAttempts"] == 0
+    assert only("AWS::Lambda::EventInvokeConfig")["MaximumRetryAttempts"] == 2
 
 
 def test_endpoint_answers_into_the_output_bucket_and_announces_on_both_topics(

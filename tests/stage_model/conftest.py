@@ -52,6 +52,7 @@ def repository(scale: int) -> Repository:
         "generation_config.json": b'{"max_length": 1500}',
         "tokenizer.json": b'{"version": "1.0"}',
         "README.md": b"# a card",
+        "Manifest.json": b"{}",
         ".gitattributes": b"*.bin filter=lfs",
         "state_dict.bin": b"another library's",
     }

@@ -379,6 +379,7 @@ def test_bad_properties_fail_with_what_is_wrong(properties: dict[str, str], reas
         (bundle({"../evil.py": b""}), "plain and relative"),
         (bundle({"/etc/passwd": b""}), "plain and relative"),
         (bundle({"a\\b.py": b""}), "plain and relative"),
+        (bundle({"deep/MANIFEST.json": b"{}"}), "no manifest.json"),
         (bundle({"big": bytes(40 << 20)}, zipfile.ZIP_DEFLATED), "unpack to at most"),
         (bundle({f"f{n}": b"" for n in range(1001)}), "1 to 1000 files"),
     ],
