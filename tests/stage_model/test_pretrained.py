@@ -1,0 +1,115 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
+# transformers ships types that strict mode cannot follow.
+"""What is staged loads in `transformers` to the published values, whatever the weights' format was."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import MusicgenForConditionalGeneration
+
+from local_aws.tiny_musicgen import make_tiny_musicgen
+from stage_model.assembly import Assembly
+from stage_model.gather import gather
+from stage_model.materials import Sizes
+from stage_model.progress import Resume
+from stage_model.repository import RepoFile
+from stage_model.request import StagedModelRequest
+from stage_model.sources import BytesSource
+
+
+class Folder:
+    """A repository in a folder; the weights as one safetensors file or as shards that torch.save wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        self._sha256 = {name: hashlib.sha256(data).hexdigest() for name, data in self._files.items()}
+
+    def list_files(self) -> list[RepoFile]:
+        """Return all files."""
+        return [RepoFile(name, len(data), self._sha256[name], None) for name, data in self._files.items()]
+
+    def open(self, file: RepoFile) -> BytesSource:
+        """Return a file's bytes."""
+        return BytesSource(self._files[file.path])
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A tiny MusicGen as it is published."""
+    folder = tmp_path_factory.mktemp("published")
+    make_tiny_musicgen(folder)
+    yield folder
+
+
+def stage_into(source: Path, target: Path, packaging_shard: int) -> list[str]:
+    """Stage uncompressed into a folder, as S3 would hold it; return the tensors that kept float32."""
+    request = StagedModelRequest(
+        "facebook/musicgen-tiny",
+        "0" * 40,
+        "float16",
+        "assets",
+        "bundle.zip",
+        "artifacts",
+        "models/S/M/",
+        "uncompressed",
+    )
+    sizes = Sizes(shard=packaging_shard, cast_part_blocks=1)
+    materials = gather(request, Folder(source), {"inference.py": b"pass\n"}, sizes)
+    plan = materials.plan(())
+    assembly = Assembly(plan, plan.objects, Resume())
+    *jobs, last = assembly.jobs
+    for job in jobs:
+        built = assembly.build(job, memoryview(bytearray(assembly.buffer_size)))
+        assembly.take(job, built)
+        append(target / plan.objects[job.target].key.removeprefix(plan.key), bytes(built.frame))
+    append(target / plan.objects[last.target].key.removeprefix(plan.key), bytes(assembly.build_last(last).frame))
+    return list(plan.kept)
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add bytes to a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def same_values(folder: Path, other: Path) -> bool:
+    """Return whether both load to the same float32 parameters and buffers, without anything missing."""
+    states = []
+    for one in (folder, other):
+        model, report = MusicgenForConditionalGeneration.from_pretrained(one, output_loading_info=True)
+        assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
+        states.append(model.state_dict())
+    first, second = states
+    return first.keys() == second.keys() and all(
+        tensor.dtype == second[name].dtype and torch.equal(tensor, second[name]) for name, tensor in first.items()
+    )
+
+
+@pytest.mark.parametrize("shard", [4_000_000_000, 300_000])
+def test_from_pretrained_gives_the_published_values(published: Path, tmp_path: Path, shard: int) -> None:
+    assert stage_into(published, tmp_path, shard) == []
+    assert json.loads((tmp_path / "musicgen-manifest.json").read_text())["decoder_dtype"] == "float16"
+    assert same_values(tmp_path, published)
+
+
+def test_torch_shards_convert_to_what_safetensors_hold(published: Path, tmp_path: Path) -> None:
+    model = MusicgenForConditionalGeneration.from_pretrained(published)
+    source, staged = tmp_path / "torch", tmp_path / "staged"
+    source.mkdir()
+    for path in published.iterdir():
+        if path.suffix == ".json" and "index" not in path.name:
+            (source / path.name).write_bytes(path.read_bytes())
+    names = list(model.state_dict())
+    halves = {"pytorch_model-00001-of-00002.bin": names[::2], "pytorch_model-00002-of-00002.bin": names[1::2]}
+    for file, chosen in halves.items():
+        torch.save({name: model.state_dict()[name] for name in chosen}, source / file)
+    weight_map = {name: file for file, chosen in halves.items() for name in chosen}
+    (source / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    stage_into(source, staged, 4_000_000_000)
+    assert same_values(staged, published)
