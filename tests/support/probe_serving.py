@@ -71,13 +71,9 @@ class Serving:
 
     def rest(self) -> None:
         """Go back to one instance, once the second has come into service."""
-        deadline = time.monotonic() + _AT_MOST
-        while not (state := self._settled(self._endpoint)):
-            if time.monotonic() > deadline:
-                raise ProbeFailed("the second instance did not come into service")
-            time.sleep(0.2)
-        if state["ProductionVariants"][0]["CurrentInstanceCount"] > 1:
-            self._scale(1)
+        self._await_in_service()
+        self._scale(1)
+        self._await_in_service()
 
     def _subscribe(self, aws: LocalAws, topics: list[str]) -> str:
         queue = self._sqs.create_queue(QueueName="probe-messages")["QueueUrl"]
@@ -121,6 +117,13 @@ class Serving:
     def _settled(self, name: str) -> dict[str, Any] | None:
         state = self._sagemaker.describe_endpoint(EndpointName=name)
         return state if state["EndpointStatus"] in ("InService", "Failed") else None
+
+    def _await_in_service(self) -> None:
+        deadline = time.monotonic() + _AT_MOST
+        while not self._settled(self._endpoint):
+            if time.monotonic() > deadline:
+                raise ProbeFailed("the endpoint did not come to rest")
+            time.sleep(0.2)
 
     def _scale(self, count: int) -> None:
         wanted = [{"VariantName": "AllTraffic", "DesiredInstanceCount": count}]

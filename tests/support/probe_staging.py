@@ -13,7 +13,19 @@ from deployed_rights import DeployedRights
 from probe_refusals import ProbeFailed, Refusals
 
 from local_aws.account import ROOT_ACCESS_KEY_ID, ROOT_SECRET_ACCESS_KEY
+from local_aws.hub import Fault, HubRequest
 from local_aws.process import LocalAws
+
+
+class Hub:
+    """What the Hub does wrong: while `busy`, it asks everybody to come back in an hour."""
+
+    def __init__(self) -> None:
+        self.busy = False
+
+    def __call__(self, request: HubRequest) -> Fault | None:
+        """The fault for a request; LoopbackHub asks."""
+        return Fault(status=503, headers={"Retry-After": "3600"}) if self.busy else None
 
 
 class Functions:
@@ -50,6 +62,15 @@ class Functions:
     def request(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
         """The function's answer; ProbeFailed with its reason when that is a failure."""
         self.invoke(function, event)
+        answer = self.answer(event)
+        if answer is None:
+            raise ProbeFailed("the function did not answer")
+        return answer
+
+    def answer(self, event: dict[str, Any]) -> dict[str, Any] | None:
+        """The answer to an event, if there is one yet; ProbeFailed with its reason when that is a failure."""
+        if not self._s3.list_objects_v2(Bucket=self._answers, Prefix=event["RequestId"])["KeyCount"]:
+            return None
         answer = json.loads(self._s3.get_object(Bucket=self._answers, Key=event["RequestId"])["Body"].read())
         if answer["Status"] != "SUCCESS":
             raise ProbeFailed(answer["Reason"])
@@ -72,8 +93,10 @@ def _signer(aws: LocalAws) -> Any:
 class Staging:
     """The staging Lambda."""
 
-    def __init__(self, aws: LocalAws, rights: DeployedRights, functions: Functions, properties: dict[str, str]) -> None:
-        self._s3, self._lambda, self._logs = aws.client("s3"), aws.client("lambda"), aws.client("logs")
+    def __init__(
+        self, aws: LocalAws, rights: DeployedRights, functions: Functions, properties: dict[str, str], hub: Hub
+    ) -> None:
+        self._s3, self._logs, self._hub = aws.client("s3"), aws.client("logs"), hub
         self._functions, self._function = functions, rights.physical("StagedModelFunction")
         self._log_group = rights.physical("StagedModelLogs")
         # Other than the deployed one, so that there is something to stage each time.
@@ -100,17 +123,18 @@ class Staging:
             raise ProbeFailed("nothing was logged")
 
     def hands_over(self, refusals: Refusals) -> None:
-        """An invocation that has no time left begins another one."""
-        before = self._lines("START")
-        self._lambda.update_function_configuration(FunctionName=self._function, Timeout=30)
+        """An invocation that the Hub asks to wait for longer than it lives begins another, which answers."""
+        event = self._functions.event("Create", self._properties)
+        self._hub.busy = True
         try:
-            self._functions.invoke(self._function, self._functions.event("Create", self._properties))
-            refusals.wait("a second invocation", lambda: self._lines("START") > before + 1)
+            self._functions.invoke(self._function, event)
         finally:
-            self._lambda.update_function_configuration(FunctionName=self._function, Timeout=900)
+            self._hub.busy = False
+        answer = refusals.wait("an answer", lambda: self._functions.answer(event))
+        self._s3.delete_object(Bucket=self._bucket, Key=answer["PhysicalResourceId"])
 
-    def _lines(self, pattern: str = "") -> int:
-        found = self._logs.filter_log_events(logGroupName=self._log_group, filterPattern=pattern)["events"]
+    def _lines(self) -> int:
+        found = self._logs.filter_log_events(logGroupName=self._log_group)["events"]
         return len(found)
 
 

@@ -14,7 +14,7 @@ from deployed_rights import DeployedRights, Right
 from probe_client import Asking
 from probe_refusals import ProbeFailed, Refusals
 from probe_serving import Serving
-from probe_staging import Emptying, Functions, Staging
+from probe_staging import Emptying, Functions, Hub, Staging
 from walkthrough_process import PROJECT, tool_environment
 
 from local_aws.hub import LoopbackHub
@@ -35,11 +35,11 @@ Keys = tuple[str, str, str]
 class ProbedStack:
     """A deployed stack, the rights of its holders, and for each holder the probes that use them."""
 
-    def __init__(self, aws: LocalAws, assembly: Path) -> None:
+    def __init__(self, aws: LocalAws, assembly: Path, hub: Hub) -> None:
         self.aws, self.outputs, self.rights = aws, StackOutputs.read(aws, STACK), DeployedRights(aws, STACK)
         self._make_client_role()
         functions = Functions(aws)
-        staging = Staging(aws, self.rights, functions, self._properties(assembly))
+        staging = Staging(aws, self.rights, functions, self._properties(assembly), hub)
         self.serving = Serving(aws, self.outputs, self.rights)
         self.emptying = Emptying(aws, self.rights, functions)
         asking = Asking(aws, self.outputs, self.keys(CLIENT))
@@ -110,8 +110,9 @@ def probed_stack(
     `settings` are the configuration's, over the defaults; `prepare` makes what they expect to find in the account.
     """
     stand_in = make_stand_in(folder / "stand-in")
-    hub = LoopbackHub(stand_in.folder, model_id=stand_in.model_id, revision=stand_in.revision)
-    with LocalAws(folder / "aws") as aws, hub:
+    faults = Hub()
+    loopback = LoopbackHub(stand_in.folder, model_id=stand_in.model_id, revision=stand_in.revision, faults=faults)
+    with LocalAws(folder / "aws") as aws, loopback as hub:
         cdk = CdkCli(PROJECT, folder / "cdk.out", aws.environment(), folder / "cdk.log", Report(io.StringIO(), 3))
         context = {"env": "dev", "model_id": stand_in.model_id, "revision": stand_in.revision}
         if prepare:
@@ -119,7 +120,7 @@ def probed_stack(
         cdk.synth({**context, **(settings or {}), "hub_endpoint": hub.url})
         cdk.bootstrap(aws.account_id, aws.region)
         cdk.deploy()
-        yield ProbedStack(aws, folder / "cdk.out")
+        yield ProbedStack(aws, folder / "cdk.out", faults)
 
 
 @contextmanager
