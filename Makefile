@@ -26,7 +26,7 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth deploy diff destroy plan gate smoke-test bench-staging bench-engine soak lock clean
+.PHONY: help local test lint format synth deploy diff destroy plan gate smoke-test bench-staging bench-engine soak simulate lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench-engine: tools ## the engine beside stock generate, on the same random weig
 
 soak: tools ## 500 mixed requests to a real instance whose worker is killed in between
 	OMP_NUM_THREADS=1 python tests/support/soak.py --requests 500 --kills 12
+
+simulate: tools ## 100,000 schedules of the staging protocol, with crashes, duplicates and delays
+	PYTHONPATH=lambda:tests/support python -m staging_simulation --schedules 100000
 
 lock: tools ## compile requirements*.txt and package-lock.json anew from what they are made of
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt
