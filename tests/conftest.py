@@ -1,9 +1,14 @@
 """Fixtures that several parts' tests use."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ["TRITON_INTERPRET"] = (
+    "1"  # the GPU's kernels run on CPUs; before transformers imports Triton, which reads it
+)
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 

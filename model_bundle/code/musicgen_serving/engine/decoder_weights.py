@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from musicgen_serving.engine.decoder_config import DecoderConfig
+from musicgen_serving.engine.quantised import Matrix, quantise
 from musicgen_serving.engine.weight_files import WeightFiles
 
 PREFIX = "decoder.model.decoder."
@@ -24,15 +25,15 @@ class LayerWeights:
     """One layer; matrices are [out, in]."""
 
     self_norm: Norm
-    qkv: torch.Tensor  # [3H, H]
-    self_out: torch.Tensor  # [H, H]
+    qkv: Matrix  # [3H, H]
+    self_out: Matrix  # [H, H]
     cross_norm: Norm
-    cross_q: torch.Tensor  # [H, H]
+    cross_q: Matrix  # [H, H]
     cross_kv: torch.Tensor  # [2H, H]
-    cross_out: torch.Tensor  # [H, H]
+    cross_out: Matrix  # [H, H]
     ffn_norm: Norm
-    ffn_in: torch.Tensor  # [F, H]
-    ffn_out: torch.Tensor  # [H, F]
+    ffn_in: Matrix  # [F, H]
+    ffn_out: Matrix  # [H, F]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +49,22 @@ class DecoderWeights:
 
 
 def load_decoder(
-    files: WeightFiles, config: DecoderConfig, device: torch.device, dtype: torch.dtype, positions: int
-) -> DecoderWeights:
-    """Fill the fused matrices on the device straight from the files."""
+    files: WeightFiles, config: DecoderConfig, device: torch.device, dtype: torch.dtype, positions: int, *,
+    eight_bit: bool = False,
+) -> DecoderWeights:  # fmt: skip
+    """Fill the fused matrices on the device straight from the files.
+
+    With `eight_bit` the matrices that every layer reads in every step are rounded to 8 bits there; what else there is,
+    embeddings, norms, heads and what a text is multiplied by once, stays as it is.
+    """
     return DecoderWeights(
         embeddings=files.stacked(
             [f"{PREFIX}embed_tokens.{codebook}.weight" for codebook in range(config.codebooks)], device, dtype
         ),
         positions=sinusoids(positions, config.hidden).to(device, dtype),
-        layers=tuple(_layer(files, f"{PREFIX}layers.{index}.", device, dtype) for index in range(config.layers)),
+        layers=tuple(
+            _layer(files, f"{PREFIX}layers.{index}.", device, dtype, eight_bit) for index in range(config.layers)
+        ),
         final_norm=_norm(files, f"{PREFIX}layer_norm", device, dtype),
         heads=files.stacked(
             [f"decoder.lm_heads.{codebook}.weight" for codebook in range(config.codebooks)], device, dtype
@@ -81,20 +89,23 @@ def _norm(files: WeightFiles, name: str, device: torch.device, dtype: torch.dtyp
     return Norm(weight, bias)
 
 
-def _layer(files: WeightFiles, name: str, device: torch.device, dtype: torch.dtype) -> LayerWeights:
-    def fused(module: str, *parts: str) -> torch.Tensor:
-        names = [f"{name}{module}.{part}.weight" for part in parts]
-        return files.stacked(names, device, dtype)
+def _layer(files: WeightFiles, name: str, device: torch.device, dtype: torch.dtype, eight_bit: bool) -> LayerWeights:
+    def stacked(module: str, *parts: str) -> torch.Tensor:
+        return files.stacked([f"{name}{module}{part}.weight" for part in parts or ("",)], device, dtype)
+
+    def matrix(module: str, *parts: str) -> Matrix:
+        weight = stacked(module, *parts)
+        return quantise(weight) if eight_bit else weight
 
     return LayerWeights(
         self_norm=_norm(files, f"{name}self_attn_layer_norm", device, dtype),
-        qkv=fused("self_attn", "q_proj", "k_proj", "v_proj"),
-        self_out=fused("self_attn", "out_proj"),
+        qkv=matrix("self_attn", ".q_proj", ".k_proj", ".v_proj"),
+        self_out=matrix("self_attn.out_proj"),
         cross_norm=_norm(files, f"{name}encoder_attn_layer_norm", device, dtype),
-        cross_q=fused("encoder_attn", "q_proj"),
-        cross_kv=fused("encoder_attn", "k_proj", "v_proj"),
-        cross_out=fused("encoder_attn", "out_proj"),
+        cross_q=matrix("encoder_attn.q_proj"),
+        cross_kv=stacked("encoder_attn", ".k_proj", ".v_proj"),
+        cross_out=matrix("encoder_attn.out_proj"),
         ffn_norm=_norm(files, f"{name}final_layer_norm", device, dtype),
-        ffn_in=files.stacked([f"{name}fc1.weight"], device, dtype),
-        ffn_out=files.stacked([f"{name}fc2.weight"], device, dtype),
+        ffn_in=matrix("fc1"),
+        ffn_out=matrix("fc2"),
     )

@@ -9,12 +9,16 @@ there a large weight comes second, so that a large model rounds a clip made alon
 import torch
 from torch.nn import functional
 
+from musicgen_serving.engine.quantised import Matrix, Quantised
+
 FEW_ROWS = 4
 SMALL_WEIGHT = 2**20  # numbers; below it the cache holds them, and the order costs nothing
 
 
-def linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def linear(x: torch.Tensor, weight: Matrix) -> torch.Tensor:
     """x [rows, in] times weight [out, in], as [rows, out], which need not lie row by row."""
+    if isinstance(weight, Quantised):
+        return linear(x, weight.values.to(x.dtype)) * weight.scale.to(x.dtype)
     if x.device.type == "cpu" and (x.shape[0] >= FEW_ROWS or weight.numel() <= SMALL_WEIGHT):
         return torch.mm(weight, x.t()).t()
     return functional.linear(x, weight)

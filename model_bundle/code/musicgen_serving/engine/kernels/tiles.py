@@ -1,0 +1,56 @@
+"""How each matrix product is cut into programs: one table, for a session with a GPU to tune.
+
+None of it has been measured yet; it is reasoned. A product is as fast as its weight is read if enough of the weight is
+under way at once: an H100 needs 3.35 TB/s * 0.8 µs = 2.7 MB, which is programs * (stages - 1) * features * width *
+2 bytes; for musicgen-large, one clip, 128 * 4 * 16 * 256 * 2 = 4.2 MB. With one or few clips the sum is not split: the
+programs suffice, and gathering parts costs a trip to the L2 cache. With many rows each program reads x again, which
+wants tiles of more features, fewer tiles, and so splits for 132 multiprocessors to have work.
+All of it fits the 99 KiB of shared memory that the smallest of the cards (A10G, L4, L40S) gives a program.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+SMALLEST = 16  # what tensor cores multiply
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """A program's part: `features` outputs over a `splits`-th of the sum, `width` numbers of it at a time."""
+
+    features: int
+    width: int
+    splits: int
+    warps: int
+    stages: int
+
+
+SQUARE = {
+    16: Tile(features=16, width=256, splits=1, warps=2, stages=5),
+    32: Tile(features=32, width=128, splits=4, warps=4, stages=4),
+    64: Tile(features=64, width=128, splits=4, warps=8, stages=3),
+}
+"""By padded rows, for weights with no more outputs than inputs: output, query and second feed-forward projections."""
+
+WIDE = {
+    16: Tile(features=32, width=256, splits=1, warps=4, stages=4),
+    32: Tile(features=32, width=128, splits=1, warps=4, stages=4),
+    64: Tile(features=64, width=128, splits=2, warps=8, stages=3),
+}
+"""For weights with more outputs than inputs: fused QKV, first feed-forward projection, heads."""
+
+
+def padded(rows: int) -> int:
+    """Rows as the table and the kernels count them; ValueError beyond 64."""
+    if rows > max(SQUARE):
+        raise ValueError(f"a step has at most {max(SQUARE)} rows, got {rows}")
+    return max(SMALLEST, 1 << (rows - 1).bit_length())
+
+
+def tile(rows: int, features: int, width: int) -> Tile:
+    """The table's tile, cut down to powers of two that divide a weight [features, width]."""
+    entry = (WIDE if features > width else SQUARE)[padded(rows)]
+    splits = math.gcd(entry.splits, width // SMALLEST)
+    return replace(
+        entry, features=math.gcd(entry.features, features), width=math.gcd(entry.width, width // splits), splits=splits
+    )
