@@ -116,6 +116,7 @@ class Batch:
             self._loop.slots.move(vacated, slot, last.position)
             self._heal(vacated)
             self.occupants[slot] = last
+        self._loop.slots.vacate(vacated)
 
     def _heal(self, slot: int) -> None:
         """Leave no NaN where the next clip of this slot would meet it."""

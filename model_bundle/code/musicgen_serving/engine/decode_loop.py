@@ -10,22 +10,25 @@ from torch.nn import functional
 from musicgen_serving.engine import delay_pattern
 from musicgen_serving.engine.decoder_config import DecoderConfig
 from musicgen_serving.engine.decoder_weights import DecoderWeights
-from musicgen_serving.engine.sampling import guided, sample
 from musicgen_serving.engine.slots import Slots
+from musicgen_serving.engine.torch_step import Advance, TorchStep
 from musicgen_serving.engine.transformer import forward, write_text
 from musicgen_serving.engine.window import Window, window
 from musicgen_serving.parameters import GenerationParams
 
 
 class DecodeLoop:
-    """The decoder with its slots."""
+    """The decoder with its slots; `advance` computes a step, in torch's own operations unless it is given."""
 
-    def __init__(self, config: DecoderConfig, weights: DecoderWeights, slots: Slots) -> None:
+    def __init__(
+        self, config: DecoderConfig, weights: DecoderWeights, slots: Slots, advance: Advance | None = None
+    ) -> None:
         self.config = config
         self.slots = slots
         self.positions = slots.tokens.shape[2] - 1
         self.device = slots.tokens.device
         self._weights = weights
+        self._advance = advance or TorchStep(config, weights)
         self.text = slots.cross_mask.shape[-1]
         self._bounds = (0, 0, 0, 0)
         self._window = window(slots, 0, 1, 1, 1)
@@ -49,7 +52,7 @@ class DecodeLoop:
         self.slots.set_parameters(slot, params, seed, self.config.vocabulary)
         if start:
             self._prefill(own, start)
-        self.slots.position[slot] = start
+        self.slots.occupy(slot, start, states.shape[0])
         return start
 
     def _prefill(self, own: Window, count: int) -> None:
@@ -59,27 +62,14 @@ class DecodeLoop:
 
     @torch.inference_mode()
     def step(self, first: int, count: int, *, length: int, text: int, most: int, use_top_p: bool) -> None:
-        """Advance `count` slots from `first` by one position each.
+        """Advance the active ones of `count` slots from `first` by one position each.
 
-        `length` and `text` bound what attention reads: no slot may be at a position from `length` on, or have more
-        text tokens than `text`. `most` and `use_top_p` bound what sampling must look at.
+        `length` and `text` bound what attention reads: no active slot may be at a position from `length` on, or have
+        more text tokens than `text`. `most` and `use_top_p` bound what sampling must look at.
         """
         if self._bounds != (first, count, length, text):
             self._bounds, self._window = (first, count, length, text), window(self.slots, first, count, length, text)
-        state, position = self._window.state, self._window.state.position  # [n]
-        here = position[:, None, None].expand(-1, self.config.codebooks, 1)  # [n, K, 1]
-        tokens = state.tokens.gather(2, here)
-        logits = forward(self._weights, self.config.heads, self._window, tokens, position[:, None])
-        logits = logits.float().view(count, 2, self.config.codebooks, -1)
-        drawn, finite = sample(
-            guided(logits, state.guidance), temperature=state.temperature, top_k=state.top_k, top_p=state.top_p,
-            greedy=state.greedy, seed=state.seed, position=position, most=most, use_top_p=use_top_p,
-        )  # fmt: skip
-        state.broken.logical_or_(~finite)
-        there = here + 1
-        planned = state.tokens.gather(2, there)  # what the pattern or a prompt has there
-        state.tokens.scatter_(2, there, torch.where(planned == delay_pattern.TO_GENERATE, drawn, planned))
-        position.add_(1)
+        self._advance(self._window, most=most, use_top_p=use_top_p)
 
     @torch.inference_mode()
     def codes(self, slot: int, frames: int) -> torch.Tensor:

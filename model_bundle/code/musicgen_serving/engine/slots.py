@@ -30,13 +30,15 @@ class Slots:
     seed: torch.Tensor
     greedy: torch.Tensor
     broken: torch.Tensor  # whether logits were ever not finite
+    text_tokens: torch.Tensor  # of the clip's text
+    active: torch.Tensor  # whether a clip is here that steps advance
 
     @property
     def per_slot(self) -> tuple[torch.Tensor, ...]:
         """Every tensor of which a slot has one row."""
         return (
             self.cross_mask, self.tokens, self.position, self.guidance, self.temperature, self.top_k, self.top_p,
-            self.seed, self.greedy, self.broken, *self.cross,
+            self.seed, self.greedy, self.broken, self.text_tokens, self.active, *self.cross,
         )  # fmt: skip
 
     def set_parameters(self, slot: int, params: GenerationParams, seed: int, vocabulary: int) -> None:
@@ -48,6 +50,17 @@ class Slots:
         self.seed[slot] = seed
         self.greedy[slot] = not params.do_sample
         self.broken[slot] = False
+
+    def occupy(self, slot: int, position: int, text_tokens: int) -> None:
+        """Let steps advance a slot from a position on; its text has so many tokens."""
+        self.position[slot] = position
+        self.text_tokens[slot] = text_tokens
+        self.active[slot] = True
+
+    def vacate(self, slot: int) -> None:
+        """Let steps pass a slot by; it waits at position 0, where a step over a run of slots may read and write it."""
+        self.active[slot] = False
+        self.position[slot] = 0
 
     def clear(self, slot: int) -> None:
         """Zero a slot's cache: what attention masks it still multiplies by zero, and NaN times zero is NaN."""
@@ -88,6 +101,8 @@ def allocate(
         seed=per_slot(torch.long, 0),
         greedy=per_slot(torch.bool, 0),
         broken=per_slot(torch.bool, 0),
+        text_tokens=per_slot(torch.long),
+        active=per_slot(torch.bool, 0),
     )
 
 

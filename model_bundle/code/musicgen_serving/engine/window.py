@@ -38,6 +38,7 @@ def window(slots: Slots, first: int, count: int, length: int, text: int) -> Wind
         cache=[], cross=[], cross_mask=slots.cross_mask[run], tokens=slots.tokens[run], position=slots.position[run],
         guidance=slots.guidance[run], temperature=slots.temperature[run], top_k=slots.top_k[run],
         top_p=slots.top_p[run], seed=slots.seed[run], greedy=slots.greedy[run], broken=slots.broken[run],
+        text_tokens=slots.text_tokens[run], active=slots.active[run],
     )  # fmt: skip
     return Window(state, tuple(layers), slots.cross_mask[run, :, :, :text], length)
 
