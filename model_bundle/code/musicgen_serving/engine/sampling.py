@@ -9,14 +9,14 @@ import torch
 from musicgen_serving.engine.constants import counting
 
 # splitmix64's increments and finaliser (Steele et al. 2014), as signed 64-bit integers
-_SEED, _POSITION, _TOKEN = 6364136223846793005, 1442695040888963407, 2862933555777941757
-_FINALISER = ((30, -4658895280553007687), (27, -7723592293110705685))
+SEED, POSITION, TOKEN = 6364136223846793005, 1442695040888963407, 2862933555777941757
+FINALISER = ((30, -4658895280553007687), (27, -7723592293110705685))
 
 
 def hashed_uniform(seed: torch.Tensor, position: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """Uniform numbers in (0, 1) of 23 bits, one for each index [n, K, C]; seed and position are [n]."""
-    x = seed[:, None, None] * _SEED + position[:, None, None] * _POSITION + index * _TOKEN
-    for shift, factor in _FINALISER:
+    x = seed[:, None, None] * SEED + position[:, None, None] * POSITION + index * TOKEN
+    for shift, factor in FINALISER:
         x = (x ^ ((x >> shift) & ((1 << (64 - shift)) - 1))) * factor
     x = x ^ ((x >> 31) & ((1 << 33) - 1))
     return (((x >> 41) & 0x7FFFFF).float() + 0.5) * 2.0**-23
