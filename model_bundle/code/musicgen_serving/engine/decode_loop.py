@@ -10,10 +10,12 @@ from torch.nn import functional
 from musicgen_serving.engine import delay_pattern
 from musicgen_serving.engine.decoder_config import DecoderConfig
 from musicgen_serving.engine.decoder_weights import DecoderWeights
+from musicgen_serving.engine.graphs import BUDGET_SECONDS, Recorded, Recorder, StepGraphs
 from musicgen_serving.engine.slots import Slots
 from musicgen_serving.engine.torch_step import Advance, TorchStep
 from musicgen_serving.engine.transformer import forward, write_text
 from musicgen_serving.engine.window import Window, window
+from musicgen_serving.json_log import JsonLog
 from musicgen_serving.parameters import GenerationParams
 
 
@@ -28,7 +30,8 @@ class DecodeLoop:
         self.positions = slots.tokens.shape[2] - 1
         self.device = slots.tokens.device
         self._weights = weights
-        self._advance = advance or TorchStep(config, weights)
+        self._advance: Advance = advance or TorchStep(config, weights)
+        self.graphs: StepGraphs | None = None  # where there are any, they do the steps that begin at slot 0
         self.text = slots.cross_mask.shape[-1]
         self._bounds = (0, 0, 0, 0)
         self._window = window(slots, 0, 1, 1, 1)
@@ -67,9 +70,16 @@ class DecodeLoop:
         `length` and `text` bound what attention reads: no active slot may be at a position from `length` on, or have
         more text tokens than `text`. `most` and `use_top_p` bound what sampling must look at.
         """
+        if self.graphs is not None and first == 0:
+            return self.graphs.step(count, length)
         if self._bounds != (first, count, length, text):
             self._bounds, self._window = (first, count, length, text), window(self.slots, first, count, length, text)
-        self._advance(self._window, most=most, use_top_p=use_top_p)
+        return self._advance(self._window, most=most, use_top_p=use_top_p)
+
+    def record(self, recorder: Recorder, log: JsonLog, budget: float = BUDGET_SECONDS) -> Recorded:
+        """Record steps for about `budget` seconds, and from now on repeat what is recorded. No slot may be active."""
+        self.graphs = StepGraphs(self.slots, self._advance, recorder, self.config.vocabulary, log)
+        return self.graphs.record_all(budget)
 
     @torch.inference_mode()
     def codes(self, slot: int, frames: int) -> torch.Tensor:

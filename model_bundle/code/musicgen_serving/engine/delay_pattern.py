@@ -6,6 +6,8 @@ its last, holds the pad token. A frame that is still to be generated holds `TO_G
 
 import torch
 
+from musicgen_serving.engine.constants import column
+
 TO_GENERATE = -1
 
 
@@ -23,7 +25,7 @@ def lay_out(
     device: torch.device,
 ) -> torch.Tensor:
     """The buffer [K, positions + 1] for a clip of `frames`, its first ones given by `prompt` [K, n] if there is one."""
-    delay = torch.tensor(delays, device=device)[:, None]  # [K, 1]
+    delay = column(delays, device)  # [K, 1]
     frame = torch.arange(positions + 1, device=device)[None] - 1 - delay  # [K, positions + 1]
     buffer = torch.where((frame >= 0) & (frame < frames), TO_GENERATE, pad_token)
     if prompt is None:

@@ -20,7 +20,7 @@ class Advance(Protocol):
     top_p is below 1. Nothing here waits for the device, copies from the host or depends on what the device holds.
     """
 
-    def __call__(self, window: Window, *, most: int, use_top_p: bool) -> None: ...
+    def __call__(self, window: Window, /, *, most: int, use_top_p: bool) -> None: ...
 
 
 class TorchStep:

@@ -1,0 +1,33 @@
+"""Recording a step as a CUDA graph. Only what torch 2.6 has; torch.cuda.graph would collect garbage for every graph."""
+
+from collections.abc import Callable
+
+import torch
+
+
+class CudaRecorder:
+    """Records on a stream of its own; all graphs take their memory from one pool, as no two of them run at once."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device)
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def rehearse(self, work: Callable[[], None]) -> None:
+        """Do the work on the recorder's stream, so that what libraries keep for a stream is there too."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            work()
+        self._stream.synchronize()
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Capture the work; other threads may go on using the device meanwhile, if they never wait for this one."""
+        graph = torch.cuda.CUDAGraph()
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                work()
+            finally:
+                graph.capture_end()
+        torch.cuda.current_stream().wait_stream(self._stream)
+        return graph.replay

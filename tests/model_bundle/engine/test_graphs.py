@@ -1,0 +1,251 @@
+"""Recorded steps make what steps done anew make, on addresses that never change, and a step waits for nothing."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# transformers ships types that strict mode cannot follow.
+
+import gc
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from random_decoder import random_decoder
+from reference_musicgen import CPU, Reference
+from step_operations import NOWHERE, Operations
+
+from musicgen_serving.engine import buckets as planning
+from musicgen_serving.engine.batch import Batch
+from musicgen_serving.engine.buckets import Bucket, buckets, smallest
+from musicgen_serving.engine.clip import Clip, Ticket
+from musicgen_serving.engine.decode_loop import DecodeLoop
+from musicgen_serving.engine.decoder_config import DecoderConfig
+from musicgen_serving.engine.slots import allocate
+from musicgen_serving.engine.torch_step import TorchStep
+from musicgen_serving.engine.waiting import Job
+from musicgen_serving.engine.window import Window, window
+from musicgen_serving.parameters import GenerationParams
+
+CLIPS = [
+    Clip("", 1, GenerationParams(max_new_tokens=70)),
+    Clip("", 2, GenerationParams(max_new_tokens=25, top_k=5)),
+    Clip("", 3, GenerationParams(max_new_tokens=100, guidance_scale=1)),
+    Clip("", 4, GenerationParams(max_new_tokens=20, top_p=0.8, top_k=0)),
+    Clip("", 5, GenerationParams(max_new_tokens=60, do_sample=False)),
+    Clip("", 6, GenerationParams(max_new_tokens=33, temperature=1.3)),
+    Clip("", 7, GenerationParams(max_new_tokens=50)),
+]
+
+
+@pytest.fixture(autouse=True)
+def short_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "SHORTEST", 32)
+
+
+@dataclass
+class Repeater:
+    """Records by keeping the work itself; notes what was done, and fails where `fails` says so."""
+
+    fails: Callable[[int], bool] = lambda number: False
+    rehearsed: int = 0
+    recorded: int = 0
+    repeated: int = 0
+    collecting: list[bool] = field(default_factory=list[bool])
+    check: Callable[[], None] = lambda: None
+
+    def rehearse(self, work: Callable[[], None]) -> None:
+        self.rehearsed += 1
+        work()
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        self.collecting.append(gc.isenabled())
+        self.recorded += 1
+        if self.fails(self.recorded):
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+        def repeat() -> None:
+            self.repeated += 1
+            self.check()
+            work()
+
+        return repeat
+
+
+def session(loop: DecodeLoop, reference: Reference) -> list[list[torch.Tensor]]:
+    """The codes of all clips: two are admitted at a time, between steps, into what slots there are."""
+    batch = Batch(loop, granule=32)
+    tickets = [Ticket([clip], [[0] * int(reference.mask[index % 2].sum())]) for index, clip in enumerate(CLIPS)]
+    waiting = list(enumerate(tickets))
+    for step in itertools.count():
+        for _ in range(min(2, batch.free, len(waiting)) if step % 7 == 0 else 0):
+            index, ticket = waiting.pop(0)
+            batch.admit(Job(ticket, 0), reference.states(index % 2))
+        if not (batch.occupants or waiting):
+            return [ticket.wait() for ticket in tickets]
+        if batch.occupants:
+            batch.step()
+            batch.collect()
+    raise AssertionError
+
+
+def test_recorded_steps_make_the_same_codes_as_steps_done_anew(mono: Reference, memory_log: Any) -> None:
+    plain = session(mono.loop(slots=5), mono)
+    loop, recorder = mono.loop(slots=5), Repeater()
+    recorded = loop.record(recorder, memory_log.log)
+    assert recorded.graphs == recorded.of == len(buckets(5, 128)) == 12
+    graphs = session(loop, mono)
+    for one, other in zip(plain, graphs, strict=True):
+        assert torch.equal(one[0], other[0])
+    assert recorder.rehearsed == recorder.recorded == 12
+    assert recorder.repeated > 100
+    assert len(plain[2][0].unique()) > 30
+
+
+def test_every_address_stays_while_clips_come_move_and_leave(mono: Reference, memory_log: Any) -> None:
+    loop, recorder = mono.loop(slots=5), Repeater()
+    loop.record(recorder, memory_log.log)
+    assert loop.graphs is not None
+    windows = loop.graphs._windows.values()  # pyright: ignore[reportPrivateUsage]
+    addresses = [address for one in windows for address in addresses_of(one)]
+    moves: list[int] = []
+    move = loop.slots.move
+
+    def noting(source: int, target: int, length: int) -> None:
+        moves.append(target)
+        move(source, target, length)
+
+    object.__setattr__(loop.slots, "move", noting)
+    recorder.check = lambda: check(addresses == [address for one in windows for address in addresses_of(one)])
+    session(loop, mono)
+    assert moves and recorder.repeated > 100
+
+
+def check(holds: bool) -> None:
+    assert holds
+
+
+def addresses_of(one: Window) -> Iterator[int]:
+    state = one.state
+    yield from (tensor.data_ptr() for tensor in state.per_slot)
+    for layer in one.layers:
+        yield from (part.data_ptr() for part in (layer.cache, layer.keys, layer.values, layer.cross_keys))
+
+
+def test_what_does_not_fit_the_budget_is_recorded_at_its_first_use(mono: Reference, memory_log: Any) -> None:
+    plain = session(mono.loop(slots=5), mono)
+    loop, recorder = mono.loop(slots=5), Repeater()
+    clock = itertools.count()  # a second passes whenever it is looked at
+    loop.record(recorder, memory_log.log, budget=0)
+    assert loop.graphs is not None and recorder.recorded == 0
+    recorded = loop.graphs.record_all(4, lambda: next(clock))
+    assert (recorded.graphs, recorder.recorded) == (3, 3)  # at 1, 2 and 3 seconds
+    for one, other in zip(plain, session(loop, mono), strict=True):
+        assert torch.equal(one[0], other[0])
+    assert recorder.recorded > 3 and recorder.rehearsed == 3
+
+
+def test_the_largest_bucket_is_recorded_first(mono: Reference, memory_log: Any) -> None:
+    loop = mono.loop(slots=5)
+    seen: list[tuple[int, int]] = []
+    advance = loop._advance  # pyright: ignore[reportPrivateUsage]
+
+    def noting(one: Window, *, most: int, use_top_p: bool) -> None:
+        seen.append((one.state.position.shape[0], one.length))
+        advance(one, most=most, use_top_p=use_top_p)
+
+    loop._advance = noting  # pyright: ignore[reportPrivateUsage]
+    loop.record(Repeater(), memory_log.log)
+    assert seen == sorted(seen, reverse=True)
+    assert seen[0] == (5, 128)
+
+
+def test_a_bucket_that_cannot_be_recorded_is_stepped_and_logged(mono: Reference, memory_log: Any) -> None:
+    plain = session(mono.loop(slots=5), mono)
+    loop, recorder = mono.loop(slots=5), Repeater(fails=lambda number: number % 2 == 0)
+    assert loop.record(recorder, memory_log.log).graphs == 6
+    for one, other in zip(plain, session(loop, mono), strict=True):
+        assert torch.equal(one[0], other[0])
+    lines = memory_log.events("graph_failed")
+    assert len(lines) == 6 and lines[0]["slots"] == 5 and "not permitted" in lines[0]["error"]
+
+
+def test_garbage_is_not_collected_while_recording(mono: Reference, memory_log: Any) -> None:
+    recorder = Repeater()
+    assert gc.isenabled()
+    mono.loop(slots=2).record(recorder, memory_log.log)
+    assert recorder.collecting and not any(recorder.collecting)
+    assert gc.isenabled()
+
+
+def test_rehearsals_change_nothing(mono: Reference, memory_log: Any) -> None:
+    loop = mono.loop(slots=2)
+    before = [tensor.clone() for tensor in loop.slots.per_slot]
+    loop.record(Repeater(), memory_log.log)
+    for tensor, one in zip(loop.slots.per_slot, before, strict=True):
+        assert torch.equal(tensor, one)
+
+
+def test_buckets_double_up_to_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "SHORTEST", 256)
+    whole = buckets(32, 1503)
+    assert sorted({bucket.slots for bucket in whole}) == [1, 2, 4, 8, 16, 32]
+    assert sorted({bucket.length for bucket in whole}) == [256, 512, 1024, 1503]
+    assert len(whole) == 24
+    assert sorted({bucket.slots for bucket in buckets(11, 1503)}) == [1, 2, 4, 8, 11]
+    assert {bucket.length for bucket in buckets(1, 128)} == {128}
+
+
+@pytest.mark.parametrize(
+    ("count", "length", "found"),
+    [(1, 1, (1, 32)), (1, 33, (1, 64)), (3, 64, (4, 64)), (5, 128, (5, 128)), (4, 128, (4, 128))],
+)
+def test_finds_the_smallest_bucket_that_holds_a_step(count: int, length: int, found: tuple[int, int]) -> None:
+    assert smallest(buckets(5, 128), count, length) == Bucket(*found)
+
+
+@pytest.mark.parametrize(("count", "length"), [(6, 1), (1, 129)])
+def test_a_step_beyond_every_bucket_is_refused(count: int, length: int) -> None:
+    with pytest.raises(ValueError, match=f"must fit a bucket, got {count} slots at positions below {length}"):
+        smallest(buckets(5, 128), count, length)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_step_neither_waits_for_the_device_nor_brings_anything_to_it(count: int) -> None:
+    sizes = DecoderConfig(
+        layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128
+    )  # fmt: skip
+    slots = allocate(sizes, 4, 64, 16, NOWHERE, torch.float16)
+    weights = random_decoder(sizes, 64, torch.float16)
+    step, one = TorchStep(sizes, on(NOWHERE, weights)), window(slots, 0, count, 64, 16)
+    step(one, most=128, use_top_p=True)  # what is made once
+    with Operations() as operations, torch.inference_mode():
+        step(one, most=128, use_top_p=True)
+    assert len(operations.names) > 50
+    assert operations.that_wait == []
+    assert operations.devices == {NOWHERE}
+
+
+def on(device: torch.device, value: Any) -> Any:
+    """A copy of nested data classes and tuples, its tensors on the device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(on(device, one) for one in value)
+    if value is None:
+        return None
+    return type(value)(**{name: on(device, one) for name, one in vars(value).items()})
+
+
+def test_the_check_would_notice_a_step_that_waits() -> None:
+    tensor = torch.zeros(3, device=NOWHERE)
+    with Operations() as operations:
+        torch.tensor([1.0]).to(NOWHERE)
+        assert torch.ones(1)[0] == 1
+        torch.ones(3).nonzero()
+    assert operations.devices == {NOWHERE, CPU}
+    assert {"lift_fresh", "nonzero"} <= {name.split(".")[1] for name in operations.that_wait}
+    with pytest.raises(RuntimeError, match="meta"):
+        bool(tensor[0])
+    with pytest.raises(RuntimeError, match="not on the expected device"):
+        torch.add(tensor, torch.ones(3))
