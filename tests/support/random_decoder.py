@@ -1,9 +1,13 @@
 """Decoders of random weights, of any shape: what the kernels, the 8-bit weights and benchmarks are tried on."""
 
+from dataclasses import fields, replace
+from typing import Any
+
 import torch
 
 from musicgen_serving.engine.decoder_config import DecoderConfig
 from musicgen_serving.engine.decoder_weights import DecoderWeights, LayerWeights, Norm, sinusoids
+from musicgen_serving.engine.quantised import dense, quantise
 
 
 def random_decoder(config: DecoderConfig, positions: int, dtype: torch.dtype, seed: int = 0) -> DecoderWeights:
@@ -33,3 +37,32 @@ def random_decoder(config: DecoderConfig, positions: int, dtype: torch.dtype, se
         heads=matrix(config.codebooks * config.vocabulary, hidden),
         project=None,
     )
+
+
+def eight_bit(weights: DecoderWeights) -> DecoderWeights:
+    """The same with what every step reads rounded to 8 bits."""
+    names = ("qkv", "self_out", "cross_q", "cross_out", "ffn_in", "ffn_out")
+    layers = (
+        replace(layer, **{name: quantise(dense(getattr(layer, name))) for name in names}) for layer in weights.layers
+    )
+    return replace(weights, layers=tuple(layers))
+
+
+def single_precision(weights: DecoderWeights) -> DecoderWeights:
+    """The same numbers in float32."""
+
+    def norm(one: Norm) -> Norm:
+        return Norm(one.weight.float(), one.bias.float())
+
+    def layer(one: LayerWeights) -> LayerWeights:
+        parts: dict[str, Any] = {field.name: getattr(one, field.name) for field in fields(one)}
+        single: dict[str, Any] = {
+            name: norm(part) if isinstance(part, Norm) else dense(part) for name, part in parts.items()
+        }
+        return LayerWeights(**single)
+
+    return DecoderWeights(
+        embeddings=weights.embeddings.float(), positions=weights.positions.float(),
+        layers=tuple(layer(one) for one in weights.layers), final_norm=norm(weights.final_norm),
+        heads=weights.heads.float(), project=None,
+    )  # fmt: skip

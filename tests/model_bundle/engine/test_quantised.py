@@ -1,14 +1,14 @@
 """Weights of 8 bits: how far they are from those that they stand for, and what that does to the logits."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 import torch
-from random_decoder import random_decoder
+from random_decoder import eight_bit, random_decoder
 from reference_musicgen import CPU, Reference
 
 from musicgen_serving.engine.decoder_config import DecoderConfig, decoder_config, read_config
-from musicgen_serving.engine.decoder_weights import DecoderWeights, LayerWeights, load_decoder
+from musicgen_serving.engine.decoder_weights import LayerWeights, load_decoder
 from musicgen_serving.engine.matmul import linear
 from musicgen_serving.engine.quantised import Quantised, dense, quantise
 from musicgen_serving.engine.slots import allocate
@@ -24,13 +24,6 @@ PER_STEP = {"qkv", "self_out", "cross_q", "cross_out", "ffn_in", "ffn_out"}
 
 def relative_error(got: torch.Tensor, wanted: torch.Tensor) -> float:
     return float((got - wanted).square().sum().sqrt() / wanted.square().sum().sqrt())
-
-
-def eight_bit(weights: DecoderWeights) -> DecoderWeights:
-    layers = (
-        replace(layer, **{name: quantise(dense(getattr(layer, name))) for name in PER_STEP}) for layer in weights.layers
-    )
-    return replace(weights, layers=tuple(layers))
 
 
 @pytest.mark.parametrize("shape", [(3072, 1024), (1024, 4096)])

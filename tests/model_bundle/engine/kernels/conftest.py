@@ -1,9 +1,13 @@
-"""Triton's interpreter, mended where Triton 3.2.0, the version beside the container's torch, meets a newer NumPy."""
+"""Triton's interpreter, mended where Triton 3.2.0, the version beside the container's torch, meets a newer NumPy.
+
+And three times as fast: it would redefine Triton's language with every call of every function.
+"""
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportPrivateUsage=false
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false, reportUnknownLambdaType=false
 
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 
 import pytest
@@ -27,4 +31,5 @@ def indices_from_arrays_of_one() -> Iterator[None]:
             tensor.__index__ = lambda self: self.handle.data.item()
 
         patch.setattr(interpreter, "_patch_lang_tensor", mended)
+        patch.setattr(interpreter, "_patch_lang", cache(interpreter._patch_lang))
         yield

@@ -55,8 +55,8 @@ def attend(
     """
     rows, _, heads, capacity, size = cache.shape
     attention_kernel[heads, rows, -(-length // spans.span)](
-        qkv, cache, position, active, out, spans.partial, spans.peaks, spans.sums, spans.arrived, capacity,
-        HEADS=heads, SIZE=size, BLOCK=BLOCK, SPAN=spans.span, SPLITS=spans.splits, num_warps=WARPS,
+        qkv, cache, position, active, out, spans.partial, spans.peaks, spans.sums, spans.arrived,
+        heads, capacity, spans.span, SIZE=size, BLOCK=BLOCK, SPLITS=spans.splits, num_warps=WARPS,
     )  # fmt: skip
 
 
@@ -69,6 +69,6 @@ def attend_to_text(
     """
     slots, heads, _, size = keys.shape
     cross_attention_kernel[heads, slots](
-        queries, keys, tokens, active, out, keys.stride(1) // size, keys.stride(0),
-        HEADS=heads, SIZE=size, BLOCK=BLOCK, num_warps=WARPS,
+        queries, keys, tokens, active, out, heads, keys.stride(1) // size, keys.stride(0),
+        SIZE=size, BLOCK=BLOCK, num_warps=WARPS,
     )  # fmt: skip

@@ -19,8 +19,8 @@ LOG2_E = tl.constexpr(1.4426950408889634)  # scores are taken times it, because 
 
 @kernel
 def attention_kernel(
-    qkv, cache, position, active, out, partial, peaks, sums, arrived, capacity,
-    HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr, SPAN: tl.constexpr, SPLITS: tl.constexpr,
+    qkv, cache, position, active, out, partial, peaks, sums, arrived, heads, capacity, span,
+    SIZE: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
     """out [2n, H]: queries over the keys and values before them and their own, which go into the cache here.
 
@@ -29,32 +29,32 @@ def attention_kernel(
     """
     head, row, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     here = tl.load(position + row // 2).to(tl.int32)
-    if (split * SPAN <= here) & tl.load(active + row // 2):
+    if (split * span <= here) & tl.load(active + row // 2):
         own = tl.arange(0, SIZE) + head * SIZE
-        query = scaled(tl.load(qkv + row * (3 * HEADS * SIZE) + own), SIZE)
-        keys = cache + (row * 2 * HEADS + head).to(tl.int64) * capacity * SIZE
-        values = keys + HEADS * capacity * SIZE
-        peak, total, seen = over(query, keys, values, split * SPAN, tl.minimum(split * SPAN + SPAN, here), SIZE, BLOCK)
-        if split == here // SPAN:  # the one program whose span has this position
-            fresh = qkv + row * (3 * HEADS * SIZE) + HEADS * SIZE + own
-            key, value = tl.load(fresh), tl.load(fresh + HEADS * SIZE)
+        query = scaled(tl.load(qkv + row * (3 * heads * SIZE) + own), SIZE)
+        keys = cache + (row * 2 * heads + head).to(tl.int64) * capacity * SIZE
+        values = keys + heads * capacity * SIZE
+        peak, total, seen = over(query, keys, values, split * span, tl.minimum(split * span + span, here), SIZE, BLOCK)
+        if split == here // span:  # the one program whose span has this position
+            fresh = qkv + row * (3 * heads * SIZE) + heads * SIZE + own
+            key, value = tl.load(fresh), tl.load(fresh + heads * SIZE)
             tl.store(keys + here * SIZE + tl.arange(0, SIZE), key)
             tl.store(values + here * SIZE + tl.arange(0, SIZE), value)
             peak, total, seen = with_one_more(query, key, value, peak, total, seen)
-        pair = row * HEADS + head
-        last = here < SPAN
-        if here >= SPAN:
+        pair = row * heads + head
+        last = here < span
+        if here >= span:
             peak, total, seen, last = put_together(
-                peak, total, seen, partial, peaks, sums, arrived, pair, split, here // SPAN + 1, SIZE, SPLITS
+                peak, total, seen, partial, peaks, sums, arrived, pair, split, here // span + 1, SIZE, SPLITS
             )
         if last:
-            tl.store(out + row * (HEADS * SIZE) + own, seen / total)
+            tl.store(out + row * (heads * SIZE) + own, seen / total)
 
 
 @kernel
 def cross_attention_kernel(
-    queries, keys, tokens, active, out, capacity, stride,
-    HEADS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr,
+    queries, keys, tokens, active, out, heads, capacity, stride,
+    SIZE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """out [n, H]: the conditional rows' queries [n, H] over the first `tokens` [n] of their slots' text.
 
@@ -62,11 +62,11 @@ def cross_attention_kernel(
     """
     head, slot = tl.program_id(0), tl.program_id(1)
     if tl.load(active + slot):
-        own = slot * (HEADS * SIZE) + head * SIZE + tl.arange(0, SIZE)
+        own = slot * (heads * SIZE) + head * SIZE + tl.arange(0, SIZE)
         first = keys + slot.to(tl.int64) * stride + head * capacity * SIZE
         count = tl.load(tokens + slot).to(tl.int32)
         query = scaled(tl.load(queries + own), SIZE)
-        _, total, seen = over(query, first, first + HEADS * capacity * SIZE, 0, count, SIZE, BLOCK)
+        _, total, seen = over(query, first, first + heads * capacity * SIZE, 0, count, SIZE, BLOCK)
         tl.store(out + own, seen / tl.where(total == 0, 1.0, total))
 
 

@@ -25,23 +25,23 @@ EPSILON = tl.constexpr(1e-5)  # torch's layer norm
 @kernel
 def linear_kernel(
     x, weight, scale, means, deviations, gain_product, shift_product, out,
-    partial, arrived, rows, width, features,
-    IN_STEP: tl.constexpr, GELU: tl.constexpr,
+    partial, arrived, rows, step, width, features,
+    GELU: tl.constexpr,
     CHUNK: tl.constexpr, CHUNKS: tl.constexpr,
     ROWS: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
     """out [rows, features] = x [rows, width], normalised, times weight [features, width]; activated if asked.
 
-    Row r of x and of its statistics is row r * IN_STEP in memory. Programs are (features / BN, SPLITS).
+    Row r of x and of its statistics is row r * step in memory. Programs are (features / BN, SPLITS).
     """
     block, split = tl.program_id(0), tl.program_id(1)
     row, column = tl.arange(0, ROWS), block * BN + tl.arange(0, BN)
     chunk = tl.arange(0, CHUNKS)
-    there = (row * IN_STEP)[:, None] * (width // CHUNK) + chunk[None, :]
+    there = (row * step)[:, None] * (width // CHUNK) + chunk[None, :]
     known = (row < rows)[:, None] & (chunk < width // CHUNK)[None, :]
     local = tl.load(means + there, mask=known, other=0.0)  # asked for before the weights, needed after them
     within = tl.load(deviations + there, mask=known, other=0.0)
-    total = products(x, weight, row * IN_STEP, row < rows, column, split, width, ROWS, BN, BK, SPLITS)
+    total = products(x, weight, row * step, row < rows, column, split, width, ROWS, BN, BK, SPLITS)
     last = True
     if SPLITS > 1:
         total, last = gathered(total, partial, arrived, block, split, ROWS, BN, SPLITS)
@@ -58,13 +58,12 @@ def linear_kernel(
 @kernel
 def residual_kernel(
     x, weight, scale, stream, gained, gain, odd_gain, means, deviations,
-    partial, arrived, rows, width, features,
-    OUT_STEP: tl.constexpr,
+    partial, arrived, rows, step, width, features,
     ROWS: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
     """stream [rows, features] += x [rows, width] times weight [features, width], and what the next norm wants of it.
 
-    Row r of all but x is row r * OUT_STEP in memory; rows of odd number there are scaled by a gain of their own,
+    Row r of all but x is row r * step in memory; rows of odd number there are scaled by a gain of their own,
     because the unconditional rows skip the norm before cross-attention. Statistics are by chunks of BN columns.
     """
     block, split = tl.program_id(0), tl.program_id(1)
@@ -76,7 +75,7 @@ def residual_kernel(
     if last:
         if scale is not None:
             total *= tl.load(scale + column)[None, :]
-        place = row * OUT_STEP
+        place = row * step
         there, mask = place[:, None] * features + column[None, :], (row < rows)[:, None]
         total += tl.load(stream + there, mask=mask, other=0.0)
         tl.store(stream + there, total, mask=mask)

@@ -80,8 +80,8 @@ def project(
     values, scale = _parts(weight)
     linear_kernel[features // cut.features, cut.splits](
         stream.gained, values, scale, stream.means, stream.deviations, folded.gain, folded.shift, out,
-        scratch.partial, scratch.arrived, out.shape[0], width, features,
-        IN_STEP=step, GELU=gelu, CHUNK=stream.chunk, CHUNKS=_power_of_two(width // stream.chunk),
+        scratch.partial, scratch.arrived, out.shape[0], step, width, features,
+        GELU=gelu, CHUNK=stream.chunk, CHUNKS=_power_of_two(width // stream.chunk),
         ROWS=tiles.padded(out.shape[0]), BN=cut.features, BK=cut.width, SPLITS=cut.splits,
         num_warps=cut.warps, num_stages=cut.stages,
     )  # fmt: skip
@@ -100,8 +100,8 @@ def add(
     values, scale = _parts(weight)
     residual_kernel[features // cut.features, cut.splits](
         x, values, scale, stream.values, stream.gained, *gains, stream.means, stream.deviations,
-        scratch.partial, scratch.arrived, x.shape[0], width, features,
-        OUT_STEP=step, ROWS=tiles.padded(x.shape[0]), BN=cut.features, BK=cut.width, SPLITS=cut.splits,
+        scratch.partial, scratch.arrived, x.shape[0], step, width, features,
+        ROWS=tiles.padded(x.shape[0]), BN=cut.features, BK=cut.width, SPLITS=cut.splits,
         num_warps=cut.warps, num_stages=cut.stages,
     )  # fmt: skip
 

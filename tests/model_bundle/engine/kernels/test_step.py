@@ -1,0 +1,138 @@
+"""A whole step of kernels, in Triton's interpreter, beside the step in torch's operations."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from kernel_cases import CPU, normal, relative_error
+from random_decoder import eight_bit, random_decoder, single_precision
+from triton.runtime.interpreter import InterpretedFunction
+
+from musicgen_serving.engine.decode_loop import DecodeLoop
+from musicgen_serving.engine.decoder_config import DecoderConfig
+from musicgen_serving.engine.decoder_weights import DecoderWeights
+from musicgen_serving.engine.kernels.step import KernelStep
+from musicgen_serving.engine.slots import allocate
+from musicgen_serving.engine.torch_step import Advance, TorchStep
+from musicgen_serving.engine.transformer import forward
+from musicgen_serving.engine.window import Window, window
+from musicgen_serving.parameters import GenerationParams
+
+CONFIG = DecoderConfig(layers=2, hidden=64, heads=4, ffn=256, vocabulary=128, codebooks=4, channels=1, pad_token=128)
+POSITIONS, TEXT, SLOTS, FRAMES = 96, 12, 3, 80
+Make = Callable[[DecoderConfig, DecoderWeights], Advance]
+
+
+def by_kernels(config: DecoderConfig, weights: DecoderWeights) -> KernelStep:
+    return KernelStep(config, weights, POSITIONS)
+
+
+def some_weights(dtype: torch.dtype, quantised: bool = False, config: DecoderConfig = CONFIG) -> DecoderWeights:
+    weights = random_decoder(config, POSITIONS, dtype)
+    return eight_bit(weights) if quantised else weights
+
+
+def some_loop(
+    weights: DecoderWeights, make: Make, greedy: bool, config: DecoderConfig = CONFIG
+) -> DecodeLoop:  # fmt: skip
+    """Three clips: one with a prompt that crosses a block of attention, one with one token of text, one alone."""
+    slots = allocate(config, SLOTS, POSITIONS, TEXT, CPU, weights.heads.dtype)
+    loop = DecodeLoop(config, weights, slots, make(config, weights))
+    prompt = torch.randint(128, (config.codebooks, 61), generator=torch.Generator().manual_seed(1))
+    for slot, (count, given) in enumerate([(7, prompt), (1, None), (TEXT, None)]):
+        params = GenerationParams(do_sample=not greedy, guidance_scale=3 - slot, top_k=20, top_p=1 - slot / 5)
+        loop.admit(slot, normal(count, 64, seed=slot), FRAMES, params, seed=slot, prompt=given)
+    return loop
+
+
+def steps(loop: DecodeLoop, count: int) -> torch.Tensor:
+    for _ in range(count):
+        loop.step(0, SLOTS, length=POSITIONS, text=TEXT, most=128, use_top_p=True)
+    return loop.slots.tokens.clone()
+
+
+@pytest.mark.parametrize(("greedy", "quantised"), [(True, False), (False, True)])
+def test_a_decode_has_the_tokens_of_torchs(greedy: bool, quantised: bool) -> None:
+    weights = some_weights(torch.float32, quantised)
+    loops = [some_loop(weights, make, greedy) for make in (TorchStep, by_kernels)]
+    tokens = [steps(loop, 6) for loop in loops]
+    assert torch.equal(*tokens)
+    assert torch.equal(loops[0].slots.position, loops[1].slots.position)
+    assert len({int(token) for token in tokens[0][:, :, 3:6].flatten()}) > 10  # not one token over and over
+    for one, other in zip(*(loop.slots.cache for loop in loops), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_stereo_decodes_as_torch_does() -> None:
+    config = replace(CONFIG, codebooks=8, channels=2)
+    weights = some_weights(torch.float32, config=config)
+    tokens = [steps(some_loop(weights, make, False, config), 3) for make in (TorchStep, by_kernels)]
+    assert torch.equal(*tokens)
+
+
+def test_logits_in_half_precision_are_nearer_to_the_exact_ones_than_torchs() -> None:
+    half = some_weights(torch.float16)
+    loops = [some_loop(one, by_kernels, True) for one in (single_precision(half), half, half)]
+    runs = [window(loop.slots, 0, SLOTS, POSITIONS, TEXT) for loop in loops]
+    exact, by_torch = (torchs_logits(one, run) for one, run in zip((single_precision(half), half), runs, strict=False))
+    step = by_kernels(CONFIG, half)
+    step(runs[2], most=128, use_top_p=True)
+    by_kernel = step.buffers(SLOTS).logits.view(SLOTS, 2, -1)
+    assert relative_error(by_kernel, exact) < min(2e-3, relative_error(by_torch, exact))
+
+
+def torchs_logits(weights: DecoderWeights, run: Window) -> torch.Tensor:
+    """[n, 2, K * V]."""
+    position = run.state.position
+    tokens = run.state.tokens.gather(2, position[:, None, None].expand(-1, CONFIG.codebooks, 1))
+    return forward(weights, CONFIG.heads, run, tokens, position[:, None]).float()
+
+
+def test_a_slot_that_is_not_active_stays_and_its_neighbours_do_not_notice() -> None:
+    weights = some_weights(torch.float32)
+    alone, loop = (some_loop(weights, by_kernels, False) for _ in range(2))
+    loop.slots.vacate(1)
+    before, cache = loop.slots.tokens[1].clone(), [layer[2:4].clone() for layer in loop.slots.cache]
+    wanted, tokens = steps(alone, 3), steps(loop, 3)
+    assert torch.equal(tokens[[0, 2]], wanted[[0, 2]])
+    assert torch.equal(tokens[1], before)
+    assert int(loop.slots.position[1]) == 0
+    assert all(torch.equal(layer[2:4], kept) for layer, kept in zip(loop.slots.cache, cache, strict=True))
+
+
+def test_a_broken_slot_is_told_and_breaks_no_other() -> None:
+    loop = some_loop(some_weights(torch.float32), by_kernels, True)
+    loop.slots.cross[1][1, 0, 2, 0] = torch.nan
+    steps(loop, 2)
+    assert torch.equal(loop.slots.broken, torch.tensor([False, True, False]))
+
+
+def test_steps_of_fewer_slots_use_other_buffers_and_allocate_none_anew() -> None:
+    weights = some_weights(torch.float32)
+    step = by_kernels(CONFIG, weights)
+    loop = some_loop(weights, lambda _config, _weights: step, True)
+    whole = steps(some_loop(weights, by_kernels, True), 2)
+    for _ in range(2):
+        for slot in range(SLOTS):
+            loop.step(slot, 1, length=POSITIONS, text=TEXT, most=128, use_top_p=True)
+    assert torch.equal(loop.slots.tokens, whole)
+    assert step.buffers(1) is step.buffers(1)
+    assert step.buffers(1) is not step.buffers(2)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_a_step_is_8_launches_a_layer_and_3_more(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(CONFIG, layers=layers)
+    loop = some_loop(some_weights(torch.float32, config=config), by_kernels, True, config)
+    launched: list[str] = []
+    launch: Any = InterpretedFunction.__getitem__  # pyright: ignore[reportUnknownMemberType]
+
+    def counting(function: Any, grid: Any) -> Any:
+        launched.append(function.fn.__name__)
+        return launch(function, grid)
+
+    monkeypatch.setattr(InterpretedFunction, "__getitem__", counting)
+    steps(loop, 1)
+    assert len(launched) == 8 * layers + 3
