@@ -17,6 +17,7 @@ import torch
 from benchmarks.checkpoints import SIZES, make_checkpoint
 from benchmarks.peak_memory import PeakMemory
 from benchmarks.stock import Stock
+from musicgen_serving.assembly import Numbers
 from musicgen_serving.engine.clip import Clip, Ticket
 from musicgen_serving.generation import Capacity, Generator
 from musicgen_serving.json_log import JsonLog
@@ -43,7 +44,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     in_flight = [1, 4, 8] + ([16, 32] if device.type == "cuda" else [])
     log, capacity, memory = JsonLog(sys.stderr, "standard error"), Capacity(slots=max(in_flight)), PeakMemory(device)
     with memory:
-        generator = Generator(folder, decoder_dtype="float16", capacity=capacity, log=log)
+        generator = Generator(folder, numbers=Numbers(), capacity=capacity, log=log)
     print(f"loading the engine with {capacity.slots} slots: peak +{memory.taken >> 20} MiB")
     with memory:
         stock = Stock(folder, device)

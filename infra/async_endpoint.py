@@ -117,6 +117,7 @@ def container_environment(config: Config, *, output_bucket: str) -> dict[str, st
         "MUSICGEN_OUTPUT_BUCKET": output_bucket,
         "MUSICGEN_EXTERNAL_BUCKETS": ",".join(config.external_buckets),
         "MUSICGEN_DECODER_DTYPE": config.decoder_dtype,
+        "MUSICGEN_WEIGHT_QUANTISATION": config.weight_quantisation,
         "MUSICGEN_MAX_CONCURRENT_REQUESTS": str(config.max_concurrent_requests),
         "MMS_DEFAULT_SERVICE_HANDLER": "musicgen_serving.service:handle",
         "MMS_INFERENCE_ADDRESS": "http://127.0.0.1:8081",

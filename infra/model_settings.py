@@ -42,6 +42,11 @@ class ModelSettings:
         "Type in which the decoder's weights are staged and run; float16 is lossless, as they were published in it.",
         one_of("float16", "float32"),
     )
+    weight_quantisation: str = setting(
+        "none",
+        "int8: the GPU keeps and reads the decoder's layers as 8-bit integers, at the price of an error in the logits.",
+        one_of("none", "int8"),
+    )
     hub_endpoint: str = setting(
         "https://huggingface.co", "The Hub, or a mirror that speaks its API, that the weights come from.", _HUB
     )

@@ -14,6 +14,7 @@ def test_takes_the_contracts_defaults() -> None:
         output_bucket="out",
         external_buckets=(),
         decoder_dtype="float16",
+        weight_quantisation="none",
         max_concurrent_requests=4,
         max_payload_bytes=100 * 2**20,
         bind_host="0.0.0.0",
@@ -28,6 +29,7 @@ def test_reads_every_variable() -> None:
             **MINIMAL,
             "MUSICGEN_EXTERNAL_BUCKETS": "one, two,",
             "MUSICGEN_DECODER_DTYPE": "float32",
+            "MUSICGEN_WEIGHT_QUANTISATION": "int8",
             "MUSICGEN_MAX_CONCURRENT_REQUESTS": "8",
             "SAGEMAKER_MAX_PAYLOAD_IN_MB": "6",
             "MUSICGEN_BIND_HOST": "127.0.0.1",
@@ -36,6 +38,7 @@ def test_reads_every_variable() -> None:
         }
     )
     assert settings.buckets == ("out", "one", "two")
+    assert settings.weight_quantisation == "int8"
     assert (settings.decoder_dtype, settings.max_concurrent_requests) == ("float32", 8)
     assert (settings.max_payload_bytes, settings.port) == (6 * 2**20, 18080)
     assert (settings.bind_host, settings.log_file) == ("127.0.0.1", Path("/tmp/log"))
@@ -50,6 +53,7 @@ def test_keeps_away_from_process_1_where_there_is_no_container() -> None:
     [
         ("MUSICGEN_OUTPUT_BUCKET", " ", "MUSICGEN_OUTPUT_BUCKET must be set in the container's environment, got ' '"),
         ("MUSICGEN_DECODER_DTYPE", "int8", "MUSICGEN_DECODER_DTYPE must be one of float16, float32, got 'int8'"),
+        ("MUSICGEN_WEIGHT_QUANTISATION", "4", "MUSICGEN_WEIGHT_QUANTISATION must be one of none, int8, got '4'"),
         (
             "MUSICGEN_MAX_CONCURRENT_REQUESTS",
             "0",

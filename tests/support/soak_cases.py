@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from musicgen_serving.assembly import Numbers
 from musicgen_serving.audio import wav_bytes
 from musicgen_serving.engine.clip import Clip
 from musicgen_serving.generation import Capacity, Generator
@@ -57,7 +58,7 @@ def _case(chance: random.Random, inference_id: str) -> Case:
 def expected(staged: Path, cases: list[Case]) -> list[list[str]]:
     """What each valid case must sound like: made alone, one clip after another, by an engine of this process."""
     log = JsonLog((staged.parent / "expected.log").open("a", encoding="utf-8"), "a file")
-    generator = Generator(staged, decoder_dtype="float32", capacity=Capacity(slots=1), log=log)
+    generator = Generator(staged, numbers=Numbers(dtype="float32"), capacity=Capacity(slots=1), log=log)
 
     def digests(case: Case) -> list[str]:
         if not case.valid:

@@ -5,6 +5,7 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 
+from musicgen_serving.assembly import Numbers
 from musicgen_serving.checkpoint import read_checkpoint
 from musicgen_serving.generation import Capacity, Generator
 from musicgen_serving.json_log import JsonLog
@@ -22,7 +23,7 @@ def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
     store = AudioStore(boto3.client("s3", config=S3), settings.buckets)  # pyright: ignore[reportUnknownMemberType, reportArgumentType]
     generator = Generator(
         folder,
-        decoder_dtype=settings.decoder_dtype,
+        numbers=Numbers(dtype=settings.decoder_dtype, eight_bit=settings.weight_quantisation == "int8"),
         capacity=Capacity.for_requests(settings.max_concurrent_requests),
         log=log,
     )

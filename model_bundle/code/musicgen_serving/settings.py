@@ -15,6 +15,7 @@ class Settings:
     output_bucket: str
     external_buckets: tuple[str, ...] = ()
     decoder_dtype: str = "float16"
+    weight_quantisation: str = "none"
     max_concurrent_requests: int = 4
     max_payload_bytes: int = 100 * MIB
     bind_host: str = "0.0.0.0"
@@ -33,6 +34,7 @@ class Settings:
             output_bucket=_required(environment, "MUSICGEN_OUTPUT_BUCKET"),
             external_buckets=_names(environment.get("MUSICGEN_EXTERNAL_BUCKETS", "")),
             decoder_dtype=_choice(environment, "MUSICGEN_DECODER_DTYPE", ("float16", "float32")),
+            weight_quantisation=_choice(environment, "MUSICGEN_WEIGHT_QUANTISATION", ("none", "int8")),
             max_concurrent_requests=_integer(environment, "MUSICGEN_MAX_CONCURRENT_REQUESTS", 4, 1, 1000),
             max_payload_bytes=_integer(environment, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 100, 1, 1024) * MIB,
             bind_host=environment.get("MUSICGEN_BIND_HOST", "0.0.0.0"),

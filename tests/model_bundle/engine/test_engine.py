@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from musicgen_serving.assembly import Numbers
 from musicgen_serving.engine.clip import Clip, Ticket
 from musicgen_serving.engine.engine import Engine
 from musicgen_serving.engine.waiting import Waiting
@@ -27,7 +28,7 @@ def clip(seed: int, tokens: int = 40, text: str = "calm piano", **params: Any) -
 def own(staged_musicgen: Path, one_thread: None, memory_log: Any) -> Iterator[Generator]:
     """A generator of four slots that a test may break."""
     capacity = Capacity(slots=4, waiting=40)
-    loaded = Generator(staged_musicgen, decoder_dtype="float32", capacity=capacity, log=memory_log.log)
+    loaded = Generator(staged_musicgen, numbers=Numbers(dtype="float32"), capacity=capacity, log=memory_log.log)
     yield loaded
     loaded.close()
 
@@ -284,7 +285,10 @@ def test_a_lost_device_is_told_from_a_poison_clip(own: Generator, monkeypatch: p
 def test_logs_what_it_loaded_and_what_it_does_each_minute(own: Generator, memory_log: Any) -> None:
     (loaded,) = memory_log.events("loaded")
     assert loaded["bytes"] > 400_000
-    assert loaded["device"] == "cpu"
+    assert loaded["device"] == "cpu" and loaded["slots"] == 4
+    parts = ("read", "decoder", "text_encoder", "codec", "warm_up")
+    assert all(0 < loaded[f"{part}_seconds"] <= loaded["seconds"] for part in parts)
+    assert "graphs" not in loaded  # which a CPU has not
     own.generate([clip(1), clip(2)])
     own.engine._meter._since -= 61  # pyright: ignore[reportPrivateUsage]
     own.generate([clip(3)])

@@ -5,13 +5,13 @@
 
 import gc
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from random_decoder import random_decoder
+from recorders import Repeater
 from reference_musicgen import CPU, Reference
 from step_operations import NOWHERE, Operations
 
@@ -41,35 +41,6 @@ CLIPS = [
 @pytest.fixture(autouse=True)
 def short_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "SHORTEST", 32)
-
-
-@dataclass
-class Repeater:
-    """Records by keeping the work itself; notes what was done, and fails where `fails` says so."""
-
-    fails: Callable[[int], bool] = lambda number: False
-    rehearsed: int = 0
-    recorded: int = 0
-    repeated: int = 0
-    collecting: list[bool] = field(default_factory=list[bool])
-    check: Callable[[], None] = lambda: None
-
-    def rehearse(self, work: Callable[[], None]) -> None:
-        self.rehearsed += 1
-        work()
-
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        self.collecting.append(gc.isenabled())
-        self.recorded += 1
-        if self.fails(self.recorded):
-            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
-
-        def repeat() -> None:
-            self.repeated += 1
-            self.check()
-            work()
-
-        return repeat
 
 
 def session(loop: DecodeLoop, reference: Reference) -> list[list[torch.Tensor]]:

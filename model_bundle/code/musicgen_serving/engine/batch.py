@@ -6,8 +6,9 @@ import torch
 
 from musicgen_serving.engine import delay_pattern
 from musicgen_serving.engine.decode_loop import DecodeLoop
+from musicgen_serving.engine.hand_over import HandOver
+from musicgen_serving.engine.pace import MarkNow, marker
 from musicgen_serving.engine.waiting import Job
-from musicgen_serving.errors import NotFiniteError
 
 
 @dataclass
@@ -22,16 +23,23 @@ class Occupant:
 class Batch:
     """Clips in slots 0, 1, …, without a gap. The host knows every clip's length, so it never asks the device."""
 
-    def __init__(self, loop: DecodeLoop, granule: int) -> None:
+    def __init__(self, loop: DecodeLoop, granule: int, mark: MarkNow | None = None) -> None:
         self._loop = loop
         self._granule = granule  # the lengths that attention reads are multiples of it
+        self.device = loop.device
         self._slots = loop.slots.position.shape[0]
+        self._hand_over = HandOver(mark or marker(loop.device))
         self.occupants: list[Occupant] = []
 
     @property
     def free(self) -> int:
         """How many clips could be admitted."""
         return self._slots - len(self.occupants)
+
+    @property
+    def jobs(self) -> list[Job]:
+        """Every clip that is in a slot, or has left one and is on its way to who waits for it."""
+        return [*self._hand_over.jobs, *(occupant.job for occupant in self.occupants)]
 
     def admit(self, job: Job, states: torch.Tensor) -> None:
         """Put a clip into the next slot, its text's states [tokens, width] being known."""
@@ -69,7 +77,7 @@ class Batch:
     def _check_device(self, error: Exception) -> None:
         """Raise the error where the device is lost: a CUDA fault leaves the process unable to compute anything."""
         try:
-            torch.ones(1, device=self._loop.device).add_(1).item()
+            torch.ones(1, device=self.device).add_(1).item()
         except RuntimeError:
             raise error from None
 
@@ -92,33 +100,28 @@ class Batch:
         return min(-(-count // self._granule) * self._granule, most)
 
     def collect(self) -> None:
-        """Hand in what is finished and drop what nobody waits for, from the last slot to the first."""
+        """Take what is finished, drop what nobody waits for, and hand over what the device is done with.
+
+        The device is waited for only when no clip is left that it could step meanwhile.
+        """
         for slot in reversed(range(len(self.occupants))):
             occupant = self.occupants[slot]
-            if occupant.position >= occupant.end:
-                self._hand_in(slot, occupant)
+            finished = occupant.position >= occupant.end
+            if finished:
+                codes = self._loop.codes(slot, occupant.job.clip.params.frames)
+                self._hand_over.add(occupant.job, codes, self._loop.slots.broken[slot])
+            if finished or occupant.job.ticket.over:
                 self._leave(slot)
-            elif occupant.job.ticket.over:
-                self._leave(slot)
-
-    def _hand_in(self, slot: int, occupant: Occupant) -> None:
-        job = occupant.job
-        if bool(self._loop.slots.broken[slot]):
-            job.ticket.fail(NotFiniteError("the model's logits must be finite, got NaN or infinity"))
-        else:
-            job.ticket.deliver(job.index, self._loop.codes(slot, job.clip.params.frames))
+        self._hand_over.deliver(wait=not self.occupants)
 
     def _leave(self, slot: int) -> None:
-        """Empty a slot by moving the last one into it."""
-        self._heal(slot)
-        last, vacated = self.occupants.pop(), len(self.occupants)
+        """Empty a slot by moving the last one into it; where either is broken, its caches are zeroed."""
+        slots, last = self._loop.slots, self.occupants[-1]
+        slots.heal(slot, self.occupants[slot].position)
+        vacated = len(self.occupants) - 1
         if slot < vacated:
-            self._loop.slots.move(vacated, slot, last.position)
-            self._heal(vacated)
+            slots.move(vacated, slot, last.position)
+            slots.heal(vacated, last.position)
             self.occupants[slot] = last
-        self._loop.slots.vacate(vacated)
-
-    def _heal(self, slot: int) -> None:
-        """Leave no NaN where the next clip of this slot would meet it."""
-        if bool(self._loop.slots.broken[slot]):
-            self._loop.slots.clear(slot)
+        slots.vacate(vacated)
+        self.occupants.pop()

@@ -11,6 +11,7 @@ RESERVED = 2 * GIB  # on a GPU, for what a step, a text or EnCodec computes in p
 def free_bytes(device: torch.device) -> int:
     """Memory that slots may take: on a GPU all that is free less a reserve, on a CPU half of what is."""
     if device.type == "cuda":
+        torch.cuda.empty_cache()  # what start-up had and no longer needs
         return torch.cuda.mem_get_info(device)[0] - RESERVED
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 

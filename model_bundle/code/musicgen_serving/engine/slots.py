@@ -62,10 +62,14 @@ class Slots:
         self.active[slot] = False
         self.position[slot] = 0
 
-    def clear(self, slot: int) -> None:
-        """Zero a slot's cache: what attention masks it still multiplies by zero, and NaN times zero is NaN."""
+    def heal(self, slot: int, length: int) -> None:
+        """Zero a slot's cache up to `length` if its clip is broken, without asking the device whether it is.
+
+        What attention masks it still multiplies by zero, and NaN times zero is NaN. It reads and writes what one step
+        reads of this clip, twice over.
+        """
         for cache in self.cache:
-            cache[ROWS * slot : ROWS * (slot + 1)].zero_()
+            cache[ROWS * slot : ROWS * (slot + 1), :, :, :length].masked_fill_(self.broken[slot], 0)
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copy a slot's state, of which `length` positions are in use, over another's."""

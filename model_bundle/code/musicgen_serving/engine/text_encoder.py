@@ -23,7 +23,7 @@ class TextEncoder:
         with torch.device("meta"):
             model = T5EncoderModel(config.text_encoder)
         state = {
-            name.removeprefix(PREFIX): files.read(name).to(device, torch.float32)
+            name.removeprefix(PREFIX): files.stacked([name], device, torch.float32)
             for name in files.names(PREFIX)
             if not name.startswith(f"{PREFIX}decoder.")
         }
@@ -48,5 +48,11 @@ class TextEncoder:
         longest = max(len(tokens) for tokens in texts)
         ids = torch.tensor([tokens + [0] * (longest - len(tokens)) for tokens in texts])  # [B, longest]
         mask = torch.tensor([[1] * len(tokens) + [0] * (longest - len(tokens)) for tokens in texts])
-        states = self._model(input_ids=ids.to(self._device), attention_mask=mask.to(self._device)).last_hidden_state
+        states = self._model(input_ids=self._there(ids), attention_mask=self._there(mask)).last_hidden_state
         return [row[: len(tokens)] for row, tokens in zip(states, texts, strict=True)]
+
+    def _there(self, numbers: torch.Tensor) -> torch.Tensor:
+        """The same on the device; from pinned memory, else the host would wait for all that the device has to do."""
+        if self._device.type == "cpu":
+            return numbers
+        return numbers.pin_memory().to(self._device, non_blocking=True)

@@ -1,0 +1,78 @@
+"""What makes steps fast on a GPU: kernels in place of torch's operations, and recorded steps. A CPU has neither."""
+
+from dataclasses import replace
+
+import torch
+
+from musicgen_serving.engine.buckets import doublings
+from musicgen_serving.engine.cuda_graphs import CudaRecorder
+from musicgen_serving.engine.decode_loop import DecodeLoop
+from musicgen_serving.engine.decoder_config import DecoderConfig
+from musicgen_serving.engine.decoder_weights import DecoderWeights, LayerWeights, Norm
+from musicgen_serving.engine.graphs import Recorded
+from musicgen_serving.engine.quantised import Matrix, quantise
+from musicgen_serving.engine.slots import allocate
+from musicgen_serving.engine.torch_step import Advance
+from musicgen_serving.engine.window import window
+from musicgen_serving.json_log import JsonLog
+
+
+def kernel_step(config: DecoderConfig, weights: DecoderWeights, positions: int, log: JsonLog) -> Advance | None:
+    """The step made of kernels; None, and a line in the log, where their compiler is not there."""
+    try:
+        from musicgen_serving.engine.kernels.step import KernelStep  # Triton: only where there is a GPU
+    except ImportError as error:
+        log.write("kernels_missing", error=repr(error), instead="torch's own operations")
+        return None
+    return KernelStep(config, weights, positions)
+
+
+def record(loop: DecodeLoop, log: JsonLog) -> Recorded | None:
+    """Record the loop's steps as CUDA graphs; None on a CPU."""
+    if loop.device.type != "cuda":
+        return None
+    with torch.cuda.device(loop.device):
+        return loop.record(CudaRecorder(loop.device), log)
+
+
+def compile_kernels(
+    config: DecoderConfig, slots: int, positions: int, text: int, device: torch.device, dtype: torch.dtype, *,
+    eight_bit: bool, log: JsonLog,
+) -> None:  # fmt: skip
+    """Compile what steps over up to `slots` slots will use, by steps of one layer of zeros and no clip.
+
+    What is compiled depends on widths and numbers of slots, and neither on the weights nor on how many layers there
+    are: so this can be done while the weights are read. Compiled kernels stay in Triton's cache on disk, where a worker
+    that is started anew finds them.
+    """
+    thin = replace(config, layers=1)
+    step = kernel_step(thin, _zeros(thin, positions, device, dtype, eight_bit), positions, log)
+    if step is None:
+        return
+    empty = allocate(thin, slots, positions, text, device, dtype)
+    for count in reversed(doublings(1, slots)):
+        step(window(empty, 0, count, positions, text), most=config.vocabulary, use_top_p=True)
+
+
+def _zeros(
+    config: DecoderConfig, positions: int, device: torch.device, dtype: torch.dtype, eight_bit: bool
+) -> DecoderWeights:
+    """A decoder of one layer, all zero."""
+    hidden, ffn = config.hidden, config.ffn
+
+    def dense(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, device=device, dtype=dtype)
+
+    def matrix(rows: int, columns: int) -> Matrix:
+        return quantise(dense(rows, columns)) if eight_bit else dense(rows, columns)
+
+    norm = Norm(dense(hidden), dense(hidden))
+    layer = LayerWeights(
+        self_norm=norm, qkv=matrix(3 * hidden, hidden), self_out=matrix(hidden, hidden), cross_norm=norm,
+        cross_q=matrix(hidden, hidden), cross_kv=dense(2 * hidden, hidden), cross_out=matrix(hidden, hidden),
+        ffn_norm=norm, ffn_in=matrix(ffn, hidden), ffn_out=matrix(hidden, ffn),
+    )  # fmt: skip
+    return DecoderWeights(
+        embeddings=dense(config.codebooks * (config.vocabulary + 1), hidden), positions=dense(positions, hidden),
+        layers=(layer,), final_norm=norm, heads=dense(config.codebooks * config.vocabulary, hidden), project=None,
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""What start-up does with the kernels on a GPU, done by the interpreter: compile all beforehand, record, step."""
+
+from typing import Any
+
+import pytest
+import torch
+from random_decoder import random_decoder
+from recorders import Repeater
+
+from musicgen_serving.engine import acceleration
+from musicgen_serving.engine.acceleration import compile_kernels, kernel_step
+from musicgen_serving.engine.decode_loop import DecodeLoop
+from musicgen_serving.engine.decoder_config import DecoderConfig
+from musicgen_serving.engine.kernels.step import KernelStep
+from musicgen_serving.engine.quantised import Quantised
+from musicgen_serving.engine.slots import allocate
+from musicgen_serving.engine.window import Window
+from musicgen_serving.parameters import GenerationParams
+
+CPU = torch.device("cpu")
+POSITIONS, TEXT, FRAMES = 24, 8, 8
+SIZES = DecoderConfig(
+    layers=2, hidden=64, heads=2, ffn=128, vocabulary=64, codebooks=4, channels=1, pad_token=64
+)  # fmt: skip
+
+
+def loop_of(slots: int, log: Any) -> DecodeLoop:
+    weights = random_decoder(SIZES, POSITIONS, torch.float32)
+    return DecodeLoop(
+        SIZES, weights, allocate(SIZES, slots, POSITIONS, TEXT, CPU, torch.float32),
+        kernel_step(SIZES, weights, POSITIONS, log),
+    )  # fmt: skip
+
+
+def codes_of(loop: DecodeLoop) -> list[torch.Tensor]:
+    """Two clips, the second joining late, with different ways to sample."""
+    states = torch.randn(2, 5, SIZES.hidden, generator=torch.Generator().manual_seed(3))
+    loop.admit(0, states[0], FRAMES, GenerationParams(do_sample=False), 0)
+    for step in range(FRAMES + 5):
+        if step == 2:
+            loop.admit(1, states[1, :3], FRAMES, GenerationParams(top_k=9, top_p=0.9), 7)
+        if step == FRAMES + 3:
+            loop.slots.vacate(0)
+        loop.step(0, 1 if step < 2 else 2, length=POSITIONS, text=TEXT, most=64, use_top_p=True)
+    return [loop.codes(slot, FRAMES) for slot in range(2)]
+
+
+def test_recorded_kernels_make_the_codes_of_torch_steps(memory_log: Any) -> None:
+    loop, recorder = loop_of(3, memory_log.log), Repeater()
+    assert isinstance(loop._advance, KernelStep)  # pyright: ignore[reportPrivateUsage]
+    assert loop.record(recorder, memory_log.log).graphs == 3  # of 1, 2 and 3 slots, all of one length
+    plain = DecodeLoop(
+        SIZES, random_decoder(SIZES, POSITIONS, torch.float32), allocate(SIZES, 3, POSITIONS, TEXT, CPU, torch.float32)
+    )
+    for one, other in zip(codes_of(loop), codes_of(plain), strict=True):
+        assert torch.equal(one, other)
+    assert recorder.repeated == FRAMES + 5 and recorder.recorded == 3
+
+
+@pytest.mark.parametrize("eight_bit", [False, True])
+def test_everything_is_compiled_beforehand_with_one_layer(
+    eight_bit: bool, memory_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    def noting(config: DecoderConfig, weights: Any, positions: int, log: Any) -> Any:
+        step = kernel_step(config, weights, positions, log)
+        assert step is not None
+
+        def advance(window: Window, *, most: int, use_top_p: bool) -> None:
+            seen.append((config.layers, window.state.position.shape[0], window.length))
+            assert isinstance(weights.layers[0].ffn_in, Quantised) == eight_bit
+            step(window, most=most, use_top_p=use_top_p)
+
+        return advance
+
+    monkeypatch.setattr(acceleration, "kernel_step", noting)
+    compile_kernels(
+        SIZES, 3, POSITIONS, TEXT, CPU, torch.float32, eight_bit=eight_bit, log=memory_log.log
+    )  # fmt: skip
+    assert seen == [(1, count, POSITIONS) for count in (3, 2, 1)]

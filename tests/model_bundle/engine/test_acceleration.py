@@ -1,0 +1,29 @@
+"""What only a GPU has is left out elsewhere, and a compiler that is missing costs speed and not service."""
+
+import sys
+from typing import Any
+
+import pytest
+import torch
+from random_decoder import random_decoder
+from reference_musicgen import Reference
+
+from musicgen_serving.engine.acceleration import kernel_step, record
+from musicgen_serving.engine.decoder_config import DecoderConfig
+
+SIZES = DecoderConfig(
+    layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128
+)  # fmt: skip
+
+
+def test_without_triton_torch_steps_and_the_log_says_so(monkeypatch: pytest.MonkeyPatch, memory_log: Any) -> None:
+    monkeypatch.setitem(sys.modules, "musicgen_serving.engine.kernels.step", None)
+    weights = random_decoder(SIZES, 64, torch.float32)
+    assert kernel_step(SIZES, weights, 64, memory_log.log) is None
+    (line,) = memory_log.events("kernels_missing")
+    assert "kernels.step" in line["error"] and line["instead"] == "torch's own operations"
+
+
+def test_a_cpu_records_nothing(mono: Reference, memory_log: Any) -> None:
+    loop = mono.loop()
+    assert record(loop, memory_log.log) is None and loop.graphs is None
