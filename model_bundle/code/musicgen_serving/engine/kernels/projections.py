@@ -13,6 +13,8 @@ from musicgen_serving.engine.kernels import tiles
 from musicgen_serving.engine.kernels.linear import linear_kernel, residual_kernel
 from musicgen_serving.engine.quantised import Matrix, Quantised, dense
 
+WIDEST = 2048  # of MusicGen's sizes: with the statistics laid out for it, one compiled kernel serves all
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
@@ -81,7 +83,7 @@ def project(
     linear_kernel[features // cut.features, cut.splits](
         stream.gained, values, scale, stream.means, stream.deviations, folded.gain, folded.shift, out,
         scratch.partial, scratch.arrived, out.shape[0], step, width, features,
-        GELU=gelu, CHUNK=stream.chunk, CHUNKS=_power_of_two(width // stream.chunk),
+        GELU=gelu, CHUNK=stream.chunk, CHUNKS=_power_of_two(max(width, WIDEST) // stream.chunk),
         ROWS=tiles.padded(out.shape[0]), BN=cut.features, BK=cut.width, SPLITS=cut.splits,
         num_warps=cut.warps, num_stages=cut.stages,
     )  # fmt: skip

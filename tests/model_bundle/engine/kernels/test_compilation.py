@@ -1,0 +1,49 @@
+"""Every kernel at the sizes of the published models compiles for the GPUs that AWS rents, and fits them."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SUPPORT = Path(__file__).parents[3] / "support"
+SHARED_KIB = {80: 163, 86: 99, 89: 99, 90: 227}
+"""Shared memory that a program may have on A100, A10G, L4 or L40S, H100 (CUDA C++ programming guide, table 21)."""
+TOGETHER = ((80, 86), (89, 90))  # in a process each, side by side
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What is known of each kernel, compiled in processes of their own: in this one Triton interprets."""
+    folders = [tmp_path_factory.mktemp("triton") for _ in TOGETHER]
+    with ThreadPoolExecutor() as pool:
+        return [kernel for some in pool.map(compiled, TOGETHER, folders) for kernel in some]
+
+
+def compiled(archs: tuple[int, ...], cache: Path) -> list[dict[str, Any]]:
+    path = os.pathsep.join([str(SUPPORT), *sys.path])
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(cache), "PYTHONPATH": path}
+    command = [sys.executable, str(SUPPORT / "compile_kernels.py"), *map(str, archs)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("arch", SHARED_KIB)
+def test_all_kernels_fit_the_gpu_and_stream_what_they_read(arch: int, kernels: list[dict[str, Any]]) -> None:
+    here = [kernel for kernel in kernels if kernel["arch"] == arch]
+    assert {kernel["name"] for kernel in here} == {
+        "embed_kernel", "linear_kernel", "residual_kernel", "attention_kernel", "cross_attention_kernel",
+        "sample_kernel",
+    }  # fmt: skip
+    for kernel in here:
+        assert kernel["spilled"] == 0, kernel
+        assert kernel["shared"] <= SHARED_KIB[arch] * 1024, kernel
+        if kernel["name"] in ("linear_kernel", "residual_kernel"):
+            assert kernel["loads_ahead"] > 0, kernel  # weights are asked for stages before they are multiplied
+        if kernel["name"] == "attention_kernel":
+            assert kernel["wide_loads"] >= 8, kernel  # keys and values come 16 bytes a thread
