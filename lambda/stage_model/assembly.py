@@ -84,7 +84,8 @@ class Assembly:
         trailer = self._objects[job.target].framing.trailer(*self._payload_total(job.target))
         framed = len(built.frame) + len(trailer)
         buffer[len(built.frame) : framed] = trailer
-        return BuiltPart(buffer[:framed], built.payload_crc, built.payload_length)
+        frame_crc = crc32([trailer], built.frame_crc)
+        return BuiltPart(buffer[:framed], frame_crc, built.payload_crc, built.payload_length)
 
     def _payload_total(self, target: int) -> tuple[int, int]:
         total_crc, total_length = 0, 0
@@ -93,8 +94,3 @@ class Assembly:
             if job.target == target and known is not None:
                 total_crc, total_length = combine(total_crc, *known), total_length + known[1]
         return total_crc, total_length
-
-
-def frame_crc(built: BuiltPart) -> int:
-    """Return the CRC-32 of a part as it is sent."""
-    return crc32([built.frame])

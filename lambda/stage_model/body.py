@@ -11,6 +11,8 @@ from collections.abc import Callable
 from stage_model.errors import TransientError
 from stage_model.views import ViewCursor
 
+Receive = Callable[[memoryview, int], int]  # into the view, at most so many bytes; returns how many
+
 
 def read_body(
     response: http.client.HTTPResponse, connection: socket.socket, cursor: ViewCursor, check: Callable[[], None]
@@ -21,7 +23,7 @@ def read_body(
     """
     left = response.length
     if left is None:  # chunked: rare, and http.client knows how
-        _fill(cursor, response.readinto, check)
+        _fill(cursor, lambda view, _: response.readinto(view), check)
     elif left:
         buffered = response.fp.peek()[:left]
         _copy(response.fp.read(len(buffered)), cursor)
@@ -38,14 +40,15 @@ def _copy(data: bytes, cursor: ViewCursor) -> None:
         data = data[count:]
 
 
-def _fill(cursor: ViewCursor, receive: Callable[[memoryview], int], check: Callable[[], None]) -> None:
+def _fill(cursor: ViewCursor, receive: Receive, check: Callable[[], None]) -> None:
     while (view := cursor.next_view()) is not None:
         check()
-        at = 0
-        while at < len(view):
-            count = receive(view[at:])
+        rest, left = view, len(view)
+        while left:
+            count = receive(rest, left)
             if not count:
-                cursor.advance(at)
+                cursor.advance(len(view) - left)
                 raise TransientError("the source broke off early")
-            at += count
-        cursor.advance(at)
+            left -= count
+            rest = rest[count:]
+        cursor.advance(len(view))

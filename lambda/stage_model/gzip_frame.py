@@ -44,6 +44,14 @@ class GzipFraming:
             start += taken
             length -= taken
 
+    def blocks(self, frame: memoryview, payload_length: int, first: bool) -> Iterator[tuple[memoryview, memoryview]]:
+        """Yield a part's blocks: what frames each one, and its payload."""
+        at = 0
+        for payload in self.payload_views(frame, 0, payload_length, first):
+            start = at + _BLOCK_HEADER + len(_HEADER) * (first and not at)
+            yield frame[at:start], payload
+            at = start + len(payload)
+
     def trailer(self, payload_crc: int, payload_length: int) -> bytes:
         """Return what ends a member with this payload: the final empty block, the CRC-32 and the length modulo 2³²."""
         return _LAST_BLOCK + struct.pack("<II", payload_crc, payload_length & 0xFFFFFFFF)

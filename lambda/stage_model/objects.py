@@ -29,6 +29,10 @@ class Framing(Protocol):
         """Yield where payload bytes of the part lie in `frame`, in order."""
         ...
 
+    def blocks(self, frame: memoryview, payload_length: int, first: bool) -> Iterator[tuple[memoryview, memoryview]]:
+        """Yield the stretches of `frame` in order, in twos: what frames, what is payload."""
+        ...
+
     def trailer(self, payload_crc: int, payload_length: int) -> bytes:
         """Return what follows the last part's payload."""
         ...

@@ -1,6 +1,6 @@
 """Building one part: framing, literal bytes, and the readers' bytes straight into their places."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from stage_model.checksums import crc32
@@ -12,9 +12,10 @@ from stage_model.views import Views, scatter
 
 @dataclass
 class BuiltPart:
-    """A part in its buffer: framed bytes, CRC-32 of the payload, and what is still to be hashed."""
+    """A part in its buffer: framed bytes, CRC-32 of these and of the payload, and what is still to be hashed."""
 
     frame: memoryview
+    frame_crc: int
     payload_crc: int
     payload_length: int
     feeds: list[Feed] = field(default_factory=list[Feed])
@@ -41,11 +42,19 @@ class PartBuilder:
             if piece.literal is None:
                 before_member(piece.member, feeds)
             feeds += self._fill(piece, views)
-        payload = framing.payload_views(frame, 0, length, part.first)
-        return BuiltPart(frame, crc32(payload), length, feeds)
+        return BuiltPart(frame, *_checksums(framing.blocks(frame, length, part.first)), length, feeds)
 
     def _fill(self, piece: Piece, views: Views) -> Sequence[Feed]:
         if piece.literal is None:
             return self._readers[piece.member].fill(piece.offset, views)
         scatter(piece.literal, views)
         return ()
+
+
+def _checksums(blocks: Iterable[tuple[memoryview, memoryview]]) -> tuple[int, int]:
+    """Return the CRC-32 of all bytes and of the payload alone: a block's second reading finds it in the cache."""
+    frame_crc = payload_crc = 0
+    for framing, payload in blocks:
+        frame_crc = crc32((framing, payload), frame_crc)
+        payload_crc = crc32((payload,), payload_crc)
+    return frame_crc, payload_crc

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from stage_model.gzip_frame import BLOCK
 from stage_model.tar_layout import Piece
 
 
@@ -19,6 +20,11 @@ class PlainFraming:
         """Yield the one place of payload bytes [start, start + length)."""
         if length:
             yield frame[start : start + length]
+
+    def blocks(self, frame: memoryview, payload_length: int, first: bool) -> Iterator[tuple[memoryview, memoryview]]:
+        """Yield a part in pieces that nothing frames."""
+        for start in range(0, payload_length, BLOCK):
+            yield frame[:0], frame[start : min(start + BLOCK, payload_length)]
 
     def trailer(self, payload_crc: int, payload_length: int) -> bytes:
         """Return nothing."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from stage_model.assembly import Assembly, Job, frame_crc
+from stage_model.assembly import Assembly, Job
 from stage_model.checksums import combine
 from stage_model.discard import discard, drop_uploads, sweep
 from stage_model.errors import ConflictError, LossyCastError, OutOfTimeError, StagingError, UploadGoneError
@@ -142,7 +142,7 @@ class _Run:
     def _ship(self, job: Job, built: BuiltPart) -> None:
         if self._progress.is_shipped(job.index):
             return  # an earlier run did; it was made again for its checksum
-        upload, number, crc = self._journal.uploads[job.target], job.part.number, frame_crc(built)
+        upload, number, crc = self._journal.uploads[job.target], job.part.number, built.frame_crc
         store = self._means.store
         stored = persist(self._means.patience, lambda: store.put_part(upload, number, built.frame, crc))
         self._progress.shipped(job.index, stored)
