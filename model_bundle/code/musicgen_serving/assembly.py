@@ -18,6 +18,7 @@ from musicgen_serving.engine.decoder_weights import DecoderWeights, load_decoder
 from musicgen_serving.engine.memory import free_bytes, slots_that_fit
 from musicgen_serving.engine.slots import allocate, bytes_per_slot
 from musicgen_serving.engine.text_encoder import TextEncoder
+from musicgen_serving.engine.torch_step import Advance
 from musicgen_serving.engine.weight_files import WeightFiles
 from musicgen_serving.json_log import JsonLog
 from musicgen_serving.parameters import MAX_NEW_TOKENS
@@ -77,9 +78,9 @@ def assemble(
         with start_up.timed("decoder"):
             return load_decoder(files, sizes, device, dtype, MAX_NEW_TOKENS, eight_bit=eight_bit)
 
-    def prepare_kernels() -> None:
+    def prepare_kernels() -> bool:
         with start_up.timed("compile"):
-            compile_kernels(
+            return compile_kernels(
                 sizes, slots, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, device, dtype, eight_bit=eight_bit, log=log
             )  # fmt: skip
 
@@ -92,20 +93,19 @@ def assemble(
             codec = Codec(config, files, sizes.channels, device)
         weights = decoder.result()
         start_up.line |= files.speed()
-        if kernels is not None:
-            kernels.result()
-    loop = _loop(sizes, weights, device, dtype, slots, start_up, log)
+        step = kernel_step(sizes, weights, MAX_NEW_TOKENS, log) if kernels is not None and kernels.result() else None
+    loop = _loop(sizes, weights, step, device, slots, start_up, log)
     return Parts(text_encoder=text_encoder, codec=codec, loop=loop)
 
 
 def _loop(
-    sizes: DecoderConfig, weights: DecoderWeights, device: torch.device, dtype: torch.dtype, slots: int,
+    sizes: DecoderConfig, weights: DecoderWeights, step: Advance | None, device: torch.device, slots: int,
     start_up: StartUp, log: JsonLog,
 ) -> DecodeLoop:  # fmt: skip
     """As many slots as fit up to `slots`, and steps over them as fast as the device can."""
+    dtype = weights.heads.dtype
     slot_bytes = bytes_per_slot(sizes, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, dtype)
     count = slots_that_fit(slots, slot_bytes, free_bytes(device))
-    step = kernel_step(sizes, weights, MAX_NEW_TOKENS, log) if device.type == "cuda" else None
     own = allocate(sizes, count, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, device, dtype)
     loop = DecodeLoop(sizes, weights, own, step)
     start_up.line["slots"] = count

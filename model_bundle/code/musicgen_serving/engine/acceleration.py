@@ -18,7 +18,12 @@ from musicgen_serving.json_log import JsonLog
 
 
 def kernel_step(config: DecoderConfig, weights: DecoderWeights, positions: int, log: JsonLog) -> Advance | None:
-    """The step made of kernels; None, and a line in the log, where their compiler is not there."""
+    """The step made of kernels; None, and a line in the log, where their compiler is not there.
+
+    None for float32 too, which tensor cores would round to 10 bits: who asks for it wants its precision.
+    """
+    if weights.heads.dtype == torch.float32:
+        return None
     try:
         from musicgen_serving.engine.kernels.step import KernelStep  # Triton: only where there is a GPU
     except ImportError as error:
@@ -38,20 +43,33 @@ def record(loop: DecodeLoop, log: JsonLog) -> Recorded | None:
 def compile_kernels(
     config: DecoderConfig, slots: int, positions: int, text: int, device: torch.device, dtype: torch.dtype, *,
     eight_bit: bool, log: JsonLog,
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
     """Compile what steps over up to `slots` slots will use, by steps of one layer of zeros and no clip.
 
     What is compiled depends on widths and numbers of slots, and neither on the weights nor on how many layers there
     are: so this can be done while the weights are read. Compiled kernels stay in Triton's cache on disk, where a worker
-    that is started anew finds them.
+    that is started anew finds them. False, and a line in the log, where they cannot be compiled or launched: Triton
+    needs a C compiler beside it, and a driver that is not too old. Torch's own operations then serve.
     """
+    try:
+        return _compile(config, slots, positions, text, device, dtype, eight_bit, log)
+    except Exception as error:  # of many kinds, Triton's own and the operating system's
+        log.write("kernels_failed", error=repr(error), instead="torch's own operations")
+        return False
+
+
+def _compile(
+    config: DecoderConfig, slots: int, positions: int, text: int, device: torch.device, dtype: torch.dtype,
+    eight_bit: bool, log: JsonLog,
+) -> bool:  # fmt: skip
     thin = replace(config, layers=1)
     step = kernel_step(thin, _zeros(thin, positions, device, dtype, eight_bit), positions, log)
     if step is None:
-        return
+        return False
     empty = allocate(thin, slots, positions, text, device, dtype)
     for count in reversed(doublings(1, slots)):
         step(window(empty, 0, count, positions, text), most=config.vocabulary, use_top_p=True)
+    return True
 
 
 def _zeros(
