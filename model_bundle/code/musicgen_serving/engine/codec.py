@@ -3,10 +3,13 @@
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
 # transformers ships types that strict mode cannot follow.
 
+import math
+
 import torch
 from torch.nn.utils import parametrize
 from transformers import EncodecModel, MusicgenConfig
 
+from musicgen_serving.engine.chunked_codec import ChunkedDecoder
 from musicgen_serving.engine.weight_files import WeightFiles, require_all
 
 PREFIX = "audio_encoder."
@@ -32,10 +35,11 @@ class Codec:
         state = {_renamed(name): files.read(name) for name in files.names(PREFIX)}
         require_all(PREFIX, model.load_state_dict(state, strict=False).missing_keys)
         self._quantizer = model.quantizer.to(device)
-        self._decoder = model.decoder.to(device)
-        for module in self._decoder.modules():  # else every call would compute the normalised weights anew
+        decoder = model.decoder.to(device)
+        for module in decoder.modules():  # else every call would compute the normalised weights anew
             if parametrize.is_parametrized(module, "weight"):
                 parametrize.remove_parametrizations(module, "weight")
+        self._decoder = ChunkedDecoder(list(decoder.layers), math.prod(config.audio_encoder.upsampling_ratios))
 
     @torch.inference_mode()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
