@@ -101,6 +101,7 @@ def report(name: str, kernel: Any) -> dict[str, Any]:
         "name": name, "registers": int(found["REG"]), "spilled": int(found["STACK"]),
         "shared": kernel.metadata.shared, "warps": kernel.metadata.num_warps,
         "constants": {key: value for key, value in kernel.src.constants.items() if value is not None},
+        "prefetches": kernel.asm["ptx"].count("prefetch.global.L2"),
         "loads_ahead": kernel.asm["ptx"].count("cp.async.cg.shared.global"),
         "wide_loads": kernel.asm["ptx"].count("ld.global.v4") + kernel.asm["ptx"].count("v4.b32"),
     }  # fmt: skip

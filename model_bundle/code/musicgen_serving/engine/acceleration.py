@@ -20,9 +20,9 @@ from musicgen_serving.json_log import JsonLog
 def kernel_step(config: DecoderConfig, weights: DecoderWeights, positions: int, log: JsonLog) -> Advance | None:
     """The step made of kernels; None, and a line in the log, where their compiler is not there.
 
-    None for float32 too, which tensor cores would round to 10 bits: who asks for it wants its precision.
+    None for float32 too, which a GPU's tensor cores would round to 10 bits: who asks for it wants its precision.
     """
-    if weights.heads.dtype == torch.float32:
+    if weights.heads.dtype == torch.float32 and weights.heads.device.type != "cpu":
         return None
     try:
         from musicgen_serving.engine.kernels.step import KernelStep  # Triton: only where there is a GPU

@@ -45,5 +45,6 @@ def test_all_kernels_fit_the_gpu_and_stream_what_they_read(arch: int, kernels: l
         assert kernel["shared"] <= SHARED_KIB[arch] * 1024, kernel
         if kernel["name"] in ("linear_kernel", "residual_kernel"):
             assert kernel["loads_ahead"] > 0, kernel  # weights are asked for stages before they are multiplied
+            assert kernel["prefetches"] > 0, kernel  # of what the next launch reads
         if kernel["name"] == "attention_kernel":
             assert kernel["wide_loads"] >= 8, kernel  # keys and values come 16 bytes a thread

@@ -7,8 +7,8 @@ from typing import Any
 import triton
 
 PLAIN = (
-    "rows", "step", "heads", "span", "tokens", "position", "active", "broken", "guidance", "temperature", "top_k",
-    "top_p", "greedy", "seed", "arrived",
+    "rows", "step", "heads", "span", "ahead_size", "tokens", "position", "active", "broken", "guidance", "temperature",
+    "top_k", "top_p", "greedy", "seed", "arrived",
 )  # fmt: skip
 """Arguments whose value, or address, makes no difference to how a kernel is compiled: a window may begin anywhere."""
 

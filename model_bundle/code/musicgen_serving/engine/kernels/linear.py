@@ -16,6 +16,7 @@ has m and s when its weights have gone by (Chan, Golub, LeVeque 1979: no cancell
 import triton.language as tl
 
 from musicgen_serving.engine.kernels.kernel import kernel
+from musicgen_serving.engine.kernels.prefetch import prefetch
 
 GAINED = tl.constexpr(1 / 16)
 """Scale of x * g, exact in floating point: the stream may reach a million before a half-precision number overflows."""
@@ -25,14 +26,15 @@ EPSILON = tl.constexpr(1e-5)  # torch's layer norm
 @kernel
 def linear_kernel(
     x, weight, scale, means, deviations, gain_product, shift_product, out,
-    partial, arrived, rows, step, width, features,
+    partial, arrived, ahead, ahead_size, rows, step, width, features,
     GELU: tl.constexpr,
     CHUNK: tl.constexpr, CHUNKS: tl.constexpr,
     ROWS: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
     """out [rows, features] = x [rows, width], normalised, times weight [features, width]; activated if asked.
 
-    Row r of x and of its statistics is row r * step in memory. Programs are (features / BN, SPLITS).
+    Row r of x and of its statistics is row r * step in memory. Programs are (features / BN, SPLITS). `ahead` is what
+    the next launch reads, if that is known.
     """
     block, split = tl.program_id(0), tl.program_id(1)
     row, column = tl.arange(0, ROWS), block * BN + tl.arange(0, BN)
@@ -42,6 +44,8 @@ def linear_kernel(
     local = tl.load(means + there, mask=known, other=0.0)  # asked for before the weights, needed after them
     within = tl.load(deviations + there, mask=known, other=0.0)
     total = products(x, weight, row * step, row < rows, column, split, width, ROWS, BN, BK, SPLITS)
+    if ahead is not None:
+        prefetch(ahead, ahead_size)
     last = True
     if SPLITS > 1:
         total, last = gathered(total, partial, arrived, block, split, ROWS, BN, SPLITS)
@@ -58,7 +62,7 @@ def linear_kernel(
 @kernel
 def residual_kernel(
     x, weight, scale, stream, gained, gain, odd_gain, means, deviations,
-    partial, arrived, rows, step, width, features,
+    partial, arrived, ahead, ahead_size, rows, step, width, features,
     ROWS: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
     """stream [rows, features] += x [rows, width] times weight [features, width], and what the next norm wants of it.
@@ -69,6 +73,8 @@ def residual_kernel(
     block, split = tl.program_id(0), tl.program_id(1)
     row, column = tl.arange(0, ROWS), block * BN + tl.arange(0, BN)
     total = products(x, weight, row, row < rows, column, split, width, ROWS, BN, BK, SPLITS)
+    if ahead is not None:
+        prefetch(ahead, ahead_size)
     last = True
     if SPLITS > 1:
         total, last = gathered(total, partial, arrived, block, split, ROWS, BN, SPLITS)

@@ -11,6 +11,7 @@ import torch
 from musicgen_serving.engine.decoder_weights import Norm
 from musicgen_serving.engine.kernels import tiles
 from musicgen_serving.engine.kernels.linear import linear_kernel, residual_kernel
+from musicgen_serving.engine.kernels.prefetch import bytes_ahead
 from musicgen_serving.engine.quantised import Matrix, Quantised, dense
 
 WIDEST = 2048  # of MusicGen's sizes: with the statistics laid out for it, one compiled kernel serves all
@@ -56,10 +57,14 @@ class Folded:
 
 @dataclass(frozen=True)
 class Scratch:
-    """Where the programs of a split sum leave their parts, and count who has arrived; zero between launches."""
+    """Where the programs of a split sum leave their parts, and count who has arrived; zero between launches.
+
+    `ahead` is how many bytes a launch asks for of the weight that comes next.
+    """
 
     partial: torch.Tensor  # float32
     arrived: torch.Tensor  # int32
+    ahead: int
 
     @classmethod
     def empty(cls, rows: int, matrices: list[Matrix], device: torch.device) -> Self:
@@ -69,20 +74,24 @@ class Scratch:
             cut = tiles.tile(rows, features, width)
             numbers = max(numbers, features * tiles.padded(rows) * cut.splits)
             blocks = max(blocks, features // cut.features)
-        return cls(torch.empty(numbers, device=device), torch.zeros(blocks, device=device, dtype=torch.int32))
+        arrived = torch.zeros(blocks, device=device, dtype=torch.int32)
+        return cls(torch.empty(numbers, device=device), arrived, bytes_ahead(device))
 
 
 def project(
-    stream: Stream, folded: Folded, weight: Matrix, out: torch.Tensor, scratch: Scratch, *, step: int = 1,
-    gelu: bool = False,
+    stream: Stream, folded: Folded, weight: Matrix, out: torch.Tensor, scratch: Scratch, *,
+    then: Matrix | None = None, step: int = 1, gelu: bool = False,
 ) -> None:  # fmt: skip
-    """out [rows, out] = the stream's norm times weight [out, in]; `out`'s row r is of the stream's row r * step."""
+    """out [rows, out] = the stream's norm times weight [out, in]; `out`'s row r is of the stream's row r * step.
+
+    `then` is the weight that will be read next, if that is known.
+    """
     features, width = weight.shape
     cut = tiles.tile(stream.values.shape[0], features, width)
     values, scale = _parts(weight)
     linear_kernel[features // cut.features, cut.splits](
         stream.gained, values, scale, stream.means, stream.deviations, folded.gain, folded.shift, out,
-        scratch.partial, scratch.arrived, out.shape[0], step, width, features,
+        scratch.partial, scratch.arrived, *_ahead(then, scratch), out.shape[0], step, width, features,
         GELU=gelu, CHUNK=stream.chunk, CHUNKS=_power_of_two(max(width, WIDEST) // stream.chunk),
         ROWS=tiles.padded(out.shape[0]), BN=cut.features, BK=cut.width, SPLITS=cut.splits,
         num_warps=cut.warps, num_stages=cut.stages,
@@ -91,9 +100,9 @@ def project(
 
 def add(
     stream: Stream, x: torch.Tensor, weight: Matrix, gains: tuple[torch.Tensor, torch.Tensor], scratch: Scratch, *,
-    step: int = 1,
+    then: Matrix | None = None, step: int = 1,
 ) -> None:  # fmt: skip
-    """Add x [rows, in] times weight [out, in] to the stream's rows r * step.
+    """Add x [rows, in] times weight [out, in] to the stream's rows r * step; `then` as in `project`.
 
     `gains` are those of the norm that comes next for even rows of the stream, and for odd ones.
     """
@@ -102,7 +111,7 @@ def add(
     values, scale = _parts(weight)
     residual_kernel[features // cut.features, cut.splits](
         x, values, scale, stream.values, stream.gained, *gains, stream.means, stream.deviations,
-        scratch.partial, scratch.arrived, x.shape[0], step, width, features,
+        scratch.partial, scratch.arrived, *_ahead(then, scratch), x.shape[0], step, width, features,
         ROWS=tiles.padded(x.shape[0]), BN=cut.features, BK=cut.width, SPLITS=cut.splits,
         num_warps=cut.warps, num_stages=cut.stages,
     )  # fmt: skip
@@ -110,6 +119,14 @@ def add(
 
 def _parts(weight: Matrix) -> tuple[torch.Tensor, torch.Tensor | None]:
     return (weight.values, weight.scale) if isinstance(weight, Quantised) else (weight, None)
+
+
+def _ahead(weight: Matrix | None, scratch: Scratch) -> tuple[torch.Tensor | None, int]:
+    """The next weight as bytes, and how many of them to ask for."""
+    if weight is None or not scratch.ahead:
+        return None, 0
+    values = _parts(weight)[0].view(torch.int8)
+    return values, min(scratch.ahead, values.numel())
 
 
 def _power_of_two(count: int) -> int:

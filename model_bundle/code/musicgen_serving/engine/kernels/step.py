@@ -4,7 +4,6 @@ Everything is at the same address in every step of a run of slots, so that a CUD
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Self
 
 import torch
@@ -14,6 +13,7 @@ from musicgen_serving.engine.decoder_weights import DecoderWeights, LayerWeights
 from musicgen_serving.engine.kernels.attending import Spans, attend, attend_to_text
 from musicgen_serving.engine.kernels.drawing import draw, embed
 from musicgen_serving.engine.kernels.projections import Folded, Scratch, Stream, add, project
+from musicgen_serving.engine.quantised import Matrix
 from musicgen_serving.engine.slots import ROWS
 from musicgen_serving.engine.window import LayerViews, Window
 
@@ -27,13 +27,15 @@ class Layer:
     cross_q: Folded
     ffn_in: Folded
     next_gain: torch.Tensor  # [H], of the norm after this layer
+    next_matrix: Matrix  # that follows it
 
     @classmethod
-    def of(cls, weights: LayerWeights, next_gain: torch.Tensor) -> Self:
-        """For a layer and the gain of the norm that comes after it."""
+    def of(cls, weights: LayerWeights, next_gain: torch.Tensor, next_matrix: Matrix) -> Self:
+        """For a layer, and the norm's gain and the matrix that come after it."""
         return cls(
-            weights=weights, next_gain=next_gain, qkv=Folded.of(weights.self_norm, weights.qkv),
-            cross_q=Folded.of(weights.cross_norm, weights.cross_q), ffn_in=Folded.of(weights.ffn_norm, weights.ffn_in),
+            weights=weights, next_gain=next_gain, next_matrix=next_matrix,
+            qkv=Folded.of(weights.self_norm, weights.qkv), cross_q=Folded.of(weights.cross_norm, weights.cross_q),
+            ffn_in=Folded.of(weights.ffn_norm, weights.ffn_in),
         )  # fmt: skip
 
 
@@ -60,9 +62,9 @@ class KernelStep:
         self._config = config
         self._weights = weights
         self._positions = positions
-        norms = [layer.self_norm for layer in weights.layers] + [weights.final_norm]
-        gains = (after.weight for _, after in pairwise(norms))
-        self._layers = [Layer.of(layer, gain) for layer, gain in zip(weights.layers, gains, strict=True)]
+        follow = [(layer.self_norm.weight, layer.qkv) for layer in weights.layers[1:]]
+        follow.append((weights.final_norm.weight, weights.heads))
+        self._layers = [Layer.of(layer, *after) for layer, after in zip(weights.layers, follow, strict=True)]
         self._heads = Folded.of(weights.final_norm, weights.heads)
         self._buffers: dict[int, Buffers] = {}
 
@@ -78,20 +80,21 @@ class KernelStep:
         embed(self._weights, state, state.active, buffers.stream)
         for layer, views in zip(self._layers, window.layers, strict=True):
             self._layer(layer, views, window, buffers)
-        project(buffers.stream, self._heads, self._weights.heads, buffers.logits, buffers.scratch)
+        first, heads = self._layers[0].weights.qkv, self._weights.heads
+        project(buffers.stream, self._heads, heads, buffers.logits, buffers.scratch, then=first)
         draw(buffers.logits, state, state.active, buffers.drawn)
 
     def _layer(self, layer: Layer, views: LayerViews, window: Window, buffers: Buffers) -> None:
         weights, state, stream, scratch = layer.weights, window.state, buffers.stream, buffers.scratch
         cross_gain, ffn_gain = weights.cross_norm.weight, weights.ffn_norm.weight
-        project(stream, layer.qkv, weights.qkv, buffers.qkv, scratch)
+        project(stream, layer.qkv, weights.qkv, buffers.qkv, scratch, then=weights.self_out)
         attend(buffers.qkv, views.cache, state.position, state.active, buffers.seen, buffers.spans, window.length)
-        add(stream, buffers.seen, weights.self_out, (cross_gain, ffn_gain), scratch)  # odd rows know of no text
-        project(stream, layer.cross_q, weights.cross_q, buffers.queries, scratch, step=ROWS)
+        add(stream, buffers.seen, weights.self_out, (cross_gain, ffn_gain), scratch, then=weights.cross_q)
+        project(stream, layer.cross_q, weights.cross_q, buffers.queries, scratch, then=weights.cross_out, step=ROWS)
         attend_to_text(buffers.queries, views.cross_keys, state.text_tokens, state.active, buffers.heard)
-        add(stream, buffers.heard, weights.cross_out, (ffn_gain, ffn_gain), scratch, step=ROWS)
-        project(stream, layer.ffn_in, weights.ffn_in, buffers.inner, scratch, gelu=True)
-        add(stream, buffers.inner, weights.ffn_out, (layer.next_gain, layer.next_gain), scratch)
+        add(stream, buffers.heard, weights.cross_out, (ffn_gain, ffn_gain), scratch, then=weights.ffn_in, step=ROWS)
+        project(stream, layer.ffn_in, weights.ffn_in, buffers.inner, scratch, then=weights.ffn_out, gelu=True)
+        add(stream, buffers.inner, weights.ffn_out, (layer.next_gain, layer.next_gain), scratch, then=layer.next_matrix)
 
     def buffers(self, slots: int) -> Buffers:
         """The buffers of a step of so many slots, which must be there before a graph is captured."""
