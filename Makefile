@@ -26,7 +26,7 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth deploy diff destroy plan gate smoke-test bench-staging bench-engine soak simulate lock clean
+.PHONY: help local test lint format synth deploy diff destroy plan gate smoke-test bench-staging bench-engine bench-gpu test-gpu soak simulate lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,12 @@ bench-staging: tools ## staging beside the obvious ways, on loopback with TLS
 
 bench-engine: tools ## the engine beside stock generate, on the same random weights
 	python -m benchmarks.engine $(BENCH)
+
+bench-gpu: tools ## the engine on a GPU: roofline, stock's ways, goals; figures to benchmarks/results/
+	python -m benchmarks.engine_gpu $(BENCH)
+
+test-gpu: tools ## on a GPU: compiled kernels beside torch, recorded steps beside steps done anew, one launch a step
+	TRITON_INTERPRET=0 pytest -m gpu $(ARGS)
 
 soak: tools ## 500 mixed requests to a real instance whose worker is killed in between
 	OMP_NUM_THREADS=1 python tests/support/soak.py --requests 500 --kills 12

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from transformers import (
     EncodecConfig,
+    GenerationConfig,
     MusicgenConfig,
     MusicgenDecoderConfig,
     MusicgenForConditionalGeneration,
@@ -32,23 +33,31 @@ def make_checkpoint(folder: Path, size: str) -> None:
     vocabulary = save_processor(folder)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = MusicgenForConditionalGeneration(_config(size, vocabulary)).eval()
-    settings = model.generation_config
-    settings.bos_token_id = settings.pad_token_id = settings.decoder_start_token_id = CODEBOOK_SIZE
-    settings.do_sample, settings.guidance_scale, settings.max_length = True, 3.0, 1500
+        model = MusicgenForConditionalGeneration(config_of(size, vocabulary)).eval()
     model.save_pretrained(folder)
+    write_settings(folder, size, model.config)
+
+
+def write_settings(folder: Path, size: str, config: MusicgenConfig) -> None:
+    """Write what a checkpoint has beside its weights and its processor."""
+    config.save_pretrained(folder)
+    GenerationConfig(
+        bos_token_id=CODEBOOK_SIZE, pad_token_id=CODEBOOK_SIZE, decoder_start_token_id=CODEBOOK_SIZE, do_sample=True,
+        guidance_scale=3.0, max_length=1500,
+    ).save_pretrained(folder)  # fmt: skip
     manifest = {"layout": 1, "model_id": f"random/musicgen-{size}", "revision": "0" * 40, "decoder_dtype": "float32"}
     (folder / "musicgen-manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def _config(size: str, vocabulary: int) -> MusicgenConfig:
+def config_of(size: str, vocabulary: int, filters: int = 4) -> MusicgenConfig:
+    """The published shapes but for EnCodec's number of filters, which is 64 in theirs."""
     layers, width, heads, ffn = SIZES[size]
     t5 = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
     if size != "tiny":
         t5 = {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12}
     audio = EncodecConfig(
         target_bandwidths=[2.2], sampling_rate=32_000, audio_channels=1, normalize=False, hidden_size=128,
-        num_filters=4, num_residual_layers=1, upsampling_ratios=[8, 5, 4, 4], codebook_size=CODEBOOK_SIZE,
+        num_filters=filters, num_residual_layers=1, upsampling_ratios=[8, 5, 4, 4], codebook_size=CODEBOOK_SIZE,
         codebook_dim=128, use_causal_conv=False, norm_type="weight_norm", use_conv_shortcut=False,
     )  # fmt: skip
     decoder = MusicgenDecoderConfig(

@@ -12,23 +12,32 @@ from transformers import AutoProcessor, MusicgenForConditionalGeneration
 
 
 class Stock:
-    """transformers' model in float32, the sample's type; its codec is left out, as it is from what is measured here."""
+    """transformers' model, in float32 as the sample has it; with `decode`, EnCodec makes samples of the codes."""
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self, folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, *, decode: bool = False
+    ) -> None:
         self._folder = folder
         self._device = device
-        self._model = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+        self.model: Any = MusicgenForConditionalGeneration.from_pretrained(folder, dtype=dtype).to(device).eval()
         self._processor: Any = AutoProcessor.from_pretrained(folder)
-        self._model.audio_encoder.decode = self._no_audio
+        if not decode:
+            self.model.audio_encoder.decode = self._no_audio
 
     def _no_audio(self, codes: torch.Tensor, **rest: object) -> SimpleNamespace:
         del rest
         return SimpleNamespace(audio_values=torch.zeros(codes.shape[1], 1, 1))
 
+    def options(self) -> dict[str, Any]:
+        """What generate is given besides the text and how to sample."""
+        return {}
+
     def warm(self, text: str, steps: int) -> None:
         """Generate one clip with everything loaded."""
         inputs = self._processor(text=[text], padding=True, return_tensors="pt").to(self._device)
-        self._model.generate(**inputs, do_sample=True, guidance_scale=3, top_k=250, max_new_tokens=steps)
+        self.model.generate(
+            **inputs, **self.options(), do_sample=True, guidance_scale=3, top_k=250, max_new_tokens=steps
+        )  # fmt: skip
         if self._device.type == "cuda":
             torch.cuda.synchronize()
 

@@ -6,11 +6,35 @@ from pathlib import Path
 
 import pytest
 
-os.environ["TRITON_INTERPRET"] = (
-    "1"  # the GPU's kernels run on CPUs; before transformers imports Triton, which reads it
-)
+# The GPU's kernels run on CPUs; set before transformers imports Triton, which reads it. `make test-gpu` says 0.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
+LEFT_OUT = pytest.StashKey[str]()
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only a GPU can show where there is none, or where kernels are to be interpreted."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if marked and (reason := no_gpu()):
+        config.stash[LEFT_OUT] = f"{len(marked)} tests marked gpu are deselected: {reason}"
+        config.hook.pytest_deselected(items=marked)
+        items[:] = [item for item in items if item not in marked]
+
+
+def no_gpu() -> str | None:
+    """Why tests of a GPU cannot run here."""
+    import torch  # whoever collected such a test has imported it
+
+    if not torch.cuda.is_available():
+        return "there is no CUDA device"
+    return "kernels are interpreted; make test-gpu runs them" if os.environ["TRITON_INTERPRET"] == "1" else None
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was left out."""
+    if line := config.stash.get(LEFT_OUT, None):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

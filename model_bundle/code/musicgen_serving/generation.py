@@ -58,13 +58,13 @@ class Generator:
         self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         start_up = StartUp()
         parts = assemble(folder, self.device, numbers, capacity.slots, start_up, log)
-        self._text_encoder, self._codec = parts.text_encoder, parts.codec
+        self.text_encoder, self._codec = parts.text_encoder, parts.codec
         self._codec_lock = threading.Lock()
         self.sampling_rate = self._codec.sampling_rate
         self.loop, self.batch = parts.loop, Batch(parts.loop, GRANULES[self.device.type])
         steps, self._codec_stream = streams(self.device)
         self.engine = Engine(
-            self.batch, self._text_encoder.encode, most_waiting=capacity.waiting, log=log, on_death=_end_process,
+            self.batch, self.text_encoder.encode, most_waiting=capacity.waiting, log=log, on_death=_end_process,
             stream=steps,
         )  # fmt: skip
         self.engine.start()
@@ -89,7 +89,7 @@ class Generator:
 
     def tokens(self, index: int, text: str) -> list[int]:
         """The tokens of text `index`; InvalidRequestError where they are too many."""
-        tokens = self._text_encoder.tokenize(text)
+        tokens = self.text_encoder.tokenize(text)
         if len(tokens) > MAX_TEXT_TOKENS:
             raise InvalidRequestError(f"texts[{index}] must be at most {MAX_TEXT_TOKENS} tokens, got {len(tokens)}")
         return tokens

@@ -25,16 +25,16 @@ class Batch:
 
     def __init__(self, loop: DecodeLoop, granule: int, mark: MarkNow | None = None) -> None:
         self._loop = loop
-        self._granule = granule  # the lengths that attention reads are multiples of it
+        self.granule = granule  # the lengths that attention reads are multiples of it
         self.device = loop.device
-        self._slots = loop.slots.position.shape[0]
+        self.most = loop.slots.position.shape[0]  # clips at once: one in each slot, or fewer for who wants it so
         self._hand_over = HandOver(mark or marker(loop.device))
         self.occupants: list[Occupant] = []
 
     @property
     def free(self) -> int:
         """How many clips could be admitted."""
-        return self._slots - len(self.occupants)
+        return self.most - len(self.occupants)
 
     @property
     def jobs(self) -> list[Job]:
@@ -97,7 +97,7 @@ class Batch:
 
     def _rounded_up(self, count: int, most: int) -> int:
         """To the granule: few shapes, little read in vain, and on a CPU sums that run over the same vectors."""
-        return min(-(-count // self._granule) * self._granule, most)
+        return min(-(-count // self.granule) * self.granule, most)
 
     def collect(self) -> None:
         """Take what is finished, drop what nobody waits for, and hand over what the device is done with.

@@ -29,7 +29,7 @@ class DecodeLoop:
         self.slots = slots
         self.positions = slots.tokens.shape[2] - 1
         self.device = slots.tokens.device
-        self._weights = weights
+        self.weights = weights
         self._advance: Advance = advance or TorchStep(config, weights)
         self.graphs: StepGraphs | None = None  # where there are any, they do the steps that begin at slot 0
         self.text = slots.cross_mask.shape[-1]
@@ -45,11 +45,11 @@ class DecodeLoop:
 
         `states` [tokens, T5's width] are its text's, `prompt` [K, n] the codes that it continues.
         """
-        if project := self._weights.project:
+        if project := self.weights.project:
             states = functional.linear(states, project.weight, project.bias)
         start = prompt.shape[1] if prompt is not None else 0
         own = window(self.slots, slot, 1, max(start, 1), self.text)
-        write_text(self._weights, self.config.heads, own, states.to(self._weights.heads.dtype))
+        write_text(self.weights, self.config.heads, own, states.to(self.weights.heads.dtype))
         delays, pad = self.config.delays, self.config.pad_token
         self.slots.tokens[slot] = delay_pattern.lay_out(frames, self.positions, delays, pad, prompt, self.device)
         self.slots.set_parameters(slot, params, seed, self.config.vocabulary)
@@ -61,7 +61,7 @@ class DecodeLoop:
     def _prefill(self, own: Window, count: int) -> None:
         """Feed a prompt's first `count` positions at once, for their keys and values."""
         position = torch.arange(count, device=self.device)[None]  # [1, count]
-        forward(self._weights, self.config.heads, own, own.state.tokens[:, :, :count], position)
+        forward(self.weights, self.config.heads, own, own.state.tokens[:, :, :count], position)
 
     @torch.inference_mode()
     def step(self, first: int, count: int, *, length: int, text: int, most: int, use_top_p: bool) -> None:

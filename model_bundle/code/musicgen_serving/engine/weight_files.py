@@ -4,7 +4,9 @@ import json
 import os
 import threading
 import time
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,8 +39,8 @@ class WeightFiles:
             self._tensors |= tensors_of(file, path)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="weights")
         self._buffers = StagingBuffers(2 * READERS, device or torch.device("cpu"))
-        self._started, self.bytes_read = time.monotonic(), 0
-        self._counting = threading.Lock()
+        self._counting, self._fillings, self._since = threading.Lock(), 0, 0.0
+        self.bytes_read, self.seconds = 0, 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -70,13 +72,26 @@ class WeightFiles:
         return whole
 
     def speed(self) -> dict[str, float | int]:
-        """What was read up to now, in bytes, seconds and gigabytes per second since the files were opened."""
-        seconds = time.monotonic() - self._started
+        """What was read up to now, in bytes, seconds in which anything was, and gigabytes per second of them."""
         return {
             "bytes": self.bytes_read,
-            "read_seconds": round(seconds, 3),
-            "gigabytes_per_second": round(self.bytes_read / seconds / 1e9, 3),
+            "read_seconds": round(self.seconds, 3),
+            "gigabytes_per_second": round(self.bytes_read / self.seconds / 1e9, 3) if self.seconds else 0,
         }
+
+    @contextmanager
+    def _counted(self, count: int) -> Generator[None]:
+        """Count what is read here, and the time, of which a thread beside this one may spend the same."""
+        with self._counting:
+            self._since = time.monotonic() if self._fillings == 0 else self._since
+            self._fillings += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._fillings -= 1
+                self.bytes_read += count
+                self.seconds += time.monotonic() - self._since if self._fillings == 0 else 0
 
     def _stored(self, name: str) -> Stored:
         if name not in self._tensors:
@@ -85,16 +100,15 @@ class WeightFiles:
 
     def _fill(self, parts: list[tuple[torch.Tensor, Stored]]) -> None:
         """Read every part into its tensor; small ones here, large ones by several threads at once."""
-        with self._buffers.transfer(parts[0][0].device) as put:
-            pieces = [(tensor, stored, start) for tensor, stored in parts for start in range(0, stored.nbytes, CHUNK)]
+        pieces = [(tensor, stored, start) for tensor, stored in parts for start in range(0, stored.nbytes, CHUNK)]
+        size = sum(stored.nbytes for _, stored in parts)
+        with self._counted(size), self._buffers.transfer(parts[0][0].device) as put:
             if len(pieces) == len(parts):
                 for piece in pieces:
                     put(*piece)
             else:
                 for done in [self._readers.submit(put, *piece) for piece in pieces]:
                     done.result()
-        with self._counting:
-            self.bytes_read += sum(stored.nbytes for _, stored in parts)
 
 
 def tensors_of(file: int, path: Path) -> dict[str, Stored]:

@@ -1,0 +1,1 @@
+"""What `benchmarks.engine_gpu` is made of."""

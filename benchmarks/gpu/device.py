@@ -1,0 +1,58 @@
+"""The device that is measured: what it is, and how fast it really copies."""
+
+import importlib.metadata
+import platform
+from typing import Any
+
+import torch
+
+from benchmarks.gpu.timing import median_seconds
+
+NOMINAL = {
+    "H200": 4800e9, "H100 NVL": 3900e9, "H100 PCIe": 2000e9, "H100": 3350e9, "A100-SXM4-80GB": 2039e9,
+    "A100 80GB PCIe": 1935e9, "A100": 1555e9, "L40S": 864e9, "A10G": 600e9, "L4": 300e9,
+}  # fmt: skip
+"""Memory bandwidth in bytes per second, from NVIDIA's data sheets; the first name that the device's own contains."""
+
+COPIED = 2 * 2**30  # bytes: far beyond any cache
+
+
+def the_device(name: str) -> torch.device:
+    """`cuda` or `cpu`; ValueError for a GPU that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("a CUDA device is needed, got none; --device cpu tries the harness, and no more")
+    return torch.device("cuda", 0) if name == "cuda" else torch.device("cpu")
+
+
+def facts(device: torch.device) -> dict[str, Any]:
+    """The device's name, its nominal bandwidth where it is known, and the versions of what ran."""
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine()
+    return {
+        "device": name,
+        "kind": device.type,
+        "memory_bytes": torch.cuda.mem_get_info(device)[1] if on_gpu else None,
+        "nominal_bytes_per_second": nominal(name),
+        "versions": {one: version(one) for one in ("torch", "triton", "transformers")},
+        "cuda": torch.version.cuda,
+    }
+
+
+def nominal(name: str) -> float | None:
+    """A device's memory bandwidth by its data sheet; None for one that is not in the table."""
+    return next((speed for part, speed in NOMINAL.items() if part in name), None)
+
+
+def version(package: str) -> str | None:
+    """The installed version, None where there is none."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def copy_bandwidth(device: torch.device, size: int, rounds: int) -> float:
+    """Bytes per second, read and written, of copying `size` random bytes within the device's memory."""
+    source = torch.empty(size // 2, device=device, dtype=torch.float16).normal_()
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / median_seconds(lambda: target.copy_(source), device, rounds)

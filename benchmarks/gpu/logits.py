@@ -1,0 +1,88 @@
+"""How far the logits of what is served are from float32's, over the same tokens."""
+
+from pathlib import Path
+
+import torch
+
+from musicgen_serving.engine.acceleration import kernel_step
+from musicgen_serving.engine.decode_loop import DecodeLoop
+from musicgen_serving.engine.decoder_config import DecoderConfig
+from musicgen_serving.engine.decoder_weights import DecoderWeights, load_decoder
+from musicgen_serving.engine.slots import Slots, allocate
+from musicgen_serving.engine.transformer import forward
+from musicgen_serving.engine.weight_files import WeightFiles
+from musicgen_serving.engine.window import window
+from musicgen_serving.json_log import JsonLog
+from musicgen_serving.parameters import GenerationParams
+
+POSITIONS, TEXT, GUIDANCE = 96, 16, 3.0
+
+
+def errors(
+    folder: Path, config: DecoderConfig, weights: DecoderWeights, device: torch.device, log: JsonLog
+) -> dict[str, float]:
+    """Relative errors of served weights' logits: of both rows, and of what guidance makes of them."""
+    generator = torch.Generator(device).manual_seed(5)
+    tokens = torch.randint(config.vocabulary, (config.codebooks, POSITIONS), generator=generator, device=device)
+    width = weights.project.weight.shape[1] if weights.project else config.hidden
+    states = torch.randn(TEXT, width, generator=generator, device=device)
+    ours = forced(config, weights, tokens, states, log)
+    with WeightFiles(folder, device) as files:
+        reference = load_decoder(files, config, device, torch.float32, POSITIONS)
+    wanted = by_torch(config, reference, tokens, states)
+    return {"both_rows": relative(ours, wanted), "guided": relative(mixed(ours), mixed(wanted))}
+
+
+def forced(
+    config: DecoderConfig, weights: DecoderWeights, tokens: torch.Tensor, states: torch.Tensor, log: JsonLog
+) -> torch.Tensor:
+    """Logits [positions, 2, K * V] of what steps on this device; tokens [K, positions] are fed whatever is drawn."""
+    step = kernel_step(config, weights, POSITIONS, log) if tokens.device.type == "cuda" else None
+    if step is None:
+        return by_torch(config, weights, tokens, states)
+    from musicgen_serving.engine.kernels.step import KernelStep
+
+    assert isinstance(step, KernelStep)
+    loop = holding(DecodeLoop(config, weights, slots_of(config, weights), step), tokens, states)
+    logits: list[torch.Tensor] = []
+    for _ in range(POSITIONS):
+        loop.step(0, 1, length=POSITIONS, text=TEXT, most=config.vocabulary, use_top_p=False)
+        logits.append(step.buffers(1).logits.clone())
+    return torch.stack(logits).float()
+
+
+@torch.inference_mode()
+def by_torch(
+    config: DecoderConfig, weights: DecoderWeights, tokens: torch.Tensor, states: torch.Tensor
+) -> torch.Tensor:
+    """The same by torch's own operations."""
+    loop = holding(DecodeLoop(config, weights, slots_of(config, weights)), tokens, states)
+    one = window(loop.slots, 0, 1, POSITIONS, TEXT)
+    logits: list[torch.Tensor] = []
+    for position in range(POSITIONS):
+        here = torch.full((1, 1), position, device=tokens.device)
+        logits.append(forward(weights, config.heads, one, loop.slots.tokens[:, :, position : position + 1], here)[0])
+    return torch.stack(logits).float()
+
+
+def slots_of(config: DecoderConfig, weights: DecoderWeights) -> Slots:
+    """One slot of the weights' type."""
+    return allocate(config, 1, POSITIONS, TEXT, weights.heads.device, weights.heads.dtype)
+
+
+def holding(loop: DecodeLoop, tokens: torch.Tensor, states: torch.Tensor) -> DecodeLoop:
+    """The loop with a clip in its slot that has these tokens already."""
+    loop.admit(0, states, POSITIONS - max(loop.config.delays) - 1, GenerationParams(), 0)
+    loop.slots.tokens[0, :, :POSITIONS] = tokens
+    return loop
+
+
+def mixed(logits: torch.Tensor) -> torch.Tensor:
+    """What guidance makes of both rows' logits [positions, 2, K * V]."""
+    conditional, unconditional = logits.unbind(1)
+    return unconditional + GUIDANCE * (conditional - unconditional)
+
+
+def relative(got: torch.Tensor, wanted: torch.Tensor) -> float:
+    """The length of the difference beside that of what was wanted."""
+    return float((got - wanted).square().sum().sqrt() / wanted.square().sum().sqrt())

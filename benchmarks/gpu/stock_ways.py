@@ -1,0 +1,79 @@
+"""transformers' generate on the same checkpoint: the AWS sample's way, in float16, compiled over a static cache."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
+# transformers ships types that strict mode cannot follow.
+
+import gc
+import statistics
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch._dynamo.config as dynamo
+from transformers import DynamicCache, EncoderDecoderCache, StaticCache
+
+from benchmarks.gpu.ours import TEXT, Plan
+from benchmarks.gpu.timing import seconds
+from benchmarks.stock import Stock
+
+
+class StaticCompiled(Stock):
+    """generate over a static self-attention cache, its decoder compiled; compiling without end is an error."""
+
+    def __init__(self, folder: Path, device: torch.device, steps: int) -> None:
+        super().__init__(folder, device, torch.float16)
+        self._most = steps + 8
+        limit = "fail_on_recompile_limit_hit"
+        setattr(dynamo, limit if hasattr(dynamo, limit) else "fail_on_cache_limit_hit", True)  # as torch 2.6 has it
+        compiled = torch.compile(self.model.decoder.forward, dynamic=False)
+
+        def forward(input_ids: torch.Tensor, **rest: Any) -> Any:
+            return compiled(input_ids=input_ids.clone(), **rest)  # a slice of a longer tensor is another each time
+
+        self.model.decoder.forward = forward
+
+    def options(self) -> dict[str, Any]:
+        """What generate is given besides."""
+        config = self.model.decoder.config
+        static = StaticCache(config, max_cache_len=self._most)
+        return {"past_key_values": EncoderDecoderCache(static, DynamicCache(config=config))}
+
+
+@contextmanager
+def freed(stock: Stock) -> Generator[Stock]:
+    """A model that is forgotten afterwards."""
+    try:
+        yield stock
+    finally:
+        del stock.model
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+WAYS = ("sample", "float16", "static_compiled")
+
+
+def model_of(way: str, folder: Path, device: torch.device, plan: Plan) -> Stock:
+    """The model that a way uses."""
+    if way == "static_compiled":
+        return StaticCompiled(folder, device, plan.stock_steps)
+    return Stock(folder, device, torch.float32 if way == "sample" else torch.float16, decode=True)
+
+
+def measure(way: str, folder: Path, device: torch.device, plan: Plan, turn: Callable[[], None]) -> dict[str, Any]:
+    """One way's clip, cut short and scaled to the whole, `turn` before each; or what it raised."""
+    try:
+        with freed(model_of(way, folder, device, plan)) as stock:
+            clip = stock.as_the_sample if way == "sample" else stock.warm
+            clip(TEXT, plan.stock_steps)  # warms up
+            times: list[float] = []
+            for _ in range(plan.rounds):
+                turn()
+                times.append(seconds(lambda: clip(TEXT, plan.stock_steps), device))
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}"[:500]}
+    scale, measured = plan.steps / plan.stock_steps, statistics.median(times)
+    return {"steps": plan.stock_steps, "seconds": measured, "scaled_by": scale, "clip_seconds": measured * scale}

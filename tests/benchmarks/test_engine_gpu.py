@@ -1,0 +1,276 @@
+"""The GPU benchmark: its whole way on a CPU with a tiny model, its arithmetic, its verdicts, its page."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+import json
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from memory_log import MemoryLog
+
+from benchmarks import engine_gpu
+from benchmarks.checkpoints import SIZES
+from benchmarks.gpu import stock_ways
+from benchmarks.gpu.checkpoint import write_checkpoint
+from benchmarks.gpu.cost import costs, table
+from benchmarks.gpu.device import nominal, the_device
+from benchmarks.gpu.goals import goals
+from benchmarks.gpu.logits import errors
+from benchmarks.gpu.ours import Plan
+from benchmarks.gpu.report import page
+from benchmarks.gpu.roofline import cache_bytes, clip_seconds, weight_bytes
+from benchmarks.gpu.trace import counted
+from benchmarks.stock import Stock
+from musicgen_serving.engine.clip import Clip, Ticket
+from musicgen_serving.engine.decoder_config import DecoderConfig, decoder_config, read_config
+from musicgen_serving.engine.decoder_weights import load_decoder
+from musicgen_serving.engine.weight_files import WeightFiles
+from musicgen_serving.parameters import GenerationParams
+
+PROJECT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+PLAN = Plan(steps=48, rounds=1, in_flight=(2,), stock=("sample",), stock_steps=24)
+
+
+@pytest.fixture(autouse=True)
+def one_torch_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("benchmark") / "tiny"
+    write_checkpoint(folder, "tiny", CPU)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Any], Path]:
+    """The exit code, the figures and their folder of a run on the CPU."""
+    folder = tmp_path_factory.mktemp("results")
+    code = engine_gpu.main(
+        ["--device", "cpu", "--models", "tiny", "--tokens", "48", "--stock-tokens", "24", "--rounds", "1",
+         "--in-flight", "2", "10", "--stock", "sample", "float16", "--results", str(folder)]
+    )  # fmt: skip
+    (path,) = folder.glob("*.json")
+    return code, json.loads(path.read_text(encoding="utf-8")), folder
+
+
+def sizes_of(name: str) -> DecoderConfig:
+    layers, width, heads, ffn = SIZES[name]
+    return DecoderConfig(
+        layers=layers, hidden=width, heads=heads, ffn=ffn, vocabulary=2048, codebooks=4, channels=1, pad_token=2048
+    )  # fmt: skip
+
+
+def test_runs_as_a_whole_on_a_cpu_and_judges_nothing_there(measured: tuple[int, dict[str, Any], Path]) -> None:
+    code, found, _ = measured
+    assert code == 0 and goals(found) == []
+    assert found["kind"] == "cpu" and found["versions"]["torch"] == torch.__version__
+    assert found["copy_bytes_per_second"] > 1e8
+    tiny = found["models"]["tiny"]
+    assert tiny["one"]["decode_seconds"] > 0 and 0 < tiny["roofline_seconds"] < tiny["one"]["clip_seconds"]
+    assert [entry["in_flight"] for entry in tiny["in_flight"]] == [2, 10]
+    assert all(entry["clips_per_second"] > 0 for entry in tiny["in_flight"])
+    assert set(tiny["stock"]) == {"sample", "float16"} and tiny["stock"]["sample"]["scaled_by"] == 2
+    assert len(tiny["clip_seconds_between_stocks"]) == 2
+    assert tiny["times_faster_than_sample"] > 0 and tiny["error"]["both_rows"] == 0  # float32 both, on a CPU
+    assert tiny["trace"]["graph_launches"] is None and tiny["memory"] is None
+    assert tiny["int8"]["start"]["slots"] == 1
+
+
+def test_its_page_has_a_row_for_each_model(measured: tuple[int, dict[str, Any], Path]) -> None:
+    _, found, folder = measured
+    shown = page(folder)
+    assert f"## {found['device']}" in shown and "| tiny |" in shown and "not run" in shown
+    assert "No GPU result is recorded" not in shown
+
+
+def test_the_page_in_the_docs_is_what_the_results_say() -> None:
+    assert (PROJECT / "docs" / "gpu.md").read_text(encoding="utf-8") == page()
+
+
+def test_without_results_the_page_says_so_and_how_to_get_them(tmp_path: Path) -> None:
+    assert "No GPU result is recorded" in page(tmp_path) and "make bench-gpu" in page(tmp_path)
+
+
+def test_random_weights_are_stocks_too_and_none_is_zero(tiny: Path, memory_tokens: list[int]) -> None:
+    from musicgen_serving.assembly import Numbers
+    from musicgen_serving.generation import Capacity, Generator
+
+    heard: list[torch.Tensor] = []
+    stock = Stock(tiny, CPU)
+    no_audio = stock.model.audio_encoder.decode
+
+    def hearing(codes: torch.Tensor, **rest: Any) -> Any:
+        heard.append(codes)
+        return no_audio(codes, **rest)
+
+    stock.model.audio_encoder.decode = hearing
+    ids = torch.tensor([memory_tokens])
+    stock.model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, guidance_scale=3, max_new_tokens=30
+    )
+    generator = Generator(tiny, numbers=Numbers(), capacity=Capacity(slots=1), log=MemoryLog().log)
+    ticket = Ticket([Clip("", 0, GenerationParams(max_new_tokens=30, do_sample=False))], [memory_tokens])
+    generator.engine.submit(ticket)
+    assert torch.equal(ticket.wait()[0], heard[0][0, 0])
+    generator.close()
+    with WeightFiles(tiny) as files:
+        assert all(files.read(name).any() for name in files.names("decoder.") if "bias" not in name)
+
+
+@pytest.fixture
+def memory_tokens() -> list[int]:
+    return [5, 9, 7, 1]
+
+
+def test_the_roofline_is_that_of_the_published_shapes() -> None:
+    read = {name: round(weight_bytes(sizes_of(name)) / 1e9, 3) for name in ("small", "medium", "large")}
+    assert read == {"small": 0.722, "medium": 3.197, "large": 5.672}
+    assert round(cache_bytes(sizes_of("large"), 1503) / 1e9, 3) == 1.182
+    at = [300e9, 600e9, 864e9, 2039e9, 3350e9]  # L4, A10G, L40S, A100, H100
+    seconds = [round(clip_seconds(sizes_of("large"), 1503, 1, bandwidth), 1) for bandwidth in at]
+    assert seconds == [31.4, 15.7, 10.9, 4.6, 2.8]
+    together = [round(count / clip_seconds(sizes_of("large"), 1503, count, 3350e9), 2) for count in (8, 16, 32)]
+    assert together == [1.71, 2.36, 2.90]
+    assert weight_bytes(sizes_of("large"), eight_bit=True) < 0.51 * weight_bytes(sizes_of("large"))
+
+
+def test_the_roofline_counts_the_weights_that_are_there(tiny: Path) -> None:
+    config = decoder_config(read_config(tiny))
+    with WeightFiles(tiny) as files:
+        weights = load_decoder(files, config, CPU, torch.float16, 16)
+    layers = [one for layer in weights.layers for one in vars(layer).items() if one[0] != "cross_kv"]
+    parts = [value if isinstance(value, torch.Tensor) else (value.weight, value.bias) for _, value in layers]
+    tensors = [one for part in parts for one in ((part,) if isinstance(part, torch.Tensor) else part)]
+    tensors += [weights.heads, weights.final_norm.weight, weights.final_norm.bias]
+    assert weight_bytes(config) == sum(tensor.nbytes for tensor in tensors)
+
+
+GOOD: dict[str, Any] = {
+    "kind": "cuda", "device": "NVIDIA H100 80GB HBM3", "nominal_bytes_per_second": 3350e9,
+    "copy_bytes_per_second": 3000e9, "versions": {"torch": "2.6.0"}, "plan": {"steps": 1503, "rounds": 3},
+    "models": {"large": {
+        "start": {"graph_seconds": 3.0, "gigabytes_per_second": 3.0, "graphs": 24},
+        "one": {"clip_seconds": 3.5, "decode_seconds": 3.4}, "roofline_seconds": 3.1, "roofline_share": 0.9,
+        "trace": {"graph_launches": 1.0, "other_kernels": 0.0, "copies": 0.0, "waits": 0.0},
+        "error": {"both_rows": 1e-3}, "stock": {"sample": {"clip_seconds": 60.0}}, "times_faster_than_sample": 17.0,
+        "in_flight": [{"in_flight": 32, "clips_per_second": 2.4}], "memory": {"device_bytes": 20e9},
+        "int8": {"decode_seconds": 2.5, "clip_seconds": 2.6, "error": {"both_rows": 5e-2}},
+        "cost": costs(2.4, "NVIDIA H100 80GB HBM3"),
+    }},
+}  # fmt: skip
+
+
+def test_goals_that_are_met_end_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert engine_gpu.told(GOOD, tmp_path) == 0
+    assert len(goals(GOOD)) == 13 and "BELOW" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "name"),
+    [
+        (("one", "clip_seconds"), 3.95, "large: seconds per clip"),
+        (("roofline_share",), 0.79, "large: share of the roofline"),
+        (("times_faster_than_sample",), 11.9, "large: times faster than the sample's way"),
+        (("in_flight", 0, "clips_per_second"), 2.0, "large: clips per second, 32 in flight"),
+        (("int8", "decode_seconds"), 3.2, "large: int8 seconds of decoding"),
+        (("error", "both_rows"), 2e-2, "large: error of float16 logits"),
+        (("error", "both_rows"), float("nan"), "large: error of float16 logits"),
+        (("memory", "device_bytes"), 22.5e9, "large: bytes of memory at 8 slots"),
+        (("start", "graph_seconds"), 11.0, "large: seconds to record graphs"),
+        (("start", "gigabytes_per_second"), 1.9, "large: gigabytes per second read"),
+        (("trace", "graph_launches"), 2.0, "large: graph launches per step"),
+        (("trace", "other_kernels"), 1.0, "large: other kernels per step"),
+        (("trace", "waits"), 0.05, "large: waits per step"),
+    ],
+)
+def test_a_goal_that_is_not_met_ends_with_1_and_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: tuple[Any, ...], value: float, name: str
+) -> None:
+    found = deepcopy(GOOD)
+    part = found["models"]["large"]
+    for step in place[:-1]:
+        part = part[step]
+    part[place[-1]] = value
+    assert engine_gpu.told(found, tmp_path) == 1
+    below = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BELOW")]
+    assert len(below) == 1 and below[0].startswith(f"BELOW {name}:")
+
+
+def test_goals_are_scaled_by_another_devices_bandwidth() -> None:
+    slower = deepcopy(GOOD) | {"nominal_bytes_per_second": 335e9}
+    wanted = {goal.name: goal.wanted for goal in goals(slower)}
+    assert wanted["large: seconds per clip"] == pytest.approx(39)
+    assert wanted["large: clips per second, 32 in flight"] == pytest.approx(0.21)
+    assert wanted["large: share of the roofline"] == 0.8
+
+
+def test_a_page_with_a_gpu_has_goals_and_costs(tmp_path: Path) -> None:
+    (tmp_path / "h100.json").write_text(json.dumps(GOOD), encoding="utf-8")
+    shown = page(tmp_path)
+    assert "| large | 3.50 s | 3.10 s | 90% | 2.40 clips/s | 2.60 s | 60.0 s | not run | not run |" in shown
+    assert "- met   large: seconds per clip: at most 3.9, got 3.5" in shown
+    assert "not measured there" in shown and "| large | ml.g5.xlarge | 0.430 |" in shown
+
+
+def test_a_clip_costs_what_the_price_and_the_bandwidth_say() -> None:
+    found = costs(2.0, "NVIDIA H100 80GB HBM3")
+    assert found["estimate"] is True and set(found["types"]) == set(table("prices")["usd_per_hour"])
+    entry = found["types"]["ml.g5.2xlarge"]
+    assert entry["clips_per_second"] == pytest.approx(2.0 * 600 / 3350)
+    assert entry["usd_per_clip"] == pytest.approx(1.515 / 3600 / (2.0 * 600 / 3350))
+    assert "must be known" in costs(2.0, "a card of tomorrow")["failed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "speed"),
+    [("NVIDIA L40S", 864e9), ("NVIDIA L4", 300e9), ("NVIDIA H100 80GB HBM3", 3350e9), ("NVIDIA H200", 4800e9),
+     ("NVIDIA A100-SXM4-40GB", 1555e9), ("Tesla K80", None)],
+)  # fmt: skip
+def test_knows_a_devices_nominal_bandwidth_by_its_name(name: str, speed: float | None) -> None:
+    assert nominal(name) == speed
+
+
+def test_counts_what_a_step_asks_of_the_device() -> None:
+    names = ["cudaGraphLaunch"] * 10 + ["cudaLaunchKernel"] * 5 + ["cudaMemcpyAsync"] + ["cudaDeviceSynchronize"]
+    assert counted([*names, "aten::add"], 10) == {
+        "graph_launches": 1, "other_kernels": 0.5, "copies": 0.1, "waits": 0
+    }  # fmt: skip
+    assert counted(["cudaGraphLaunch", "cudaStreamSynchronize"], 1)["waits"] == 1
+
+
+def test_a_way_that_fails_is_reported_by_its_message(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    def broken(*rest: Any) -> Stock:
+        raise RuntimeError("StaticCache is not compileable")
+
+    monkeypatch.setattr(stock_ways, "StaticCompiled", broken)
+    found = stock_ways.measure("static_compiled", tiny, CPU, PLAN, lambda: None)
+    assert found == {"failed": "RuntimeError: StaticCache is not compileable"}
+
+
+def test_tells_the_error_of_rounded_weights(tiny: Path) -> None:
+    config = decoder_config(read_config(tiny))
+    with WeightFiles(tiny) as files:
+        half = load_decoder(files, config, CPU, torch.float16, 128)
+        eight = load_decoder(files, config, CPU, torch.float32, 128, eight_bit=True)
+    halved, rounded = (errors(tiny, config, weights, CPU, MemoryLog().log) for weights in (half, eight))
+    assert 0 < halved["both_rows"] < 1e-2
+    assert halved["both_rows"] < rounded["both_rows"] < 0.2
+    assert rounded["guided"] > 0
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="a CUDA device is needed, got none"):
+        the_device("cuda")
