@@ -44,7 +44,7 @@ def sample_kernel(
         kept = likeliest(value, scaled, lane < VOCABULARY, tl.load(top_k + slot), tl.load(top_p + slot))
         noise = gumbel(tl.load(seed + slot), here, (codebook * VOCABULARY + lane).to(tl.int64))
         score = tl.where(tl.load(greedy + slot), value, tl.where(kept, scaled + noise, -INFINITY))
-        drawn = tl.minimum(tl.argmax(score, axis=0), VOCABULARY - 1).to(tl.int64)
+        drawn = tl.argmax(tl.where(score == score, score, -INFINITY), axis=0).to(tl.int64)  # of what is a number
         there = tokens + (slot * CODEBOOKS + codebook) * places + here + 1
         planned = tl.load(there)  # what the pattern or a prompt has there
         tl.store(there, tl.where(planned == TO_GENERATE, drawn, planned))
