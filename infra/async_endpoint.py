@@ -74,9 +74,8 @@ class AsyncEndpoint(Construct):
             self,
             "Model",
             execution_role_arn=self.role.role_arn,
-            primary_container=sagemaker.CfnModel.ContainerDefinitionProperty(
+            primary_container=staged_model.container_definition(
                 image=image_uri(config.region),
-                model_data_url=staged_model.model_data_url,
                 environment=container_environment(config, output_bucket=storage.outputs.bucket_name),
             ),
             vpc_config=vpc_config(config),

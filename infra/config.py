@@ -61,6 +61,7 @@ class Config(AccountSettings, FleetSettings, ModelSettings):
         self.check_fleet()
         self.check_network()
         self.check_commit()
+        self.check_token()
         for instance_type in self.instance_types:
             sizing.check_gpu_memory(
                 self.model,

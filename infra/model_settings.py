@@ -9,7 +9,14 @@ from infra.settings import Rule, matches, one_of, setting
 
 _MODEL = Rule("a served model of infra/models.json", bool)
 _REGION = Rule("a region of infra/image_registries.json", bool)
-_HUB = matches(r"https://[^\s/?#]+(/[^\s?#]+)*|http://127\.0\.0\.1(:\d+)?", "an https URL without a final slash")
+_HUB = matches(
+    r"https://[^\s/?#]+(/[^\s?#]+)*|http://127\.0\.0\.1(:\d+)?|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]+)*",
+    "an https URL without a final slash, or s3://<bucket>/<prefix> without one",
+)
+_SECRET = matches(
+    r"(arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]{1,512}-[A-Za-z0-9]{6})?",
+    "the whole ARN of a Secrets Manager secret, with the six characters at its end",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +54,18 @@ class ModelSettings:
         "int8: the GPU keeps and reads the decoder's layers as 8-bit integers, at the price of an error in the logits.",
         one_of("none", "int8"),
     )
+    packaging: str = setting(
+        "tarball",
+        "What is staged: one model.tar.gz, or the files one by one, which an instance need not unpack.",
+        one_of("tarball", "uncompressed"),
+    )
     hub_endpoint: str = setting(
-        "https://huggingface.co", "The Hub, or a mirror that speaks its API, that the weights come from.", _HUB
+        "https://huggingface.co",
+        "Where the weights come from: the Hub, a mirror that speaks its API, or one in S3.",
+        _HUB,
+    )
+    token_secret_arn: str = setting(
+        "", "The secret that holds the Hub's token as plain text, for gated and private models; empty: none.", _SECRET
     )
 
     @property
@@ -68,6 +85,20 @@ class ModelSettings:
                 f"revision must be a full commit, 40 hexadecimal digits, got {self.revision}: branches and tags move, "
                 f"and what is staged must not; {_how_to_find(self.model_id)}"
             )
+
+    @property
+    def mirror(self) -> str | None:
+        """`<bucket>[/<prefix>]` of the mirror in S3 that the weights come from, if they do."""
+        scheme, _, place = self.hub_endpoint.partition("://")
+        return place if scheme == "s3" else None
+
+    def check_token(self) -> None:
+        """ConfigError for a token that nothing would use, or whose secret the function could not ask for."""
+        arn = self.token_secret_arn
+        if arn and self.mirror:
+            raise ConfigError(f"token_secret_arn must be empty where hub_endpoint is in S3, got {arn!r}")
+        if arn and arn.split(":")[3] != self.region:
+            raise ConfigError(f"token_secret_arn must be of a secret in the stack's region {self.region}, got {arn!r}")
 
     def check_commit(self) -> None:
         """ConfigError unless there is a commit to stage."""

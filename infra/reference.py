@@ -44,6 +44,33 @@ and topics, by encryption context (`permissions.md`). `cdk destroy` schedules th
 it can be called back; with `removal_policy=retain` it stays, for the buckets that stay could not be read without it.
 Whoever subscribes a queue to a topic, or reads the buckets by other means than the client policy, needs the key too.
 
+### Files instead of a tarball: `packaging=uncompressed`
+
+The same files lie one by one under `…/model/`, and the SageMaker model names that prefix (`ModelDataSource`). An
+instance that starts loads them side by side and unpacks nothing; SageMaker is then also allowed to list the prefix.
+Changing from one to the other replaces the model behind the endpoint; the staged one that is used no more is removed.
+
+### A gated or private model: `token_secret_arn`
+
+Put the Hub's token, as plain text, into a secret of the stack's region and name the secret's whole ARN:
+
+    aws secretsmanager create-secret --name hub-token --secret-string file://token.txt
+
+The staging Lambda may read that one secret, sends the token to the Hub alone, and writes it nowhere. A secret with a
+key of its own needs a statement in the key's policy for `StagedModelRole`; with `aws/secretsmanager` nothing is needed.
+
+### A mirror in S3: `hub_endpoint=s3://<bucket>/<prefix>`
+
+For accounts that must not reach the Hub, and for commits that must not vanish. A machine that reaches both makes it:
+
+    PYTHONPATH=lambda:tools python -m mirror_model --model-id facebook/musicgen-small --revision <commit> \\
+      --to s3://<bucket>/<prefix>
+
+It copies the files that staging reads, each checked, to `<prefix>/<model id>/<commit>/`, and at the end the Hub's own
+listing of the commit as `listing.json`, by which staging checks every byte as it does with the Hub's. `HF_TOKEN` may
+hold a token. The bucket is in the stack's region; one of another account, or with a key of its own, needs a policy
+that lets `StagedModelRole` read.
+
 ### A private network: `vpc_subnet_ids` and `vpc_security_group_ids`
 
 Nothing is looked up: subnets and security groups are named by id, and their VPC and its endpoints must be there. The

@@ -53,6 +53,7 @@ class MusicGenStack(Stack):
 
     def _grant(self) -> None:
         self.storage.grant_serve(self.endpoint.role)
+        self.staged_model.grant_load(self.endpoint.role, storage=self.storage)
         self.notifications.grant_announce(self.endpoint.role)
         self.storage.grant_use(self.client_access.policy)
         self.endpoint.grant_invoke(self.client_access.policy)

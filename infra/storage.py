@@ -45,7 +45,7 @@ class Storage(Construct):
         """Write, look at and remove staged models under `prefix` of the artifact bucket."""
         read_and_write = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
         uploads = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
-        _allow_objects(grantee, self.artifacts, prefix, *read_and_write, *uploads)
+        allow_objects(grantee, self.artifacts, prefix, *read_and_write, *uploads)
         _allow_listing(grantee, self.artifacts, prefix)
         # To abort what a killed run left behind. The action knows no prefix condition; it reveals keys and upload ids.
         unfinished = ["s3:ListBucketMultipartUploads"]
@@ -54,20 +54,24 @@ class Storage(Construct):
 
     def grant_serve(self, grantee: Grantee) -> None:
         """Read models and inputs; write results, failures and audio, to the external buckets audio alone."""
-        _allow_objects(grantee, self.artifacts, MODEL_PREFIX, "s3:GetObject")
-        _allow_objects(grantee, self.inputs, INPUT_PREFIX, "s3:GetObject")
+        allow_objects(grantee, self.artifacts, MODEL_PREFIX, "s3:GetObject")
+        allow_objects(grantee, self.inputs, INPUT_PREFIX, "s3:GetObject")
         for prefix in OUTPUT_PREFIXES:
-            _allow_objects(grantee, self.outputs, prefix, "s3:PutObject", "s3:AbortMultipartUpload")
+            allow_objects(grantee, self.outputs, prefix, "s3:PutObject", "s3:AbortMultipartUpload")
         for bucket in self._external:
-            _allow_objects(grantee, bucket, AUDIO_PREFIX, "s3:PutObject", "s3:AbortMultipartUpload")
+            allow_objects(grantee, bucket, AUDIO_PREFIX, "s3:PutObject", "s3:AbortMultipartUpload")
         self._encryption.grant_objects(grantee, [self.artifacts, self.inputs], READ)
         self._encryption.grant_objects(grantee, [self.outputs], READ, WRITE)
 
+    def grant_list_models(self, grantee: Grantee, *, prefix: str) -> None:
+        """Learn which objects there are under `prefix` of the artifact bucket."""
+        _allow_listing(grantee, self.artifacts, prefix)
+
     def grant_use(self, grantee: Grantee) -> None:
         """What a client does: write inputs, read what comes out, and learn that it is not there yet."""
-        _allow_objects(grantee, self.inputs, INPUT_PREFIX, "s3:PutObject")
+        allow_objects(grantee, self.inputs, INPUT_PREFIX, "s3:PutObject")
         for prefix in OUTPUT_PREFIXES:
-            _allow_objects(grantee, self.outputs, prefix, "s3:GetObject")
+            allow_objects(grantee, self.outputs, prefix, "s3:GetObject")
         _allow_listing(grantee, self.outputs, *OUTPUT_PREFIXES)
         self._encryption.grant_objects(grantee, [self.inputs], READ, WRITE)
         self._encryption.grant_objects(grantee, [self.outputs], READ)
@@ -93,7 +97,8 @@ class Storage(Construct):
         return bucket
 
 
-def _allow_objects(grantee: Grantee, bucket: s3.IBucket, prefix: str, *actions: str) -> None:
+def allow_objects(grantee: Grantee, bucket: s3.IBucket, prefix: str, *actions: str) -> None:
+    """Let it do these with the objects under a prefix of a bucket, which ends in a slash."""
     resource = bucket.arn_for_objects(f"{prefix}*")
     iam.Grant.add_to_principal(grantee=grantee, actions=list(actions), resource_arns=[resource])
     accept_wildcard(grantee, resource, f"keys are chosen at run time; the wildcard ends at {prefix}")

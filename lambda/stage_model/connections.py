@@ -98,7 +98,8 @@ class Connections:
         try:
             target = parts.path + (f"?{parts.query}" if parts.query else "")
             connection.request(request.method, target or "/", body=request.body, headers=dict(request.headers))
-            response, sock = connection.getresponse(), connection.sock
+            sock = connection.sock  # before an answer that closes the connection takes it away; it can be read on
+            response = connection.getresponse()
             yield Exchange(response, sock)
             keep = response.isclosed()  # read to its end: the connection can carry the next request
         except (OSError, http.client.HTTPException) as error:

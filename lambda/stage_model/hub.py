@@ -24,8 +24,11 @@ class HubRepository:
 
     def list_files(self) -> list[RepoFile]:
         """Return the files at the root. Raises StagingError for an unknown model or commit, or a gated one."""
-        body = persist(self._patience, self._fetch_listing)
-        return parse_listing(body, self._name(), self._revision)
+        return parse_listing(self.listing(), self._name(), self._revision)
+
+    def listing(self) -> bytes:
+        """Return the Hub's own answer, which a mirror in S3 keeps. Raises StagingError as `list_files` does."""
+        return persist(self._patience, self._fetch_listing)
 
     def open(self, file: RepoFile) -> HubFile:
         """Return a published file for reading by ranges."""

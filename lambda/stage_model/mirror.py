@@ -17,7 +17,13 @@ from stage_model.s3_objects import S3Objects
 if TYPE_CHECKING:  # the stubs are a development tool; the Lambda has none
     from mypy_boto3_s3 import S3Client
 
+LISTING = "listing.json"
 _URL_LIFE_S = 3600
+
+
+def folder_of(prefix: str, model_id: str, revision: str) -> str:
+    """Return where a mirror keeps a commit: the beginning of its keys."""
+    return "/".join(part for part in (prefix.strip("/"), model_id, revision) if part) + "/"
 
 
 class S3Mirror:
@@ -28,17 +34,17 @@ class S3Mirror:
         patience: Patience,
     ) -> None:  # fmt: skip
         self._bucket, _, prefix = address.removeprefix("s3://").partition("/")
-        self._folder = "/".join(part for part in (prefix.strip("/"), model_id, revision) if part) + "/"
+        self._folder = folder_of(prefix, model_id, revision)
         self._name = f"model {model_id} at revision {revision} in {address}"
         self._revision = revision
         self._client, self._connections, self._patience = client, connections, patience
 
     def list_files(self) -> list[RepoFile]:
         """Return the files at the root. Raises StagingError when the mirror does not hold the commit."""
-        key = f"{self._folder}listing.json"
+        key = self._folder + LISTING
         found = persist(self._patience, lambda: S3Objects(self._client, self._bucket).read(key))
         if found is None:
-            raise StagingError(f"{self._name} must hold listing.json, got no such object")
+            raise StagingError(f"{self._name} must hold {LISTING}, got no such object")
         return parse_listing(found.data, self._name, self._revision)
 
     def open(self, file: RepoFile) -> HubFile:

@@ -11,6 +11,7 @@ from infra.instances import known_instance_types
 from infra.models import served_models
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hub-token-AbCdEf"
 
 
 def refusal(context: dict[str, Any], **overrides: Any) -> str:
@@ -87,7 +88,19 @@ def test_small_and_large_have_a_pinned_commit() -> None:
         ({"notification_emails": "nobody"}, "notification_emails must be e-mail addresses, got ['nobody']"),
         ({"notification_emails": 3}, "notification_emails must be a list of strings, or one string with commas, got 3"),
         ({"external_buckets": "Not_A_Bucket"}, "external_buckets must be names of S3 buckets, got ['Not_A_Bucket']"),
-        ({"hub_endpoint": "http://example.com"}, "hub_endpoint must be an https URL without a final slash, got"),
+        ({"hub_endpoint": "http://example.com"}, "hub_endpoint must be an https URL without a final slash, or s3://"),
+        ({"hub_endpoint": "s3://mirror/prefix/"}, "hub_endpoint must be an https URL without a final slash, or s3://"),
+        ({"packaging": "zip"}, "packaging must be tarball or uncompressed, got 'zip'"),
+        ({"token_secret_arn": "hub-token"}, "token_secret_arn must be the whole ARN of a Secrets Manager secret, with"),
+        ({"token_secret_arn": f"{SECRET[:-7]}"}, "token_secret_arn must be the whole ARN of a Secrets Manager secret, with"),
+        (
+            {"token_secret_arn": SECRET, "region": "eu-west-1"},
+            "token_secret_arn must be of a secret in the stack's region eu-west-1, got 'arn:aws:secretsmanager",
+        ),
+        (
+            {"token_secret_arn": SECRET, "hub_endpoint": "s3://mirror"},
+            "token_secret_arn must be empty where hub_endpoint is in S3, got 'arn:aws:secretsmanager:us-east-1",
+        ),
         ({"endpoint_name": "Music"}, "endpoint_name must be up to 63 lower-case letters"),
         ({"tags": "aws:owner=me"}, "tags must be `key=value` of up to 128 and 256 characters, not aws:, got"),
         ({"log_retention_days": 31}, "log_retention_days must be 1 or 3 or 5 or 7"),

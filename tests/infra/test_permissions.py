@@ -16,6 +16,9 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "permissions.md").read_te
 OPTIONS = {
     "With a customer-managed key": {"encryption": "customer-managed"},
     "With an external bucket": {"external_buckets": "some-bucket"},
+    "With a token for the Hub": {"token_secret_arn": f"arn:aws:secretsmanager:us-east-1:{'1' * 12}:secret:hub-AbCdEf"},
+    "With a mirror in S3": {"hub_endpoint": "s3://some-mirror/hub", "revision": "c" * 40},
+    "With files instead of a tarball": {"packaging": "uncompressed"},
     "With a private network": {
         "vpc_subnet_ids": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
         "vpc_security_group_ids": "sg-0123456789abcdef0",

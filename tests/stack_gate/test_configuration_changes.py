@@ -32,6 +32,9 @@ CASES: list[tuple[dict[str, Any], set[str]]] = [
     ({"instance_type": "ml.g6.2xlarge"}, {"two-phase"}),
     ({"instance_type": "ml.g6e.xlarge"}, {"two-phase", "money"}),
     ({"hub_endpoint": "https://mirror.example"}, {"exposure"}),
+    ({"hub_endpoint": "s3://mirror/hub"}, {"exposure", "broaden"}),
+    ({"packaging": "uncompressed"}, {"broaden"}),
+    ({"token_secret_arn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:hub-AbCdEf"}, {"broaden"}),
 ]
 
 
@@ -51,6 +54,12 @@ def test_setting_needs_exactly_its_labels(index: int, verdicts: list[Comparison]
 
 def test_another_model_is_followed_to_the_endpoint(verdicts: list[Comparison]) -> None:
     index = next(index for index, (overrides, _) in enumerate(CASES) if "model_id" in overrides)
+
+    assert ["StagedModel", *CHAIN] in verdicts[index].redeploys
+
+
+def test_another_packaging_is_followed_from_the_staged_model_to_the_endpoint(verdicts: list[Comparison]) -> None:
+    index = next(index for index, (overrides, _) in enumerate(CASES) if "packaging" in overrides)
 
     assert ["StagedModel", *CHAIN] in verdicts[index].redeploys
 

@@ -337,6 +337,14 @@ def test_equal_inputs_are_found_and_changed_ones_get_another_key(aws: Lambda) ->
     assert aws.run("Update", "r3", first["PhysicalResourceId"])["PhysicalResourceId"] != first["PhysicalResourceId"]
 
 
+def test_a_source_that_closes_the_connection_after_each_answer_is_staged(aws: Lambda) -> None:
+    def close(seen: Seen, reply: Reply) -> Reply:
+        return replace(reply, headers={**reply.headers, "Connection": "close"})
+
+    aws.hub.fault = close
+    assert aws.holds_the_model(aws.run())
+
+
 def test_a_gated_model_needs_the_token_which_stays_at_the_hub(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
     aws.hub.token = "hf_secret-token"
     refused = aws.run(request="r1")

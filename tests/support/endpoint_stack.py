@@ -56,11 +56,12 @@ class EndpointStack:
                 archive.addfile(member)
         self.s3.put_object(Bucket=self.bucket, Key="model.tar.gz", Body=buffer.getvalue())
 
-    def create_model(self, suffix: str, environment: Mapping[str, str] | None = None) -> str:
+    def create_model(self, suffix: str, environment: Mapping[str, str] | None = None, **data: Any) -> str:
+        """A model whose data is the tarball, unless `data` says otherwise in the container's own fields."""
         name = f"{self.name}-{suffix}"
         container = {
             "Image": "image",
-            "ModelDataUrl": f"s3://{self.bucket}/model.tar.gz",
+            **(data or {"ModelDataUrl": f"s3://{self.bucket}/model.tar.gz"}),
             "Environment": dict(environment or {}),
         }
         self.sagemaker.create_model(ModelName=name, ExecutionRoleArn=self.role, PrimaryContainer=container)

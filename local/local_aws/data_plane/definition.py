@@ -12,6 +12,14 @@ _DEFAULT_CONCURRENCY = 1
 
 
 @dataclass(frozen=True)
+class ModelData:
+    """Where a model lies: the tarball at `url`, or every object under the prefix `url`, each a file."""
+
+    url: str
+    prefix: bool = False
+
+
+@dataclass(frozen=True)
 class VariantDefinition:
     """One production variant of an asynchronous endpoint, resolved: what to run, as whom, and where answers go.
 
@@ -24,7 +32,7 @@ class VariantDefinition:
     account: str
     region: str
     role_arn: str
-    model_data_url: str
+    model_data: ModelData
     environment: Mapping[str, str]
     initial_instance_count: int
     download_timeout: int
@@ -49,7 +57,7 @@ def resolve(
     if not config.get("AsyncInferenceConfig"):
         raise ValueError("AsyncInferenceConfig must be set: the embedded AWS runs asynchronous endpoints only")
     variant: Mapping[str, Any] = variants[0]
-    container = _container(model)
+    container: Mapping[str, Any] = model.get("PrimaryContainer") or {}
     return VariantDefinition(
         endpoint_name=endpoint_name,
         endpoint_config_name=config["EndpointConfigName"],
@@ -57,7 +65,7 @@ def resolve(
         account=account,
         region=region,
         role_arn=model["ExecutionRoleArn"],
-        model_data_url=container["ModelDataUrl"],
+        model_data=_model_data(container),
         environment=dict(container.get("Environment") or {}),
         initial_instance_count=int(variant.get("InitialInstanceCount", 1)),
         download_timeout=int(variant.get("ModelDataDownloadTimeoutInSeconds", _DEFAULT_DOWNLOAD_SECONDS)),
@@ -66,12 +74,27 @@ def resolve(
     )
 
 
-def _container(model: Mapping[str, Any]) -> Mapping[str, Any]:
-    container: Mapping[str, Any] = model.get("PrimaryContainer") or {}
+def _model_data(container: Mapping[str, Any]) -> ModelData:
+    source = container.get("ModelDataSource")
+    if source is not None:
+        return _data_source(source.get("S3DataSource") or {}, container)
     url: str = container.get("ModelDataUrl") or ""
     if not url.startswith("s3://"):
         raise ValueError(f"PrimaryContainer.ModelDataUrl must be an s3:// URL of a tarball, got {url!r}")
-    return container
+    return ModelData(url)
+
+
+def _data_source(source: Mapping[str, Any], container: Mapping[str, Any]) -> ModelData:
+    """Uncompressed files under a prefix, of the forms of SageMaker's S3ModelDataSource the one that is run here."""
+    if container.get("ModelDataUrl"):
+        raise ValueError("PrimaryContainer must have ModelDataUrl or ModelDataSource, got both")
+    kind = (source.get("S3DataType"), source.get("CompressionType"))
+    if kind != ("S3Prefix", "None"):
+        raise ValueError(f"S3DataSource must be of S3DataType S3Prefix and CompressionType None, got {kind}")
+    url: str = source.get("S3Uri") or ""
+    if not (url.startswith("s3://") and url.endswith("/")):
+        raise ValueError(f"S3DataSource.S3Uri must be an s3:// URL of a prefix that ends with a slash, got {url!r}")
+    return ModelData(url, prefix=True)
 
 
 def _async_fields(async_config: Mapping[str, Any]) -> dict[str, Any]:

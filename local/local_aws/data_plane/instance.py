@@ -76,7 +76,7 @@ class Instance:
         model = self._folder / "model"
         model.mkdir(parents=True)
         fetch_model(
-            self._definition.model_data_url,
+            self._definition.model_data,
             model,
             self._role,
             timeout=self._definition.download_timeout,

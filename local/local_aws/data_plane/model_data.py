@@ -1,15 +1,17 @@
-"""Fetches a model's tarball with the execution role's rights and unpacks it as a container's /opt/ml/model."""
-# pyright: reportUnknownMemberType=false
+"""Fetches a model with the execution role's rights as a container's /opt/ml/model: from a tarball or a prefix."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
+import shutil
 import tarfile
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from zlib import error as zlib_error
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from local_aws.data_plane.bounded_body import BoundedBody, Limit
+from local_aws.data_plane.definition import ModelData
 from local_aws.data_plane.errors import ProvisioningError
 from local_aws.data_plane.role import RoleSession
 
@@ -17,34 +19,72 @@ _MAX_UNPACKED_BYTES = 64 * 2**30  # four times the largest staged model; a bomb 
 
 
 def fetch_model(
-    url: str, folder: Path, role: RoleSession, *, timeout: float, check_stopped: Callable[[], None]
+    data: ModelData, folder: Path, role: RoleSession, *, timeout: float, check_stopped: Callable[[], None]
 ) -> None:
-    """Streams the tar.gz at `url` (s3://bucket/key) into `folder`, which must exist; nothing else touches the disk.
+    """Streams the model into `folder`, which must exist; nothing else touches the disk.
 
     `timeout` (seconds) is ModelDataDownloadTimeoutInSeconds and covers download and unpacking. `check_stopped` is
     called between blocks and may raise. Links, devices and paths outside `folder` are refused.
 
     Raises ProvisioningError.
     """
-    bucket, _, key = url.removeprefix("s3://").partition("/")
-    deadline = time.monotonic() + timeout
+    limit = Limit(timeout, check_stopped)
     try:
-        body = role.client("s3").get_object(Bucket=bucket, Key=key)["Body"]
+        if data.prefix:
+            _copy_files(data.url, folder, role, limit)
+        else:
+            _copy_tarball(data.url, folder, role, limit)
     except (ClientError, BotoCoreError) as error:
         raise ProvisioningError(
-            f'Failed to download model data from URL: "{url}". Please ensure that there is an object located at the '
-            f"URL and that the role passed to CreateModel has permissions to download the object. ({error})"
+            f'Failed to download model data from URL: "{data.url}". Please ensure that there is an object located at '
+            f"the URL and that the role passed to CreateModel has permissions to download the object. ({error})"
         ) from error
-    with body:
+
+
+def _copy_tarball(url: str, folder: Path, role: RoleSession, limit: Limit) -> None:
+    bucket, key = _place(url)
+    with role.client("s3").get_object(Bucket=bucket, Key=key)["Body"] as body:
         try:
-            _unpack(_Bounded(body, deadline, timeout, check_stopped), folder)
+            _unpack(BoundedBody(body, limit), folder)
         except (tarfile.TarError, EOFError, zlib_error, BotoCoreError, OSError) as error:
             raise ProvisioningError(f'Failed to extract model data archive from URL "{url}": {error}') from error
 
 
-def _unpack(source: "_Bounded", folder: Path) -> None:
+def _copy_files(url: str, folder: Path, role: RoleSession, limit: Limit) -> None:
+    bucket, prefix = _place(url)
+    s3 = role.client("s3")
+    keys = list(_keys(s3, bucket, prefix))
+    if not keys:
+        raise ProvisioningError(
+            f'Failed to download model data from URL: "{url}". There is no object under the prefix.'
+        )
+    for key in keys:
+        target = folder / _inside(key.removeprefix(prefix), url)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with s3.get_object(Bucket=bucket, Key=key)["Body"] as body, target.open("wb") as file:
+            shutil.copyfileobj(BoundedBody(body, limit), file)
+
+
+def _keys(s3: Any, bucket: str, prefix: str) -> Iterator[str]:
+    for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        yield from (item["Key"] for item in page.get("Contents", []) if not item["Key"].endswith("/"))
+
+
+def _inside(path: str, url: str) -> PurePosixPath:
+    relative = PurePosixPath(path)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise ProvisioningError(f'Failed to download model data from URL: "{url}". {path!r} would leave the folder.')
+    return relative
+
+
+def _place(url: str) -> tuple[str, str]:
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def _unpack(source: IO[bytes], folder: Path) -> None:
     unpacked = 0
-    with tarfile.open(fileobj=source, mode="r|gz") as archive:  # type: ignore[arg-type]  # only read() is used
+    with tarfile.open(fileobj=source, mode="r|gz") as archive:
         for member in archive:
             if not (member.isfile() or member.isdir()):
                 raise tarfile.TarError(f"members must be files or folders, got {member.name!r}")
@@ -52,21 +92,3 @@ def _unpack(source: "_Bounded", folder: Path) -> None:
             if unpacked > _MAX_UNPACKED_BYTES:
                 raise tarfile.TarError(f"must unpack to at most {_MAX_UNPACKED_BYTES} bytes")
             archive.extract(member, folder, filter="data")
-
-
-class _Bounded(IO[bytes]):
-    """Reads from an S3 body until a deadline."""
-
-    def __init__(self, body: Any, deadline: float, timeout: float, check_stopped: Callable[[], None]) -> None:
-        self._body = body
-        self._deadline = deadline
-        self._timeout = timeout
-        self._check_stopped = check_stopped
-
-    def read(self, size: int = -1) -> bytes:
-        self._check_stopped()
-        if time.monotonic() > self._deadline:
-            raise ProvisioningError(
-                f"The model data download took longer than ModelDataDownloadTimeoutInSeconds ({self._timeout:g})."
-            )
-        return self._body.read(size)

@@ -12,6 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from local_aws import clients, data_plane
 from local_aws.clients import Runtime
+from local_aws.data_plane.definition import ModelData, VariantDefinition
 
 _current: list[FakeWorld] = []
 
@@ -60,3 +61,26 @@ def endpoint(stack: EndpointStack) -> EndpointStack:
 def eventually() -> Callable[..., Any]:
     """`wait_until`, for tests."""
     return wait_until
+
+
+@pytest.fixture
+def definition() -> VariantDefinition:
+    """One variant as an endpoint's configuration defines it, for what needs no endpoint."""
+    return VariantDefinition(
+        endpoint_name="e",
+        endpoint_config_name="c",
+        variant_name="AllTraffic",
+        account="123456789012",
+        region="us-east-1",
+        role_arn="arn:aws:iam::123456789012:role/r",
+        model_data=ModelData("s3://b/m.tar.gz"),
+        environment={},
+        initial_instance_count=1,
+        download_timeout=60,
+        startup_timeout=60,
+        concurrency=1,
+        output_path="s3://b/out",
+        failure_path=None,
+        success_topic=None,
+        error_topic=None,
+    )

@@ -10,28 +10,6 @@ from local_aws.data_plane.invocation import InvalidInvocation, parse_invocation
 PREFIX = "X-Amzn-SageMaker-"
 
 
-@pytest.fixture
-def definition() -> VariantDefinition:
-    return VariantDefinition(
-        endpoint_name="e",
-        endpoint_config_name="c",
-        variant_name="AllTraffic",
-        account="123456789012",
-        region="us-east-1",
-        role_arn="arn:aws:iam::123456789012:role/r",
-        model_data_url="s3://b/m.tar.gz",
-        environment={},
-        initial_instance_count=1,
-        download_timeout=60,
-        startup_timeout=60,
-        concurrency=1,
-        output_path="s3://b/out",
-        failure_path=None,
-        success_topic=None,
-        error_topic=None,
-    )
-
-
 @pytest.mark.parametrize(
     ("headers", "body", "message"),
     [

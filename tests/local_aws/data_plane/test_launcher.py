@@ -6,6 +6,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,36 +42,19 @@ time.sleep(600)
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def environment(tmp_path: Path, definition: VariantDefinition) -> dict[str, str]:
     """A container that serves an echo through multi-model-server itself, on the container's port."""
     code = tmp_path / "instance" / "model" / "code"
     code.mkdir(parents=True)
     (code / "echo_service.py").write_text(SERVICE)
-    definition = VariantDefinition(
-        endpoint_name="e",
-        endpoint_config_name="c",
-        variant_name="AllTraffic",
-        account="123456789012",
-        region="us-east-1",
-        role_arn="arn:aws:iam::123456789012:role/r",
-        model_data_url="s3://b/m.tar.gz",
-        environment={
-            "MMS_DEFAULT_SERVICE_HANDLER": "echo_service:handle",
-            "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
-            "MINE": "with the model's variables",
-        },
-        initial_instance_count=1,
-        download_timeout=60,
-        startup_timeout=60,
-        concurrency=1,
-        output_path="s3://b/out",
-        failure_path=None,
-        success_topic=None,
-        error_topic=None,
-    )
+    variables = {
+        "MMS_DEFAULT_SERVICE_HANDLER": "echo_service:handle",
+        "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
+        "MINE": "with the model's variables",
+    }
     runtime = Runtime("http://127.0.0.1:1", tmp_path, tmp_path / "a.pem", tmp_path / "a.pem")
     paths = InstancePaths(base=tmp_path / "instance", temporary=temporary_folder(tmp_path))
-    return container_environment(definition, paths, runtime, free_port(), {})
+    return container_environment(replace(definition, environment=variables), paths, runtime, free_port(), {})
 
 
 @pytest.fixture

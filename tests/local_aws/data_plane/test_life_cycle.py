@@ -52,6 +52,53 @@ def test_model_data_is_unpacked_for_the_container_and_removed_with_it(stack: Any
     assert [path.suffix for path in base.iterdir()] == [".log"]
 
 
+def data_source(stack: Any, prefix: str = "model/", **changed: str) -> dict[str, Any]:
+    """A container's fields for the files under a prefix."""
+    source = {"S3Uri": f"s3://{stack.bucket}/{prefix}", "S3DataType": "S3Prefix", "CompressionType": "None", **changed}
+    return {"ModelDataSource": {"S3DataSource": source}}
+
+
+def test_files_under_a_prefix_are_the_container_s_model(stack: Any, world: Any) -> None:
+    for name in ("config.json", "code/inference.py"):
+        stack.s3.put_object(Bucket=stack.bucket, Key=f"model/{name}", Body=name.encode())
+    stack.s3.put_object(Bucket=stack.bucket, Key="model-of-another/config.json", Body=b"x")
+    stack.create_model("files", **data_source(stack))
+    stack.create_endpoint(stack.configure(model="files"))
+    stack.await_status("InService")
+    (model,) = (clients.runtime().state / "endpoints" / stack.name).glob("*/model")
+    found = {str(path.relative_to(model)): path.read_bytes() for path in model.rglob("*") if path.is_file()}
+    assert found == {"config.json": b"config.json", "code/inference.py": b"code/inference.py"}
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("elsewhere/config.json", "There is no object under the prefix."),
+        ("model/../x", "'../x' would leave the folder"),
+    ],
+)
+def test_prefix_without_a_model_fails_the_endpoint(stack: Any, world: Any, key: str, reason: str) -> None:
+    stack.s3.put_object(Bucket=stack.bucket, Key=key, Body=b"x")
+    stack.create_model("files", **data_source(stack))
+    stack.create_endpoint(stack.configure(model="files"))
+    assert reason in stack.await_status("Failed")["FailureReason"]
+    assert world.containers == []
+
+
+@pytest.mark.parametrize(
+    ("prefix", "changed", "message"),
+    [
+        ("model", {}, "S3DataSource.S3Uri must be an s3:// URL of a prefix that ends with a slash"),
+        ("model/", {"CompressionType": "Gzip"}, "must be of S3DataType S3Prefix and CompressionType None"),
+        ("model/", {"S3DataType": "S3Object"}, "must be of S3DataType S3Prefix and CompressionType None"),
+    ],
+)
+def test_other_model_data_sources_are_refused(stack: Any, prefix: str, changed: dict[str, str], message: str) -> None:
+    stack.create_model("files", **data_source(stack, prefix, **changed))
+    with pytest.raises(ClientError, match=message):
+        stack.create_endpoint(stack.configure(model="files"))
+
+
 def test_container_that_never_answers_the_ping_fails_the_endpoint(stack: Any, world: Any) -> None:
     world.ping_status = 503
     stack.create_endpoint(stack.configure(ContainerStartupHealthCheckTimeoutInSeconds=60))

@@ -1,0 +1,153 @@
+"""A mirror in S3, made by the command that makes one, is as good a source as the Hub; a wrong one stages nothing."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from mirror_model.__main__ import main
+from mypy_boto3_s3 import S3Client
+from staging_hub import LoopbackHub, Reply, Seen
+
+MIRROR = "a-mirror"
+Invoke = Callable[..., dict[str, Any]]
+Left = Callable[[], tuple[list[str], int]]
+
+
+@pytest.fixture
+def mirror(hub: LoopbackHub, s3: S3Client) -> Any:
+    """Make a mirror under s3://a-mirror/models; returns the command's exit code."""
+    s3.create_bucket(Bucket=MIRROR)
+
+    def make(*more: str) -> int:
+        repository = hub.repository
+        given = ["--model-id", repository.model_id, "--revision", repository.revision, "--hub", hub.url]
+        return main([*given, "--to", f"s3://{MIRROR}/models", "--region", "us-east-1", *more])
+
+    yield make
+    for item in s3.list_objects_v2(Bucket=MIRROR).get("Contents", []):
+        s3.delete_object(Bucket=MIRROR, Key=item.get("Key", ""))
+    s3.delete_bucket(Bucket=MIRROR)
+
+
+@pytest.fixture
+def folder(hub: LoopbackHub) -> str:
+    return f"models/{hub.repository.model_id}/{hub.repository.revision}/"
+
+
+@pytest.fixture
+def from_mirror(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> Invoke:
+    """Stage from the mirror."""
+    monkeypatch.setenv("HF_ENDPOINT", f"s3://{MIRROR}/models")
+    return invoke
+
+
+def keys(s3: S3Client) -> set[str]:
+    return {item.get("Key", "") for item in s3.list_objects_v2(Bucket=MIRROR).get("Contents", [])}
+
+
+def test_a_mirror_holds_what_is_staged_and_the_hubs_listing(mirror: Any, hub: LoopbackHub, s3: S3Client, folder: str):
+    assert mirror() == 0
+    names = {"config.json", "generation_config.json", "tokenizer.json", "spiece.model", "model.safetensors"}
+    assert keys(s3) == {f"{folder}{name}" for name in {*names, "listing.json"}}
+    listing = s3.get_object(Bucket=MIRROR, Key=f"{folder}listing.json")["Body"].read()
+    assert json.loads(listing) == hub.repository.listing()
+    weights = s3.get_object(Bucket=MIRROR, Key=f"{folder}model.safetensors")["Body"].read()
+    assert weights == hub.repository.lfs["model.safetensors"]
+
+
+@pytest.mark.parametrize("packaging", ["tarball", "uncompressed"])
+def test_staging_from_a_mirror_makes_the_very_object_that_the_hub_gives(
+    mirror: Any, invoke: Invoke, hub: LoopbackHub, left_in_bucket: Left, monkeypatch: pytest.MonkeyPatch, packaging: str
+) -> None:
+    by_hub = invoke(Packaging=packaging)
+    invoke("Delete", by_hub["PhysicalResourceId"], Packaging=packaging)
+    assert mirror() == 0
+    asked = len(hub.seen)
+    monkeypatch.setenv("HF_ENDPOINT", f"s3://{MIRROR}/models")
+    by_mirror = invoke(Packaging=packaging)
+    assert by_mirror["Status"] == "SUCCESS"
+    assert by_mirror["Data"] == by_hub["Data"]
+    assert len(hub.seen) == asked
+    assert left_in_bucket()[0]
+
+
+def test_a_gated_model_is_mirrored_with_the_token_of_the_environment(
+    mirror: Any, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.token = "hf_secret-token"
+    assert mirror() == 1
+    assert "is gated, private or does not exist" in capsys.readouterr().err
+    monkeypatch.setenv("HF_TOKEN", "hf_secret-token")
+    assert mirror() == 0
+    assert "hf_secret" not in "".join(capsys.readouterr())
+
+
+def test_a_file_that_came_damaged_is_not_mirrored_and_the_mirror_is_no_mirror(
+    mirror: Any, hub: LoopbackHub, s3: S3Client, folder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def flip(seen: Seen, reply: Reply) -> Reply:
+        if seen.on_cdn and seen.path.startswith("/model.safetensors"):
+            reply.body = reply.body[:-1] + bytes([reply.body[-1] ^ 1])
+        return reply
+
+    hub.fault = flip
+    assert mirror() == 1
+    assert "model.safetensors must have checksum" in capsys.readouterr().err
+    assert not {f"{folder}model.safetensors", f"{folder}listing.json"} & keys(s3)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("listing.json", None, "must hold listing.json, got no such object"),
+        ("listing.json", b'{"sha": "main"}', "must resolve to that commit"),
+        ("config.json", b"{}", "config.json"),
+        ("model.safetensors", None, "model.safetensors"),
+    ],
+)
+def test_a_mirror_that_is_wrong_stages_nothing(
+    mirror: Any, from_mirror: Invoke, s3: S3Client, folder: str, left_in_bucket: Left,
+    name: str, data: bytes | None, reason: str,
+) -> None:  # fmt: skip
+    mirror()
+    if data is None:
+        s3.delete_object(Bucket=MIRROR, Key=folder + name)
+    else:
+        s3.put_object(Bucket=MIRROR, Key=folder + name, Body=data)
+    answer = from_mirror()
+    assert answer["Status"] == "FAILED"
+    assert reason in answer["Reason"]
+    assert left_in_bucket() == ([], 0)
+
+
+def test_one_flipped_bit_in_a_mirrored_file_stages_nothing(
+    mirror: Any, from_mirror: Invoke, s3: S3Client, folder: str, left_in_bucket: Left
+) -> None:
+    mirror()
+    key = f"{folder}model.safetensors"
+    data = bytearray(s3.get_object(Bucket=MIRROR, Key=key)["Body"].read())
+    data[-1] ^= 1
+    s3.put_object(Bucket=MIRROR, Key=key, Body=bytes(data))
+    answer = from_mirror()
+    assert answer["Status"] == "FAILED"
+    assert "model.safetensors must have SHA-256" in answer["Reason"]
+    assert left_in_bucket() == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("--to", "bucket/prefix", "must be s3://<bucket>/<prefix> without a final slash, got 'bucket/prefix'"),
+        ("--to", "s3://bucket/prefix/", "without a final slash"),
+        ("--revision", "main", "must be 40 hexadecimal digits, got 'main'"),
+    ],
+)
+def test_what_cannot_be_mirrored_is_said_at_once(
+    argument: str, value: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"--model-id": "facebook/x", "--revision": "a" * 40, "--to": "s3://bucket/prefix", argument: value}
+    with pytest.raises(SystemExit) as ended:
+        main([part for pair in given.items() for part in pair])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Copies a commit from the Hugging Face Hub into S3, where the staging Lambda can read it: `hub_endpoint=s3://…`."""
