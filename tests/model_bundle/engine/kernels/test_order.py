@@ -1,0 +1,85 @@
+"""Programs of a launch run in any order on a GPU: the results are the same to the last bit, whichever comes last."""
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
+import random
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from kernel_cases import CPU, normal, some_norm, stream_of
+from triton.runtime.interpreter import interpreter_builder
+
+from musicgen_serving.engine.decoder_config import DecoderConfig
+from musicgen_serving.engine.delay_pattern import TO_GENERATE
+from musicgen_serving.engine.kernels import tiles
+from musicgen_serving.engine.kernels.attending import Spans, attend
+from musicgen_serving.engine.kernels.drawing import draw
+from musicgen_serving.engine.kernels.projections import Folded, Scratch, add, project
+from musicgen_serving.engine.slots import allocate
+
+Work = Callable[[], tuple[torch.Tensor, ...]]
+
+
+@contextmanager
+def shuffled(seed: int) -> Generator[None]:
+    """Programs in an order drawn anew for each launch."""
+    generator, order = random.Random(seed), dict[tuple[int, ...], tuple[int, ...]]()
+    with pytest.MonkeyPatch.context() as patch:
+        dimensions: Any = interpreter_builder.set_grid_dim
+        index: Any = interpreter_builder.set_grid_idx
+
+        def set_dimensions(x: int, y: int, z: int) -> None:
+            programs = [(i, j, k) for i in range(x) for j in range(y) for k in range(z)]
+            order.clear()
+            order.update(zip(programs, generator.sample(programs, len(programs)), strict=True))
+            dimensions(x, y, z)
+
+        def set_index(x: int, y: int, z: int) -> None:
+            index(*order[x, y, z])
+
+        patch.setattr(interpreter_builder, "set_grid_dim", set_dimensions)
+        patch.setattr(interpreter_builder, "set_grid_idx", set_index)
+        yield
+
+
+def products() -> tuple[torch.Tensor, ...]:
+    """Split sums into the stream, and out of it."""
+    values, x, norm = normal(40, 64, seed=2), normal(40, 256, seed=4), some_norm(64, 5)
+    weight, wide = normal(64, 256, seed=1), normal(128, 64, seed=6)
+    assert tiles.tile(40, 64, 256).splits == 4 and tiles.tile(40, 128, 64).splits == 2
+    stream, scratch = stream_of(values, norm.weight, torch.float32), Scratch.empty(40, [weight, wide], CPU)
+    add(stream, x, weight, (norm.weight, norm.weight), scratch)
+    out = torch.empty((40, 128))
+    project(stream, Folded.of(norm, wide), wide, out, scratch, gelu=True)
+    return stream.values, stream.gained, stream.means, stream.deviations, out, scratch.arrived
+
+
+def attention() -> tuple[torch.Tensor, ...]:
+    """A long sequence beside a short one."""
+    qkv, cache = normal(4, 96, seed=1), normal(4, 2, 2, 300, 16, seed=2)
+    out, spans = torch.empty((4, 32)), Spans.empty(4, 2, 16, 300, CPU, programs=10**6)
+    attend(qkv, cache, torch.tensor([290, 64]), torch.ones(2).bool(), out, spans, 291)
+    return out, cache, spans.arrived
+
+
+def drawing() -> tuple[torch.Tensor, ...]:
+    """Four codebooks of two slots, of which the last moves its slot on."""
+    config = DecoderConfig(layers=0, hidden=8, heads=1, ffn=8, vocabulary=64, codebooks=4, channels=1, pad_token=64)
+    slots, arrived = allocate(config, 2, 8, 1, CPU, torch.float32), torch.zeros(2, dtype=torch.int32)
+    slots.tokens.fill_(TO_GENERATE)
+    slots.top_k.fill_(20)
+    for seed in range(3):
+        draw(normal(4, 4 * 64, seed=seed), slots, torch.ones(2).bool(), arrived)
+    return slots.tokens, slots.position, slots.broken, arrived
+
+
+@pytest.mark.parametrize("work", [products, attention, drawing])
+def test_results_do_not_depend_on_the_order_of_programs(work: Work) -> None:
+    wanted = work()
+    for seed in range(3):
+        with shuffled(seed):
+            got = work()
+        for one, other in zip(got, wanted, strict=True):
+            assert torch.equal(one, other)
