@@ -41,8 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
     )  # fmt: skip
     found = facts(device)
     found["copy_bytes_per_second"] = copy_bandwidth(device, COPIED if found["kind"] == "cuda" else 2**24, 11)
-    found |= {"plan": vars(plan), "models": {}}
     path = options.results / f"{file_name(found['device'])}.json"
+    found |= {"plan": vars(plan), "models": known(path, found)}
     for size in options.models:
         found["models"][size] = measured(size, device, plan, found, options.scratch)
         write(path, found)  # what is there is there, whatever becomes of the next
@@ -75,7 +75,17 @@ def measured(
         write_checkpoint(folder, size, device)
         model = run(folder, device, plan, found["copy_bytes_per_second"], log)
     best = max([1 / model["one"]["clip_seconds"], *(entry["clips_per_second"] for entry in model["in_flight"])])
+    model["copy_bytes_per_second"] = found["copy_bytes_per_second"]  # of the run that this model was measured in
     return model | {"cost": costs(best, found["device"])}
+
+
+def known(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """Models that an earlier run measured on the same device with the same versions: a run may be of some only."""
+    if not path.exists():
+        return {}
+    earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    same = all(earlier[name] == found[name] for name in ("device", "versions"))
+    return earlier["models"] if same else {}
 
 
 def file_name(device: str) -> str:

@@ -84,7 +84,7 @@ def decode_seconds(generator: Generator, clips: int, plan: Plan) -> float:
             slots.position[:clips] = 0
             steps(generator, clips, 0, count)
 
-        return median_seconds(decode, generator.device, plan.rounds)
+        return median_seconds(decode, generator.device, plan.rounds if clips == 1 else 1)
 
 
 @contextmanager

@@ -170,6 +170,14 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 
 
+def test_a_run_of_some_models_keeps_what_the_same_device_and_versions_gave_before(tmp_path: Path) -> None:
+    path = tmp_path / "h100.json"
+    assert engine_gpu.known(path, GOOD) == {}
+    engine_gpu.write(path, GOOD)
+    assert engine_gpu.known(path, GOOD) == GOOD["models"]
+    assert engine_gpu.known(path, GOOD | {"versions": {"torch": "2.7.0"}}) == {}
+
+
 def test_goals_that_are_met_end_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert engine_gpu.told(GOOD, tmp_path) == 0
     assert len(goals(GOOD)) == 13 and "BELOW" not in capsys.readouterr().out

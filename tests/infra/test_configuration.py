@@ -92,7 +92,10 @@ def test_small_and_large_have_a_pinned_commit() -> None:
         ({"hub_endpoint": "s3://mirror/prefix/"}, "hub_endpoint must be an https URL without a final slash, or s3://"),
         ({"packaging": "zip"}, "packaging must be tarball or uncompressed, got 'zip'"),
         ({"token_secret_arn": "hub-token"}, "token_secret_arn must be the whole ARN of a Secrets Manager secret, with"),
-        ({"token_secret_arn": f"{SECRET[:-7]}"}, "token_secret_arn must be the whole ARN of a Secrets Manager secret, with"),
+        (
+            {"token_secret_arn": f"{SECRET[:-7]}"},
+            "token_secret_arn must be the whole ARN of a Secrets Manager secret, with",
+        ),
         (
             {"token_secret_arn": SECRET, "region": "eu-west-1"},
             "token_secret_arn must be of a secret in the stack's region eu-west-1, got 'arn:aws:secretsmanager",

@@ -21,5 +21,8 @@ class MemoryLog:
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """The lines of one kind, read back."""
-        lines = [json.loads(line) for line in self.stream.getvalue().splitlines()]
-        return [line for line in lines if line["event"] == name]
+        return [line for line in self.lines() if line["event"] == name]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All lines, read back."""
+        return [json.loads(line) for line in self.stream.getvalue().splitlines()]

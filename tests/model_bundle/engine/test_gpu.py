@@ -22,6 +22,7 @@ from musicgen_serving.engine.cuda_graphs import CudaRecorder
 from musicgen_serving.engine.decode_loop import DecodeLoop
 from musicgen_serving.engine.decoder_config import decoder_config, read_config
 from musicgen_serving.engine.decoder_weights import DecoderWeights, load_decoder
+from musicgen_serving.engine.direct_graphs import DirectRecorder
 from musicgen_serving.engine.slots import allocate
 from musicgen_serving.engine.weight_files import WeightFiles
 from musicgen_serving.generation import Capacity, Generator
@@ -87,18 +88,14 @@ def codes_of(loop: DecodeLoop, steps: int) -> torch.Tensor:
     return loop.slots.tokens[:3].clone()
 
 
-@pytest.mark.parametrize(
-    ("dtype", "eight_bit"), [(torch.float32, False), (torch.float16, False), (torch.float16, True)]
-)
-def test_compiled_kernels_have_torchs_logits(
-    folder: Path, dtype: torch.dtype, eight_bit: bool, memory_log: Any
-) -> None:
-    config, weights = decoder_config(read_config(folder)), weights_of(folder, dtype, eight_bit=eight_bit)
+@pytest.mark.parametrize("eight_bit", [False, True])
+def test_compiled_kernels_have_torchs_logits(folder: Path, eight_bit: bool, memory_log: Any) -> None:
+    config, weights = decoder_config(read_config(folder)), weights_of(folder, torch.float16, eight_bit=eight_bit)
     generator = torch.Generator(DEVICE).manual_seed(5)
     tokens = torch.randint(config.vocabulary, (config.codebooks, logits.POSITIONS), generator=generator, device=DEVICE)
     states = torch.randn(logits.TEXT, width_of(weights), generator=generator, device=DEVICE)
     ours = logits.forced(config, weights, tokens, states, memory_log.log)
-    assert logits.relative(ours, logits.by_torch(config, weights, tokens, states)) < 1e-2  # float32 is TF32 in kernels
+    assert logits.relative(ours, logits.by_torch(config, weights, tokens, states)) < 1e-2
     assert memory_log.events("kernels_missing") == []
 
 
@@ -143,10 +140,14 @@ def test_logits_in_float16_are_near_float32s(folder: Path, eight_bit: bool, memo
     assert error < (0.1 if eight_bit else 1e-2)
 
 
-@pytest.mark.parametrize("kernels", [False, True])
-def test_graphs_make_the_tokens_of_steps_done_anew(folder: Path, kernels: bool, memory_log: Any) -> None:
+@pytest.mark.parametrize(
+    ("kernels", "make"), [(False, CudaRecorder), (True, CudaRecorder), (True, DirectRecorder), (False, DirectRecorder)]
+)  # the last allocates, and so is recorded as torch does it
+def test_graphs_make_the_tokens_of_steps_done_anew(
+    folder: Path, kernels: bool, make: type[CudaRecorder], memory_log: Any
+) -> None:
     plain, recorded = (loop_of(folder, kernels, memory_log.log) for _ in range(2))
-    done = recorded.record(CudaRecorder(DEVICE), memory_log.log)
+    done = recorded.record(make(DEVICE), memory_log.log)
     assert done.graphs == done.of and memory_log.events("graph_failed") == []
     expected = codes_of(rounded_up(plain, recorded), 300)
     assert torch.equal(codes_of(recorded, 300), expected)
@@ -188,4 +189,4 @@ def test_the_engine_makes_the_same_clip_twice_and_says_how_it_started(generator:
     assert len(generator.generate(clips).clips) == 6
     (start,) = memory_log.events("loaded")
     assert start["graphs"] == start["graphs_of"] > 0 and start["compile_seconds"] > 0
-    assert memory_log.events("graph_failed") == memory_log.events("kernels_missing") == []
+    assert {line["event"] for line in memory_log.lines()} == {"loaded"}  # nothing was missing, and nothing failed

@@ -9,7 +9,8 @@ from musicgen_serving.engine.cuda_graphs import CudaRecorder
 from musicgen_serving.engine.decode_loop import DecodeLoop
 from musicgen_serving.engine.decoder_config import DecoderConfig
 from musicgen_serving.engine.decoder_weights import DecoderWeights, LayerWeights, Norm
-from musicgen_serving.engine.graphs import Recorded
+from musicgen_serving.engine.direct_graphs import DirectRecorder
+from musicgen_serving.engine.graphs import Recorded, Recorder
 from musicgen_serving.engine.quantised import Matrix, quantise
 from musicgen_serving.engine.slots import allocate
 from musicgen_serving.engine.torch_step import Advance
@@ -37,7 +38,16 @@ def record(loop: DecodeLoop, log: JsonLog) -> Recorded | None:
     if loop.device.type != "cuda":
         return None
     with torch.cuda.device(loop.device):
-        return loop.record(CudaRecorder(loop.device), log)
+        return loop.record(recorder(loop.device, log), log)
+
+
+def recorder(device: torch.device, log: JsonLog) -> Recorder:
+    """What launches a step and nothing besides; where that does not work, what torch has, which launches more."""
+    try:
+        return DirectRecorder(device)
+    except (RuntimeError, OSError, AttributeError) as error:
+        log.write("direct_graphs_failed", error=repr(error), instead="torch's own graphs")
+        return CudaRecorder(device)
 
 
 def compile_kernels(

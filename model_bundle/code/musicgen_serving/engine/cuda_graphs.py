@@ -9,7 +9,7 @@ class CudaRecorder:
     """Records on a stream of its own; all graphs take their memory from one pool, as no two of them run at once."""
 
     def __init__(self, device: torch.device) -> None:
-        self._stream = torch.cuda.Stream(device)
+        self._stream = torch.cuda.Stream(device, priority=-1)  # which a graph's kernels keep
         self._pool = torch.cuda.graph_pool_handle()
 
     def rehearse(self, work: Callable[[], None]) -> None:

@@ -1,0 +1,78 @@
+"""Graphs recorded and launched by the CUDA runtime itself: the calls that it gets, and what becomes of a failure."""
+
+import ctypes
+from typing import Any
+
+import pytest
+import torch
+
+from musicgen_serving.engine import acceleration
+from musicgen_serving.engine.acceleration import recorder
+from musicgen_serving.engine.direct_graphs import Runtime
+
+STREAM, GRAPH, EXECUTABLE = 0x1234, 0x5678, 0x9ABC
+WRITTEN = {"cudaStreamEndCapture": GRAPH, "cudaGraphInstantiateWithFlags": EXECUTABLE}
+
+
+class FakeRuntime:
+    """A CUDA runtime that notes its calls with the handles that they are given; `errors` has what some return."""
+
+    def __init__(self, **errors: int) -> None:
+        self.calls: list[tuple[str, list[int | None]]] = []
+        self._errors = errors
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any) -> int:
+            given = [one.value for one in arguments if isinstance(one, ctypes.c_void_p)]
+            self.calls.append((name, given))
+            for one in arguments:
+                if type(one).__name__ == "CArgObject":  # what byref makes
+                    one._obj.value = WRITTEN[name]
+            return self._errors.get(name, 0)
+
+        return call
+
+
+def test_a_capture_ends_in_a_graph_that_is_launched_as_often_as_wanted() -> None:
+    library = FakeRuntime()
+    runtime = Runtime(library)
+    executable = runtime.capture(STREAM, lambda: library.calls.append(("work", [])))
+    assert library.calls == [
+        ("cudaStreamBeginCapture", [STREAM]), ("work", []), ("cudaStreamEndCapture", [STREAM]),
+        ("cudaGraphInstantiateWithFlags", [GRAPH]), ("cudaGraphDestroy", [GRAPH]),
+    ]  # fmt: skip
+    library.calls.clear()
+    for _ in range(2):
+        runtime.launch(executable, STREAM)
+    assert library.calls == [("cudaGraphLaunch", [EXECUTABLE, STREAM])] * 2
+
+
+def test_work_that_raises_leaves_no_stream_capturing() -> None:
+    library = FakeRuntime()
+
+    def work() -> None:
+        raise ValueError("poison")
+
+    with pytest.raises(ValueError, match="poison"):
+        Runtime(library).capture(STREAM, work)
+    assert library.calls == [("cudaStreamBeginCapture", [STREAM]), ("cudaStreamEndCapture", [STREAM])]
+
+
+@pytest.mark.parametrize("name", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiateWithFlags"])
+def test_a_call_that_fails_is_named_with_cudas_number(name: str) -> None:
+    with pytest.raises(RuntimeError, match=f"{name} must succeed, got CUDA error 900"):
+        Runtime(FakeRuntime(**{name: 900})).capture(STREAM, lambda: None)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error 900"), OSError("libcudart.so.12: no such file")])
+def test_where_it_does_not_work_torch_records_and_the_log_says_so(
+    error: Exception, memory_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(device: torch.device) -> None:
+        raise error
+
+    monkeypatch.setattr(acceleration, "DirectRecorder", broken)
+    monkeypatch.setattr(acceleration, "CudaRecorder", "torch's on {}".format)
+    assert recorder(torch.device("cuda", 0), memory_log.log) == "torch's on cuda:0"
+    (line,) = memory_log.events("direct_graphs_failed")
+    assert line["error"] == repr(error) and line["instead"] == "torch's own graphs"
