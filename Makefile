@@ -11,13 +11,16 @@ DURATION ?= 3
 KEEP ?=
 RATE ?= 20
 PLAN ?=
+MODEL ?= facebook/musicgen-large
+REVISION ?=
+TO ?=
 BASE ?= main
 HEAD ?=
 ALLOW ?=
 LABELS ?=
 REPORT ?=
 BENCH ?=
-export PROMPT DURATION BASE HEAD ALLOW LABELS REPORT    # read by the shell as variables, so that no quote in them can break out
+export MODEL REVISION TO PROMPT DURATION BASE HEAD ALLOW LABELS REPORT    # read by the shell as variables, so that no quote in them can break out
 
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/node_modules/.bin:$(PATH)
@@ -26,7 +29,7 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth deploy diff destroy plan gate smoke-test bench-staging bench-engine bench-gpu test-gpu soak simulate lock clean
+.PHONY: help local test lint format synth deploy diff destroy plan gate smoke-test mirror bench-staging bench-engine bench-gpu test-gpu soak simulate lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +77,9 @@ gate: tools ## what a change does to stack, data, permissions and bill: BASE=mai
 
 smoke-test: tools ## ask the deployed stack for a clip and check it
 	@python -m smoke_test --stack "MusicGen-$(ENV)" $(ARGS)
+
+mirror: tools ## copy a commit from the Hub into S3: MODEL=facebook/musicgen-small REVISION=<commit> TO=s3://bucket/prefix
+	@python -m mirror_model --model-id "$$MODEL" --revision "$$REVISION" --to "$$TO" $(ARGS)
 
 bench-staging: tools ## staging beside the obvious ways, on loopback with TLS
 	python -m benchmarks.staging $(BENCH)

@@ -63,8 +63,7 @@ key of its own needs a statement in the key's policy for `StagedModelRole`; with
 
 For accounts that must not reach the Hub, and for commits that must not vanish. A machine that reaches both makes it:
 
-    PYTHONPATH=lambda:tools python -m mirror_model --model-id facebook/musicgen-small --revision <commit> \\
-      --to s3://<bucket>/<prefix>
+    make mirror MODEL=facebook/musicgen-small REVISION=<commit> TO=s3://<bucket>/<prefix>
 
 It copies the files that staging reads, each checked, to `<prefix>/<model id>/<commit>/`, and at the end the Hub's own
 listing of the commit as `listing.json`, by which staging checks every byte as it does with the Hub's. `HF_TOKEN` may

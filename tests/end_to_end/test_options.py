@@ -6,10 +6,9 @@ import json
 from collections.abc import Generator
 
 import pytest
+from deployed_rights import Right
 from probe_refusals import Refusals
-from probed_stack import CLIENT, EMPTIER, SERVING, STAGING, ProbedStack, probed_stack, tools_on_path
-
-from local_aws.process import LocalAws
+from probed_stack import CLIENT, EMPTIER, SERVING, STAGING, Account, ProbedStack, probed_stack, tools_on_path
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -18,6 +17,7 @@ SETTINGS = {
     "encryption": "customer-managed",
     "external_buckets": EXTERNAL,
     "fallback_instance_types": "ml.g6.2xlarge",
+    "packaging": "uncompressed",
     "permissions_boundary": "teams/audio",
     "tags": "team=audio",
     "vpc_subnet_ids": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
@@ -26,21 +26,25 @@ SETTINGS = {
     "warm_up_schedule": "cron(45 8 1 JAN ? 2199)",
     "warm_up_end_schedule": "cron(0 18 1 JAN ? 2199)",
 }
-SERVICES = ("kms", "lambda", "logs", "s3", "sagemaker", "sns", "sts")
+SERVICES = ("kms", "lambda", "logs", "s3", "sagemaker", "secretsmanager", "sns", "sts")
+TOKEN = "hf_a-token-that-nobody-may-see"
 
 
-def prepare(aws: LocalAws) -> None:
-    """Make the permissions boundary and the external bucket, which the account has before the stack comes."""
+def prepare(account: Account) -> dict[str, str]:
+    """Make the permissions boundary, the external bucket and the token's secret, which are there before the stack."""
+    aws = account.aws
     allow = {"Effect": "Allow", "Action": [f"{service}:*" for service in SERVICES], "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
     aws.client("iam").create_policy(PolicyName="audio", Path="/teams/", PolicyDocument=document)
     aws.client("s3").create_bucket(Bucket=EXTERNAL)
+    secret = aws.client("secretsmanager").create_secret(Name="hub-token", SecretString=TOKEN)
+    return {"token_secret_arn": secret["ARN"]}
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[ProbedStack]:
     """One deployment with all options on."""
-    with tools_on_path(), probed_stack(tmp_path_factory.mktemp("options"), SETTINGS, prepare) as deployed:
+    with tools_on_path(), probed_stack(tmp_path_factory.mktemp("options"), SETTINGS, prepare, token=TOKEN) as deployed:
         yield deployed
 
 
@@ -48,6 +52,42 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[ProbedStack]:
 def test_roles_manage_within_their_boundary(stack: ProbedStack, holder: str) -> None:
     probes = stack.probes[holder] if holder != SERVING else [stack.serving.answers, stack.serving.refuses]
     assert stack.first_failure(holder, probes) is None
+
+
+def test_model_is_served_from_the_files_under_its_prefix(stack: ProbedStack) -> None:
+    sagemaker, url = stack.aws.client("sagemaker"), stack.outputs["ModelDataUrl"]
+    (listed,) = sagemaker.list_models()["Models"]
+    container = sagemaker.describe_model(ModelName=listed["ModelName"])["PrimaryContainer"]
+    assert container["ModelDataSource"]["S3DataSource"]["S3Uri"] == url
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    found = stack.aws.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]
+    names = {item["Key"].removeprefix(prefix) for item in found}
+    assert {"config.json", "model.safetensors", "musicgen-manifest.json", "code/inference.py"} <= names
+
+
+@pytest.mark.parametrize(
+    ("right", "probe"),
+    [
+        (Right(STAGING, "secretsmanager:GetSecretValue", "<secret>"), 0),
+        (Right(SERVING, "s3:ListBucket", "<StorageArtifactBucket>"), -1),
+    ],
+    ids=["token", "listing"],
+)
+def test_without_the_right_that_an_option_adds_it_fails(stack: ProbedStack, right: Right, probe: int) -> None:
+    given = next(r for r in stack.rights.all() if (r.holder, r.action) == (right.holder, right.action))
+    assert given.resource == right.resource or ":secret:hub-token-" in given.resource
+    with stack.rights.without([given]):
+        failure = stack.first_failure(right.holder, [stack.probes[right.holder][probe]])
+    assert failure is not None
+
+
+def test_token_is_nowhere_but_in_its_secret(stack: ProbedStack) -> None:
+    template = json.dumps(stack.aws.client("cloudformation").get_template(StackName="MusicGen-dev")["TemplateBody"])
+    logs = stack.aws.client("logs")
+    group = stack.rights.physical("StagedModelLogs")
+    lines = [event["message"] for event in logs.filter_log_events(logGroupName=group)["events"]]
+    assert lines
+    assert TOKEN not in template + "".join(lines) + stack.aws.log_path.read_text(errors="replace")
 
 
 def test_audio_goes_to_the_external_bucket_that_a_request_names(stack: ProbedStack) -> None:

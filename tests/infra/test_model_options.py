@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aws_cdk.assertions import Template
@@ -63,6 +63,10 @@ def test_token_is_read_from_the_one_secret_and_is_in_no_template(synthesise: Syn
     assert "secretsmanager" not in json.dumps(synthesise().to_json())
 
 
+def as_list(value: Any) -> list[Any]:
+    return cast(list[Any], value) if isinstance(value, list) else [value]
+
+
 @pytest.mark.parametrize("prefix", ["", "/mirrors/hub"])
 def test_mirror_in_s3_is_read_under_the_commits_prefix_alone(synthesise: Synthesise, plain: Plain, prefix: str) -> None:
     template = synthesise(
@@ -77,9 +81,7 @@ def test_mirror_in_s3_is_read_under_the_commits_prefix_alone(synthesise: Synthes
     read = [
         (statement["Action"], plain(resource))
         for statement in statements(template, "StagedModel", "s3")
-        for resource in (
-            [statement["Resource"]] if isinstance(statement["Resource"], (str, dict)) else statement["Resource"]
-        )
+        for resource in as_list(statement["Resource"])
         if "team-models" in plain(resource)
     ]
     assert read == [("s3:GetObject", f"arn:aws:s3:::team-models{prefix}/facebook/musicgen-small/{'a' * 40}/*")]

@@ -106,7 +106,7 @@ class Staging:
     def stages(self, refusals: Refusals) -> None:
         """A Create makes a model that was not there."""
         answer = self._functions.request(self._function, self._functions.event("Create", self._properties))
-        self._s3.delete_object(Bucket=self._bucket, Key=answer["PhysicalResourceId"])
+        self._remove(answer["PhysicalResourceId"])
 
     def removes(self, refusals: Refusals) -> None:
         """A Delete removes the model and the upload that a killed run has left, and is logged."""
@@ -131,7 +131,12 @@ class Staging:
         finally:
             self._hub.busy = False
         answer = refusals.wait("an answer", lambda: self._functions.answer(event))
-        self._s3.delete_object(Bucket=self._bucket, Key=answer["PhysicalResourceId"])
+        self._remove(answer["PhysicalResourceId"])
+
+    def _remove(self, staged: str) -> None:
+        """Delete the tarball of that key, or the files under that prefix."""
+        for item in self._s3.list_objects_v2(Bucket=self._bucket, Prefix=staged)["Contents"]:
+            self._s3.delete_object(Bucket=self._bucket, Key=item["Key"])
 
     def _lines(self) -> int:
         found = self._logs.filter_log_events(logGroupName=self._log_group)["events"]

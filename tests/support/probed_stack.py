@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class ProbedStack:
         self.aws, self.outputs, self.rights = aws, StackOutputs.read(aws, STACK), DeployedRights(aws, STACK)
         self._make_client_role()
         functions = Functions(aws)
-        staging = Staging(aws, self.rights, functions, self._properties(assembly), hub)
+        self.staged = self._properties(assembly)
+        staging = Staging(aws, self.rights, functions, self.staged, hub)
         self.serving = Serving(aws, self.outputs, self.rights)
         self.emptying = Emptying(aws, self.rights, functions)
         asking = Asking(aws, self.outputs, self.keys(CLIENT))
@@ -101,23 +103,40 @@ class ProbedStack:
         return {**written, "CodeBucket": assets, "ModelBucket": self.outputs["ArtifactBucketName"]}
 
 
+@dataclass(frozen=True)
+class Account:
+    """What there is before the stack: the embedded AWS, and a Hub with one commit of one model."""
+
+    aws: LocalAws
+    hub_url: str
+    model_id: str
+    revision: str
+
+
 @contextmanager
 def probed_stack(
-    folder: Path, settings: Mapping[str, str] | None = None, prepare: Callable[[LocalAws], None] | None = None
+    folder: Path,
+    settings: Mapping[str, str] | None = None,
+    prepare: Callable[[Account], Mapping[str, str]] | None = None,
+    *,
+    token: str | None = None,
 ) -> Generator[ProbedStack]:
     """Deploy into `folder`, and end all of it afterwards; within `tools_on_path`.
 
-    `settings` are the configuration's, over the defaults; `prepare` makes what they expect to find in the account.
+    `settings` are the configuration's, over the defaults; `prepare` makes what they expect to find in the account, and
+    returns those that only it knows. With a `token` the model is gated.
     """
     stand_in = make_stand_in(folder / "stand-in")
     faults = Hub()
-    loopback = LoopbackHub(stand_in.folder, model_id=stand_in.model_id, revision=stand_in.revision, faults=faults)
+    loopback = LoopbackHub(
+        stand_in.folder, model_id=stand_in.model_id, revision=stand_in.revision, faults=faults, token=token
+    )
     with LocalAws(folder / "aws") as aws, loopback as hub:
         cdk = CdkCli(PROJECT, folder / "cdk.out", aws.environment(), folder / "cdk.log", Report(io.StringIO(), 3))
         context = {"env": "dev", "model_id": stand_in.model_id, "revision": stand_in.revision}
-        if prepare:
-            prepare(aws)
-        cdk.synth({**context, **(settings or {}), "hub_endpoint": hub.url})
+        account = Account(aws, hub.url, stand_in.model_id, stand_in.revision)
+        found: Mapping[str, str] = prepare(account) if prepare else {}
+        cdk.synth({**context, "hub_endpoint": hub.url, **(settings or {}), **found})
         cdk.bootstrap(aws.account_id, aws.region)
         cdk.deploy()
         yield ProbedStack(aws, folder / "cdk.out", faults)
