@@ -62,14 +62,15 @@ class _ContainerHandler(BaseHTTPRequestHandler):
         with container.lock:
             container.in_flight += 1
             container.most_in_flight = max(container.most_in_flight, container.in_flight)
-        with contextlib.suppress(OSError):
-            self._obey(body, world.note(container, dict(self.headers), body))
-        with container.lock:
-            container.in_flight -= 1
-
-    def _obey(self, body: bytes, delivery: int) -> None:
         wanted: dict[str, Any] = json.loads(body)
+        delivery = world.note(container, dict(self.headers), body)
         time.sleep(wanted.get("sleep", 0))
+        with container.lock:  # before the answer, upon which the next request may come at once
+            container.in_flight -= 1
+        with contextlib.suppress(OSError):
+            self._answer(wanted, delivery)
+
+    def _answer(self, wanted: dict[str, Any], delivery: int) -> None:
         if delivery <= wanted.get("drop", 0):
             self.connection.shutdown(2)
         elif delivery <= wanted.get("busy", 0):
