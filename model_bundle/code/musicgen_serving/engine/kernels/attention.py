@@ -41,8 +41,7 @@ def attention_kernel(
             tl.store(keys + here * SIZE + tl.arange(0, SIZE), key)
             tl.store(values + here * SIZE + tl.arange(0, SIZE), value)
             peak, total, seen = with_one_more(query, key, value, peak, total, seen)
-        pair = row * heads + head
-        last = here < span
+        last, pair = here < span, row * heads + head
         if here >= span:
             peak, total, seen, last = put_together(
                 peak, total, seen, partial, peaks, sums, arrived, pair, split, here // span + 1, SIZE, SPLITS

@@ -38,11 +38,8 @@ def linear_kernel(
     """
     block, split = tl.program_id(0), tl.program_id(1)
     row, column = tl.arange(0, ROWS), block * BN + tl.arange(0, BN)
-    chunk = tl.arange(0, CHUNKS)
-    there = (row * step)[:, None] * (width // CHUNK) + chunk[None, :]
-    known = (row < rows)[:, None] & (chunk < width // CHUNK)[None, :]
-    local = tl.load(means + there, mask=known, other=0.0)  # asked for before the weights, needed after them
-    within = tl.load(deviations + there, mask=known, other=0.0)
+    # asked for before the weights, needed after them
+    local, within, known = statistics(means, deviations, row * step, row < rows, width // CHUNK, CHUNKS)
     total = products(x, weight, row * step, row < rows, column, split, width, ROWS, BN, BK, SPLITS)
     if ahead is not None:
         prefetch(ahead, ahead_size)
@@ -128,6 +125,15 @@ def gathered(total, partial, arrived, block, split, ROWS: tl.constexpr, BN: tl.c
             total += tl.load(parts + part * (ROWS * BN), cache_modifier=".cg")  # other programs wrote it: not from L1
         tl.store(arrived + block, 0)  # for the next launch
     return total, last
+
+
+@kernel
+def statistics(means, deviations, row, real, count, CHUNKS: tl.constexpr):
+    """Means and squared deviations [ROWS, CHUNKS] of the `count` chunks of each row, and which of them there are."""
+    chunk = tl.arange(0, CHUNKS)
+    there = row[:, None] * count + chunk[None, :]
+    known = real[:, None] & (chunk < count)[None, :]
+    return tl.load(means + there, mask=known, other=0.0), tl.load(deviations + there, mask=known, other=0.0), known
 
 
 @kernel

@@ -36,9 +36,7 @@ def sample_kernel(
         lane = tl.arange(0, LANES)
         first = logits + (2 * slot * CODEBOOKS + codebook) * VOCABULARY + lane
         value = guided(first, CODEBOOKS * VOCABULARY, lane < VOCABULARY, tl.load(guidance + slot))
-        most = tl.max(value, axis=0)
-        wrong = tl.sum(((value != value) | (value == INFINITY)).to(tl.int32), axis=0)
-        if (wrong > 0) | (most == -INFINITY):
+        if not_finite(value):
             tl.store(broken + slot, True)  # any codebook may: all write the same
         scaled = tl.math.div_rn(value, tl.load(temperature + slot))
         kept = likeliest(value, scaled, lane < VOCABULARY, tl.load(top_k + slot), tl.load(top_p + slot))
@@ -61,6 +59,13 @@ def guided(first, apart, real, scale):
     unconditional = tl.load(first + apart, mask=real, other=0.0)
     mixed = unconditional + (conditional - unconditional) * scale
     return tl.where(real, tl.where(scale == 1, conditional, mixed), -INFINITY)
+
+
+@kernel
+def not_finite(value):
+    """Whether any value is NaN or infinity, or all are minus infinity: one alone is a token that cannot be."""
+    wrong = tl.sum(((value != value) | (value == INFINITY)).to(tl.int32), axis=0)
+    return (wrong > 0) | (tl.max(value, axis=0) == -INFINITY)
 
 
 @kernel
