@@ -49,6 +49,12 @@ def test_the_product_is_that_of_the_weight_it_stands_for(rows: int) -> None:
     torch.testing.assert_close(linear(x, quantised), x @ quantised.dense().T)
 
 
+def test_a_product_that_half_precision_holds_does_not_overflow_on_the_way() -> None:
+    quantised = quantise(torch.full((96, 4096), 0.01, dtype=torch.float16))  # 127 each, whose sum is beyond 65,504
+    product = linear(torch.full((2, 4096), 8.0, dtype=torch.float16), quantised)
+    torch.testing.assert_close(product.float(), torch.full((2, 96), 0.01 * 8 * 4096), rtol=2e-3, atol=0)
+
+
 def test_logits_of_a_model_of_real_width_are_within_two_per_cent() -> None:
     weights, slots = random_decoder(SMALL, 64, torch.float32), allocate(SMALL, 1, 64, 8, CPU, torch.float32)
     generator = torch.Generator().manual_seed(3)
