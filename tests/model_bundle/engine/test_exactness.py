@@ -64,6 +64,16 @@ def test_texts_encoded_together_equal_transformers(mono: Reference, tiny_musicge
         torch.testing.assert_close(together[text], mono.states(text))
 
 
+def test_texts_in_one_pass_equal_transformers(mono: Reference, tiny_musicgen: Path) -> None:
+    with WeightFiles(mono.folder) as files:
+        encoder = TextEncoder(tiny_musicgen, mono.model.config, files, torch.device("cpu"))
+    texts = [mono.ids[0].tolist(), mono.ids[1, :5].tolist()]
+    with torch.inference_mode():
+        together = encoder._together(texts)  # pyright: ignore[reportPrivateUsage]
+    for text in range(2):
+        torch.testing.assert_close(together[text], mono.states(text))
+
+
 def test_samples_equal_transformers(reference: Reference) -> None:
     channels = reference.codebooks // 4
     codes = torch.randint(0, 128, (reference.codebooks, 25), generator=torch.Generator().manual_seed(2))

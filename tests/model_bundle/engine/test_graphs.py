@@ -10,21 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from random_decoder import random_decoder
 from recorders import Repeater
-from reference_musicgen import CPU, Reference
-from step_operations import NOWHERE, Operations
+from reference_musicgen import Reference
 
 from musicgen_serving.engine import buckets as planning
 from musicgen_serving.engine.batch import Batch
 from musicgen_serving.engine.buckets import Bucket, buckets, smallest
 from musicgen_serving.engine.clip import Clip, Ticket
 from musicgen_serving.engine.decode_loop import DecodeLoop
-from musicgen_serving.engine.decoder_config import DecoderConfig
-from musicgen_serving.engine.slots import allocate
-from musicgen_serving.engine.torch_step import TorchStep
 from musicgen_serving.engine.waiting import Job
-from musicgen_serving.engine.window import Window, window
+from musicgen_serving.engine.window import Window
 from musicgen_serving.parameters import GenerationParams
 
 CLIPS = [
@@ -179,44 +174,3 @@ def test_finds_the_smallest_bucket_that_holds_a_step(count: int, length: int, fo
 def test_a_step_beyond_every_bucket_is_refused(count: int, length: int) -> None:
     with pytest.raises(ValueError, match=f"must fit a bucket, got {count} slots at positions below {length}"):
         smallest(buckets(5, 128), count, length)
-
-
-@pytest.mark.parametrize("count", [1, 4])
-def test_a_step_neither_waits_for_the_device_nor_brings_anything_to_it(count: int) -> None:
-    sizes = DecoderConfig(
-        layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128
-    )  # fmt: skip
-    slots = allocate(sizes, 4, 64, 16, NOWHERE, torch.float16)
-    weights = random_decoder(sizes, 64, torch.float16)
-    step, one = TorchStep(sizes, on(NOWHERE, weights)), window(slots, 0, count, 64, 16)
-    step(one, most=128, use_top_p=True)  # what is made once
-    with Operations() as operations, torch.inference_mode():
-        step(one, most=128, use_top_p=True)
-    assert len(operations.names) > 50
-    assert operations.that_wait == []
-    assert operations.devices == {NOWHERE}
-
-
-def on(device: torch.device, value: Any) -> Any:
-    """A copy of nested data classes and tuples, its tensors on the device."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, tuple):
-        return tuple(on(device, one) for one in value)
-    if value is None:
-        return None
-    return type(value)(**{name: on(device, one) for name, one in vars(value).items()})
-
-
-def test_the_check_would_notice_a_step_that_waits() -> None:
-    tensor = torch.zeros(3, device=NOWHERE)
-    with Operations() as operations:
-        torch.tensor([1.0]).to(NOWHERE)
-        assert torch.ones(1)[0] == 1
-        torch.ones(3).nonzero()
-    assert operations.devices == {NOWHERE, CPU}
-    assert {"lift_fresh", "nonzero"} <= {name.split(".")[1] for name in operations.that_wait}
-    with pytest.raises(RuntimeError, match="meta"):
-        bool(tensor[0])
-    with pytest.raises(RuntimeError, match="not on the expected device"):
-        torch.add(tensor, torch.ones(3))

@@ -45,14 +45,24 @@ class TextEncoder:
         """
         if self._device.type == "cpu" and len(texts) > 1:
             return [state for text in texts for state in self.encode([text])]
+        return self._together(texts)
+
+    def _together(self, texts: list[list[int]]) -> list[torch.Tensor]:
+        """States of texts in one pass, without waiting for what else the device has to do.
+
+        The mask is what T5 adds to its scores: from one of ones and zeros transformers would make this, after asking
+        the device whether there is a zero in it (masking_utils._ignore_bidirectional_mask_sdpa in 5.5.3).
+        """
         longest = max(len(tokens) for tokens in texts)
         ids = torch.tensor([tokens + [0] * (longest - len(tokens)) for tokens in texts])  # [B, longest]
-        mask = torch.tensor([[1] * len(tokens) + [0] * (longest - len(tokens)) for tokens in texts])
-        states = self._model(input_ids=self._there(ids), attention_mask=self._there(mask)).last_hidden_state
+        lengths = torch.tensor([len(tokens) for tokens in texts])
+        beyond = torch.arange(longest) >= lengths[:, None]
+        mask = beyond * torch.finfo(torch.float32).min  # [B, longest]
+        states = self._model(self._there(ids), self._there(mask[:, None, None])).last_hidden_state
         return [row[: len(tokens)] for row, tokens in zip(states, texts, strict=True)]
 
     def _there(self, numbers: torch.Tensor) -> torch.Tensor:
-        """The same on the device; from pinned memory, else the host would wait for all that the device has to do."""
+        """The same on the device; from pinned memory, else the host would wait for the device."""
         if self._device.type == "cpu":
             return numbers
         return numbers.pin_memory().to(self._device, non_blocking=True)

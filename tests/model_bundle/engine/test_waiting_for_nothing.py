@@ -1,0 +1,101 @@
+"""Neither a step nor what is done between steps waits for the device, or brings anything to it but a clip's text."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# transformers ships types that strict mode cannot follow.
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from random_decoder import random_decoder
+from reference_musicgen import CPU, Reference
+from step_operations import NOWHERE, Operations
+
+from musicgen_serving.engine.decode_loop import DecodeLoop
+from musicgen_serving.engine.decoder_config import DecoderConfig
+from musicgen_serving.engine.slots import allocate
+from musicgen_serving.engine.text_encoder import TextEncoder
+from musicgen_serving.engine.torch_step import TorchStep
+from musicgen_serving.engine.weight_files import WeightFiles
+from musicgen_serving.engine.window import window
+from musicgen_serving.parameters import GenerationParams
+
+SIZES = DecoderConfig(
+    layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128
+)  # fmt: skip
+
+
+def test_clips_come_move_and_leave_without_waiting() -> None:
+    weights = on(NOWHERE, random_decoder(SIZES, 64, torch.float16))
+    loop = DecodeLoop(SIZES, weights, allocate(SIZES, 4, 64, 16, NOWHERE, torch.float16))
+    states, params = torch.empty(5, 64, device=NOWHERE), GenerationParams(max_new_tokens=23, top_p=0.9)
+    loop.admit(0, states, 20, params, 1)  # what is made once
+    with Operations() as operations:
+        loop.admit(1, states, 20, params, 2)
+        loop.codes(0, 20)
+        loop.slots.heal(0, 23)
+        loop.slots.move(1, 0, 5)
+        loop.slots.heal(1, 5)
+        loop.slots.vacate(1)
+    assert len(operations.names) > 100
+    assert operations.that_wait == [] and operations.devices == {NOWHERE}
+
+
+def test_texts_are_encoded_without_waiting(
+    mono: Reference, tiny_musicgen: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with WeightFiles(mono.folder) as files:
+        encoder = TextEncoder(tiny_musicgen, mono.model.config, files, CPU)
+    encoder._model.to(NOWHERE)  # pyright: ignore[reportPrivateUsage, reportArgumentType]
+    inputs: list[torch.Size] = []
+
+    def there(numbers: torch.Tensor) -> torch.Tensor:
+        inputs.append(numbers.shape)
+        return torch.empty_like(numbers, device=NOWHERE)
+
+    monkeypatch.setattr(encoder, "_device", NOWHERE)
+    monkeypatch.setattr(encoder, "_there", there)
+    with Operations() as operations:
+        states = encoder.encode([[5, 6, 7, 1], [8, 1]])
+    assert [state.shape[0] for state in states] == [4, 2]
+    assert inputs == [(2, 4), (2, 1, 1, 4)]  # the text, and what it is as long as
+    assert operations.that_wait == ["aten.lift_fresh.default"] * 2  # which are those, on the host
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_step_neither_waits_for_the_device_nor_brings_anything_to_it(count: int) -> None:
+    slots = allocate(SIZES, 4, 64, 16, NOWHERE, torch.float16)
+    weights = random_decoder(SIZES, 64, torch.float16)
+    step, one = TorchStep(SIZES, on(NOWHERE, weights)), window(slots, 0, count, 64, 16)
+    step(one, most=128, use_top_p=True)  # what is made once
+    with Operations() as operations, torch.inference_mode():
+        step(one, most=128, use_top_p=True)
+    assert len(operations.names) > 50
+    assert operations.that_wait == []
+    assert operations.devices == {NOWHERE}
+
+
+def on(device: torch.device, value: Any) -> Any:
+    """A copy of nested data classes and tuples, its tensors on the device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(on(device, one) for one in value)
+    if value is None:
+        return None
+    return type(value)(**{name: on(device, one) for name, one in vars(value).items()})
+
+
+def test_the_check_would_notice_a_step_that_waits() -> None:
+    tensor = torch.zeros(3, device=NOWHERE)
+    with Operations() as operations:
+        torch.tensor([1.0]).to(NOWHERE)
+        assert torch.ones(1)[0] == 1
+        torch.ones(3).nonzero()
+    assert operations.devices == {NOWHERE, CPU}
+    assert {"lift_fresh", "nonzero"} <= {name.split(".")[1] for name in operations.that_wait}
+    with pytest.raises(RuntimeError, match="meta"):
+        bool(tensor[0])
+    with pytest.raises(RuntimeError, match="not on the expected device"):
+        torch.add(tensor, torch.ones(3))
