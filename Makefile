@@ -9,6 +9,7 @@ ARGS ?=
 PROMPT ?= 80s pop track with bassy drums and synth
 DURATION ?= 3
 KEEP ?=
+WORKERS ?= 2
 RATE ?= 20
 PLAN ?=
 MODEL ?= facebook/musicgen-large
@@ -41,7 +42,7 @@ local: tools ## deploy the stack to an embedded AWS on this machine, make a clip
 	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep)
 
 test: tools ## the whole test suite, offline
-	OMP_NUM_THREADS=1 pytest $(ARGS)
+	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: tools $(VENV)-checkov/.ready ## ruff, pyright, cdk-nag through synth, cfn-lint and checkov on the template
 	ruff check .
