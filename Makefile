@@ -21,6 +21,7 @@ ALLOW ?=
 LABELS ?=
 REPORT ?=
 BENCH ?=
+GPU_PYTHON ?=
 export MODEL REVISION TO PROMPT DURATION BASE HEAD ALLOW LABELS REPORT    # read by the shell as variables, so that no quote in them can break out
 
 VENV := .venv
@@ -88,8 +89,8 @@ bench-staging: tools ## staging beside the obvious ways, on loopback with TLS
 bench-engine: tools ## the engine beside stock generate, on the same random weights
 	python -m benchmarks.engine $(BENCH)
 
-bench-gpu: tools ## the engine on a GPU: roofline, stock's ways, goals; figures to benchmarks/results/
-	python -m benchmarks.engine_gpu $(BENCH)
+bench-gpu: $(if $(GPU_PYTHON),,tools) ## the engine on a GPU: roofline, stock's ways, goals; figures to benchmarks/results/
+	$(or $(GPU_PYTHON),python) -m benchmarks.engine_gpu $(BENCH)
 
 test-gpu: tools ## on a GPU: compiled kernels beside torch, recorded steps beside steps done anew, one launch a step
 	TRITON_INTERPRET=0 pytest -m gpu $(ARGS)

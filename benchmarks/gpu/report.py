@@ -18,6 +18,9 @@ exits with 1 where a goal is not reached; `BENCH="--models small"` limits it, an
 --help` has the rest. `make test-gpu` proves on the same device that the compiled kernels compute what torch does, that
 recorded steps make the tokens of steps done anew, and that a step is one launch without waiting.
 
+Both need a torch that is built for CUDA and the Triton that belongs to it. The project's environment has Triton 3.2 for
+its tests; `make bench-gpu GPU_PYTHON=/path/to/python` takes another one instead, such as the serving container's own.
+
 Weights are random, of the published shapes, and never zero. The roofline is the time that reading a clip's weights and
 caches takes at the bandwidth that the device reaches when it copies; `clip` is from text to samples on the host, one at
 a time. Stock is `transformers`: the AWS sample's way (float32, the processor loaded for each request), float16, and

@@ -28,7 +28,7 @@ from musicgen_serving.engine.weight_files import WeightFiles
 from musicgen_serving.generation import Capacity, Generator
 from musicgen_serving.parameters import GenerationParams
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]  # what a GPU's libraries warn of is no fault here
 
 DEVICE = torch.device("cuda", 0)
 POSITIONS, TEXT, FRAMES, SLOTS = 320, 24, 280, 4
