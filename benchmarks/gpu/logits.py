@@ -4,9 +4,10 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.gpu.ours import forget_what_was
 from musicgen_serving.engine.acceleration import kernel_step
 from musicgen_serving.engine.decode_loop import DecodeLoop
-from musicgen_serving.engine.decoder_config import DecoderConfig
+from musicgen_serving.engine.decoder_config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.decoder_weights import DecoderWeights, load_decoder
 from musicgen_serving.engine.slots import Slots, allocate
 from musicgen_serving.engine.transformer import forward
@@ -19,18 +20,35 @@ POSITIONS, TEXT, GUIDANCE = 96, 16, 3.0
 
 
 def errors(
-    folder: Path, config: DecoderConfig, weights: DecoderWeights, device: torch.device, log: JsonLog
-) -> dict[str, float]:
-    """Relative errors of served weights' logits: of both rows, and of what guidance makes of them."""
+    folder: Path, device: torch.device, log: JsonLog, *, eight_bit: bool, dtype: torch.dtype | None = None
+) -> dict[str, float]:  # fmt: skip
+    """Relative errors of served weights' logits: of both rows, and of what guidance makes of them.
+
+    They are served in `dtype`: float16 on a GPU and float32 on a CPU, unless it is said. The two decoders are in memory
+    one after the other.
+    """
+    forget_what_was()
+    config = decoder_config(read_config(folder))
+    served = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
+    ours = forced(config, read(folder, config, device, served, eight_bit), *inputs(folder, config, device), log)
+    reference = read(folder, config, device, torch.float32, eight_bit=False)
+    wanted = by_torch(config, reference, *inputs(folder, config, device))
+    return {"both_rows": relative(ours, wanted), "guided": relative(mixed(ours), mixed(wanted))}
+
+
+def read(
+    folder: Path, config: DecoderConfig, device: torch.device, dtype: torch.dtype, eight_bit: bool
+) -> DecoderWeights:
+    """The checkpoint's decoder."""
+    with WeightFiles(folder, device) as files:
+        return load_decoder(files, config, device, dtype, POSITIONS, eight_bit=eight_bit)
+
+
+def inputs(folder: Path, config: DecoderConfig, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random tokens [K, positions] and a random text's states [tokens, T5's width]."""
     generator = torch.Generator(device).manual_seed(5)
     tokens = torch.randint(config.vocabulary, (config.codebooks, POSITIONS), generator=generator, device=device)
-    width = weights.project.weight.shape[1] if weights.project else config.hidden
-    states = torch.randn(TEXT, width, generator=generator, device=device)
-    ours = forced(config, weights, tokens, states, log)
-    with WeightFiles(folder, device) as files:
-        reference = load_decoder(files, config, device, torch.float32, POSITIONS)
-    wanted = by_torch(config, reference, tokens, states)
-    return {"both_rows": relative(ours, wanted), "guided": relative(mixed(ours), mixed(wanted))}
+    return tokens, torch.randn(TEXT, read_config(folder)["text_encoder"]["d_model"], generator=generator, device=device)
 
 
 def forced(

@@ -20,38 +20,43 @@ ROOM_FOR_BOTH = 40e9  # bytes of a device on which engine and stock models may b
 
 
 def run(folder: Path, device: torch.device, plan: Plan, bandwidth: float, log: JsonLog) -> dict[str, Any]:
-    """One model: the engine with few slots beside stock, then with many, then with 8-bit weights."""
-    found = with_few_slots(folder, device, plan, bandwidth, log)
+    """One model: the engine with few slots, beside stock where both fit, then with many, then with 8-bit weights."""
+    together = memory_of(device) > ROOM_FOR_BOTH
+    found = with_few_slots(folder, device, plan, bandwidth, together)
+    if not together:
+        found |= beside_stock(folder, device, plan, None)
+    sample, own = found["stock"].get("sample", {}).get("clip_seconds"), found["one"]["clip_seconds"]
+    found["times_faster_than_sample"] = sample / own if sample else None
+    found |= {"interleaved": together, "error": errors(folder, device, log, eight_bit=False)}
     many = [count for count in plan.in_flight if count > FEW]
     if many:
-        with loaded(folder, max(many), eight_bit=False) as (generator, start):
-            slots = start["slots"]
-            found["slots_that_fit"] = slots
-            found["in_flight"] += [ours.throughput(generator, count, plan) for count in many if count <= slots]
-    found["int8"] = with_eight_bits(folder, device, plan, bandwidth, log)
-    return found
+        found |= with_many_slots(folder, plan, many, found["in_flight"])
+    return found | {"int8": with_eight_bits(folder, device, plan, bandwidth, log)}
 
 
 def with_few_slots(
-    folder: Path, device: torch.device, plan: Plan, bandwidth: float, log: JsonLog
+    folder: Path, device: torch.device, plan: Plan, bandwidth: float, together: bool
 ) -> dict[str, Any]:  # fmt: skip
-    """Start-up, one clip, few in flight, memory, trace, error, and stock's ways in turn with the engine's."""
+    """Start-up, few in flight, one clip, memory, trace, and stock's ways in turn with the engine's."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     found: dict[str, Any] = {}
     with loaded(folder, FEW, eight_bit=False) as (generator, start):
         few = [ours.throughput(generator, count, plan) for count in plan.in_flight if count <= FEW]
-        one, loop = ours.one_clip(generator, plan), generator.loop
+        one = ours.one_clip(generator, plan)
         found |= {"start": start, "one": one, "in_flight": few, "memory": ours.memory_in_use(device)}
         found |= against_roofline(generator, plan, bandwidth, one["decode_seconds"])
         found["trace"] = ours.step_trace(generator, plan)
-        found["error"] = errors(folder, loop.config, loop.weights, device, log)
-        if together := memory_of(device) > ROOM_FOR_BOTH:
-            found |= beside_stock(folder, device, plan, generator)
-    if not together:
-        found |= beside_stock(folder, device, plan, None)
-    sample = found["stock"].get("sample", {}).get("clip_seconds")
-    return found | {"times_faster_than_sample": sample / one["clip_seconds"] if sample else None}
+        return found | (beside_stock(folder, device, plan, generator) if together else {})
+
+
+def with_many_slots(
+    folder: Path, plan: Plan, many: list[int], few: list[dict[str, Any]]
+) -> dict[str, Any]:  # fmt: skip
+    """More clips in flight, as far as there is memory for them."""
+    with loaded(folder, max(many), eight_bit=False) as (generator, start):
+        more = [ours.throughput(generator, count, plan) for count in many if count <= start["slots"]]
+        return {"slots_that_fit": start["slots"], "in_flight": few + more}
 
 
 def memory_of(device: torch.device) -> float:
@@ -83,13 +88,9 @@ def with_eight_bits(
     folder: Path, device: torch.device, plan: Plan, bandwidth: float, log: JsonLog
 ) -> dict[str, Any]:  # fmt: skip
     """One clip with weights of 8 bits, and what that does to the logits."""
+    error = errors(folder, device, log, eight_bit=True)
     with loaded(folder, 1, eight_bit=True) as (generator, start):
-        one = ours.one_clip(generator, plan)
-        loop = generator.loop
-        steps = delay_pattern.steps(ours.clip_of(0, plan).params.frames, loop.config.delays)
-        return {
-            **one,
-            "start": start,
-            "roofline_seconds": clip_seconds(loop.config, steps, 1, bandwidth, eight_bit=True),
-            "error": errors(folder, loop.config, loop.weights, device, log),
-        }
+        one, config = ours.one_clip(generator, plan), generator.loop.config
+        steps = delay_pattern.steps(ours.clip_of(0, plan).params.frames, config.delays)
+        least = clip_seconds(config, steps, 1, bandwidth, eight_bit=True)
+        return {**one, "start": start, "roofline_seconds": least, "error": error}

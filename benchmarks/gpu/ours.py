@@ -39,7 +39,8 @@ class Plan:
 
 @contextmanager
 def loaded(folder: Path, slots: int, *, eight_bit: bool) -> Iterate[tuple[Generator, dict[str, Any]]]:
-    """The engine with its line of start-up, ended and forgotten afterwards."""
+    """The engine with its line of start-up, ended afterwards."""
+    forget_what_was()
     lines = io.StringIO()
     numbers, log = Numbers(eight_bit=eight_bit), JsonLog(lines, "memory")
     generator = Generator(folder, numbers=numbers, capacity=Capacity(slots=slots, waiting=4 * slots), log=log)
@@ -50,10 +51,13 @@ def loaded(folder: Path, slots: int, *, eight_bit: bool) -> Iterate[tuple[Genera
         yield generator, start
     finally:
         generator.close()
-        del generator
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+
+
+def forget_what_was() -> None:
+    """Free what is no longer used; recorded steps and what records them know each other."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def clip_of(seed: int, plan: Plan) -> Clip:

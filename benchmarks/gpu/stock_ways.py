@@ -3,7 +3,6 @@
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
 # transformers ships types that strict mode cannot follow.
 
-import gc
 import statistics
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import torch
 import torch._dynamo.config as dynamo
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache
 
-from benchmarks.gpu.ours import TEXT, Plan
+from benchmarks.gpu.ours import TEXT, Plan, forget_what_was
 from benchmarks.gpu.timing import seconds
 from benchmarks.stock import Stock
 
@@ -48,9 +47,7 @@ def freed(stock: Stock) -> Generator[Stock]:
         yield stock
     finally:
         del stock.model
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        forget_what_was()
 
 
 WAYS = ("sample", "float16", "static_compiled")
@@ -65,6 +62,7 @@ def model_of(way: str, folder: Path, device: torch.device, plan: Plan) -> Stock:
 
 def measure(way: str, folder: Path, device: torch.device, plan: Plan, turn: Callable[[], None]) -> dict[str, Any]:
     """One way's clip, cut short and scaled to the whole, `turn` before each; or what it raised."""
+    forget_what_was()
     try:
         with freed(model_of(way, folder, device, plan)) as stock:
             clip = stock.as_the_sample if way == "sample" else stock.warm

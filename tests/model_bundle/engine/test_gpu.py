@@ -91,9 +91,7 @@ def codes_of(loop: DecodeLoop, steps: int) -> torch.Tensor:
 @pytest.mark.parametrize("eight_bit", [False, True])
 def test_compiled_kernels_have_torchs_logits(folder: Path, eight_bit: bool, memory_log: Any) -> None:
     config, weights = decoder_config(read_config(folder)), weights_of(folder, torch.float16, eight_bit=eight_bit)
-    generator = torch.Generator(DEVICE).manual_seed(5)
-    tokens = torch.randint(config.vocabulary, (config.codebooks, logits.POSITIONS), generator=generator, device=DEVICE)
-    states = torch.randn(logits.TEXT, width_of(weights), generator=generator, device=DEVICE)
+    tokens, states = logits.inputs(folder, config, DEVICE)
     ours = logits.forced(config, weights, tokens, states, memory_log.log)
     assert logits.relative(ours, logits.by_torch(config, weights, tokens, states)) < 1e-2
     assert memory_log.events("kernels_missing") == []
@@ -135,14 +133,11 @@ def draw_from(given: torch.Tensor, loop: DecodeLoop, kernels: bool, monkeypatch:
 
 @pytest.mark.parametrize("eight_bit", [False, True])
 def test_logits_in_float16_are_near_float32s(folder: Path, eight_bit: bool, memory_log: Any) -> None:
-    config, weights = decoder_config(read_config(folder)), weights_of(folder, torch.float16, eight_bit=eight_bit)
-    error = logits.errors(folder, config, weights, DEVICE, memory_log.log)["both_rows"]
+    error = logits.errors(folder, DEVICE, memory_log.log, eight_bit=eight_bit)["both_rows"]
     assert error < (0.1 if eight_bit else 1e-2)
 
 
-@pytest.mark.parametrize(
-    ("kernels", "make"), [(False, CudaRecorder), (True, CudaRecorder), (True, DirectRecorder), (False, DirectRecorder)]
-)  # the last allocates, and so is recorded as torch does it
+@pytest.mark.parametrize(("kernels", "make"), [(False, CudaRecorder), (True, CudaRecorder), (True, DirectRecorder)])
 def test_graphs_make_the_tokens_of_steps_done_anew(
     folder: Path, kernels: bool, make: type[CudaRecorder], memory_log: Any
 ) -> None:

@@ -114,13 +114,13 @@ def test_what_does_not_fit_the_budget_is_recorded_at_its_first_use(mono: Referen
 def test_the_largest_bucket_is_recorded_first(mono: Reference, memory_log: Any) -> None:
     loop = mono.loop(slots=5)
     seen: list[tuple[int, int]] = []
-    advance = loop._advance  # pyright: ignore[reportPrivateUsage]
+    advance = loop.advance
 
     def noting(one: Window, *, most: int, use_top_p: bool) -> None:
         seen.append((one.state.position.shape[0], one.length))
         advance(one, most=most, use_top_p=use_top_p)
 
-    loop._advance = noting  # pyright: ignore[reportPrivateUsage]
+    loop.advance = noting
     loop.record(Repeater(), memory_log.log)
     assert seen == sorted(seen, reverse=True)
     assert seen[0] == (5, 128)

@@ -13,7 +13,7 @@ from musicgen_serving.engine.direct_graphs import DirectRecorder
 from musicgen_serving.engine.graphs import Recorded, Recorder
 from musicgen_serving.engine.quantised import Matrix, quantise
 from musicgen_serving.engine.slots import allocate
-from musicgen_serving.engine.torch_step import Advance
+from musicgen_serving.engine.torch_step import Advance, TorchStep
 from musicgen_serving.engine.window import window
 from musicgen_serving.json_log import JsonLog
 
@@ -38,11 +38,12 @@ def record(loop: DecodeLoop, log: JsonLog) -> Recorded | None:
     if loop.device.type != "cuda":
         return None
     with torch.cuda.device(loop.device):
-        return loop.record(recorder(loop.device, log), log)
+        allocating = isinstance(loop.advance, TorchStep)
+        return loop.record(CudaRecorder(loop.device) if allocating else recorder(loop.device, log), log)
 
 
 def recorder(device: torch.device, log: JsonLog) -> Recorder:
-    """What launches a step and nothing besides; where that does not work, what torch has, which launches more."""
+    """For steps that allocate nothing: what launches one and no more; torch's, which does, where that does not work."""
     try:
         return DirectRecorder(device)
     except (RuntimeError, OSError, AttributeError) as error:

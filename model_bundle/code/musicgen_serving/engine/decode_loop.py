@@ -30,7 +30,7 @@ class DecodeLoop:
         self.positions = slots.tokens.shape[2] - 1
         self.device = slots.tokens.device
         self.weights = weights
-        self._advance: Advance = advance or TorchStep(config, weights)
+        self.advance: Advance = advance or TorchStep(config, weights)
         self.graphs: StepGraphs | None = None  # where there are any, they do the steps that begin at slot 0
         self.text = slots.cross_mask.shape[-1]
         self._bounds = (0, 0, 0, 0)
@@ -74,11 +74,11 @@ class DecodeLoop:
             return self.graphs.step(count, length)
         if self._bounds != (first, count, length, text):
             self._bounds, self._window = (first, count, length, text), window(self.slots, first, count, length, text)
-        return self._advance(self._window, most=most, use_top_p=use_top_p)
+        return self.advance(self._window, most=most, use_top_p=use_top_p)
 
     def record(self, recorder: Recorder, log: JsonLog, budget: float = BUDGET_SECONDS) -> Recorded:
         """Record steps for about `budget` seconds, and from now on repeat what is recorded. No slot may be active."""
-        self.graphs = StepGraphs(self.slots, self._advance, recorder, self.config.vocabulary, log)
+        self.graphs = StepGraphs(self.slots, self.advance, recorder, self.config.vocabulary, log)
         return self.graphs.record_all(budget)
 
     @torch.inference_mode()

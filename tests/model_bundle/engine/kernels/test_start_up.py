@@ -47,7 +47,7 @@ def codes_of(loop: DecodeLoop) -> list[torch.Tensor]:
 
 def test_recorded_kernels_make_the_codes_of_torch_steps(memory_log: Any) -> None:
     loop, recorder = loop_of(3, memory_log.log), Repeater()
-    assert isinstance(loop._advance, KernelStep)  # pyright: ignore[reportPrivateUsage]
+    assert isinstance(loop.advance, KernelStep)
     assert loop.record(recorder, memory_log.log).graphs == 3  # of 1, 2 and 3 slots, all of one length
     plain = DecodeLoop(
         SIZES, random_decoder(SIZES, POSITIONS, torch.float32), allocate(SIZES, 3, POSITIONS, TEXT, CPU, torch.float32)
