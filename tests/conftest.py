@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,9 +18,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out what only a GPU can show where there is none, or where kernels are to be interpreted."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and (reason := no_gpu()):
-        config.stash[LEFT_OUT] = f"{len(marked)} tests marked gpu are deselected: {reason}"
+        left_out(config, f"{len(marked)} tests marked gpu are deselected: {reason}")
         config.hook.pytest_deselected(items=marked)
         items[:] = [item for item in items if item not in marked]
+
+
+def left_out(config: pytest.Config, line: str) -> None:
+    """Note what to say at the end; a worker of pytest-xdist gives it to the process that says it."""
+    config.stash[LEFT_OUT] = line
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = line  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a worker has left out."""
+    if line := getattr(node, "workeroutput", {}).get("left_out"):
+        node.config.stash[LEFT_OUT] = line
 
 
 def no_gpu() -> str | None:
