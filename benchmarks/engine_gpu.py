@@ -34,7 +34,7 @@ RESULTS = Path(__file__).parent / "results"
 def main(arguments: list[str] | None = None) -> int:
     """Measure, write, print; 1 where a goal is not reached."""
     options = parsed(arguments)
-    device = the_device(options.device)
+    device: torch.device = options.device
     plan = Plan(
         steps=options.tokens, rounds=options.rounds, in_flight=tuple(options.in_flight),
         stock=tuple(options.stock), stock_steps=options.stock_tokens,
@@ -61,7 +61,12 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--in-flight", type=int, nargs="+", default=[8, 16, 32], help="clips at once")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
     parser.add_argument("--scratch", type=Path, help="where checkpoints of up to 7.2 GB are written for a while")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    try:
+        options.device = the_device(options.device)
+    except ValueError as error:
+        parser.error(str(error))
+    return options
 
 
 def measured(

@@ -19,7 +19,7 @@ from benchmarks.checkpoints import SIZES
 from benchmarks.gpu import stock_ways
 from benchmarks.gpu.checkpoint import write_checkpoint
 from benchmarks.gpu.cost import costs, table
-from benchmarks.gpu.device import nominal, the_device
+from benchmarks.gpu.device import nominal
 from benchmarks.gpu.goals import goals
 from benchmarks.gpu.logits import errors
 from benchmarks.gpu.ours import Plan
@@ -288,7 +288,8 @@ def test_tells_the_error_of_rounded_weights(tiny: Path) -> None:
     assert eight["guided"] > 0
 
 
-def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="a CUDA device is needed, got none"):
-        the_device("cuda")
+    with pytest.raises(SystemExit) as ended:
+        engine_gpu.main([])
+    assert ended.value.code == 2 and "a CUDA device is needed, got none" in capsys.readouterr().err
