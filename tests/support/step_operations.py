@@ -39,3 +39,14 @@ class Operations(TorchDispatchMode):
             if isinstance(leaf, torch.Tensor):
                 self.devices.add(leaf.device)
         return result
+
+
+def on(device: torch.device, value: Any) -> Any:
+    """A copy of nested data classes and tuples, its tensors on the device."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(on(device, one) for one in value)
+    if value is None:
+        return None
+    return type(value)(**{name: on(device, one) for name, one in vars(value).items()})

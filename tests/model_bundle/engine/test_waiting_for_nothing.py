@@ -4,13 +4,12 @@
 # transformers ships types that strict mode cannot follow.
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from random_decoder import random_decoder
 from reference_musicgen import CPU, Reference
-from step_operations import NOWHERE, Operations
+from step_operations import NOWHERE, Operations, on
 
 from musicgen_serving.engine.decode_loop import DecodeLoop
 from musicgen_serving.engine.decoder_config import DecoderConfig
@@ -74,17 +73,6 @@ def test_a_step_neither_waits_for_the_device_nor_brings_anything_to_it(count: in
     assert len(operations.names) > 50
     assert operations.that_wait == []
     assert operations.devices == {NOWHERE}
-
-
-def on(device: torch.device, value: Any) -> Any:
-    """A copy of nested data classes and tuples, its tensors on the device."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, tuple):
-        return tuple(on(device, one) for one in value)
-    if value is None:
-        return None
-    return type(value)(**{name: on(device, one) for name, one in vars(value).items()})
 
 
 def test_the_check_would_notice_a_step_that_waits() -> None:

@@ -1,11 +1,14 @@
 """What start-up does with the kernels on a GPU, done by the interpreter: compile all beforehand, record, step."""
 
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
 from random_decoder import random_decoder
 from recorders import Repeater
+from step_operations import NOWHERE, Operations, on
+from triton.runtime.interpreter import InterpretedFunction
 
 from musicgen_serving.engine import acceleration
 from musicgen_serving.engine.acceleration import compile_kernels, kernel_step
@@ -14,7 +17,7 @@ from musicgen_serving.engine.decoder_config import DecoderConfig
 from musicgen_serving.engine.kernels.step import KernelStep
 from musicgen_serving.engine.quantised import Quantised
 from musicgen_serving.engine.slots import allocate
-from musicgen_serving.engine.window import Window
+from musicgen_serving.engine.window import Window, window
 from musicgen_serving.parameters import GenerationParams
 
 CPU = torch.device("cpu")
@@ -79,3 +82,18 @@ def test_everything_is_compiled_beforehand_with_one_layer(
         SIZES, 3, POSITIONS, TEXT, CPU, torch.float32, eight_bit=eight_bit, log=memory_log.log
     )  # fmt: skip
     assert seen == [(1, count, POSITIONS) for count in (3, 2, 1)]
+
+
+def test_a_step_of_kernels_allocates_nothing_and_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    launches = MagicMock()
+    monkeypatch.setattr(InterpretedFunction, "__getitem__", MagicMock(return_value=launches))
+    weights = on(NOWHERE, random_decoder(SIZES, POSITIONS, torch.float16))
+    slots = allocate(SIZES, 3, POSITIONS, TEXT, NOWHERE, torch.float16)
+    step, one = KernelStep(SIZES, weights, POSITIONS), window(slots, 0, 2, POSITIONS, TEXT)
+    step(one, most=64, use_top_p=True)  # what is made once
+    launches.reset_mock()
+    with Operations() as operations:
+        step(one, most=64, use_top_p=True)
+    views = {"aten.view.dtype", "aten.view.default"}
+    assert set(operations.names) <= views  # so that its graphs need no memory of their own (direct_graphs.py)
+    assert launches.call_count == 8 * SIZES.layers + 3
