@@ -77,7 +77,7 @@ def _end(store: Store, key: str, by: RunRecord, patience: Patience) -> RunRecord
         if record.state == "running":
             record = replace(record, state="superseded", owner=by.owner)
             store.write(key, record.to_bytes(), found.etag)
-        return record if record.state == "superseded" and record.journal is not None else None
+        return record if record.journal is not None else None
 
     while True:
         try:

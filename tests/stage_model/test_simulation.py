@@ -22,6 +22,11 @@ def test_every_schedule_ends_in_the_right_objects_or_none(chunk: int) -> None:
         Schedule(seed).run()
 
 
+@pytest.mark.parametrize("seed", [11459, 36044, 84793])
+def test_schedules_that_once_ended_wrongly_end_well(seed: int) -> None:
+    Schedule(seed).run()
+
+
 def test_a_seed_always_tells_the_same_story() -> None:
     assert describe(41) == describe(41)
 
