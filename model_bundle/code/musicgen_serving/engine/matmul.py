@@ -19,6 +19,6 @@ def linear(x: torch.Tensor, weight: Matrix) -> torch.Tensor:
     """x [rows, in] times weight [out, in], as [rows, out], which need not lie row by row."""
     if isinstance(weight, Quantised):
         return linear(x, weight.dense().to(x.dtype))  # scaled before it is summed, as half precision ends at 65,504
-    if x.device.type == "cpu" and (x.shape[0] >= FEW_ROWS or weight.numel() <= SMALL_WEIGHT):
+    if x.device.type == "cpu" and (x.shape[0] >= FEW_ROWS or weight.numel() < SMALL_WEIGHT):
         return torch.mm(weight, x.t()).t()
     return functional.linear(x, weight)
