@@ -5,6 +5,10 @@ class StagingError(Exception):
     """Final: this request cannot be staged. Trying again changes nothing."""
 
 
+class StalledError(StagingError):
+    """Nothing has moved for so long that this run gives up; for another one it may."""
+
+
 class TransientError(Exception):
     """One attempt failed in a way that a later attempt may not.
 

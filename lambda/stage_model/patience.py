@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from stage_model.clock import Clock
-from stage_model.errors import OutOfTimeError, StagingError, TransientError
+from stage_model.errors import OutOfTimeError, StalledError, TransientError
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Attempts:
     def wait_after(self, error: TransientError) -> None:
         """Wait before the next attempt, as long as the other side asked for, else with exponential back-off and jitter.
 
-        Raises StagingError when nothing has moved for too long, OutOfTimeError when the wait would pass the deadline.
+        Raises StalledError when nothing has moved for too long, OutOfTimeError when the wait would pass the deadline.
         """
         clock, wait_s = self._patience.clock, self._wait_s * random.uniform(0.5, 1.0)
         if error.retry_after_s is not None:
@@ -58,7 +58,7 @@ class Attempts:
         if clock.now() + wait_s >= self._patience.deadline:
             raise OutOfTimeError("the invocation's time is used up") from error
         if clock.now() + wait_s - self._since > self._patience.stall_s:
-            raise StagingError(f"gave up after {clock.now() - self._since:.0f} s without progress: {error}") from error
+            raise StalledError(f"gave up after {clock.now() - self._since:.0f} s without progress: {error}") from error
         clock.sleep(wait_s)
         self._wait_s = min(2 * self._wait_s, self._patience.longest_wait_s)
 

@@ -9,7 +9,7 @@ from typing import Any
 from stage_model.answer import Answer
 from stage_model.clock import Clock
 from stage_model.discard import discard
-from stage_model.errors import OutOfTimeError, StagingError, SupersededError
+from stage_model.errors import OutOfTimeError, StagingError, StalledError, SupersededError
 from stage_model.lease import Lease, Request, acquire
 from stage_model.lifecycle import Lifecycle, StageRequest, failure, place_of
 from stage_model.patience import Patience
@@ -61,7 +61,9 @@ def serve(event: Mapping[str, Any], invocation: Invocation) -> None:
         _serve_or_hand_over(event, invocation, store, lease)
     except SupersededError as error:
         _log.info("nothing left to do: %s", error)
-    except StagingError as error:  # the request's record cannot be read or written: not even that can be told but now
+    except StalledError:  # the record was out of reach: Lambda runs the event again, or another run has it in hand
+        raise
+    except StagingError as error:  # the record may not be read or written, ever: not even that can be told but now
         invocation.send(event, failure(event, str(error)))
 
 

@@ -229,13 +229,13 @@ def test_failing_part_uploads_are_sent_again(status: int, aws: Lambda) -> None:
 
 
 def test_many_short_invocations_hand_over_and_answer_once(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage_model.handler, "HAND_OVER_S", 29.6)
+    monkeypatch.setattr(stage_model.handler, "HAND_OVER_S", 29.3)
     monkeypatch.setattr(stage_model.handler, "THREADS", 1)
     aws.seconds = 30.0
 
     def slow(method: str, path: str) -> int | None:
         if "partNumber" in path:
-            time.sleep(0.06)
+            time.sleep(0.2)
         return None
 
     aws.s3.fault = slow

@@ -22,7 +22,7 @@ def test_every_schedule_ends_in_the_right_objects_or_none(chunk: int) -> None:
         Schedule(seed).run()
 
 
-@pytest.mark.parametrize("seed", [11459, 36044, 84793])
+@pytest.mark.parametrize("seed", [11459, 36044, 84793, 91532])
 def test_schedules_that_once_ended_wrongly_end_well(seed: int) -> None:
     Schedule(seed).run()
 

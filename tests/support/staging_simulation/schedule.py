@@ -158,20 +158,12 @@ class Schedule:
         for key, data in self.store.objects.items():
             if key.startswith(f"{PREFIX}runs/"):
                 record = parse_record(data)
-                excused = record.request_id in self.service.exhausted or self._lost_its_record(record.request_id)
+                excused = record.request_id in self.service.exhausted
                 done = record.state in ("answered", "superseded", "done") or excused
                 self._require(done, f"{key} must have ended, got {record.state}")
                 uploads = (record.journal or {}).get("uploads", [])
                 left = [u for _, u in uploads if u in self.store.uploads]
                 self._require(not left or excused, f"uploads that {key} knows of are left: {left}")
-
-    def _lost_its_record(self, request_id: str) -> bool:
-        """Whether a request's last run said that it failed because S3 let it neither read nor write for two minutes.
-
-        That end it could not write down either; what is left of it a later request clears away, if it lives.
-        """
-        answers = self.cloudformation.answers.get(request_id, [])
-        return any((answer.reason or "").startswith("gave up after") for answer in answers)
 
     def _require(self, condition: bool, message: str) -> None:
         if not condition:
