@@ -11,7 +11,7 @@ import boto3
 from stage_model.errors import StagingError
 from stage_model.s3_client import config, translated
 
-_TOKEN = re.compile(r"[\x21-\x7e]{8,512}")
+_TOKEN = re.compile(r"(?=.{8,512}$)[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1: what may follow "Bearer"
 
 
 def read_token(secret_arn: str) -> str:
@@ -23,5 +23,6 @@ def read_token(secret_arn: str) -> str:
 
         token = translated(f"reading the secret {secret_arn}", read).strip()
     if not _TOKEN.fullmatch(token):
-        raise StagingError(f"the secret {secret_arn} must hold the token as plain text")  # never what it holds
+        hint = ", not key and value" if token.startswith("{") else ""  # the console's other form
+        raise StagingError(f"the secret {secret_arn} must hold the token as plain text{hint}")  # never what it holds
     return token

@@ -1,0 +1,55 @@
+"""What a secret may hold; whatever else it holds is not shown."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# boto3.client is overloaded for every service, most of them without installed stubs.
+
+from typing import Any
+
+import boto3
+import pytest
+
+from stage_model.errors import StagingError
+from stage_model.secret import read_token
+
+
+@pytest.fixture
+def secret(s3: Any) -> Any:
+    """Makes a secret of a text; returns its ARN."""
+    manager, made = boto3.client("secretsmanager", region_name="us-east-1"), list[str]()
+
+    def make(text: str) -> str:
+        made.append(manager.create_secret(Name=f"token-{len(made)}", SecretString=text)["ARN"])
+        return made[-1]
+
+    yield make
+    for arn in made:
+        manager.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
+
+
+@pytest.mark.parametrize("text", ["hf_abcDEF0123456789", "hf_abcDEF0123456789\n", "eyJhbGci.eyJzdWIi_x-y~+/.c2ln=="])
+def test_a_token_is_read_without_the_line_end_that_files_have(secret: Any, text: str) -> None:
+    assert read_token(secret(text)) == text.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('{"token":"hf_abcDEF0123456789"}', " as plain text, not key and value"),
+        ('{ "token": "hf_abcDEF0123456789" }', " as plain text, not key and value"),
+        ("hf_abcDEF0123456789\nhf_abcDEF0123456789", " as plain text"),
+        ("Bearer hf_abcDEF0123456789", " as plain text"),
+        ("hf_abc", " as plain text"),
+        ("hf_" + "a" * 510, " as plain text"),
+        ("hf_абвгдежзийклмн", " as plain text"),
+    ],
+)
+def test_what_is_no_token_is_refused_by_name_and_not_shown(secret: Any, text: str, hint: str) -> None:
+    arn = secret(text)
+    with pytest.raises(StagingError) as refused:
+        read_token(arn)
+    assert str(refused.value) == f"the secret {arn} must hold the token{hint}"
+
+
+def test_a_secret_that_is_not_there_is_named(secret: Any) -> None:
+    arn = secret("hf_abcDEF0123456789").replace("token-0", "absent")
+    with pytest.raises(StagingError, match=r"reading the secret .*absent.* failed: ResourceNotFoundException"):
+        read_token(arn)
