@@ -52,7 +52,7 @@ class MusicGenStack(Stack):
         self._output()
 
     def _grant(self) -> None:
-        self.storage.grant_serve(self.endpoint.role)
+        self.storage.grant_serve(self.endpoint.role, model_prefix=self.staged_model.key_prefix)
         self.staged_model.grant_load(self.endpoint.role, storage=self.storage)
         self.notifications.grant_announce(self.endpoint.role)
         self.storage.grant_use(self.client_access.policy)

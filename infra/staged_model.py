@@ -17,7 +17,7 @@ from infra.acknowledge import Grantee
 from infra.config import Config
 from infra.logs import retention
 from infra.staging_asset import ARCHITECTURE, RUNTIME, staging_code
-from infra.storage import MODEL_PREFIX, Storage, allow_objects
+from infra.storage import MODEL_PREFIX, Storage, allow_listing, allow_objects
 
 BUNDLE = Path(__file__).resolve().parents[1] / "model_bundle" / "code"
 MEMORY_MIB = 3008  # CPU and network come with memory; the most that every new account may use
@@ -126,6 +126,7 @@ class StagedModel(Construct):
             folder = "/".join(part for part in (prefix, config.model_id, config.commit) if part) + "/"
             mirror = s3.Bucket.from_bucket_name(self, "Mirror", bucket)
             allow_objects(self.role, mirror, folder, "s3:GetObject")
+            allow_listing(self.role, mirror, folder)
 
     def _allow_hand_over(self) -> iam.Policy:
         """Let the function invoke itself. A policy of its own: the role's default one is made before the function."""

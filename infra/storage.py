@@ -46,15 +46,15 @@ class Storage(Construct):
         read_and_write = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"]
         uploads = ["s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
         allow_objects(grantee, self.artifacts, prefix, *read_and_write, *uploads)
-        _allow_listing(grantee, self.artifacts, prefix)
+        allow_listing(grantee, self.artifacts, prefix)
         # To abort what a killed run left behind. The action knows no prefix condition; it reveals keys and upload ids.
         unfinished = ["s3:ListBucketMultipartUploads"]
         iam.Grant.add_to_principal(grantee=grantee, actions=unfinished, resource_arns=[self.artifacts.bucket_arn])
         self._encryption.grant_objects(grantee, [self.artifacts], READ, WRITE)
 
-    def grant_serve(self, grantee: Grantee) -> None:
-        """Read models and inputs; write results, failures and audio, to the external buckets audio alone."""
-        allow_objects(grantee, self.artifacts, MODEL_PREFIX, "s3:GetObject")
+    def grant_serve(self, grantee: Grantee, *, model_prefix: str) -> None:
+        """Read staged models and inputs; write results, failures and audio, to the external buckets audio alone."""
+        allow_objects(grantee, self.artifacts, model_prefix, "s3:GetObject")
         allow_objects(grantee, self.inputs, INPUT_PREFIX, "s3:GetObject")
         for prefix in OUTPUT_PREFIXES:
             allow_objects(grantee, self.outputs, prefix, "s3:PutObject", "s3:AbortMultipartUpload")
@@ -65,14 +65,14 @@ class Storage(Construct):
 
     def grant_list_models(self, grantee: Grantee, *, prefix: str) -> None:
         """Learn which objects there are under `prefix` of the artifact bucket."""
-        _allow_listing(grantee, self.artifacts, prefix)
+        allow_listing(grantee, self.artifacts, prefix)
 
     def grant_use(self, grantee: Grantee) -> None:
         """What a client does: write inputs, read what comes out, and learn that it is not there yet."""
         allow_objects(grantee, self.inputs, INPUT_PREFIX, "s3:PutObject")
         for prefix in OUTPUT_PREFIXES:
             allow_objects(grantee, self.outputs, prefix, "s3:GetObject")
-        _allow_listing(grantee, self.outputs, *OUTPUT_PREFIXES)
+        allow_listing(grantee, self.outputs, *OUTPUT_PREFIXES)
         self._encryption.grant_objects(grantee, [self.inputs], READ, WRITE)
         self._encryption.grant_objects(grantee, [self.outputs], READ)
 
@@ -104,7 +104,7 @@ def allow_objects(grantee: Grantee, bucket: s3.IBucket, prefix: str, *actions: s
     accept_wildcard(grantee, resource, f"keys are chosen at run time; the wildcard ends at {prefix}")
 
 
-def _allow_listing(grantee: Grantee, bucket: s3.IBucket, *prefixes: str) -> None:
+def allow_listing(grantee: Grantee, bucket: s3.IBucket, *prefixes: str) -> None:
     """ListBucket under the prefixes.
 
     Without it S3 answers 403, not 404, for a key that is not there yet. For that answer S3 takes the key asked for as

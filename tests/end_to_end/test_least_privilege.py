@@ -54,6 +54,8 @@ DENIED: list[tuple[str, str, str, dict[str, Any]]] = [
     (STAGING, "logs", "create_log_stream", _OTHER_LOGS),
     (STAGING, "iam", "attach_role_policy", {"RoleName": "<StagedModelRole>", "PolicyArn": _ADMIN}),
     (STAGING, "lambda", "update_function_code", {"FunctionName": "<StagedModelFunction>", "ZipFile": b"x"}),
+    (SERVING, "s3", "get_object", {**_ARTIFACT, "Key": "models/Other/StagedModel/x"}),
+    (SERVING, "s3", "list_objects_v2", {**_ARTIFACT, "Prefix": "models/"}),
     (SERVING, "s3", "put_object", {**_ARTIFACT, **_BODY, "Key": _MODEL}),
     (SERVING, "s3", "delete_object", {**_ARTIFACT, "Key": _MODEL}),
     (SERVING, "s3", "put_object", {**_INPUT, **_BODY, "Key": "in/x"}),

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Generator
 
 import pytest
+from botocore.exceptions import ClientError
 from deployed_rights import Right
 from probed_stack import STAGING, Account, ProbedStack, probed_stack, tools_on_path
 from walkthrough_process import PROJECT
@@ -47,10 +48,60 @@ def test_the_function_stages_from_the_mirror_and_removes(stack: ProbedStack) -> 
     assert stack.first_failure(STAGING, stack.probes[STAGING]) is None
 
 
-def test_the_function_may_read_the_commit_alone_and_needs_to(stack: ProbedStack) -> None:
-    (read,) = (r for r in stack.rights.all() if r.holder == STAGING and BUCKET in r.resource)
-    resource = f"arn:aws:s3:::{BUCKET}/{PREFIX}/{stack.staged['ModelId']}/{stack.staged['Revision']}/*"
-    assert read == Right(STAGING, "s3:GetObject", resource)
+@pytest.fixture
+def folder(stack: ProbedStack) -> str:
+    """Where the mirror keeps the commit."""
+    return f"{PREFIX}/{stack.staged['ModelId']}/{stack.staged['Revision']}/"
+
+
+def test_the_function_may_read_the_commit_alone_and_needs_to(stack: ProbedStack, folder: str) -> None:
+    read, listing = sorted((r for r in stack.rights.all() if r.holder == STAGING and BUCKET in r.resource), key=str)
+    assert read == Right(STAGING, "s3:GetObject", f"arn:aws:s3:::{BUCKET}/{folder}*")
+    assert listing == Right(STAGING, "s3:ListBucket", f"arn:aws:s3:::{BUCKET}")
     failure = stack.why_needed(read)
     assert failure is not None
     assert "listing.json" in failure
+
+
+def test_the_function_sees_nothing_else_in_the_mirror(stack: ProbedStack, folder: str) -> None:
+    stack.aws.client("s3").put_object(Bucket=BUCKET, Key=f"{PREFIX}/another/model.safetensors", Body=b"x")
+    own = stack.aws.client_as("s3", *stack.keys(STAGING))
+    assert own.list_objects_v2(Bucket=BUCKET, Prefix=folder)["KeyCount"]
+    for refused in (
+        lambda: own.list_objects_v2(Bucket=BUCKET),
+        lambda: own.get_object(Bucket=BUCKET, Key=f"{PREFIX}/another/model.safetensors"),
+        lambda: own.put_object(Bucket=BUCKET, Key=f"{folder}listing.json", Body=b"x"),
+    ):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            refused()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("listing.json", "must hold listing.json, got no such object"), ("model.safetensors", "must answer 206")],
+)
+def test_a_mirror_that_lacks_a_file_is_said_to(stack: ProbedStack, folder: str, name: str, reason: str) -> None:
+    s3 = stack.aws.client("s3")
+    data = s3.get_object(Bucket=BUCKET, Key=folder + name)["Body"].read()
+    s3.delete_object(Bucket=BUCKET, Key=folder + name)
+    try:
+        failure = stack.staging.why_it_fails()
+    finally:
+        s3.put_object(Bucket=BUCKET, Key=folder + name, Body=data)
+    assert reason in failure
+    assert name in failure
+
+
+def test_without_the_right_to_list_a_missing_file_looks_forbidden(stack: ProbedStack, folder: str) -> None:
+    (listing,) = (
+        r for r in stack.rights.all() if (r.action, r.resource) == ("s3:ListBucket", f"arn:aws:s3:::{BUCKET}")
+    )
+    s3, key = stack.aws.client("s3"), f"{folder}listing.json"
+    data = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    s3.delete_object(Bucket=BUCKET, Key=key)
+    try:
+        with stack.rights.without([listing]):
+            failure = stack.staging.why_it_fails()
+    finally:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=data)
+    assert "AccessDenied" in failure

@@ -6,6 +6,7 @@ import json
 from collections.abc import Generator
 
 import pytest
+from botocore.exceptions import ClientError
 from deployed_rights import Right
 from probe_refusals import Refusals
 from probed_stack import CLIENT, EMPTIER, SERVING, STAGING, Account, ProbedStack, probed_stack, tools_on_path
@@ -66,19 +67,34 @@ def test_model_is_served_from_the_files_under_its_prefix(stack: ProbedStack) -> 
 
 
 @pytest.mark.parametrize(
-    ("right", "probe"),
+    ("right", "probe", "sentence"),
     [
-        (Right(STAGING, "secretsmanager:GetSecretValue", "<secret>"), 0),
-        (Right(SERVING, "s3:ListBucket", "<StorageArtifactBucket>"), -1),
+        (Right(STAGING, "secretsmanager:GetSecretValue", "<secret>"), 0, ":secret:hub-token-"),
+        (Right(SERVING, "s3:ListBucket", "<StorageArtifactBucket>"), -1, "Failed"),
     ],
     ids=["token", "listing"],
 )
-def test_without_the_right_that_an_option_adds_it_fails(stack: ProbedStack, right: Right, probe: int) -> None:
+def test_without_the_right_that_an_option_adds_it_fails(
+    stack: ProbedStack, right: Right, probe: int, sentence: str
+) -> None:
     given = next(r for r in stack.rights.all() if (r.holder, r.action) == (right.holder, right.action))
     assert given.resource == right.resource or ":secret:hub-token-" in given.resource
     with stack.rights.without([given]):
         failure = stack.first_failure(right.holder, [stack.probes[right.holder][probe]])
     assert failure is not None
+    assert sentence in failure
+
+
+def test_without_the_token_the_model_is_gated(stack: ProbedStack) -> None:
+    assert "is gated or private: the Hub answered 401" in stack.staging.why_it_fails(without=["TokenSecretArn"])
+
+
+def test_no_other_secret_may_be_read(stack: ProbedStack) -> None:
+    stack.aws.client("secretsmanager").create_secret(Name="hub-token-of-others", SecretString="x")
+    own = stack.aws.client_as("secretsmanager", *stack.keys(STAGING))
+    assert own.get_secret_value(SecretId=stack.staged["TokenSecretArn"])["SecretString"] == TOKEN
+    with pytest.raises(ClientError, match="AccessDenied"):
+        own.get_secret_value(SecretId="hub-token-of-others")
 
 
 def test_token_is_nowhere_but_in_its_secret(stack: ProbedStack) -> None:

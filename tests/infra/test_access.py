@@ -50,7 +50,7 @@ def test_execution_role_may_do_what_serving_takes_and_nothing_else(only: Find, s
         ({"ecr:GetAuthorizationToken"}, {"*"}, {}),
         ({"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"}, {log_group}, {}),
         ({"cloudwatch:PutMetricData"}, {"*"}, namespaces),
-        ({"s3:GetObject"}, {f"{ARTIFACTS}/models/*", f"{INPUTS}/in/*"}, {}),
+        ({"s3:GetObject"}, {f"{ARTIFACTS}/models/MusicGen-dev/StagedModel/*", f"{INPUTS}/in/*"}, {}),
         ({"s3:PutObject", "s3:AbortMultipartUpload"}, RESULTS, {}),
         ({"sns:Publish"}, TOPICS, {}),
     ]

@@ -63,6 +63,12 @@ def test_token_is_read_from_the_one_secret_and_is_in_no_template(synthesise: Syn
     assert "secretsmanager" not in json.dumps(synthesise().to_json())
 
 
+def listed(statement: dict[str, Any]) -> str | None:
+    """The one prefix that a statement's condition allows to be listed."""
+    condition = statement.get("Condition")
+    return condition["StringLike"]["s3:prefix"][0] if condition else None
+
+
 def as_list(value: Any) -> list[Any]:
     return cast(list[Any], value) if isinstance(value, list) else [value]
 
@@ -79,9 +85,11 @@ def test_mirror_in_s3_is_read_under_the_commits_prefix_alone(synthesise: Synthes
     )
     assert function["HF_ENDPOINT"] == f"s3://team-models{prefix}"
     read = [
-        (statement["Action"], plain(resource))
+        (statement["Action"], plain(resource), listed(statement))
         for statement in statements(template, "StagedModel", "s3")
         for resource in as_list(statement["Resource"])
         if "team-models" in plain(resource)
     ]
-    assert read == [("s3:GetObject", f"arn:aws:s3:::team-models{prefix}/facebook/musicgen-small/{'a' * 40}/*")]
+    folder = f"facebook/musicgen-small/{'a' * 40}/*"
+    objects, bucket = f"arn:aws:s3:::team-models{prefix}/{folder}", "arn:aws:s3:::team-models"
+    assert read == [("s3:GetObject", objects, None), ("s3:ListBucket", bucket, f"{prefix}/{folder}".lstrip("/"))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import boto3
@@ -132,6 +133,16 @@ class Staging:
             self._hub.busy = False
         answer = refusals.wait("an answer", lambda: self._functions.answer(event))
         self._remove(answer["PhysicalResourceId"])
+
+    def why_it_fails(self, without: Sequence[str] = ()) -> str:
+        """What a Create that lacks some of the deployed properties is answered, which must be a failure."""
+        properties = {name: value for name, value in self._properties.items() if name not in without}
+        event = self._functions.event("Create", properties)
+        try:
+            answer = self._functions.request(self._function, event)
+        except ProbeFailed as failure:
+            return str(failure)
+        raise AssertionError(f"staging must fail, got {answer}")
 
     def _remove(self, staged: str) -> None:
         """Delete the tarball of that key, or the files under that prefix."""

@@ -41,12 +41,12 @@ class ProbedStack:
         self._make_client_role()
         functions = Functions(aws)
         self.staged = self._properties(assembly)
-        staging = Staging(aws, self.rights, functions, self.staged, hub)
+        self.staging = Staging(aws, self.rights, functions, self.staged, hub)
         self.serving = Serving(aws, self.outputs, self.rights)
         self.emptying = Emptying(aws, self.rights, functions)
         asking = Asking(aws, self.outputs, self.keys(CLIENT))
         self.probes: dict[str, list[Probe]] = {
-            STAGING: [staging.stages, staging.removes],
+            STAGING: [self.staging.stages, self.staging.removes],
             SERVING: [self.serving.answers, self.serving.refuses, self.serving.starts],
             CLIENT: [asking.asks],
             EMPTIER: [self.emptying.empties],
@@ -54,7 +54,7 @@ class ProbedStack:
         # What only these look at, and the others would take long to get round to.
         self.special: dict[tuple[str, str], Probe] = {
             (SERVING, "logs:CreateLogStream"): self.serving.opens_log,
-            (STAGING, "lambda:InvokeFunction"): staging.hands_over,
+            (STAGING, "lambda:InvokeFunction"): self.staging.hands_over,
         }
 
     def role(self, holder: str) -> str:
