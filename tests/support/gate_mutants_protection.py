@@ -78,6 +78,14 @@ def weights_come_from_elsewhere(draft: Draft) -> None:
 
 
 @mutant("exposure")
+def files_of_the_model_come_from_elsewhere(draft: Draft) -> None:
+    container = draft.properties("AsyncEndpoint/Model")["PrimaryContainer"]
+    del container["ModelDataUrl"]
+    source = {"S3Uri": "s3://theirs/model/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    container["ModelDataSource"] = {"S3DataSource": source}
+
+
+@mutant("exposure")
 def bundle_comes_from_another_bucket(draft: Draft) -> None:
     draft.properties(STAGED)["CodeBucket"] = "theirs"
 
