@@ -4,7 +4,7 @@
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 from zlib import error as zlib_error
 
@@ -16,6 +16,7 @@ from local_aws.data_plane.errors import ProvisioningError
 from local_aws.data_plane.role import RoleSession
 
 _MAX_UNPACKED_BYTES = 64 * 2**30  # four times the largest staged model; a bomb stops here
+_MAX_NAME_BYTES = 255  # of a file or a folder, where SageMaker makes files of objects
 
 
 def fetch_model(
@@ -58,23 +59,42 @@ def _copy_files(url: str, folder: Path, role: RoleSession, limit: Limit) -> None
         raise ProvisioningError(
             f'Failed to download model data from URL: "{url}". There is no object under the prefix.'
         )
+    _check_names([key.removeprefix(prefix) for key in keys], url)
     for key in keys:
-        target = folder / _inside(key.removeprefix(prefix), url)
+        target = folder / key.removeprefix(prefix)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with s3.get_object(Bucket=bucket, Key=key)["Body"] as body, target.open("wb") as file:
+        with s3.get_object(Bucket=bucket, Key=key)["Body"] as body, target.open("xb") as file:
             shutil.copyfileobj(BoundedBody(body, limit), file)
 
 
 def _keys(s3: Any, bucket: str, prefix: str) -> Iterator[str]:
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        yield from (item["Key"] for item in page.get("Contents", []) if not item["Key"].endswith("/"))
+        yield from (item["Key"] for item in page.get("Contents", []))
 
 
-def _inside(path: str, url: str) -> PurePosixPath:
-    relative = PurePosixPath(path)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise ProvisioningError(f'Failed to download model data from URL: "{url}". {path!r} would leave the folder.')
-    return relative
+def _check_names(names: list[str], url: str) -> None:
+    """Refuse what SageMaker refuses (API reference, S3ModelDataSource): odd names, and files that are folders too.
+
+    An object that the S3 console makes for a folder ends in a slash, so its last part is empty: refused as well.
+    """
+    files = set(names)
+    for name in names:
+        parts = name.split("/")
+        if not all(part.strip() and part not in (".", "..") and "\0" not in part for part in parts):
+            raise _unfit(url, f"{name!r} must have no part that is blank, '.', '..' or holds a null byte")
+        if any(len(part.encode()) > _MAX_NAME_BYTES for part in parts):
+            raise _unfit(url, f"{name!r:.80} must have no part longer than {_MAX_NAME_BYTES} bytes")
+        clash = next((folder for folder in _folders(parts) if folder in files), None)
+        if clash is not None:
+            raise _unfit(url, f"{clash!r} must be a file or a folder, got both: {name!r}")
+
+
+def _folders(parts: list[str]) -> Iterator[str]:
+    return ("/".join(parts[:length]) for length in range(1, len(parts)))
+
+
+def _unfit(url: str, why: str) -> ProvisioningError:
+    return ProvisioningError(f'Failed to download model data from URL: "{url}". {why}')
 
 
 def _place(url: str) -> tuple[str, str]:

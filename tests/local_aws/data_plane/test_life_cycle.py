@@ -71,14 +71,21 @@ def test_files_under_a_prefix_are_the_container_s_model(stack: Any, world: Any) 
 
 
 @pytest.mark.parametrize(
-    ("key", "reason"),
+    ("keys", "reason"),
     [
-        ("elsewhere/config.json", "There is no object under the prefix."),
-        ("model/../x", "'../x' would leave the folder"),
+        (["elsewhere/config.json"], "There is no object under the prefix."),
+        (["model/../x"], "'../x' must have no part that is blank, '.', '..' or holds a null byte"),
+        (["model/./x"], "'./x' must have no part that is blank"),
+        (["model/ /x"], "' /x' must have no part that is blank"),
+        (["model//x"], "'/x' must have no part that is blank"),
+        (["model/config.json", "model/code/"], "'code/' must have no part that is blank"),  # a folder of the console
+        ([f"model/{'ä' * 128}"], "must have no part longer than 255 bytes"),
+        (["model/weights", "model/weights/1"], "'weights' must be a file or a folder, got both: 'weights/1'"),
     ],
 )
-def test_prefix_without_a_model_fails_the_endpoint(stack: Any, world: Any, key: str, reason: str) -> None:
-    stack.s3.put_object(Bucket=stack.bucket, Key=key, Body=b"x")
+def test_prefix_that_is_no_model_fails_the_endpoint(stack: Any, world: Any, keys: list[str], reason: str) -> None:
+    for key in keys:
+        stack.s3.put_object(Bucket=stack.bucket, Key=key, Body=b"x")
     stack.create_model("files", **data_source(stack))
     stack.create_endpoint(stack.configure(model="files"))
     assert reason in stack.await_status("Failed")["FailureReason"]
