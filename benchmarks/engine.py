@@ -68,9 +68,11 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="small", help="whose shapes the random weights have")
     parser.add_argument("--steps", type=int, default=128, help="tokens per codebook and clip (default 128)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each way is timed (default 3)")
+    parser.add_argument("--rounds", type=int, help="how often each way is timed (default 3, tiny 30: it is soon done)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's threads")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.rounds = options.rounds or (30 if options.size == "tiny" else 3)
+    return options
 
 
 def the_ways(stock: Stock, generator: Generator, in_flight: list[int], steps: int) -> Ways:
