@@ -21,6 +21,7 @@ ALLOW ?=
 LABELS ?=
 REPORT ?=
 BENCH ?=
+FIRST ?= 0
 GPU_PYTHON ?=
 export MODEL REVISION TO PROMPT DURATION BASE HEAD ALLOW LABELS REPORT    # read by the shell as variables, so that no quote in them can break out
 
@@ -99,7 +100,7 @@ soak: tools ## 500 mixed requests to a real instance whose worker is killed in b
 	OMP_NUM_THREADS=1 python tests/support/soak.py --requests 500 --kills 12
 
 simulate: tools ## 100,000 schedules of the staging protocol, with crashes, duplicates and delays
-	PYTHONPATH=lambda:tests/support python -m staging_simulation --schedules 100000
+	PYTHONPATH=lambda:tests/support python -m staging_simulation --schedules 100000 --first $(FIRST)
 
 lock: tools ## compile requirements*.txt and package-lock.json anew from what they are made of
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt

@@ -28,8 +28,8 @@ def actionlint(*paths: Path) -> list[dict[str, Any]]:
     return json.loads(done.stdout)
 
 
-def test_the_four_workflows_are_there() -> None:
-    assert [path.name for path in WORKFLOWS] == ["deploy.yml", "drift.yml", "pr-comment.yml", "pr.yml"]
+def test_the_workflows_are_there() -> None:
+    assert [path.name for path in WORKFLOWS] == ["deploy.yml", "drift.yml", "nightly.yml", "pr-comment.yml", "pr.yml"]
 
 
 def test_actionlint_finds_nothing() -> None:

@@ -1,25 +1,30 @@
 """The staging protocol in thousands of seeded schedules, each ending in the right objects or in none."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from staging_simulation.schedule import Schedule, Violation, describe
+from staging_simulation.campaign import violations
+from staging_simulation.schedule import Schedule, describe
 
 import stage_model.lifecycle
 import stage_model.service
 from stage_model.lease import Lease
 from stage_model.store import Objects
 
-# Ten at a time, so that a failing one is found soon; `python -m staging_simulation --schedules 100000` runs at night.
+# Some at a time, so that a failing one is found soon; at night `make simulate` runs 100,000 others.
 _SCHEDULES = 5000
 _CHUNKS = 20
+_ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("chunk", range(_CHUNKS))
 def test_every_schedule_ends_in_the_right_objects_or_none(chunk: int) -> None:
     size = _SCHEDULES // _CHUNKS
-    for seed in range(chunk * size, (chunk + 1) * size):
-        Schedule(seed).run()
+    assert violations(range(chunk * size, (chunk + 1) * size)) == []
 
 
 @pytest.mark.parametrize("seed", [11459, 36044, 84793, 91532])
@@ -31,29 +36,27 @@ def test_a_seed_always_tells_the_same_story() -> None:
     assert describe(41) == describe(41)
 
 
+def test_the_command_runs_the_schedules_it_is_asked_for() -> None:
+    command = [sys.executable, "-m", "staging_simulation", "--schedules", "30", "--first", "7"]
+    environment = {**os.environ, "PYTHONPATH": f"{_ROOT / 'lambda'}:{_ROOT / 'tests' / 'support'}"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("30 schedules ended well, from seed 7\n", "")
+
+
 def do_nothing(*_: object) -> None:
     """Stand in for a step that is left out."""
 
 
-def violations(schedules: int) -> int:
-    """Return how many of the first schedules end wrongly."""
-    count = 0
-    for seed in range(schedules):
-        try:
-            Schedule(seed).run()
-        except Violation:
-            count += 1
-    return count
-
-
 def test_it_notices_a_later_request_that_leaves_earlier_ones_running(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_model.service, "end_other_runs", do_nothing)
-    assert violations(400) > 0
+    wrong = violations(range(400))
+    assert wrong
+    assert all("see it again: python -m staging_simulation --seed " in line for line in wrong)
 
 
 def test_it_notices_a_delete_that_leaves_what_nobody_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_model.lifecycle, "remove_unheard", do_nothing)
-    assert violations(800) > 0
+    assert violations(range(800))
 
 
 def test_it_notices_records_that_are_replaced_without_looking(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,4 +67,4 @@ def test_it_notices_records_that_are_replaced_without_looking(monkeypatch: pytes
         objects.write(self._key, self.record.to_bytes(), found.etag if found else None)  # pyright: ignore[reportPrivateUsage]
 
     monkeypatch.setattr(Lease, "save", overwrite)
-    assert violations(400) > 0
+    assert violations(range(400))

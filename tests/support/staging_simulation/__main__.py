@@ -3,11 +3,12 @@
 import argparse
 import sys
 
-from staging_simulation.schedule import Schedule, Violation, describe
+from staging_simulation.campaign import run
+from staging_simulation.schedule import describe
 
 
 def main() -> int:
-    """Run schedules; return 1 at the first that does not end well, having said how to see it again."""
+    """Run schedules; return 1 if one does not end well, having said how to see it again."""
     parser = argparse.ArgumentParser(prog="staging_simulation", description=__doc__)
     parser.add_argument("--schedules", type=int, default=5000, help="how many (default 5000)")
     parser.add_argument("--first", type=int, default=0, help="the first seed (default 0)")
@@ -16,12 +17,8 @@ def main() -> int:
     if options.seed is not None:
         print(describe(options.seed))
         return 0
-    for seed in range(options.first, options.first + options.schedules):
-        try:
-            Schedule(seed).run()
-        except Violation as error:
-            print(f"{error}\nsee it again: python -m staging_simulation --seed {seed}")
-            return 1
+    if not run(range(options.first, options.first + options.schedules)):
+        return 1
     print(f"{options.schedules} schedules ended well, from seed {options.first}")
     return 0
 
