@@ -17,13 +17,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Patience:
-    """How long failing attempts may go on: `stall_s` seconds without progress, not past `deadline` (epoch seconds)."""
+    """How long failing attempts may go on: `stall_s` seconds without progress, not past `deadline` (epoch seconds).
+
+    Waits that the other side asks for come on top, at most `asked_s` seconds without progress: three windows of the
+    Hub's rate limit.
+    """
 
     clock: Clock
     deadline: float
     stall_s: float = 120.0
     first_wait_s: float = 0.2
     longest_wait_s: float = 8.0
+    asked_s: float = 900.0
 
     def check_deadline(self) -> None:
         """Raise OutOfTimeError once the deadline is reached."""
@@ -46,21 +51,26 @@ class Attempts:
         """Note that the operation moved forward: the budget starts anew."""
         self._since = self._patience.clock.now()
         self._wait_s = self._patience.first_wait_s
+        self._asked_s = 0.0
 
     def wait_after(self, error: TransientError) -> None:
         """Wait before the next attempt, as long as the other side asked for, else with exponential back-off and jitter.
 
-        Raises StalledError when nothing has moved for too long, OutOfTimeError when the wait would pass the deadline.
+        Raises StalledError when nothing has moved for too long, and OutOfTimeError at the deadline: not before it, or
+        a fresh invocation would ask at once where this one was asked to wait.
         """
-        clock, wait_s = self._patience.clock, self._wait_s * random.uniform(0.5, 1.0)
+        clock, patience = self._patience.clock, self._patience
+        now, wait_s = clock.now(), self._wait_s * random.uniform(0.5, 1.0)
         if error.retry_after_s is not None:
             wait_s = max(wait_s, error.retry_after_s)
-        if clock.now() + wait_s >= self._patience.deadline:
+            self._asked_s += wait_s
+        if self._asked_s > patience.asked_s or now + wait_s - self._since - self._asked_s > patience.stall_s:
+            asked = f", asking for {wait_s:.0f} s more" if error.retry_after_s else ""
+            raise StalledError(f"gave up after {now - self._since:.0f} s without progress: {error}{asked}") from error
+        clock.sleep(max(0.0, min(wait_s, patience.deadline - now)))
+        if now + wait_s >= patience.deadline:
             raise OutOfTimeError("the invocation's time is used up") from error
-        if clock.now() + wait_s - self._since > self._patience.stall_s:
-            raise StalledError(f"gave up after {clock.now() - self._since:.0f} s without progress: {error}") from error
-        clock.sleep(wait_s)
-        self._wait_s = min(2 * self._wait_s, self._patience.longest_wait_s)
+        self._wait_s = min(2 * self._wait_s, patience.longest_wait_s)
 
 
 def persist(patience: Patience, operation: Callable[[], T]) -> T:

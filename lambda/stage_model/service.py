@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from stage_model.answer import Answer
@@ -20,7 +20,7 @@ from stage_model.supersede import end_other_runs
 _log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,128}")
 SERVICE_S = 3600.0  # how long CloudFormation waits for an answer, at most
-_ANSWER_S = 60.0  # of these are kept for saying that there will be no better one
+_ANSWER_S = 180.0  # of these are kept for saying that there is no model: a run that dies then is run again in time
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,34 @@ def _serve_or_hand_over(event: Mapping[str, Any], invocation: Invocation, store:
 
 
 def _serve_held(event: Mapping[str, Any], invocation: Invocation, store: Store, lease: Lease) -> None:
-    if lease.record.state == "running" and invocation.clock.now() > lease.record.started + SERVICE_S - _ANSWER_S:
-        # Said at once. The journal stays, by which the request that follows removes what this one was making.
-        answer = failure(event, f"staging did not finish within {SERVICE_S:.0f} s")
-        lease.save(state="done", answer=asdict(answer))
-    elif lease.record.state == "running":
-        answer = _perform(event, invocation, store, lease)
-        lease.save(state="done", answer=asdict(answer), journal=None)
+    if lease.record.state == "running":
+        _finish(event, invocation, store, lease)
     answer = Answer(**(lease.record.answer or {}))
     _log.info("%s of %s: %s", event.get("RequestType"), answer.physical_id, answer.reason or "done")
     invocation.send(event, answer)
     _note_answered(lease)
+
+
+def _finish(event: Mapping[str, Any], invocation: Invocation, store: Store, lease: Lease) -> None:
+    """Do the request, or find that it is too late for it, and write the answer down.
+
+    Raises OutOfTimeError when there is nothing to answer yet, and time for another invocation.
+    """
+    record = lease.record
+    last = min(record.issued, record.started) + SERVICE_S - _ANSWER_S  # a signature may tell a later time than its own
+    work = replace(invocation.work, deadline=min(invocation.work.deadline, last))
+    try:
+        answer = _perform(event, replace(invocation, work=work), store, lease)
+    except OutOfTimeError as error:
+        if invocation.clock.now() < last:
+            lease.release()
+            raise
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        answer = failure(event, f"staging did not finish within {SERVICE_S:.0f} s{cause}")
+        # The journal stays, by which the request that follows removes what this one was making.
+        lease.save(state="done", answer=asdict(answer))
+    else:
+        lease.save(state="done", answer=asdict(answer), journal=None)
 
 
 def _note_answered(lease: Lease) -> None:
@@ -101,10 +118,7 @@ def _note_answered(lease: Lease) -> None:
 def _perform(event: Mapping[str, Any], invocation: Invocation, store: Store, lease: Lease) -> Answer:
     try:
         return _do(event, invocation, store, lease)
-    except OutOfTimeError:
-        lease.release()
-        raise
-    except SupersededError:
+    except (OutOfTimeError, SupersededError):
         raise
     except StagingError as error:
         reason = str(error)

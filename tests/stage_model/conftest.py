@@ -131,7 +131,7 @@ def sink() -> Iterator[ResponseSink]:
 
 def wait_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the waits between attempts short: they are real here."""
-    monkeypatch.setattr(stage_model.patience.Patience.__init__, "__defaults__", (120.0, 0.005, 0.02))
+    monkeypatch.setattr(stage_model.patience.Patience.__init__, "__defaults__", (120.0, 0.005, 0.02, 900.0))
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import boto3
@@ -19,14 +20,14 @@ from local_aws.process import LocalAws
 
 
 class Hub:
-    """What the Hub does wrong: while `busy`, it asks everybody to come back in an hour."""
+    """What the Hub does wrong: while `busy`, it asks everybody to come back in ten minutes."""
 
     def __init__(self) -> None:
         self.busy = False
 
     def __call__(self, request: HubRequest) -> Fault | None:
         """The fault for a request; LoopbackHub asks."""
-        return Fault(status=503, headers={"Retry-After": "3600"}) if self.busy else None
+        return Fault(status=503, headers={"Retry-After": "600"}) if self.busy else None
 
 
 class Functions:
@@ -59,6 +60,16 @@ class Functions:
             raise ProbeFailed(str(error)) from error
         if "FunctionError" in ended:
             raise ProbeFailed(ended["Payload"].read().decode())
+
+    @contextmanager
+    def living(self, function: str, *, seconds: int) -> Generator[None]:
+        """The function with another time-out."""
+        timeout = self._lambda.get_function_configuration(FunctionName=function)["Timeout"]
+        self._lambda.update_function_configuration(FunctionName=function, Timeout=seconds)
+        try:
+            yield
+        finally:
+            self._lambda.update_function_configuration(FunctionName=function, Timeout=timeout)
 
     def request(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
         """The function's answer; ProbeFailed with its reason when that is a failure."""
@@ -128,7 +139,8 @@ class Staging:
         event = self._functions.event("Create", self._properties)
         self._hub.busy = True
         try:
-            self._functions.invoke(self._function, event)
+            with self._functions.living(self._function, seconds=33):  # of which it keeps 30 for handing over
+                self._functions.invoke(self._function, event)
         finally:
             self._hub.busy = False
         answer = refusals.wait("an answer", lambda: self._functions.answer(event))

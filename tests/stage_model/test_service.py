@@ -1,0 +1,140 @@
+"""A request that takes too long for CloudFormation is told so while CloudFormation still listens."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+from waiting_clock import WaitingClock
+
+from stage_model.answer import Answer
+from stage_model.errors import TransientError
+from stage_model.lease import Lease
+from stage_model.patience import Patience
+from stage_model.request import StagedModelRequest
+from stage_model.run_record import parse_record
+from stage_model.service import Invocation, serve
+from stage_model.stager import Staged
+from stage_model.store import Store, Versioned
+
+BEGAN = 1_700_000_000.0
+INVOCATION_S = 900.0
+PREFIX = "models/Stack/StagedModel/"
+Stage = Callable[[WaitingClock, Patience], None]
+
+
+@dataclass
+class Records:
+    """A bucket with records of runs alone."""
+
+    objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+    def read(self, key: str) -> Versioned | None:
+        data = self.objects.get(key)
+        return None if data is None else Versioned(data, hashlib.md5(data, usedforsecurity=False).hexdigest())
+
+    def write(self, key: str, data: bytes, replaces: str | None) -> str:
+        present = self.read(key)
+        assert replaces == (present.etag if present else None)
+        self.objects[key] = data
+        return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+    def keys(self, prefix: str) -> list[str]:
+        return [key for key in self.objects if key.startswith(prefix)]
+
+
+@dataclass
+class Stack:
+    """CloudFormation and Lambda around the service: invocations follow each other until there is an answer."""
+
+    stage: Stage
+    clock: WaitingClock = field(default_factory=lambda: WaitingClock(BEGAN))
+    records: Records = field(default_factory=Records)
+    answers: list[tuple[float, Answer]] = field(default_factory=list[tuple[float, Answer]])
+    invocations: int = 0
+
+    def create(self, delivered_after: float = 0.0) -> str:
+        """Ask for a model and return the reason that is answered."""
+        properties = {
+            "ModelId": "facebook/musicgen-tiny", "Revision": "a" * 40, "DecoderDtype": "float32", "CodeBucket": "code",
+            "CodeKey": "bundle.zip", "ModelBucket": "artifacts", "KeyPrefix": PREFIX,
+        }  # fmt: skip
+        event = {
+            "RequestType": "Create", "RequestId": "r1", "StackId": "stack", "LogicalResourceId": "StagedModel",
+            "ResponseURL": "https://answer.example/?X-Amz-Date=20231114T221320Z", "ResourceProperties": properties,
+        }  # fmt: skip
+        self.clock.time += delivered_after
+        events = [event]
+        while events:
+            self.invocations += 1
+            serve(events.pop(), self._invocation(events))
+        ((_, answer),) = self.answers
+        return answer.reason or ""
+
+    def _invocation(self, events: list[Any]) -> Invocation:
+        end = self.clock.now() + INVOCATION_S
+
+        def stage_in(store: Store, patience: Patience) -> Callable[[StagedModelRequest, Lease], Staged]:
+            def stage_request(request: StagedModelRequest, lease: Lease) -> Staged:
+                self.stage(self.clock, patience)
+                return Staged(f"{PREFIX}{'0' * 64}/model.tar.gz", 1)
+
+            return stage_request
+
+        def send(event: Mapping[str, Any], answer: Answer) -> None:
+            self.answers.append((self.clock.now(), answer))
+
+        return Invocation(
+            owner=f"run{self.invocations}",
+            clock=self.clock,
+            work=Patience(self.clock, end - 30.0),
+            patience=Patience(self.clock, end - 3.0),
+            open_store=lambda bucket: cast(Store, self.records),
+            stage=stage_in,
+            send=send,
+            hand_over=lambda event: events.append(event),
+        )
+
+
+def endless(clock: WaitingClock, patience: Patience) -> None:
+    """Staging that never ends, though it moves."""
+    while True:
+        patience.check_deadline()
+        clock.sleep(10.0)
+
+
+def limited(clock: WaitingClock, patience: Patience) -> None:
+    """A source that gives a little and then asks to be left alone, again and again."""
+    attempts = patience.start()
+    while True:
+        attempts.progressed()
+        attempts.wait_after(TransientError("the source answered 429", 250.0))
+
+
+@pytest.mark.parametrize("delivered_after", [0.0, 1500.0])
+def test_staging_that_takes_too_long_is_answered_before_cloudformation_gives_up(delivered_after: float) -> None:
+    stack = Stack(endless)
+    assert stack.create(delivered_after) == "staging did not finish within 3600 s"
+    assert 3400.0 < stack.answers[0][0] - BEGAN < 3500.0
+    assert stack.invocations > 1
+    assert parse_record(stack.records.objects[f"{PREFIX}runs/r1.json"]).state == "answered"
+
+
+def test_what_it_waited_for_at_last_is_said() -> None:
+    stack = Stack(limited)
+    assert stack.create() == "staging did not finish within 3600 s: the source answered 429"
+    assert stack.clock.now() - BEGAN < 3500.0
+    assert stack.invocations < 6, "an invocation that is asked to wait must not ask again at once in the next one"
+
+
+def test_an_invocation_that_begins_too_late_says_so_at_once() -> None:
+    stack = Stack(endless)
+    assert stack.create(delivered_after=3450.0) == "staging did not finish within 3600 s"
+    assert stack.invocations == 1
+
+
+def test_staging_that_ends_in_time_is_answered_with_its_model() -> None:
+    stack = Stack(lambda clock, patience: clock.sleep(600.0))
+    assert stack.create() == ""
+    assert stack.invocations == 1
