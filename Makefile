@@ -32,7 +32,7 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth deploy diff destroy plan gate smoke-test mirror bench-staging bench-engine bench-gpu test-gpu soak simulate lock clean
+.PHONY: help local test lint format synth deploy diff destroy plan gate smoke-test mirror bench-staging bench-engine bench-gpu test-gpu soak simulate docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,10 +102,18 @@ soak: tools ## 500 mixed requests to a real instance whose worker is killed in b
 simulate: tools ## 100,000 schedules of the staging protocol, with crashes, duplicates and delays
 	PYTHONPATH=lambda:tests/support python -m staging_simulation --schedules 100000 --first $(FIRST)
 
+docs: tools ## write the generated pages anew: docs/configuration.md, docs/gpu.md
+	@mkdir -p .local
+	@python -m infra.reference > .local/page && mv .local/page docs/configuration.md
+	@python -m benchmarks.gpu.report > .local/page && mv .local/page docs/gpu.md
+
 lock: tools ## compile requirements*.txt and package-lock.json anew from what they are made of
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-dev.in \
 	  | grep -vE '^(nvidia-|cuda-|triton==)' > requirements-dev.txt   # a build of torch for CPUs needs none of these
+	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-checkov.in -o requirements-checkov.txt
+	uv pip compile -q --no-header --generate-hashes --python-version 3.14 --no-emit-index-url --no-emit-find-links \
+	  lambda/requirements.in -o lambda/requirements.txt
 	npm install --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## delete what the targets made

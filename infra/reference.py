@@ -48,7 +48,9 @@ Whoever subscribes a queue to a topic, or reads the buckets by other means than 
 
 The same files lie one by one under `…/model/`, and the SageMaker model names that prefix (`ModelDataSource`). An
 instance that starts loads them side by side and unpacks nothing; SageMaker is then also allowed to list the prefix.
-Changing from one to the other replaces the model behind the endpoint; the staged one that is used no more is removed.
+Put nothing else there: SageMaker refuses what it cannot make a file of, such as the empty object of a folder that the
+S3 console makes. Changing from one to the other replaces the model behind the endpoint; the staged one that is used no
+more is removed.
 
 ### A gated or private model: `token_secret_arn`
 
@@ -58,6 +60,8 @@ Put the Hub's token, as plain text, into a secret of the stack's region and name
 
 The staging Lambda may read that one secret, sends the token to the Hub alone, and writes it nowhere. A secret with a
 key of its own needs a statement in the key's policy for `StagedModelRole`; with `aws/secretsmanager` nothing is needed.
+Before a first deployment that role has no name yet: let the policy name the account, with the condition that
+`aws:PrincipalArn` is like `arn:aws:iam::<account>:role/MusicGen-<env>-StagedModelRole*`.
 
 ### A mirror in S3: `hub_endpoint=s3://<bucket>/<prefix>`
 

@@ -1,4 +1,4 @@
-"""How each matrix product is cut into programs: one table, for a session with a GPU to tune.
+"""How each matrix product is cut into programs: one table, to be tuned where there is a GPU.
 
 None of it has been measured yet; it is reasoned. A product is as fast as its weight is read if enough of the weight is
 under way at once: an H100 needs 3.35 TB/s * 0.8 µs = 2.7 MB, which is programs * (stages - 1) * features * width *
