@@ -4,7 +4,7 @@
 
 from pathlib import Path
 
-from aws_cdk import CustomResource, Duration, RemovalPolicy, Stack
+from aws_cdk import CustomResource, Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -17,7 +17,7 @@ from infra.acknowledge import Grantee
 from infra.config import Config
 from infra.logs import retention
 from infra.staging_asset import ARCHITECTURE, RUNTIME, staging_code
-from infra.storage import MODEL_PREFIX, Storage, allow_listing, allow_objects
+from infra.storage import Storage, allow_listing, allow_objects, staged_models
 
 BUNDLE = Path(__file__).resolve().parents[1] / "model_bundle" / "code"
 MEMORY_MIB = 3008  # CPU and network come with memory; the most that every new account may use
@@ -31,7 +31,7 @@ class StagedModel(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, config: Config, storage: Storage) -> None:
         super().__init__(scope, construct_id)
         self.bundle = assets.Asset(self, "Bundle", path=str(BUNDLE), exclude=["**/__pycache__", "**/*.pyc"])
-        self.key_prefix = f"{MODEL_PREFIX}{Stack.of(self).stack_name}/StagedModel/"
+        self.key_prefix = staged_models(self)
         self.function = self._function(config)
         self._uncompressed = config.packaging == "uncompressed"
         self._grant(config, storage)

@@ -12,7 +12,6 @@ from infra.encryption import READ, WRITE, Encryption
 INPUT_PREFIX = "in/"
 RESULT_PREFIX, FAILURE_PREFIX, AUDIO_PREFIX = "out/", "failures/", "audio/"
 OUTPUT_PREFIXES = (RESULT_PREFIX, FAILURE_PREFIX, AUDIO_PREFIX)
-MODEL_PREFIX = "models/"
 
 
 class Storage(Construct):
@@ -24,7 +23,7 @@ class Storage(Construct):
         users_data = RemovalPolicy.RETAIN if config.removal_policy == "retain" else RemovalPolicy.DESTROY
         # What is staged can be staged again from the pinned commit, so it never outlives the stack.
         # Records of staging runs outlive any late repetition of a run's event, which lives six hours at most.
-        runs = f"{MODEL_PREFIX}{Stack.of(self).stack_name}/StagedModel/runs/"
+        runs = f"{staged_models(self)}runs/"
         self.artifacts = self._bucket("ArtifactBucket", removal_policy=RemovalPolicy.DESTROY, expiring={runs: 1})
         self.inputs = self._bucket(
             "InputBucket",
@@ -95,6 +94,11 @@ class Storage(Construct):
         reason = "an access-log bucket cannot be deleted while late logs arrive, and CloudTrail can log object access"
         acknowledge(bucket, {"AwsSolutions-S1": reason})
         return bucket
+
+
+def staged_models(scope: Construct) -> str:
+    """Return the prefix of all that the staged model's resource writes (docs/contracts.md, "Keys")."""
+    return f"models/{Stack.of(scope).stack_name}/StagedModel/"
 
 
 def allow_objects(grantee: Grantee, bucket: s3.IBucket, prefix: str, *actions: str) -> None:
