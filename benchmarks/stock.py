@@ -1,6 +1,6 @@
 """The ways to serve MusicGen without this engine: transformers' generate kept warm, and as the AWS sample calls it."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportOptionalMemberAccess=false
+# pyright: reportUnknownMemberType=false
+# pyright: reportArgumentType=false
 # transformers ships types that strict mode cannot follow.
 
 from pathlib import Path
@@ -37,7 +37,7 @@ class Stock:
         inputs = self._processor(text=[text], padding=True, return_tensors="pt").to(self._device)
         self.model.generate(
             **inputs, **self.options(), do_sample=True, guidance_scale=3, top_k=250, max_new_tokens=steps
-        )  # fmt: skip
+        )
         if self._device.type == "cuda":
             torch.cuda.synchronize()
 

@@ -1,6 +1,6 @@
 """Checkpoints of the real shapes with random weights, drawn on the device: no zeros, no download."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportArgumentType=false, reportCallIssue=false, reportPrivateImportUsage=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportArgumentType=false
 # transformers and safetensors ship types that strict mode cannot follow.
 
 import os

@@ -21,7 +21,7 @@ POSITIONS, TEXT, GUIDANCE = 96, 16, 3.0
 
 def errors(
     folder: Path, device: torch.device, log: JsonLog, *, eight_bit: bool, dtype: torch.dtype | None = None
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Relative errors of served weights' logits: of both rows, and of what guidance makes of them.
 
     They are served in `dtype`: float16 on a GPU and float32 on a CPU, unless it is said. The two decoders are in memory

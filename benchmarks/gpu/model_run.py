@@ -34,9 +34,7 @@ def run(folder: Path, device: torch.device, plan: Plan, bandwidth: float, log: J
     return found | {"int8": with_eight_bits(folder, device, plan, bandwidth, log)}
 
 
-def with_few_slots(
-    folder: Path, device: torch.device, plan: Plan, bandwidth: float, together: bool
-) -> dict[str, Any]:  # fmt: skip
+def with_few_slots(folder: Path, device: torch.device, plan: Plan, bandwidth: float, together: bool) -> dict[str, Any]:
     """Start-up, few in flight, one clip, memory, trace, and stock's ways in turn with the engine's."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -50,9 +48,7 @@ def with_few_slots(
         return found | (beside_stock(folder, device, plan, generator) if together else {})
 
 
-def with_many_slots(
-    folder: Path, plan: Plan, many: list[int], few: list[dict[str, Any]]
-) -> dict[str, Any]:  # fmt: skip
+def with_many_slots(folder: Path, plan: Plan, many: list[int], few: list[dict[str, Any]]) -> dict[str, Any]:
     """More clips in flight, as far as there is memory for them."""
     with loaded(folder, max(many), eight_bit=False) as (generator, start):
         more = [ours.throughput(generator, count, plan) for count in many if count <= start["slots"]]
@@ -84,9 +80,7 @@ def beside_stock(folder: Path, device: torch.device, plan: Plan, generator: Gene
     return {"stock": measured, "clip_seconds_between_stocks": own}
 
 
-def with_eight_bits(
-    folder: Path, device: torch.device, plan: Plan, bandwidth: float, log: JsonLog
-) -> dict[str, Any]:  # fmt: skip
+def with_eight_bits(folder: Path, device: torch.device, plan: Plan, bandwidth: float, log: JsonLog) -> dict[str, Any]:
     """One clip with weights of 8 bits, and what that does to the logits."""
     error = errors(folder, device, log, eight_bit=True)
     with loaded(folder, 1, eight_bit=True) as (generator, start):

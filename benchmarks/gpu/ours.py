@@ -68,9 +68,7 @@ def clip_of(seed: int, plan: Plan) -> Clip:
 def one_clip(generator: Generator, plan: Plan) -> dict[str, Any]:
     """One clip, from text to samples in the host's memory by the clock, and its steps alone by the device's."""
     generator.generate([clip_of(0, plan)])
-    whole = statistics.median(
-        wall_seconds(lambda: generator.generate([clip_of(1, plan)])) for _ in range(plan.rounds)
-    )  # fmt: skip
+    whole = statistics.median(wall_seconds(lambda: generator.generate([clip_of(1, plan)])) for _ in range(plan.rounds))
     return {"clip_seconds": whole, "decode_seconds": decode_seconds(generator, 1, plan)}
 
 

@@ -1,6 +1,5 @@
 """transformers' generate on the same checkpoint: the AWS sample's way, in float16, compiled over a static cache."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportCallIssue=false
+# pyright: reportUnknownMemberType=false
 # transformers ships types that strict mode cannot follow.
 
 import statistics

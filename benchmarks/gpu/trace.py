@@ -1,5 +1,4 @@
 """What the host asks of a GPU in a step, counted in a profiler's trace."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from collections import Counter
 from collections.abc import Callable, Iterable

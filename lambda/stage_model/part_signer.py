@@ -1,5 +1,3 @@
-# pyright: reportUnknownMemberType=false
-# botocore's own stubs leave its signers' parameters open.
 """Signing the requests that carry parts: the address comes from boto3 once, the signature from botocore's signer.
 
 `generate_presigned_url` takes over a millisecond, most of it to find the same address again.

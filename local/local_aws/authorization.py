@@ -4,8 +4,6 @@ The administrator's key passes. A role's session is authorised against the polic
 resource. Nobody else gets in, but for an S3 object whose bucket's policy is public.
 """
 
-# pyright: reportPrivateUsage=false
-# (moto's hook and what it needs are private)
 from __future__ import annotations
 
 import threading

@@ -90,4 +90,4 @@ def _parse(body: bytes, length: int) -> dict[str, Any]:
         answer = None
     if not isinstance(answer, dict):
         return {"Status": "FAILED", "Reason": "Invalid response object: Value of property must be a JSON object"}
-    return dict(answer)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] -- JSON from outside
+    return dict(answer)  # pyright: ignore[reportUnknownArgumentType] -- JSON from outside

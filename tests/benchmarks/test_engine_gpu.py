@@ -1,7 +1,5 @@
 """The GPU benchmark: its whole way on a CPU with a tiny model, its arithmetic, its verdicts, its page."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -69,7 +67,7 @@ def sizes_of(name: str) -> DecoderConfig:
     layers, width, heads, ffn = SIZES[name]
     return DecoderConfig(
         layers=layers, hidden=width, heads=heads, ffn=ffn, vocabulary=2048, codebooks=4, channels=1, pad_token=2048
-    )  # fmt: skip
+    )
 
 
 def test_runs_as_a_whole_on_a_cpu_and_judges_nothing_there(measured: tuple[int, dict[str, Any], Path]) -> None:
@@ -267,9 +265,7 @@ def test_counts_only_what_is_called_during_the_work() -> None:
     assert Counter(names)["aten::add_"] == 7 and "what is counted" not in names
 
 
-def test_a_way_that_fails_is_reported_by_its_message(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+def test_a_way_that_fails_is_reported_by_its_message(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*rest: Any) -> Stock:
         raise RuntimeError("StaticCache is not compileable")
 

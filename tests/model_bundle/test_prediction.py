@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import soundfile  # pyright: ignore[reportMissingTypeStubs]
+import soundfile
 from botocore.exceptions import ClientError
 
 import inference
@@ -32,7 +32,7 @@ def answered(model: Model, body: dict[str, Any], accept: str = "", inference_id:
 
 
 def samples(wav: bytes) -> tuple[Any, int]:
-    read: Any = soundfile.read(io.BytesIO(wav), always_2d=True)  # pyright: ignore[reportUnknownMemberType]
+    read: Any = soundfile.read(io.BytesIO(wav), always_2d=True)
     return read
 
 

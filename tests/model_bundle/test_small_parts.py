@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile  # pyright: ignore[reportMissingTypeStubs]
+import soundfile
 
 from musicgen_serving.audio import wav_bytes
 from musicgen_serving.checkpoint import Checkpoint, read_checkpoint
@@ -20,7 +20,7 @@ from musicgen_serving.starts import count_start
 @pytest.mark.parametrize("channels", [1, 2])
 def test_writes_wav_that_libsndfile_reads_back(channels: int) -> None:
     samples = np.linspace(-1, 1, channels * 320, dtype=np.float32).reshape(channels, 320)
-    read: Any = soundfile.read(io.BytesIO(wav_bytes(samples, 32000)), always_2d=True)  # pyright: ignore[reportUnknownMemberType]
+    read: Any = soundfile.read(io.BytesIO(wav_bytes(samples, 32000)), always_2d=True)
     assert read[1] == 32000
     np.testing.assert_allclose(read[0].T, samples, atol=1.6 / 32767)
 

@@ -192,7 +192,7 @@ def test_a_wrong_published_checksum_ends_the_staging(aws: Lambda) -> None:
     served = data[:-1] + bytes([data[-1] ^ 1])
     listing = aws.hub.repository.listing()
     aws.hub.repository.lfs["model.safetensors"] = served
-    aws.hub.repository.listing = lambda: listing  # type: ignore[method-assign]
+    aws.hub.repository.listing = lambda: listing
     answer = aws.run()
     assert "must have SHA-256" in answer["Reason"] and aws.is_empty()
 

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from mirror_model.__main__ import main
 from mypy_boto3_s3 import S3Client
 from staging_hub import LoopbackHub, Reply, Seen
+
+from mirror_model.__main__ import main
 
 MIRROR = "a-mirror"
 Invoke = Callable[..., dict[str, Any]]

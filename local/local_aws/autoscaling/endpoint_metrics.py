@@ -11,12 +11,6 @@ from local_aws.autoscaling.metrics import Metric
 
 NAMESPACE = "AWS/SageMaker"
 HOST_NAMESPACE = "/aws/sagemaker/Endpoints"
-QUEUE_METRICS = (
-    "ApproximateBacklogSize",
-    "ApproximateBacklogSizePerInstance",
-    "ApproximateAgeOfOldestRequest",
-    "HasBacklogWithoutCapacity",
-)
 DURATIONS = ("TimeInBacklog", "TotalProcessingTime", "ModelLatency")  # in ms, ms and µs
 
 

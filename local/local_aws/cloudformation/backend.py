@@ -1,6 +1,6 @@
 """CloudFormation's API on top of the engine; moto keeps the storage and the wire format."""
 
-# pyright: reportAttributeAccessIssue=false, reportIncompatibleMethodOverride=false, reportArgumentType=false, reportReturnType=false, reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportAttributeAccessIssue=false, reportIncompatibleMethodOverride=false, reportArgumentType=false, reportUnknownVariableType=false, reportUnknownMemberType=false
 # (moto's BaseModel.__new__ hides the types of what it makes)
 
 from __future__ import annotations

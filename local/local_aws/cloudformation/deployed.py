@@ -1,6 +1,6 @@
 """What a stack has deployed, in the form in which moto's intrinsic functions and APIs read it."""
 
-# pyright: reportPrivateUsage=false, reportUnknownVariableType=false
+# pyright: reportUnknownVariableType=false
 # (moto keeps the parts of its resource map private; templates are JSON)
 from __future__ import annotations
 

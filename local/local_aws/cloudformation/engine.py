@@ -1,7 +1,5 @@
 """Create, update and delete a stack: in order, one event after the other, and back again when something fails."""
 
-# pyright: reportPrivateUsage=false
-# (moto's stacks make their outputs in a private method)
 from __future__ import annotations
 
 from typing import Any, Literal

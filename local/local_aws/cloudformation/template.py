@@ -1,6 +1,6 @@
 """What a template says about the order of its resources."""
 
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (templates are JSON)
 
 from __future__ import annotations

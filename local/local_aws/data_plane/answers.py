@@ -1,5 +1,4 @@
 """The answer to a request: its output or failure object and its SNS message, under the execution role's rights."""
-# pyright: reportUnknownMemberType=false
 
 import json
 import logging

@@ -1,5 +1,4 @@
 """Carries a container's output to CloudWatch Logs with the execution role's rights, as SageMaker does."""
-# pyright: reportUnknownMemberType=false
 
 import logging
 import threading

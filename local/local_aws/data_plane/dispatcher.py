@@ -1,5 +1,4 @@
 """Delivers an endpoint's requests to one instance, as many at once as the endpoint configuration allows."""
-# pyright: reportUnknownMemberType=false
 
 import logging
 import threading

@@ -57,11 +57,6 @@ class Fleet:
             working = all(member.busy for member in self._draining)
         return working and not self._retiring and states == ["in service"] * self._desired
 
-    @property
-    def last_failure(self) -> str:
-        """Why an instance last failed to start or to stay; empty when none did."""
-        return self._last_failure
-
     def set_desired(self, count: int) -> None:
         """Asks for `count` instances, 0 or more; returns at once. Scaling in ends instances that are on their way up,
         then idle ones; busy ones take nothing more and end when they have finished what they work on."""

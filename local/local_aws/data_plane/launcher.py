@@ -4,8 +4,7 @@ Run as a script by the serving environment's own interpreter, in a session of it
 docker would be: it changes nothing that the toolkit, multi-model-server or the bundle do, but where they put things. It
 ends the whole session when the embedded AWS that started it is gone, which closes standard input's pipe.
 """
-# pyright: reportMissingImports=false, reportMissingTypeStubs=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportAttributeAccessIssue=false, reportPrivateUsage=false
+# pyright: reportAttributeAccessIssue=false, reportPrivateUsage=false
 # (the serving toolkits ship no types, and their module attributes are replaced here)
 
 import ctypes

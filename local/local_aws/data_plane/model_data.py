@@ -1,5 +1,4 @@
 """Fetches a model with the execution role's rights as a container's /opt/ml/model: from a tarball or a prefix."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 import shutil
 import tarfile

@@ -1,7 +1,4 @@
 """Replaces moto's canned SageMaker runtime: asynchronous invocations reach the endpoint's queue."""
-# pyright: reportPrivateUsage=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
-# (moto's response class is extended by assignment; the version is pinned and checked at start)
 
 import json
 from collections.abc import Callable

@@ -1,6 +1,4 @@
 """Sessions of a deployed execution role: all that the data plane does, it does with that role's rights."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportAttributeAccessIssue=false
-# (botocore ships no types)
 
 import threading
 from datetime import UTC, datetime, timedelta

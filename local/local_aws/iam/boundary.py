@@ -1,8 +1,5 @@
 """Permissions boundaries: the most that a role's own policies can give it (IAM user guide, same heading)."""
 
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
-# (moto ships no types)
-
 from __future__ import annotations
 
 from moto.iam.models import iam_backends

@@ -1,6 +1,6 @@
 """Condition blocks of IAM policies (IAM user guide, "IAM JSON policy elements: Condition operators")."""
 
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
 # (policies are JSON)
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Policy documents: which statements speak to a request, and what they say."""
 
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 # (policies are JSON)
 
 from __future__ import annotations

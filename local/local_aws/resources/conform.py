@@ -1,6 +1,6 @@
 """Fit CloudFormation's properties to an API call: types from botocore's own service model, unknown members refused."""
 
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (properties are JSON)
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`Custom::*` and AWS::CloudFormation::CustomResource: a Lambda does the work and answers at a one-time address."""
 
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false
 # (properties are JSON)
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def assemble(
         with start_up.timed("compile"):
             return compile_kernels(
                 sizes, slots, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, device, dtype, eight_bit=eight_bit, log=log
-            )  # fmt: skip
+            )
 
     with WeightFiles(folder, device) as files, ThreadPoolExecutor(2) as meanwhile:
         kernels = meanwhile.submit(prepare_kernels) if on_gpu else None

@@ -20,7 +20,7 @@ S3 = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeo
 def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
     """Load the model unpacked at `folder` and prove it with a generation; ValueError for what cannot be served."""
     checkpoint = read_checkpoint(folder)
-    store = AudioStore(boto3.client("s3", config=S3), settings.buckets)  # pyright: ignore[reportUnknownMemberType, reportArgumentType]
+    store = AudioStore(boto3.client("s3", config=S3), settings.buckets)  # pyright: ignore[reportUnknownMemberType]
     generator = Generator(
         folder,
         numbers=Numbers(dtype=settings.decoder_dtype, eight_bit=settings.weight_quantisation == "int8"),

@@ -1,6 +1,4 @@
 """moto's server in this process with the data plane in it, and containers that do what a request tells them."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# (moto ships no types)
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,6 +1,4 @@
 """What a container gets from its surroundings: the role's credentials, and a place for its output."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# (botocore ships no types)
 
 import logging
 import urllib.error

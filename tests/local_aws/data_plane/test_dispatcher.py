@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ import pytest
 
 from local_aws.data_plane.answers import Answers
 from local_aws.data_plane.backlog import Backlog
+from local_aws.data_plane.container_call import Busy, Outcome, call_container
 from local_aws.data_plane.dispatcher import Dispatcher
 from local_aws.data_plane.environment import free_port
 from local_aws.data_plane.request import AsyncRequest
@@ -124,11 +125,19 @@ def test_request_that_a_busy_container_never_takes_expires(bench: Bench) -> None
     assert "RequestTTLSeconds" in reason
 
 
-def test_request_waits_for_a_container_that_does_not_listen_yet(bench: Bench) -> None:
+def test_request_waits_for_a_container_that_does_not_listen_yet(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes: list[Outcome] = []
+
+    def call(base_url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Outcome:
+        outcomes.append(call_container(base_url, body, headers, timeout))
+        return outcomes[-1]
+
+    monkeypatch.setattr("local_aws.data_plane.dispatcher.call_container", call)
     bench.send("early")
     port = free_port()
     bench.serve(base_url=f"http://127.0.0.1:{port}")
-    time.sleep(0.3)
+    bench.eventually(lambda: outcomes)
+    assert isinstance(outcomes[0], Busy)
     assert bench.recorder.answers == []
     bench.world.launch({"SAGEMAKER_BIND_TO_PORT": str(port)}, bench.log)
     assert bench.answers(1)[0][:2] == ("early", "Completed")

@@ -12,9 +12,7 @@ from reference_musicgen import CPU, Reference
 from musicgen_serving.engine.acceleration import compile_kernels, kernel_step, record
 from musicgen_serving.engine.decoder_config import DecoderConfig
 
-SIZES = DecoderConfig(
-    layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128
-)  # fmt: skip
+SIZES = DecoderConfig(layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128)
 
 
 def test_without_triton_torch_steps_and_the_log_says_so(monkeypatch: pytest.MonkeyPatch, memory_log: Any) -> None:

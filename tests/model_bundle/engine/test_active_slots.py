@@ -1,6 +1,6 @@
 """A run of slots may hold some where no clip lives: a step passes them by, so that runs can be rounded up."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 # transformers ships types that strict mode cannot follow.
 
 import torch

@@ -1,6 +1,6 @@
 """What only a GPU can show: `make test-gpu`. Elsewhere these tests are deselected, and pytest's last lines say so."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 from collections.abc import Iterator
 from pathlib import Path

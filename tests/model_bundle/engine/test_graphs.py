@@ -1,6 +1,6 @@
 """Recorded steps make what steps done anew make, on addresses that never change, and a step waits for nothing."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # transformers ships types that strict mode cannot follow.
 
 import gc

@@ -4,6 +4,7 @@ from dataclasses import fields
 
 import pytest
 import torch
+from kernel_cases import relative_error
 from random_decoder import eight_bit, random_decoder
 from reference_musicgen import CPU, Reference
 
@@ -20,10 +21,6 @@ SMALL = DecoderConfig(
     layers=2, hidden=1024, heads=16, ffn=4096, vocabulary=2048, codebooks=4, channels=1, pad_token=2048
 )
 PER_STEP = {"qkv", "self_out", "cross_q", "cross_out", "ffn_in", "ffn_out"}
-
-
-def relative_error(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float((got - wanted).square().sum().sqrt() / wanted.square().sum().sqrt())
 
 
 @pytest.mark.parametrize("shape", [(3072, 1024), (1024, 4096)])

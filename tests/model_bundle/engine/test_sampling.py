@@ -1,6 +1,6 @@
 """Drawn tokens have the distribution that they should, and depend on nothing but logits, parameters and seed."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # scipy ships no types, and some of torch's are open.
 
 import pytest

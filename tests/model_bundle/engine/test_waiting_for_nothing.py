@@ -1,6 +1,6 @@
 """Neither a step nor what is done between steps waits for the device, or brings anything to it but a clip's text."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 # transformers ships types that strict mode cannot follow.
 
 from pathlib import Path
@@ -20,9 +20,7 @@ from musicgen_serving.engine.weight_files import WeightFiles
 from musicgen_serving.engine.window import window
 from musicgen_serving.parameters import GenerationParams
 
-SIZES = DecoderConfig(
-    layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128
-)  # fmt: skip
+SIZES = DecoderConfig(layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128)
 
 
 def test_clips_come_move_and_leave_without_waiting() -> None:

@@ -24,7 +24,6 @@ class Faults:
         self.wrong_source = not self.calm and draw.random() < 0.08
         self.unlike_etags = draw.random() < 0.5  # as with SSE-KMS: equal parts, other ETags
         self.exportable = draw.random() < 0.7
-        self.crashes = 0
 
     def travel(self) -> None:
         """Take as long as a message takes."""
@@ -59,6 +58,5 @@ class Faults:
     def _maybe_crash(self) -> None:
         task = self._scheduler.current
         if task is not None and task.name.startswith("run") and self._scheduler.random.random() < self._crash:
-            self.crashes += 1
             self._scheduler.note("killed")
             self._scheduler.kill(task)

@@ -16,10 +16,9 @@ T = TypeVar("T")
 
 @dataclass
 class Pending:
-    """An unfinished upload, who began it, and its parts."""
+    """An unfinished upload, and its parts."""
 
     key: str
-    begun_by: str
     parts: dict[int, tuple[str, bytes]] = field(default_factory=dict[int, tuple[str, bytes]])
 
 
@@ -63,7 +62,7 @@ class MemoryStore:
         def create() -> Upload:
             self._count += 1
             upload_id = f"upload-{self._count}"
-            self.uploads[upload_id] = Pending(key, self._scheduler.current.name if self._scheduler.current else "")
+            self.uploads[upload_id] = Pending(key)
             return Upload(key, upload_id)
 
         return self._request(f"create {key}", create)

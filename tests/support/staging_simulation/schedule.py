@@ -73,7 +73,6 @@ class Schedule:
         timeout = self.scheduler.random.choice([150.0, 300.0, 900.0])
         self.service = LambdaService(self.scheduler, self.faults, timeout, self._invoke)
         self.cloudformation = CloudFormation(self.scheduler, self.faults, self.service)
-        self._recorded_uploads: set[str] = set()
 
     def run(self) -> None:
         """Play the schedule. Raises Violation."""

@@ -1,6 +1,4 @@
 """The controller's calls to the embedded AWS: what CloudWatch and Application Auto Scaling do themselves on AWS."""
-# pyright: reportUnknownMemberType=false
-# (clients are made by a name that is a variable)
 
 import logging
 from collections.abc import Iterable, Sequence

@@ -5,8 +5,6 @@ it sees every frame once. Convolutions come before and after it; they reach a fe
 to them and cut from what they return. A clip's own two ends are padded as in a decode of the whole. For 30 s at the
 published size it takes 0.2 to 0.3 GiB where the whole takes 1.1, and on one thread of a Xeon 7.0 s for 8.5.
 """
-# pyright: reportUnknownMemberType=false
-# torch's modules return what their forward does, which pyright does not follow.
 
 from collections.abc import Sequence
 from typing import cast

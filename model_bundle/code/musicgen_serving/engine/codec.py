@@ -1,6 +1,6 @@
 """Codes to samples: the checkpoint's EnCodec decoder (Défossez et al. 2022), in float32."""
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 # transformers ships types that strict mode cannot follow.
 
 import math

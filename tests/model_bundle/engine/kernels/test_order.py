@@ -1,5 +1,5 @@
 """Programs of a launch run in any order on a GPU: the results are the same to the last bit, whichever comes last."""
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import random
 from collections.abc import Callable, Generator

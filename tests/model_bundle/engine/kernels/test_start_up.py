@@ -22,9 +22,7 @@ from musicgen_serving.parameters import GenerationParams
 
 CPU = torch.device("cpu")
 POSITIONS, TEXT, FRAMES = 24, 8, 8
-SIZES = DecoderConfig(
-    layers=2, hidden=64, heads=2, ffn=128, vocabulary=64, codebooks=4, channels=1, pad_token=64
-)  # fmt: skip
+SIZES = DecoderConfig(layers=2, hidden=64, heads=2, ffn=128, vocabulary=64, codebooks=4, channels=1, pad_token=64)
 
 
 def loop_of(slots: int, log: Any) -> DecodeLoop:
@@ -78,9 +76,7 @@ def test_everything_is_compiled_beforehand_with_one_layer(
         return advance
 
     monkeypatch.setattr(acceleration, "kernel_step", noting)
-    compile_kernels(
-        SIZES, 3, POSITIONS, TEXT, CPU, torch.float32, eight_bit=eight_bit, log=memory_log.log
-    )  # fmt: skip
+    compile_kernels(SIZES, 3, POSITIONS, TEXT, CPU, torch.float32, eight_bit=eight_bit, log=memory_log.log)
     assert seen == [(1, count, POSITIONS) for count in (3, 2, 1)]
 
 

@@ -34,9 +34,7 @@ def some_weights(dtype: torch.dtype, quantised: bool = False, config: DecoderCon
     return eight_bit(weights) if quantised else weights
 
 
-def some_loop(
-    weights: DecoderWeights, make: Make, greedy: bool, config: DecoderConfig = CONFIG
-) -> DecodeLoop:  # fmt: skip
+def some_loop(weights: DecoderWeights, make: Make, greedy: bool, config: DecoderConfig = CONFIG) -> DecodeLoop:
     """Three clips: one with a prompt that crosses a block of attention, one with one token of text, one alone."""
     slots = allocate(config, SLOTS, POSITIONS, TEXT, CPU, weights.heads.dtype)
     loop = DecodeLoop(config, weights, slots, make(config, weights))

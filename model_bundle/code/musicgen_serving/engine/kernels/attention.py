@@ -5,8 +5,7 @@ slot has not come as far as a span, its program ends at once: the length is read
 all lengths up to its bound. The program that finishes last of a row and head puts the spans together, in their order.
 """
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportOperatorIssue=false
-# pyright: reportMissingTypeStubs=false
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 # A kernel's arguments are pointers and numbers, which Triton's language has no types for.
 
 import triton.language as tl

@@ -1,7 +1,7 @@
 """The residual stream's beginning: what the codebooks' tokens and the position stand for."""
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportOperatorIssue=false
-# pyright: reportMissingTypeStubs=false, reportGeneralTypeIssues=false
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
+# pyright: reportGeneralTypeIssues=false
 # A kernel's arguments are pointers and numbers, which Triton's language has no types for.
 
 import triton.language as tl

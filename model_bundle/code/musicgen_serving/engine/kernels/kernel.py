@@ -1,5 +1,5 @@
 """How a function becomes a kernel."""
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownMemberType=false
 
 from collections.abc import Callable
 from typing import Any

@@ -9,8 +9,7 @@ reads it, and for every chunk of a row its sum and its squared deviation from th
 has m and s when its weights have gone by (Chan, Golub, LeVeque 1979: no cancellation as in E[x²] - m²).
 """
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportOperatorIssue=false
-# pyright: reportUntypedFunctionDecorator=false, reportMissingTypeStubs=false
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 # A kernel's arguments are pointers and numbers, which Triton's language has no types for.
 
 import triton.language as tl

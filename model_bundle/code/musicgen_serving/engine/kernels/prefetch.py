@@ -5,7 +5,7 @@ later still, and attention to a short sequence reads next to nothing: for as lon
 What is asked for here comes into the L2 cache meanwhile; nothing waits for it. How much of it helps is unmeasured.
 """
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportMissingTypeStubs=false
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 
 import torch
 import triton.language as tl

@@ -4,8 +4,7 @@ It draws the tokens that `engine.sampling` draws from the same logits, as long a
 to the last that top-k or top-p keeps, all of them are kept. Nothing is sorted: that last one is found bit by bit.
 """
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportOperatorIssue=false
-# pyright: reportMissingTypeStubs=false
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 # A kernel's arguments are pointers and numbers, which Triton's language has no types for.
 
 import triton.language as tl
