@@ -44,7 +44,7 @@ local: tools ## deploy the stack to an embedded AWS on this machine, make a clip
 	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep)
 
 test: tools ## the whole test suite, offline
-	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile --durations=10 $(ARGS)
 
 lint: tools $(VENV)-checkov/.ready ## ruff, pyright, cdk-nag through synth, cfn-lint and checkov on the template
 	ruff check .
@@ -93,8 +93,9 @@ bench-engine: tools ## the engine beside stock generate, on the same random weig
 bench-gpu: $(if $(GPU_PYTHON),,tools) ## the engine on a GPU: roofline, stock's ways, goals; figures to benchmarks/results/
 	$(or $(GPU_PYTHON),python) -m benchmarks.engine_gpu $(BENCH)
 
-test-gpu: tools ## on a GPU: compiled kernels beside torch, recorded steps beside steps done anew, one launch a step
-	TRITON_INTERPRET=0 pytest -m gpu $(ARGS)
+test-gpu: $(if $(GPU_PYTHON),,tools) ## on a GPU: compiled kernels beside torch, recorded steps beside steps done anew, one launch a step
+	TRITON_INTERPRET=0 $(or $(GPU_PYTHON),python) -m pytest -o addopts="--import-mode=importlib --strict-markers" -m gpu \
+	  tests/model_bundle/engine/test_gpu.py $(ARGS)
 
 soak: tools ## 500 mixed requests to a real instance whose worker is killed in between
 	OMP_NUM_THREADS=1 python tests/support/soak.py --requests 500 --kills 12
