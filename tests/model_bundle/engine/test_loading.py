@@ -13,7 +13,7 @@ import torch
 from reference_musicgen import Reference
 from safetensors.torch import load_file, save_file
 
-from musicgen_serving.engine.codec import Codec
+from musicgen_serving.engine.codec import Codec, make_convolutions_repeatable
 from musicgen_serving.engine.decoder_config import decoder_config, read_config
 from musicgen_serving.engine.decoder_weights import load_decoder, sinusoids
 from musicgen_serving.engine.memory import GIB, slots_that_fit
@@ -121,3 +121,11 @@ def test_takes_as_many_slots_as_fit() -> None:
     assert [slots_that_fit(8, GIB, 3 * GIB), slots_that_fit(2, GIB, 3 * GIB)] == [3, 2]
     with pytest.raises(ValueError, match=r"must hold one slot of 1\.00 GiB, got 0\.50 GiB"):
         slots_that_fit(8, GIB, GIB // 2)
+
+
+def test_convolutions_on_a_gpu_are_float32_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # as it is by default; put back afterwards
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    make_convolutions_repeatable()
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.deterministic

@@ -25,6 +25,15 @@ def _renamed(name: str) -> str:
     return name
 
 
+def make_convolutions_repeatable() -> None:
+    """Have cuDNN compute in float32 and by the same algorithm each time; by default it does neither.
+
+    TF32 rounds factors to 10 bits, which is coarser than a 16-bit WAV; and one seed is to give one clip.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+
+
 class Codec:
     """EnCodec, loaded once; only what decodes is kept on the device."""
 
@@ -34,6 +43,8 @@ class Codec:
         model = EncodecModel(config.audio_encoder).eval()
         state = {_renamed(name): files.read(name) for name in files.names(PREFIX)}
         require_all(PREFIX, model.load_state_dict(state, strict=False).missing_keys)
+        if device.type == "cuda":
+            make_convolutions_repeatable()
         self._quantizer = model.quantizer.to(device)
         decoder = model.decoder.to(device)
         for module in decoder.modules():  # else every call would compute the normalised weights anew

@@ -46,6 +46,7 @@ class Runtime:
 
     def _call(self, name: str, *arguments: Any) -> None:
         if error := getattr(self._library, name)(*arguments):
+            self._library.cudaGetLastError()  # forgets it: torch would take it for an error of its next kernel
             raise RuntimeError(f"{name} must succeed, got CUDA error {error}")
 
 

@@ -71,8 +71,7 @@ class StepGraphs:
             for bucket in sorted(self.buckets, reverse=True):
                 if now() - started >= budget:
                     break
-                self._recorder.rehearse(self._work(bucket))
-                self._record(bucket)
+                self._record(bucket, rehearse=True)
         return Recorded(self._graphs, len(self.buckets), now() - started)
 
     @torch.inference_mode()
@@ -93,12 +92,14 @@ class StepGraphs:
         """The smallest bucket that holds `count` slots at positions below `length`."""
         return smallest(self.buckets, count, length)
 
-    def _record(self, bucket: Bucket) -> None:
+    def _record(self, bucket: Bucket, *, rehearse: bool = False) -> None:
         work = self._work(bucket)
         try:
+            if rehearse:
+                self._recorder.rehearse(work)
             self._steps[bucket] = self._recorder.record(work)
             self._graphs += 1
-        except Exception as error:  # the step itself has been done: it must not fail, or be done again
+        except Exception as error:  # at work the step has been done: it must not fail, or be done again
             self._steps[bucket] = work
             self._log.write("graph_failed", slots=bucket.slots, length=bucket.length, error=repr(error))
 
