@@ -10,6 +10,7 @@ from benchmarks.gpu import ours, stock_ways
 from benchmarks.gpu.logits import errors
 from benchmarks.gpu.ours import Plan, loaded
 from benchmarks.gpu.roofline import clip_seconds, weight_bytes
+from benchmarks.gpu.step_trace import traced
 from benchmarks.gpu.timing import wall_seconds
 from musicgen_serving.engine import delay_pattern
 from musicgen_serving.generation import Generator
@@ -20,7 +21,7 @@ ROOM_FOR_BOTH = 40e9  # bytes of a device on which engine and stock models may b
 
 
 def run(folder: Path, device: torch.device, plan: Plan, bandwidth: float, log: JsonLog) -> dict[str, Any]:
-    """One model: the engine with few slots, beside stock where both fit, then with many, then with 8-bit weights."""
+    """One model: the engine with few slots, beside stock where both fit, with many, with 8-bit weights, and traced."""
     together = memory_of(device) > ROOM_FOR_BOTH
     found = with_few_slots(folder, device, plan, bandwidth, together)
     if not together:
@@ -31,11 +32,12 @@ def run(folder: Path, device: torch.device, plan: Plan, bandwidth: float, log: J
     many = [count for count in plan.in_flight if count > FEW]
     if many:
         found |= with_many_slots(folder, plan, many, found["in_flight"])
-    return found | {"int8": with_eight_bits(folder, device, plan, bandwidth, log)}
+    found["int8"] = with_eight_bits(folder, device, plan, bandwidth, log)
+    return found | {"trace": traced(folder, min(20, plan.steps // 2))}
 
 
 def with_few_slots(folder: Path, device: torch.device, plan: Plan, bandwidth: float, together: bool) -> dict[str, Any]:
-    """Start-up, few in flight, one clip, memory, trace, and stock's ways in turn with the engine's."""
+    """Start-up, few in flight, one clip, memory, and stock's ways in turn with the engine's."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     found: dict[str, Any] = {}
@@ -44,7 +46,6 @@ def with_few_slots(folder: Path, device: torch.device, plan: Plan, bandwidth: fl
         one = ours.one_clip(generator, plan)
         found |= {"start": start, "one": one, "in_flight": few, "memory": ours.memory_in_use(device)}
         found |= against_roofline(generator, plan, bandwidth, one["decode_seconds"])
-        found["trace"] = ours.step_trace(generator, plan)
         return found | (beside_stock(folder, device, plan, generator) if together else {})
 
 

@@ -1,4 +1,4 @@
-"""This engine on one checkpoint: loaded, one clip, many at once, its error and its trace."""
+"""This engine on one checkpoint: loaded, one clip, many at once."""
 
 import gc
 import io
@@ -15,7 +15,6 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.timing import median_seconds, wall_seconds
-from benchmarks.gpu.trace import per_step
 from musicgen_serving.assembly import Numbers
 from musicgen_serving.engine import delay_pattern
 from musicgen_serving.engine.clip import Clip
@@ -93,12 +92,22 @@ def decode_seconds(generator: Generator, clips: int, plan: Plan) -> float:
 def prepared(generator: Generator, clips: int, plan: Plan) -> Iterate[None]:
     """Clips in the first slots, admitted and at position 0, and none there afterwards."""
     clip, loop = clip_of(0, plan), generator.loop
+    settle(generator.device)  # the engine's thread may still be leaving the slots, on a stream of its own
     (states,) = generator.text_encoder.encode([generator.tokens(0, TEXT)])
     for slot in range(clips):
         loop.admit(slot, states, clip.params.frames, clip.params, slot)
-    yield
-    for slot in range(clips):
-        loop.slots.vacate(slot)
+    try:
+        yield
+    finally:
+        for slot in range(clips):
+            loop.slots.vacate(slot)
+        settle(generator.device)
+
+
+def settle(device: torch.device) -> None:
+    """Wait until the device has done all that it was given, in any stream."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def steps(generator: Generator, clips: int, first: int, last: int) -> None:
@@ -137,14 +146,6 @@ def throughput(generator: Generator, clips: int, plan: Plan) -> dict[str, Any]:
         "decode_seconds": decode,
         "decode_clips_per_second": clips / decode,
     }
-
-
-def step_trace(generator: Generator, plan: Plan) -> dict[str, Any]:
-    """What the host asks of the device in a step, on the average of some."""
-    count = min(20, plan.steps // 2)
-    with prepared(generator, 1, plan):
-        steps(generator, 1, 0, count)
-        return per_step(lambda: steps(generator, 1, count, 2 * count), count)
 
 
 def memory_in_use(device: torch.device) -> dict[str, int] | None:

@@ -11,15 +11,16 @@ RESULTS = Path(__file__).parents[1] / "results"
 _INTRODUCTION = """\
 # GPU results
 
-<!-- Written by `python -m benchmarks.gpu.report > docs/gpu.md`; a test holds it equal to benchmarks/results/. -->
+<!-- Written by `make docs`; a test holds it equal to benchmarks/results/. -->
 
 `make bench-gpu` measures the engine on the CUDA device that it finds, writes `benchmarks/results/<device>.json` and
-exits with 1 where a goal is not reached; `BENCH="--models small"` limits it, and `python -m benchmarks.engine_gpu
---help` has the rest. `make test-gpu` proves on the same device that the compiled kernels compute what torch does, that
-recorded steps make the tokens of steps done anew, and that a step is one launch without waiting.
+exits with 1 where a goal is not reached; `BENCH="--models small"` limits it, and `BENCH=--help` has the rest. `make
+test-gpu` proves on the same device that the compiled kernels compute what torch does, that recorded steps make the
+tokens of steps done anew, and that a step is one launch without waiting.
 
 Both need a torch that is built for CUDA and the Triton that belongs to it. The project's environment has Triton 3.2 for
-its tests; `make bench-gpu GPU_PYTHON=/path/to/python` takes another one instead, such as the serving container's own.
+its tests; `GPU_PYTHON=/path/to/python` makes both targets take another one, such as the serving container's own, which
+for the tests needs pytest, pytest-timeout and hypothesis too.
 
 Weights are random, of the published shapes, and never zero. The roofline is the time that reading a clip's weights and
 caches takes at the bandwidth that the device reaches when it copies; `clip` is from text to samples on the host, one at
@@ -31,7 +32,7 @@ _NONE = """
 No GPU result is recorded: none of these figures has been measured on a GPU yet. On a machine with one,
 
 ```
-make bench-gpu && python -m benchmarks.gpu.report > docs/gpu.md
+make bench-gpu && make docs
 ```
 """
 

@@ -23,6 +23,7 @@ from benchmarks.gpu.logits import errors
 from benchmarks.gpu.ours import Plan
 from benchmarks.gpu.report import page
 from benchmarks.gpu.roofline import cache_bytes, clip_seconds, weight_bytes
+from benchmarks.gpu.step_trace import traced
 from benchmarks.gpu.trace import calls, counted
 from benchmarks.stock import Stock
 from musicgen_serving.engine.clip import Clip, Ticket
@@ -180,7 +181,7 @@ def test_a_run_of_some_models_keeps_what_the_same_device_and_versions_gave_befor
 
 def test_goals_that_are_met_end_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert engine_gpu.told(GOOD, tmp_path) == 0
-    assert len(goals(GOOD)) == 13 and "BELOW" not in capsys.readouterr().out
+    assert len(goals(GOOD)) == 14 and "BELOW" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -197,6 +198,7 @@ def test_goals_that_are_met_end_with_0(tmp_path: Path, capsys: pytest.CaptureFix
         (("start", "graph_seconds"), 11.0, "large: seconds to record graphs"),
         (("start", "gigabytes_per_second"), 1.9, "large: gigabytes per second read"),
         (("trace", "graph_launches"), 2.0, "large: graph launches per step"),
+        (("trace", "graph_launches"), 0.0, "large: graph launches per step"),
         (("trace", "other_kernels"), 1.0, "large: other kernels per step"),
         (("trace", "waits"), 0.05, "large: waits per step"),
     ],
@@ -289,3 +291,13 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, capsy
     with pytest.raises(SystemExit) as ended:
         engine_gpu.main([])
     assert ended.value.code == 2 and "a CUDA device is needed, got none" in capsys.readouterr().err
+
+
+def test_a_trace_that_failed_meets_no_goal_and_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = traced(tmp_path, 5)  # no checkpoint is there
+    assert "the trace ended with exit code 1" in failed["failed"]
+    found = deepcopy(GOOD)
+    found["models"]["large"]["trace"] = failed
+    assert engine_gpu.told(found, tmp_path) == 1
+    below = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BELOW")]
+    assert len(below) == 5 and all("per step" in line and "got nan" in line for line in below)
