@@ -1,30 +1,18 @@
 """The stack with all its options on: it deploys, its roles still manage, and what the options promise is there.
 
-The last test changes one option, the packaging, of a stack of its own.
+It is deployed with a tarball first, and then changed to files.
 """
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Generator
-from pathlib import Path
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from deployed_rights import Right
 from probe_refusals import Refusals
-from probed_stack import CLIENT, EMPTIER, SERVING, STACK, STAGING, Account, ProbedStack, probed_stack, tools_on_path
-from walkthrough_process import PROJECT
-
-from local_aws.hub import LoopbackHub
-from local_aws.process import LocalAws
-from local_aws.residue import residue
-from local_aws.walkthrough.cdk_cli import CdkCli
-from local_aws.walkthrough.client import StackOutputs
-from local_aws.walkthrough.report import Report
-from local_aws.walkthrough.stand_in import make_stand_in
+from probed_stack import CLIENT, EMPTIER, SERVING, STAGING, Account, ProbedStack, probed_stack, tools_on_path
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -60,7 +48,8 @@ def prepare(account: Account) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[ProbedStack]:
     """One deployment with all options on."""
-    with tools_on_path(), probed_stack(tmp_path_factory.mktemp("options"), SETTINGS, prepare, token=TOKEN) as deployed:
+    folder, first = tmp_path_factory.mktemp("options"), {"packaging": "tarball"}
+    with tools_on_path(), probed_stack(folder, SETTINGS, prepare, token=TOKEN, first=first) as deployed:
         yield deployed
 
 
@@ -76,9 +65,11 @@ def test_model_is_served_from_the_files_under_its_prefix(stack: ProbedStack) -> 
     container = sagemaker.describe_model(ModelName=listed["ModelName"])["PrimaryContainer"]
     assert container["ModelDataSource"]["S3DataSource"]["S3Uri"] == url
     bucket, _, prefix = url.removeprefix("s3://").partition("/")
-    found = stack.aws.client("s3").list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]
-    names = {item["Key"].removeprefix(prefix) for item in found}
+    keys = [item["Key"] for item in stack.aws.client("s3").list_objects_v2(Bucket=bucket)["Contents"]]
+    names = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
     assert {"config.json", "model.safetensors", "musicgen-manifest.json", "code/inference.py"} <= names
+    left = [key for key in keys if not key.startswith(prefix) and "/runs/" not in key]
+    assert left == [], "the tarball that was served before must be gone"
 
 
 @pytest.mark.parametrize(
@@ -148,45 +139,3 @@ def test_schedule_is_deployed_and_the_fleet_may_still_go_to_zero(stack: ProbedSt
         "WarmUp": 1,
         "WarmUpEnd": 0,
     }
-
-
-def served(aws: LocalAws) -> dict[str, Any]:
-    """Where the endpoint's one model comes from, as SageMaker describes it."""
-    sagemaker = aws.client("sagemaker")
-    (model,) = sagemaker.list_models()["Models"]
-    described = sagemaker.describe_model(ModelName=model["ModelName"])["PrimaryContainer"]
-    return {name: value for name, value in described.items() if name.startswith("ModelData")}
-
-
-def staged(aws: LocalAws) -> set[str]:
-    """The artifact bucket's objects, less the records of runs: `s3://…`, of files their folder."""
-    bucket = StackOutputs.read(aws, STACK)["ArtifactBucketName"]
-    keys = [item["Key"] for item in aws.client("s3").list_objects_v2(Bucket=bucket)["Contents"]]
-    models = [key for key in keys if "/runs/" not in key]
-    return {f"s3://{bucket}/{key.partition('/model/')[0]}{'/model/' * ('/model/' in key)}" for key in models}
-
-
-def test_packaging_is_changed_in_place_and_destroyed_without_a_trace(tmp_path: Path) -> None:
-    stand_in = make_stand_in(tmp_path / "stand-in")
-    loopback = LoopbackHub(stand_in.folder, model_id=stand_in.model_id, revision=stand_in.revision)
-    with tools_on_path(), LocalAws(tmp_path / "aws") as aws, loopback as hub:
-        log, report = tmp_path / "cdk.log", Report(io.StringIO(), 3)
-
-        def deploy(packaging: str) -> tuple[CdkCli, str]:
-            cdk = CdkCli(PROJECT, tmp_path / packaging, aws.environment(), log, report)
-            context = {"env": "dev", "model_id": stand_in.model_id, "revision": stand_in.revision}
-            cdk.synth({**context, "hub_endpoint": hub.url, "packaging": packaging})
-            if packaging == "uncompressed":
-                cdk.bootstrap(aws.account_id, aws.region)
-            cdk.deploy()
-            return cdk, StackOutputs.read(aws, STACK)["ModelDataUrl"]
-
-        _, files = deploy("uncompressed")
-        source = {"S3Uri": files, "S3DataType": "S3Prefix", "CompressionType": "None"}
-        assert served(aws)["ModelDataSource"]["S3DataSource"] == source
-        assert staged(aws) == {files}
-        cdk, tarball = deploy("tarball")
-        assert served(aws) == {"ModelDataUrl": tarball}
-        assert staged(aws) == {tarball}
-        cdk.destroy()
-        assert residue(aws) == []

@@ -120,11 +120,13 @@ def probed_stack(
     prepare: Callable[[Account], Mapping[str, str]] | None = None,
     *,
     token: str | None = None,
+    first: Mapping[str, str] | None = None,
 ) -> Generator[ProbedStack]:
     """Deploy into `folder`, and end all of it afterwards; within `tools_on_path`.
 
     `settings` are the configuration's, over the defaults; `prepare` makes what they expect to find in the account, and
-    returns those that only it knows. With a `token` the model is gated.
+    returns those that only it knows. With a `token` the model is gated. With `first` the stack is deployed with these
+    settings over the others, and then changed.
     """
     stand_in = make_stand_in(folder / "stand-in")
     faults = Hub()
@@ -136,9 +138,12 @@ def probed_stack(
         context = {"env": "dev", "model_id": stand_in.model_id, "revision": stand_in.revision}
         account = Account(aws, hub.url, stand_in.model_id, stand_in.revision)
         found: Mapping[str, str] = prepare(account) if prepare else {}
-        cdk.synth({**context, "hub_endpoint": hub.url, **(settings or {}), **found})
-        cdk.bootstrap(aws.account_id, aws.region)
-        cdk.deploy()
+        final = {**context, "hub_endpoint": hub.url, **(settings or {}), **found}
+        for number, deployed in enumerate([{**final, **first}, final] if first else [final]):
+            cdk.synth(deployed)
+            if number == 0:
+                cdk.bootstrap(aws.account_id, aws.region)
+            cdk.deploy()
         yield ProbedStack(aws, folder / "cdk.out", faults)
 
 
