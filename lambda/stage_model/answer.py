@@ -10,7 +10,7 @@ from stage_model.connections import Connections, Request
 from stage_model.errors import TransientError
 from stage_model.patience import Patience, persist
 
-_MAX_REASON = 1000  # characters; CloudFormation takes at most 4096 bytes for the whole answer
+_MAX_REASON = 1000  # bytes of JSON; CloudFormation takes at most 4096 for the whole answer
 
 
 @dataclass(frozen=True)
@@ -51,5 +51,12 @@ def _document(event: Mapping[str, str], answer: Answer) -> dict[str, object]:
         "Data": dict(answer.data),
     }
     if answer.reason is not None:
-        document["Reason"] = answer.reason[:_MAX_REASON]
+        document["Reason"] = _shortened(answer.reason[:_MAX_REASON])
     return document
+
+
+def _shortened(reason: str) -> str:
+    """Return as much of the beginning as fits: a character takes up to twelve bytes of JSON."""
+    while len(json.dumps(reason)) > _MAX_REASON:
+        reason = reason[:-10]
+    return reason

@@ -59,7 +59,7 @@ class Assembly:
         return self._builders[job.target].build(job.part, buffer, lambda member, feeds: None)
 
     def take(self, job: Job, built: BuiltPart) -> None:
-        """Hash a part after all earlier ones. Raises StagingError or LossyCastError."""
+        """Hash a part after all earlier ones. Raises StagingError."""
         known = self.progress.known_payload(job.index)
         if known is not None and known != (built.payload_crc, built.payload_length):
             raise StagingError("the source must read the same twice, got other bytes than an earlier run")
@@ -68,7 +68,10 @@ class Assembly:
         self.progress.taken(job.index, built.payload_crc, built.payload_length, self.ledger.snapshot())
 
     def build_last(self, job: Job) -> BuiltPart:
-        """Make the last part of all, with the manifest and its object's trailer, when every other part is taken."""
+        """Make the last part of all, with the manifest and its object's trailer, when every other part is taken.
+
+        Raises StagingError or LossyCastError unless everything before it is right.
+        """
 
         def settle(member: int, feeds: list[Feed]) -> None:
             if member == self._manifest_member:  # it tells the checksums of everything before it

@@ -19,7 +19,7 @@ def read_body(
 ) -> None:
     """Fill the cursor's views with the whole body, whose Content-Length must be what is left to fill.
 
-    `check` is called now and then and may raise. Raises TransientError when the body ends early.
+    `check` is called before every read and may raise. Raises TransientError when the body ends early.
     """
     left = response.length
     if left is None:  # chunked: rare, and http.client knows how
@@ -32,6 +32,17 @@ def read_body(
     response.read(1)  # reaches the end of the body, so that the connection can be used again
 
 
+def read_whole(response: http.client.HTTPResponse, limit: int) -> bytes:
+    """Return a body of at most `limit` bytes, or `limit + 1` bytes of a longer one.
+
+    Raises TransientError when it ends early: http.client says nothing of that to whoever reads with a limit.
+    """
+    data = response.read(limit + 1)
+    if response.length and len(data) <= limit:
+        raise TransientError(f"an answer broke off {response.length} bytes early")
+    return data
+
+
 def _copy(data: bytes, cursor: ViewCursor) -> None:
     while data and (view := cursor.next_view()) is not None:
         count = min(len(view), len(data))
@@ -42,9 +53,9 @@ def _copy(data: bytes, cursor: ViewCursor) -> None:
 
 def _fill(cursor: ViewCursor, receive: Receive, check: Callable[[], None]) -> None:
     while (view := cursor.next_view()) is not None:
-        check()
         rest, left = view, len(view)
         while left:
+            check()  # before every wait: what is cast is read into one view, a whole part long
             count = receive(rest, left)
             if not count:
                 cursor.advance(len(view) - left)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 over connections that are kept open, one per thread and host (standard library only).
+"""HTTP/1.1 over connections that are kept open (standard library only).
 
 boto3's `upload_part` and a general HTTP client cost a third of the staging's speed and over 100 MiB of memory.
 """
@@ -7,7 +7,7 @@ import http.client
 import os
 import socket
 import ssl
-import threading
+from collections import defaultdict
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,19 +71,17 @@ class Exchange:
     socket: socket.socket
 
 
-class _PerThread(threading.local):
-    def __init__(self) -> None:  # runs once in each thread
-        self.pool: dict[str, Connection] = {}
-
-
 class Connections:
-    """Open connections, one per thread, scheme, host and port."""
+    """Open connections by scheme, host and port: at most as many as there were exchanges at a time.
 
-    def __init__(self, timeout_s: float = 30.0, context: ssl.SSLContext | None = None) -> None:
+    `timeout_s` bounds each wait for the other side. A run can only hand over when its last one has ended.
+    """
+
+    def __init__(self, timeout_s: float = 10.0, context: ssl.SSLContext | None = None) -> None:
         self._timeout_s = timeout_s
         self._context = context or tls_context()
-        self._local = _PerThread()
-        self._pools: list[dict[str, Connection]] = []
+        # Several threads append and pop, which are atomic under the interpreter lock.
+        self._idle: defaultdict[str, list[Connection]] = defaultdict(list)
 
     @contextmanager
     def exchange(self, request: Request) -> Generator[Exchange]:
@@ -93,7 +91,7 @@ class Connections:
         """
         parts = split_url(request.url)
         key = f"{parts.scheme}://{parts.netloc}"
-        connection = self._connection(key, parts)
+        connection = self._take(key, parts)
         keep = False
         try:
             target = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -103,40 +101,34 @@ class Connections:
             yield Exchange(response, sock)
             keep = response.isclosed()  # read to its end: the connection can carry the next request
         except (OSError, http.client.HTTPException) as error:
+            self._close(key)  # where one has failed, those that wait are likely gone too
             raise TransientError(f"connection to {parts.hostname} failed: {_describe(error)}") from error
         finally:
-            if not keep:
-                self._drop(key)
-
-    def _connection(self, key: str, parts: SplitResult) -> Connection:
-        pool = self._pool()
-        if key not in pool:
-            host = parts.hostname or ""
-            if parts.scheme == "https":
-                pool[key] = http.client.HTTPSConnection(
-                    host, parts.port, timeout=self._timeout_s, context=self._context
-                )
+            if keep:
+                self._idle[key].append(connection)
             else:
-                pool[key] = http.client.HTTPConnection(host, parts.port, timeout=self._timeout_s)
-        return pool[key]
+                connection.close()
 
-    def _drop(self, key: str) -> None:
-        connection = self._pool().pop(key, None)
-        if connection is not None:
+    def _take(self, key: str, parts: SplitResult) -> Connection:
+        try:
+            return self._idle[key].pop()
+        except IndexError:
+            return self._connection(parts)
+
+    def _connection(self, parts: SplitResult) -> Connection:
+        host = parts.hostname or ""
+        if parts.scheme == "https":
+            return http.client.HTTPSConnection(host, parts.port, timeout=self._timeout_s, context=self._context)
+        return http.client.HTTPConnection(host, parts.port, timeout=self._timeout_s)
+
+    def _close(self, key: str) -> None:
+        for connection in self._idle.pop(key, []):
             connection.close()
 
-    def _pool(self) -> dict[str, Connection]:
-        pool = self._local.pool
-        if not any(known is pool for known in self._pools):
-            self._pools.append(pool)  # atomic under the interpreter lock; only this thread adds this one
-        return pool
-
     def close(self) -> None:
-        """Close every thread's connections. No exchange may be under way."""
-        for pool in self._pools:
-            for connection in pool.values():
-                connection.close()
-            pool.clear()
+        """Close every connection. No exchange may be under way."""
+        for key in list(self._idle):
+            self._close(key)
 
 
 def raise_if_busy(response: http.client.HTTPResponse, what: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from stage_model.journal import Journal
 from stage_model.lease import Lease
+from stage_model.manifest import MANIFEST
 from stage_model.patience import Patience, persist
 from stage_model.run_record import RunRecord
 from stage_model.store import Store, Upload
@@ -20,7 +21,8 @@ def remove(store: Store, target: str, lease: Lease, patience: Patience) -> None:
     """Remove a tarball by its key, or files by their prefix, finished or not."""
     sweep(store, target, patience)
     keys = persist(patience, lambda: store.keys(target)) if target.endswith("/") else [target]
-    for key in keys:
+    # The manifest alone says that a model is whole: without it, what an end half-way leaves is staged anew, or removed.
+    for key in sorted(keys, key=lambda key: not key.endswith(f"/{MANIFEST}")):
         persist(patience, lambda key=key: lease.delete(key))
 
 

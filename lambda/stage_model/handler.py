@@ -27,7 +27,9 @@ from stage_model.store import Store
 
 logging.getLogger("stage_model").setLevel(logging.INFO)
 THREADS = 8
-HAND_OVER_S = 30.0  # kept at the end of an invocation, to write the journal and begin the next invocation
+# Kept at the end of an invocation, to write the journal and begin the next invocation: enough for two requests that
+# reach their time-outs, the one under way at the deadline and one of these.
+HAND_OVER_S = 60.0
 _LAST_S = 3.0
 
 

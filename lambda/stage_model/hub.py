@@ -1,8 +1,9 @@
 """The Hugging Face Hub's API, or a mirror's that speaks it: what a commit holds, and its files by ranges."""
 
+from stage_model.body import read_whole
 from stage_model.connections import Connections, Request, raise_if_busy
 from stage_model.errors import StagingError
-from stage_model.hub_file import HubFile, Location
+from stage_model.hub_file import MAX_REDIRECTS, REDIRECTS, HubFile, Location, follow
 from stage_model.listing import MAX_LISTING, parse_listing
 from stage_model.patience import Patience, persist
 from stage_model.repository import RepoFile
@@ -38,11 +39,24 @@ class HubRepository:
 
     def _fetch_listing(self) -> bytes:
         url = f"{self._endpoint}/api/models/{self._model_id}/revision/{self._revision}?blobs=true"
-        with self._connections.exchange(Request("GET", url, self._headers())) as exchange:
+        found: Location | bytes = Location(url, self._headers(), signed=False)
+        for _ in range(1 + MAX_REDIRECTS):
+            if isinstance(found, bytes):
+                break
+            found = self._request_listing(found)
+        if isinstance(found, bytes):
+            return found
+        raise StagingError(f"the listing of {self._name()} must redirect at most {MAX_REDIRECTS} times")
+
+    def _request_listing(self, location: Location) -> Location | bytes:
+        with self._connections.exchange(Request("GET", location.url, location.headers)) as exchange:
             response = exchange.response
+            if response.status in REDIRECTS:  # a model that was renamed
+                response.read(65536)
+                return follow(location, response.headers.get("Location", ""))
             raise_if_busy(response, "the Hub")
             self._raise_for(response.status)
-            return response.read(MAX_LISTING + 1)
+            return read_whole(response, MAX_LISTING)
 
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"} if self._token else {}

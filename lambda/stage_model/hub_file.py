@@ -12,8 +12,8 @@ from stage_model.errors import StagingError, TransientError
 from stage_model.patience import Patience
 from stage_model.views import ViewCursor, Views, total_length
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MAX_REDIRECTS = 5
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MAX_REDIRECTS = 5
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class HubFile:
         location, hops = self._location or self._origin(), 0
         while (redirect := self._request_range(location, start, end, cursor)) is not None:
             location, hops = redirect, hops + 1
-            if hops > _MAX_REDIRECTS:
-                raise StagingError(f"{self._name} must redirect at most {_MAX_REDIRECTS} times")
+            if hops > MAX_REDIRECTS:
+                raise StagingError(f"{self._name} must redirect at most {MAX_REDIRECTS} times")
         self._location = location
 
     def _request_range(self, location: Location, start: int, end: int, cursor: ViewCursor) -> Location | None:
@@ -74,9 +74,9 @@ class HubFile:
             headers["If-Match"] = self._etag
         with self._connections.exchange(Request("GET", location.url, headers)) as exchange:
             response = exchange.response
-            if response.status in _REDIRECTS:
+            if response.status in REDIRECTS:
                 response.read(65536)
-                return _follow(location, response.headers.get("Location", ""))
+                return follow(location, response.headers.get("Location", ""))
             raise_if_busy(response, "the source")
             self._raise_for(response.status, location)
             self._check_range(response, start, end)
@@ -114,9 +114,12 @@ class HubFile:
             self._etag = etag
 
 
-def _follow(location: Location, target: str) -> Location:
+def follow(location: Location, target: str) -> Location:
+    """Return where a redirect leads. Raises StagingError for a target that is not allowed."""
     url = urljoin(location.url, target)
     here, there = split_url(location.url), split_url(url)
+    if here.scheme == "https" and there.scheme != "https":  # to this machine, where Lambda's runtime API listens
+        raise StagingError(f"a redirect from {here.hostname} must lead to https, got {there.scheme}://{there.hostname}")
     same_host = (here.scheme, here.netloc) == (there.scheme, there.netloc)
     # The token is the Hub's: it never goes to another host.
     return Location(url, location.headers if same_host else {}, location.signed or not same_host)

@@ -38,8 +38,8 @@ class Lease:
     def delete(self, key: str) -> None:
         """Delete an object while surely holding the request.
 
-        S3 cannot tie a deletion to the lease. So it is only sent while the lease outlasts any request's time-out: a run
-        that was stopped in between and wakes up later would else delete what another has staged since.
+        S3 cannot tie a deletion to the lease. So it is only sent while the lease outlasts a request's time-outs (25 s):
+        a run that was stopped in between and wakes up later would else delete what another has staged since.
         """
         if self._patience.clock.now() > self.record.lease_until - LEASE_S / 2:
             self.save()

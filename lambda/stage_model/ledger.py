@@ -11,20 +11,25 @@ from stage_model.sources import Feed, Stream
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A ledger after some part: finished checksums by stream, and of unfinished streams [bytes so far, state]."""
+    """A ledger after some part: finished checksums by stream, and of unfinished streams [bytes so far, state].
+
+    `lossy` are the tensors so far, by name, that float16 does not hold.
+    """
 
     digests: Mapping[str, str] = field(default_factory=dict[str, str])
     unfinished: Mapping[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
+    lossy: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {"digests": dict(self.digests), "unfinished": {k: list(v) for k, v in self.unfinished.items()}}
+        unfinished = {name: list(state) for name, state in self.unfinished.items()}
+        return {"digests": dict(self.digests), "unfinished": unfinished, "lossy": list(self.lossy)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Snapshot":
         """Return what `to_json` wrote."""
         unfinished = {name: (int(length), str(state)) for name, (length, state) in value["unfinished"].items()}
-        return cls(dict(value["digests"]), unfinished)
+        return cls(dict(value["digests"]), unfinished, tuple(map(str, value["lossy"])))
 
 
 class Ledger:
@@ -42,18 +47,14 @@ class Ledger:
         self._hashes: dict[str, RunningSha256] = {
             name: OpensslSha256.restore(state) for name, (_, state) in snapshot.unfinished.items()
         }
+        self._lossy = set(snapshot.lossy)
         for stream in self._streams.values():
             if stream.length == 0 and stream.name not in self._digests:
                 self._finish(stream, new_hash())
 
     def take(self, feeds: Sequence[Feed]) -> None:
-        """Continue the streams.
-
-        Raises StagingError when a finished one has another SHA-256 than it must have, LossyCastError for a lossy cast.
-        """
-        lossy = sorted({feed.lossy for feed in feeds if feed.lossy is not None})
-        if lossy:
-            raise LossyCastError(lossy)
+        """Continue the streams. Raises StagingError when a finished one has another SHA-256 than it must have."""
+        self._lossy.update(feed.lossy for feed in feeds if feed.lossy is not None)
         for feed in feeds:
             if feed.views:
                 self._continue(self._streams[feed.stream], feed)
@@ -77,17 +78,24 @@ class Ledger:
         return self._digests[name]
 
     def require_all(self) -> None:
-        """Raise StagingError unless every stream was hashed to its end, and twins are equal."""
+        """Raise StagingError unless every stream was hashed to its end, and twins are equal.
+
+        Raises LossyCastError when casts were lossy. Only now: it names them all, so that one more beginning is enough.
+        """
         for stream in self._streams.values():
             digest = self.digest(stream.name)
             if stream.twin is not None and digest != self.digest(stream.twin):
                 raise StagingError(f"{stream.name} must read the same twice, got other bytes")
+        if self._lossy:
+            raise LossyCastError(sorted(self._lossy))
 
     def snapshot(self) -> Snapshot | None:
         """Return the present state, or None when an unfinished hash cannot be exported."""
         states = {name: running.export() for name, running in self._hashes.items()}
         exported = {name: (self._lengths[name], state) for name, state in states.items() if state is not None}
-        return Snapshot(dict(self._digests), exported) if len(exported) == len(states) else None
+        if len(exported) < len(states):
+            return None
+        return Snapshot(dict(self._digests), exported, tuple(sorted(self._lossy)))
 
     def _finish(self, stream: Stream, running: RunningSha256) -> None:
         digest = running.hexdigest()

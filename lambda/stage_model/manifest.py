@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+MANIFEST = "musicgen-manifest.json"
 LAYOUT = 1
 _LICENSE = "CC-BY-NC-4.0 (model weights)"
 _UNKNOWN = "0" * 64  # as long as the SHA-256 that takes its place

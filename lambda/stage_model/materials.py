@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from stage_model.manifest import LAYOUT, FileNote, Manifest
+from stage_model.manifest import LAYOUT, MANIFEST, FileNote, Manifest
 from stage_model.objects import CAST_PART_BLOCKS, PART_BLOCKS, StagedObject, separate_files, tarball
 from stage_model.plan import Plan, StagedFile
 from stage_model.request import StagedModelRequest
@@ -79,7 +79,7 @@ class Materials:
     def _objects(self, key: str, files: Sequence[StagedFile], manifest: Manifest) -> Sequence[StagedObject]:
         blocks = self.sizes.cast_part_blocks if self.converted else self.sizes.part_blocks
         members = [Member(file.path, file.reader.size) for file in files]
-        members.append(Member("musicgen-manifest.json", manifest.size))
+        members.append(Member(MANIFEST, manifest.size))
         if self.request.packaging == "uncompressed":
             return separate_files(key, members, blocks)
         return [tarball(key, members, blocks)]

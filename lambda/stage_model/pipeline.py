@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from stage_model.errors import LossyCastError, StagingError, SupersededError
+from stage_model.errors import StagingError, SupersededError
 
 Job = TypeVar("Job")
 Made = TypeVar("Made")
@@ -53,7 +53,7 @@ class ThreadPipeline:
 
 def raise_gravest(errors: Sequence[BaseException]) -> None:
     """Raise what decides the run's end: losing the request, then a final error, then whatever came first."""
-    for kind in (SupersededError, StagingError, LossyCastError):
+    for kind in (SupersededError, StagingError):
         for error in errors:
             if isinstance(error, kind):
                 raise error

@@ -20,15 +20,17 @@ if TYPE_CHECKING:  # the stubs are a development tool; the Lambda has none
 T = TypeVar("T")
 ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 # ConditionalRequestConflict: another conditional write was under way, and S3 asks to try again.
-RETRYABLE = frozenset(
-    {"SlowDown", "InternalError", "RequestTimeout", "ConditionalRequestConflict", "OperationAborted", "InvalidPart"}
-)
+RETRYABLE = frozenset({
+    "SlowDown", "InternalError", "RequestTimeout", "ConditionalRequestConflict", "OperationAborted", "InvalidPart",
+    "Throttling", "ThrottlingException", "RequestLimitExceeded",  # with status 400: KMS behind S3, Secrets Manager
+})  # fmt: skip
+CONNECT_S, READ_S = 5, 20  # seconds, before the next attempt
 
 
 def config() -> Config:
     """Return what every client is made with: bounded waits, and one attempt, since `patience` decides on more."""
     retries = {"mode": "standard", "total_max_attempts": 1}
-    return Config(retries=retries, connect_timeout=10, read_timeout=60)  # pyright: ignore[reportArgumentType] - the stub asks for its own TypedDict
+    return Config(retries=retries, connect_timeout=CONNECT_S, read_timeout=READ_S)  # pyright: ignore[reportArgumentType] - the stub asks for its own TypedDict
 
 
 def s3_client() -> "S3Client":

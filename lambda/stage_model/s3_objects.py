@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from stage_model.errors import ConflictError, StagingError
+from stage_model.errors import ConflictError, StagingError, TransientError
 from stage_model.s3_client import ABSENT, code_of, translated
 from stage_model.store import Versioned
 
@@ -44,7 +44,10 @@ class S3Objects:
                 if code_of(error) in ABSENT:
                     return None
                 raise
-            return Versioned(answer["Body"].read(_MAX_SMALL + 1), answer["ETag"])
+            data, length = answer["Body"].read(_MAX_SMALL + 1), answer["ContentLength"]
+            if len(data) < min(length, _MAX_SMALL + 1):  # botocore checks the length only of what is read without limit
+                raise TransientError(f"s3://{self._bucket}/{key} broke off after {len(data)} of {length} bytes")
+            return Versioned(data, answer["ETag"])
 
         found = translated(f"reading s3://{self._bucket}/{key}", get)
         if found is not None and len(found.data) > _MAX_SMALL:

@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from botocore.exceptions import ClientError
+
 from stage_model.checksums import s3_checksum
 from stage_model.connections import Connections, Request, raise_if_busy
 from stage_model.errors import StagingError, TransientError, UploadGoneError
 from stage_model.part_signer import PartSigner
-from stage_model.s3_client import RETRYABLE, translated
+from stage_model.s3_client import RETRYABLE, code_of, translated
 from stage_model.s3_objects import S3Objects
 from stage_model.store import StoredPart, Upload
 
@@ -71,15 +73,20 @@ class S3Store(S3Objects):
         """Make the object from its parts, if there is none; S3 checks the whole's CRC-32 and size (bytes)."""
 
         def finish() -> None:
-            self._client.complete_multipart_upload(
-                Bucket=self._bucket, Key=upload.key, UploadId=upload.upload_id, IfNoneMatch="*",
-                ChecksumCRC32=s3_checksum(crc), ChecksumType="FULL_OBJECT", MpuObjectSize=size,
-                MultipartUpload={
-                    "Parts": [
-                        {"PartNumber": p.number, "ETag": p.etag, "ChecksumCRC32": s3_checksum(p.crc)} for p in parts
-                    ]
-                },
-            )  # fmt: skip
+            try:
+                self._client.complete_multipart_upload(
+                    Bucket=self._bucket, Key=upload.key, UploadId=upload.upload_id, IfNoneMatch="*",
+                    ChecksumCRC32=s3_checksum(crc), ChecksumType="FULL_OBJECT", MpuObjectSize=size,
+                    MultipartUpload={
+                        "Parts": [
+                            {"PartNumber": p.number, "ETag": p.etag, "ChecksumCRC32": s3_checksum(p.crc)} for p in parts
+                        ]
+                    },
+                )  # fmt: skip
+            except ClientError as error:
+                if code_of(error) == "ConditionalRequestConflict":  # S3 asks for another upload then
+                    raise UploadGoneError(f"the upload of {upload.key} met another writer") from error
+                raise
 
         translated(f"completing {upload.key}", finish)
 

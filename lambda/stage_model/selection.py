@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from stage_model.errors import StagingError
+from stage_model.manifest import MANIFEST
 from stage_model.repository import RepoFile
 
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
@@ -14,7 +15,7 @@ _TORCH = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 _SUPPORT = re.compile(r"[A-Za-z0-9._-]+\.(json|model)|merges\.txt|vocab\.txt")
 _MAX_SHARDS = 1000
 # Ours; and what multi-model-server takes for an archive of its own older format, on which it stops.
-_NEVER = frozenset({"musicgen-manifest.json", "manifest.json"})
+_NEVER = frozenset({MANIFEST, "manifest.json"})
 
 
 def find_weights(files: Sequence[RepoFile]) -> tuple[str, RepoFile]:
@@ -61,10 +62,14 @@ def _shard_names(index_name: str, index: bytes) -> list[str]:
         raise StagingError(f"{index_name} must be JSON with a weight_map, got {error!r}") from error
     if not weight_map or not isinstance(weight_map, dict):
         raise StagingError(f"the weight_map of {index_name} must name shards, got {weight_map!r:.60}")
-    names = set(cast(Mapping[str, object], weight_map).values())
-    if len(names) > _MAX_SHARDS or not all(isinstance(name, str) for name in names):
-        raise StagingError(f"the weight_map of {index_name} must name at most {_MAX_SHARDS} files, got {len(names)}")
-    return sorted(cast(set[str], names))
+    values = cast(Mapping[str, object], weight_map).values()
+    names = {value for value in values if isinstance(value, str)}
+    if len(names) > _MAX_SHARDS or not all(isinstance(value, str) for value in values):
+        others = next((f", one of them {value!r:.60}" for value in values if not isinstance(value, str)), "")
+        raise StagingError(
+            f"the weight_map of {index_name} must name at most {_MAX_SHARDS} files, got {len(names)}{others}"
+        )
+    return sorted(names)
 
 
 def _names(paths: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from stage_model.errors import StagingError
 from stage_model.tensors import ITEM_SIZES, Tensor, WeightFile
 
 MAX_SHARD = 4_000_000_000  # bytes: below what plain ustar headers and 32-bit tools can tell
-_MAX_GAP = 16 << 20  # bytes that no tensor views, read only to be hashed
+_MAX_GAPS = 64 << 20  # bytes of a file that no tensor views, read only to be hashed: a part may meet all of them
 # The decoder was published in fp16 and upcast. T5 overflows in fp16, and EnCodec is small: both stay as they are.
 DECODER = "decoder."
 
@@ -92,10 +92,11 @@ def _place(number: int, file: WeightFile, decoder_dtype: str, kept: Collection[s
         end = tensor.end if covers_new else end
     if not fresh:
         raise StagingError(f"{file.path} must hold tensors with elements in row-major order, got none")
+    other = file.source.size - sum(tensor.nbytes for tensor in fresh)
+    if other > _MAX_GAPS:
+        raise StagingError(f"{file.path} must hold at most {_MAX_GAPS} bytes that are not tensors', got {other}")
     ends = [0, *(tensor.end for tensor in fresh[:-1]), file.source.size]
     for place, tensor in enumerate(fresh):
-        if max(tensor.start - ends[place], file.source.size - fresh[-1].end) > _MAX_GAP:
-            raise StagingError(f"{file.path} must be mostly tensors, got over {_MAX_GAP} other bytes at {tensor.name}")
         hashed_to = ends[place + 1]
         yield Slot(tensor, staged_dtype(tensor, decoder_dtype, kept), 0, number, ends[place], hashed_to, False)
     for tensor in again:

@@ -77,10 +77,23 @@ def read_range(source: Source, start: int, length: int, limit: int = 64 << 20) -
 
 def check_shape(name: str, shape: object) -> tuple[int, ...]:
     """Return a tensor's shape. Raises StagingError unless it is a modest list of sizes."""
-    sizes = cast(Sequence[object], shape) if isinstance(shape, list | tuple) else None
-    if sizes is None or len(sizes) > _MAX_DIMENSIONS or not all(type(size) is int and size >= 0 for size in sizes):
-        raise StagingError(f"the shape of {name!r:.100} must be a list of sizes, got {reprlib.repr(sizes)}")
-    whole = tuple(cast(Sequence[int], sizes))
-    if math.prod(whole) > _MAX_COUNT or max(whole, default=0) > _MAX_COUNT:
-        raise StagingError(f"{name!r:.100} must have at most {_MAX_COUNT} elements, got {reprlib.repr(whole)}")
-    return whole
+    sizes = _check_counts(name, "shape", shape)
+    if math.prod(sizes) > _MAX_COUNT:
+        raise StagingError(f"{name!r:.100} must have at most {_MAX_COUNT} elements, got {reprlib.repr(sizes)}")
+    return sizes
+
+
+def check_stride(name: str, stride: object) -> tuple[int, ...]:
+    """Return a view's strides, in elements. Raises StagingError unless they are a modest list of them."""
+    return _check_counts(name, "stride", stride)
+
+
+def _check_counts(name: str, what: str, value: object) -> tuple[int, ...]:
+    counts = cast(Sequence[object], value) if isinstance(value, list | tuple) else None
+    if counts is None or len(counts) > _MAX_DIMENSIONS or not all(map(_is_count, counts)):
+        raise StagingError(f"the {what} of {name!r:.100} must be a list of sizes, got {reprlib.repr(counts)}")
+    return tuple(cast(Sequence[int], counts))
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_COUNT

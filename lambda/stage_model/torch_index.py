@@ -12,7 +12,16 @@ import numpy as np
 from stage_model.errors import StagingError
 from stage_model.range_file import RangeFile
 from stage_model.sources import Source
-from stage_model.tensors import ITEM_SIZES, MAX_TENSORS, Known, Tensor, WeightFile, check_shape, read_range
+from stage_model.tensors import (
+    ITEM_SIZES,
+    MAX_TENSORS,
+    Known,
+    Tensor,
+    WeightFile,
+    check_shape,
+    check_stride,
+    read_range,
+)  # fmt: skip
 from stage_model.torch_pickle import TensorRef, read_state_dict
 
 _MAX_DIRECTORY = 64 << 20  # bytes read to find the members
@@ -38,10 +47,6 @@ def index_torch(path: str, source: Source, sha256: str) -> WeightFile:
     starts.find({f"{root}data/{view.storage.key}" for view in views.values()})
     known = list(starts.known)
     tensors = [_tensor(path, name, view, starts, f"{root}data/", known) for name, view in views.items()]
-    if sum(len(tensor.data or b"") for tensor in tensors) > _MAX_REORDERED:
-        raise StagingError(
-            f"{path} must hold at most {_MAX_REORDERED} bytes of tensors out of row-major order, got more"
-        )
     return WeightFile(path, source, sha256, tensors, known)
 
 
@@ -66,6 +71,7 @@ class _Starts:
     def __init__(self, path: str, source: Source, members: Mapping[str, zipfile.ZipInfo]) -> None:
         self._path, self._source, self._members = path, source, members
         self._starts: dict[str, int] = {}
+        self._reordered_left = _MAX_REORDERED
         self.known: list[Known] = []
 
     def find(self, names: set[str]) -> None:
@@ -95,8 +101,16 @@ class _Starts:
         self.known.append(Known(start, data))
         return data
 
-    def region(self, start: int, length: int) -> bytes:
-        """Return bytes of a storage."""
+    def region(self, start: int, length: int, copied: int) -> bytes:
+        """Return bytes of a storage, of which a tensor of `copied` bytes is about to be made.
+
+        Raises StagingError, before anything is read, when this were too much together with the ones before.
+        """
+        self._reordered_left -= max(length, copied)  # a view can repeat bytes, and skip some
+        if self._reordered_left < 0:
+            raise StagingError(
+                f"{self._path} must hold at most {_MAX_REORDERED} bytes of tensors out of row-major order, got more"
+            )
         return read_range(self._source, start, length, _MAX_REORDERED)
 
     def _header(self, name: str) -> bytes:
@@ -112,7 +126,7 @@ def _check_byte_order(path: str, starts: _Starts, members: Mapping[str, object],
 
 
 def _tensor(path: str, name: str, view: TensorRef, starts: _Starts, folder: str, known: list[Known]) -> Tensor:
-    shape, stride = check_shape(name, view.shape), check_shape(name, view.stride)
+    shape, stride = check_shape(name, view.shape), check_stride(name, view.stride)
     begin, size = starts[folder + view.storage.key]
     item = ITEM_SIZES[view.storage.dtype]
     spanned = _spanned(path, name, view, shape, stride)
@@ -121,9 +135,7 @@ def _tensor(path: str, name: str, view: TensorRef, starts: _Starts, folder: str,
     tensor = Tensor(name, view.storage.dtype, shape, begin + view.offset * item)
     if _row_major(shape, stride):
         return tensor
-    if tensor.nbytes > _MAX_REORDERED:
-        raise StagingError(f"{name} in {path} must be in row-major order or at most {_MAX_REORDERED} bytes")
-    region = Known(tensor.start, starts.region(tensor.start, spanned * item))
+    region = Known(tensor.start, starts.region(tensor.start, spanned * item, tensor.nbytes))
     known.append(region)
     elements = np.frombuffer(region.data, f"V{item}")
     strided = np.lib.stride_tricks.as_strided(elements, shape, [step * item for step in stride], writeable=False)

@@ -19,7 +19,7 @@ _DTYPES: Mapping[str, str] = {
     "BoolStorage": "BOOL",
 }  # fmt: skip
 _MAX_OPCODES = 5_000_000
-_MARK = object()
+_MAX_MARKS = 100  # open at a time; a state dict's pickle has two or three
 _CONSTANTS: Mapping[str, object] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = frozenset(
     {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
@@ -54,7 +54,10 @@ class TensorRef:
 
 @dataclass
 class _Machine:
+    """`stack` holds what came since the last mark, `marked` what lay below each mark."""
+
     stack: list[Any] = field(default_factory=list[Any])
+    marked: list[list[Any]] = field(default_factory=list[list[Any]])
     memo: dict[int, Any] = field(default_factory=dict[int, Any])
 
 
@@ -83,6 +86,8 @@ def _run(path: str, pickle: bytes) -> list[Any]:
         if opcode.name == "STOP":
             break
         _step(path, machine, opcode.name, argument)
+    if machine.marked:
+        raise ValueError("a mark is left")
     return machine.stack
 
 
@@ -100,10 +105,15 @@ def _step(path: str, machine: _Machine, opcode: str, argument: Any) -> None:
         raise StagingError(f"the pickle of {path} must have only a state dict's opcodes, got {opcode}")
 
 
+def _mark(path: str, machine: _Machine, argument: Any) -> None:
+    if len(machine.marked) == _MAX_MARKS:
+        raise ValueError(f"over {_MAX_MARKS} marks")
+    machine.marked.append(machine.stack)
+    machine.stack = []
+
+
 def _pop_mark(machine: _Machine) -> list[Any]:
-    at = max(index for index, value in enumerate(machine.stack) if value is _MARK)
-    values = machine.stack[at + 1 :]
-    del machine.stack[at:]
+    values, machine.stack = machine.stack, machine.marked.pop()
     return values
 
 
@@ -197,7 +207,7 @@ def _append_tuple(count: int | None) -> Callable[[str, _Machine, Any], None]:
 _ACTIONS: Mapping[str, Callable[[str, _Machine, Any], None]] = {
     "PROTO": lambda path, machine, argument: None,
     "FRAME": lambda path, machine, argument: None,
-    "MARK": lambda path, machine, argument: machine.stack.append(_MARK),
+    "MARK": _mark,
     "EMPTY_DICT": lambda path, machine, argument: machine.stack.append({}),
     "EMPTY_TUPLE": _append_tuple(0),
     "TUPLE1": _append_tuple(1),

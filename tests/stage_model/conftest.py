@@ -2,9 +2,7 @@
 # pyright: reportUnknownMemberType=false
 # boto3.client is overloaded for every service, most of them without installed stubs.
 
-import io
 import json
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +15,19 @@ from mypy_boto3_s3 import S3Client
 from safetensors.numpy import save
 from staging_answers import ResponseSink
 from staging_hub import LoopbackHub, Repository
+from staging_lambda import Lambda, bundle
+from staging_s3 import LoopbackS3
 
+import stage_model.gather
+import stage_model.handler
 import stage_model.patience
 from stage_model.handler import handler
+from stage_model.materials import Sizes
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 BUCKET = "artifacts"
 PREFIX = "models/Stack/Model/"
+BUNDLE = {"inference.py": b"model_fn = None\n"}
 
 
 def decoder_like(seed: int, scale: int = 1) -> dict[str, np.ndarray[Any, Any]]:
@@ -91,7 +95,7 @@ def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
     client = boto3.client("s3", region_name="us-east-1")
     client.create_bucket(Bucket=BUCKET)
     client.create_bucket(Bucket="assets")
-    client.put_object(Bucket="assets", Key="bundle.zip", Body=bundle_zip({"inference.py": b"model_fn = None\n"}))
+    client.put_object(Bucket="assets", Key="bundle.zip", Body=bundle(BUNDLE))
     yield client
     for bucket in (BUCKET, "assets"):
         for item in client.list_objects_v2(Bucket=bucket).get("Contents", []):
@@ -99,15 +103,6 @@ def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
         for upload in client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
             client.abort_multipart_upload(Bucket=bucket, Key=upload.get("Key", ""), UploadId=upload.get("UploadId", ""))
         client.delete_bucket(Bucket=bucket)
-
-
-def bundle_zip(files: dict[str, bytes]) -> bytes:
-    """Return a zip of these files."""
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return target.getvalue()
 
 
 @dataclass
@@ -189,3 +184,21 @@ def left_in_bucket(s3: S3Client) -> Callable[[], tuple[list[str], int]]:
         return keys, len(s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", []))
 
     return look
+
+
+@pytest.fixture
+def aws(hub: LoopbackHub, sink: ResponseSink, brief_waits: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lambda]:
+    """A Lambda between the Hub and S3, with parts of 64 KiB and short waits."""
+    with LoopbackS3() as s3:
+        s3.strict, s3.demanding = False, True
+        s3.objects["assets/bundle.zip"] = bundle(BUNDLE)
+        made = Lambda(hub, s3, sink)
+        for name, value in {
+            "HF_ENDPOINT": hub.url, "AWS_ENDPOINT_URL": s3.url, "AWS_ACCESS_KEY_ID": "test", "AWS_REGION": "us-east-1",
+            "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(stage_model.gather, "Sizes", lambda: Sizes(part_blocks=1, cast_part_blocks=1))
+        monkeypatch.setattr(stage_model.handler, "invoke_again", made.begin)
+        monkeypatch.setattr(stage_model.handler, "SystemClock", lambda: made.clock)
+        yield made

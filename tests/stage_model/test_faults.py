@@ -1,6 +1,5 @@
 """Faults over real sockets, each of which must leave either the right object or nothing, and say why."""
 
-import io
 import json
 import os
 import pickle
@@ -9,131 +8,27 @@ import re
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
-import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.numpy import load
-from staging_answers import ResponseSink
-from staging_hub import LoopbackHub, Reply, Seen
-from staging_s3 import LoopbackS3
+from staging_hub import Reply, Seen
+from staging_lambda import BUCKET, PREFIX, Lambda, bundle, expire_leases, flipped, on_weights
 
-import stage_model.gather
 import stage_model.handler
 from stage_model.handler import handler
-from stage_model.materials import Sizes
 
-BUCKET, PREFIX = "artifacts", "models/Stack/StagedModel/"
 ROOT = Path(__file__).parents[2]
-
-
-class Lambda:
-    """Runs the handler, again and again when it hands over; knows what is in the bucket."""
-
-    def __init__(self, hub: LoopbackHub, s3: LoopbackS3, sink: ResponseSink) -> None:
-        self.hub, self.s3, self.sink = hub, s3, sink
-        self.handed_over: list[Mapping[str, Any]] = []
-        self.seconds = 60.0
-        self.invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:stage"
-        self.invocations = 0
-
-    def get_remaining_time_in_millis(self) -> int:
-        return int(self.seconds * 1000)
-
-    def event(self, kind: str, request: str, physical_id: str | None = None, **properties: str) -> dict[str, Any]:
-        known = {"PhysicalResourceId": physical_id} if physical_id is not None else {}
-        return {
-            "RequestType": kind, "ResponseURL": self.sink.url, "StackId": "stack", "RequestId": request,
-            "LogicalResourceId": "StagedModel", **known,
-            "ResourceProperties": {
-                "ModelId": self.hub.repository.model_id, "Revision": self.hub.repository.revision,
-                "DecoderDtype": "float16", "CodeBucket": "assets", "CodeKey": "bundle.zip", "ModelBucket": BUCKET,
-                "KeyPrefix": PREFIX, **properties,
-            },
-        }  # fmt: skip
-
-    def run(self, kind: str = "Create", request: str = "r1", physical_id: str | None = None, **properties: str) -> Any:
-        """Serve a request to its end and return its answer."""
-        self.handed_over.append(self.event(kind, request, physical_id, **properties))
-        while self.handed_over:
-            self.invocations += 1
-            handler(self.handed_over.pop(0), self)
-        return self.sink.answers[-1]
-
-    def begin(self, function_arn: str, event: Mapping[str, Any]) -> None:
-        """Take an event to be served next, as Lambda does."""
-        self.handed_over.append(event)
-
-    def staged(self) -> dict[str, bytes]:
-        return {k: v for k, v in self.s3.objects.items() if k.startswith(BUCKET) and "/runs/" not in k}
-
-    def is_empty(self) -> bool:
-        return not self.staged() and not self.s3.uploads
-
-    def holds_the_model(self, answer: Any) -> bool:
-        """Return whether exactly the answered object is there, and holds every published value."""
-        key = f"{BUCKET}/{answer['PhysicalResourceId']}"
-        if set(self.staged()) != {key} or self.s3.uploads:
-            return False
-        with tarfile.open(fileobj=io.BytesIO(self.s3.objects[key]), mode="r:gz") as archive:
-            files = {info.name: file.read() for info in archive if (file := archive.extractfile(info))}
-        got, want = load(files["model.safetensors"]), load(self.hub.repository.lfs["model.safetensors"])
-        return got.keys() == want.keys() and all((got[n].astype(v.dtype) == v).all() for n, v in want.items())
-
-
-def bundle(files: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", compression) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return target.getvalue()
-
-
-@pytest.fixture
-def aws(hub: LoopbackHub, sink: ResponseSink, brief_waits: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lambda]:
-    """A Lambda between the Hub and S3, with parts of 64 KiB and short waits."""
-    with LoopbackS3() as s3:
-        s3.strict = False
-        s3.objects["assets/bundle.zip"] = bundle({"inference.py": b"model_fn = None\n"})
-        made = Lambda(hub, s3, sink)
-        for name, value in {
-            "HF_ENDPOINT": hub.url, "AWS_ENDPOINT_URL": s3.url, "AWS_ACCESS_KEY_ID": "test", "AWS_REGION": "us-east-1",
-            "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1",
-        }.items():  # fmt: skip
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr(stage_model.gather, "Sizes", lambda: Sizes(part_blocks=1, cast_part_blocks=1))
-        monkeypatch.setattr(stage_model.handler, "invoke_again", made.begin)
-        yield made
 
 
 @pytest.fixture
 def scale() -> int:
     """Weights of about 200 kB: several parts."""
     return 30
-
-
-def on_weights(change: Callable[[Seen, Reply], Reply], times: int = 10**9) -> Callable[[Seen, Reply], Reply]:
-    """Return a fault that changes so many replies with bytes of the weights."""
-    left = [times]
-
-    def fault(seen: Seen, reply: Reply) -> Reply:
-        if not (seen.on_cdn and "model.safetensors" in seen.path and reply.status == 206) or left[0] <= 0:
-            return reply
-        left[0] -= 1
-        return change(seen, reply)
-
-    return fault
-
-
-def flipped(seen: Seen, reply: Reply) -> Reply:
-    at = len(reply.body) // 2
-    return replace(reply, body=reply.body[:at] + bytes([reply.body[at] ^ 1]) + reply.body[at + 1 :])
 
 
 def with_header(**headers: str) -> Callable[[Seen, Reply], Reply]:
@@ -199,8 +94,7 @@ def test_a_wrong_published_checksum_ends_the_staging(aws: Lambda) -> None:
 
 def test_a_storm_of_errors_on_every_side_is_sat_out(aws: Lambda) -> None:
     draw = random.Random(3)
-    storm = on_weights(lambda s, r: Reply(draw.choice([429, 500, 503]), {}, b"") if draw.random() < 0.6 else r)
-    aws.hub.fault = storm
+    aws.hub.fault = lambda seen, reply: Reply(draw.choice([429, 500, 503]), {}, b"") if draw.random() < 0.6 else reply
     aws.s3.fault = lambda method, path: draw.choice([500, 503]) if draw.random() < 0.6 else None
     assert aws.holds_the_model(aws.run())
 
@@ -229,18 +123,10 @@ def test_failing_part_uploads_are_sent_again(status: int, aws: Lambda) -> None:
 
 
 def test_many_short_invocations_hand_over_and_answer_once(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage_model.handler, "HAND_OVER_S", 29.3)
     monkeypatch.setattr(stage_model.handler, "THREADS", 1)
-    aws.seconds = 30.0
-
-    def slow(method: str, path: str) -> int | None:
-        if "partNumber" in path:
-            time.sleep(0.2)
-        return None
-
-    aws.s3.fault = slow
+    aws.hand_over_at(lambda: 2)
     assert aws.holds_the_model(aws.run())
-    assert aws.invocations >= 3 and len(aws.sink.answers) == 1
+    assert aws.invocations >= 3 and aws.died == 0 and len(aws.sink.answers) == 1
 
 
 def test_two_runs_of_one_request_end_in_one_object(aws: Lambda) -> None:
@@ -254,7 +140,7 @@ def test_two_runs_of_one_request_end_in_one_object(aws: Lambda) -> None:
     assert aws.sink.answers == aws.sink.answers[:1]
 
 
-@pytest.mark.parametrize("after", [1, 2, 3, 4])
+@pytest.mark.parametrize("after", range(1, 9))
 def test_a_run_killed_at_a_part_is_gone_on_with(after: int, aws: Lambda) -> None:
     killed = threading.Event()
     parts = [0]
@@ -273,7 +159,7 @@ def test_a_run_killed_at_a_part_is_gone_on_with(after: int, aws: Lambda) -> None
         "import json,sys; import stage_model.gather as g, stage_model.handler as h;"
         "from stage_model.materials import Sizes;"
         "g.Sizes=lambda: Sizes(part_blocks=1,cast_part_blocks=1); h.THREADS=1;"
-        "C=type('C',(),{'get_remaining_time_in_millis':lambda s:60000,'invoked_function_arn':'f'});"
+        "C=type('C',(),{'get_remaining_time_in_millis':lambda s:120000,'invoked_function_arn':'f'});"
         "input(); h.handler(json.loads(sys.argv[1]), C())"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "lambda")}
@@ -284,13 +170,6 @@ def test_a_run_killed_at_a_part_is_gone_on_with(after: int, aws: Lambda) -> None
     assert child[0].returncode == -signal.SIGKILL and not aws.sink.answers
     expire_leases(aws)
     assert aws.holds_the_model(aws.run())
-
-
-def expire_leases(aws: Lambda) -> None:
-    """Make time pass: what a killed run held is free again."""
-    for key, data in aws.s3.objects.items():
-        if "/runs/" in key:
-            aws.s3.objects[key] = json.dumps({**json.loads(data), "lease_until": 0}).encode()
 
 
 def test_delete_during_create_ends_it_and_leaves_nothing(aws: Lambda) -> None:
@@ -413,13 +292,15 @@ def test_a_torch_file_that_tries_to_execute_is_refused(aws: Lambda, tmp_path: Pa
 def test_random_faults_over_real_sockets_never_leave_a_wrong_object(chunk: int, aws: Lambda) -> None:
     for seed in range(chunk * 20, chunk * 20 + 20):
         draw = random.Random(seed)
-        odds = {kind: draw.choice([0, 0, 0.1, 0.4]) for kind in ("cut", "busy", "flip", "s3", "break")}
+        odds = {kind: draw.choice([0, 0, 0.1, 0.4]) for kind in ("cut", "busy", "flip", "s3", "break", "lost")}
         aws.hub.fault = on_weights(lambda s, r, d=draw, o=odds: _faulty(d, o, s, r))
         aws.s3.fault = lambda m, p, d=draw, o=odds: (
             503 if d.random() < o["s3"] else 0 if d.random() < o["break"] / 4 and "partNumber" in p else None
         )
-        answer = aws.run(request=f"seed{seed}")
-        aws.hub.fault = aws.s3.fault = None
+        aws.s3.loses_answer = lambda m, p, d=draw, o=odds: d.random() < o["lost"] / 2
+        aws.hand_over_at(lambda d=draw: d.randrange(1, 9), times=draw.choice([0, 0, 2, 5]))
+        answer = aws.run(request=f"seed{seed}", Packaging=draw.choice(["tarball", "uncompressed"]))
+        aws.hub.fault = aws.s3.fault = aws.s3.loses_answer = aws.s3.change = None
         right = aws.holds_the_model(answer) if answer["Status"] == "SUCCESS" else aws.is_empty()
         assert right, f"seed {seed}: {answer}"
         assert answer["Status"] == "SUCCESS" or odds["flip"], f"seed {seed}: {answer}"

@@ -16,6 +16,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+# Headers of a part and of a completion that S3 does not ask for, and that staging always sends.
+_PROMISED = {
+    "PUT": frozenset({"x-amz-checksum-crc32"}),
+    "POST": frozenset({"x-amz-checksum-crc32", "x-amz-checksum-type", "x-amz-mp-object-size", "if-none-match"}),
+}
 Fault = Callable[[str, str], int | None]  # method and path with query -> a status to refuse with, or None
 
 
@@ -29,21 +34,31 @@ class Upload:
 
 @dataclass
 class Reply:
-    """An answer's status, body and headers."""
+    """An answer's status, body and headers; of the body only `cut` bytes are sent, if that is given."""
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict[str, str])
+    cut: int | None = None
 
 
 class LoopbackS3:
-    """One endpoint with any buckets; `fault` may refuse a request before it takes effect, or break it off (0)."""
+    """One endpoint with any buckets; `fault` may refuse a request before it takes effect, or break it off (0).
+
+    `loses_answer` says whether a request that took effect is not answered, `change` what comes of an answer. With
+    `demanding` it refuses parts and completions that leave out what S3 can check for the client.
+    """
+
+    strict = True  # small parts only at the end, as in S3; off where tests cut small
+    demanding = False
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.objects: dict[str, bytes] = {}
         self.uploads: dict[str, Upload] = {}
         self.fault: Fault | None = None
+        self.loses_answer: Callable[[str, str], bool] | None = None
         self.requests: list[str] = []
+        self.change: Callable[[str, str, Reply], Reply] | None = None
         self._tls = tls
         self._lock = threading.Lock()
 
@@ -68,7 +83,11 @@ class LoopbackS3:
         key = unquote(parts.path).lstrip("/")  # bucket and key together
         with self._lock:
             if "uploadId" in query:
-                return self._upload(method, key, query, {k.lower(): v for k, v in headers.items()}, body)
+                lowered = {k.lower(): v for k, v in headers.items()}
+                missing = _PROMISED.get(method, frozenset()) - lowered.keys() if self.demanding else ()
+                if missing:
+                    return _error(400, f"Missing {', '.join(sorted(missing))}")
+                return self._upload(method, key, query, lowered, body)
             if method == "POST" and "uploads" in query:
                 upload_id = uuid.uuid4().hex
                 self.uploads[upload_id] = Upload(key)
@@ -134,8 +153,6 @@ class LoopbackS3:
         del self.uploads[upload_id]
         return _xml("CompleteMultipartUploadResult", f"<ETag>{escape(_etag(whole))}</ETag>")
 
-    strict = True  # small parts only at the end, as in S3; off where tests cut small
-
     def _list(self, bucket: str, query: dict[str, str]) -> Reply:
         prefix = f"{bucket}/{query.get('prefix', '')}"
         if "uploads" in query:
@@ -166,8 +183,12 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if refusal is not None:
             self._send(_error(refusal, "SlowDown" if refusal == 503 else "InternalError"))
+            return
+        reply = store.answer(self.command, self.path, dict(self.headers), body)
+        if store.loses_answer and store.loses_answer(self.command, self.path):
+            self.close_connection = True
         else:
-            self._send(store.answer(self.command, self.path, dict(self.headers), body))
+            self._send(store.change(self.command, self.path, reply) if store.change else reply)
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -187,7 +208,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body)
+            self.wfile.write(reply.body[: reply.cut])
+        self.close_connection = self.close_connection or reply.cut is not None
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the output quiet."""

@@ -21,6 +21,7 @@ class Faults:
         self._crash = 0.0 if self.calm else draw.choice([0.0, 0.0, 0.002, 0.01])
         self._damage = 0.0 if self.calm else draw.choice([0.0, 0.0, 0.05])
         self.duplicates = 0.0 if self.calm else draw.choice([0.0, 0.2, 0.6])
+        self._damage_at_source = 0.0 if self.calm else draw.choice([0.0, 0.0, 0.0, 0.05])
         self.wrong_source = not self.calm and draw.random() < 0.08
         self.unlike_etags = draw.random() < 0.5  # as with SSE-KMS: equal parts, other ETags
         self.exportable = draw.random() < 0.7
@@ -50,7 +51,14 @@ class Faults:
 
     def damage(self, data: bytes) -> bytes:
         """Return the bytes as they arrive: one bit may have flipped."""
-        if not data or self._scheduler.random.random() >= self._damage:
+        return self._damaged(data, self._damage)
+
+    def damage_at_source(self, data: bytes) -> bytes:
+        """Return the bytes of a published file as they arrive, which nothing but their SHA-256 protects."""
+        return self._damaged(data, self._damage_at_source)
+
+    def _damaged(self, data: bytes, odds: float) -> bytes:
+        if not data or self._scheduler.random.random() >= odds:
             return data
         at = self._scheduler.random.randrange(len(data))
         return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]

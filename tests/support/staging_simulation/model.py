@@ -79,16 +79,16 @@ class MemoryHub:
         data = published(self.lossy)[file.path]
         if self.wrong and file.path == "model.safetensors":
             data = data[:-9] + bytes([data[-9] ^ 4]) + data[-8:]
-        return FaultySource(data, self.faults.work if self.faults else lambda: None, lambda read: read)
+        if self.faults is None:
+            return FaultySource(data, lambda: None, lambda read: read)
+        return FaultySource(data, self.faults.work, self.faults.damage_at_source)
 
 
 @cache
-def right_objects(packaging: str, dtype: str, lossy: bool) -> dict[str, bytes]:
+def right_objects(packaging: str, dtype: str, revision: str, lossy: bool) -> dict[str, bytes]:
     """Return the objects that a right staging leaves, made in one go without any protocol."""
-    properties = request_of({"Packaging": packaging, "DecoderDtype": dtype})
-    request = StagedModelRequest(
-        properties["ModelId"], properties["Revision"], dtype, "assets", "bundle.zip", BUCKET, PREFIX, packaging
-    )
+    model_id = request_of({})["ModelId"]
+    request = StagedModelRequest(model_id, revision, dtype, "assets", "bundle.zip", BUCKET, PREFIX, packaging)
     materials = gather(request, MemoryHub(lossy), BUNDLE, SIZES)
     kept: list[str] = []
     while True:

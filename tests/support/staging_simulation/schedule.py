@@ -142,14 +142,8 @@ class Schedule:
                 self._require(good, f"in calm weather {outcome.request_id} must succeed once, got {answers}")
 
     def _right(self) -> dict[str, bytes]:
-        properties = self.cloudformation.live_properties
-        made = right_objects(properties.get("Packaging", "tarball"), properties["DecoderDtype"], self.lossy)
-        if properties["Revision"].startswith("b"):
-            live = self.cloudformation.live or ""
-            digest = live[len(PREFIX) :].partition("/")[0]
-            keys = {f"{PREFIX}{digest}/{key[len(PREFIX) :].partition('/')[2]}": key for key in made}
-            return {new: self.store.objects.get(new, b"") for new in keys}
-        return made
+        live = self.cloudformation.live_properties
+        return right_objects(live["Packaging"], live["DecoderDtype"], live["Revision"], self.lossy)
 
     def _check_uploads(self) -> None:
         """Nothing that a record knows of may be left; what a killed run could not tell, a lifecycle rule ends."""
