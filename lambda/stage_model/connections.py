@@ -78,7 +78,7 @@ class Connections:
     """
 
     def __init__(self, timeout_s: float = 10.0, context: ssl.SSLContext | None = None) -> None:
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._context = context or tls_context()
         # Several threads append and pop, which are atomic under the interpreter lock.
         self._idle: defaultdict[str, list[Connection]] = defaultdict(list)
@@ -118,8 +118,8 @@ class Connections:
     def _connection(self, parts: SplitResult) -> Connection:
         host = parts.hostname or ""
         if parts.scheme == "https":
-            return http.client.HTTPSConnection(host, parts.port, timeout=self._timeout_s, context=self._context)
-        return http.client.HTTPConnection(host, parts.port, timeout=self._timeout_s)
+            return http.client.HTTPSConnection(host, parts.port, timeout=self.timeout_s, context=self._context)
+        return http.client.HTTPConnection(host, parts.port, timeout=self.timeout_s)
 
     def _close(self, key: str) -> None:
         for connection in self._idle.pop(key, []):

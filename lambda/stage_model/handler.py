@@ -30,7 +30,7 @@ THREADS = 8
 # Kept at the end of an invocation, to write the journal and begin the next invocation: enough for two requests that
 # reach their time-outs, the one under way at the deadline and one of these.
 HAND_OVER_S = 60.0
-_LAST_S = 3.0
+LAST_S = 3.0
 
 
 class Context(Protocol):
@@ -47,7 +47,7 @@ def handler(event: Mapping[str, Any], context: Context) -> None:
     """Serve one request of `Custom::StagedModel`; the outcome goes to the event's ResponseURL."""
     clock = SystemClock()
     end = clock.now() + context.get_remaining_time_in_millis() / 1000
-    work, patience = Patience(clock, end - HAND_OVER_S), Patience(clock, end - _LAST_S)
+    work, patience = Patience(clock, end - HAND_OVER_S), Patience(clock, end - LAST_S)
     with closing(Connections()) as connections, closing(s3_client()) as client:
 
         def stage_in(store: Store, patience: Patience) -> StageRequest:
@@ -65,7 +65,7 @@ def handler(event: Mapping[str, Any], context: Context) -> None:
             patience=patience,
             open_store=lambda bucket: S3Store(client, bucket, connections),
             stage=stage_in,
-            send=lambda event, answer: send_answer(event, answer, connections, end - _LAST_S),
+            send=lambda event, answer: send_answer(event, answer, connections, end - LAST_S),
             hand_over=lambda event: persist(patience, lambda: invoke_again(context.invoked_function_arn, event)),
         )
         serve(event, invocation)

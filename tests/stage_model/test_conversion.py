@@ -23,7 +23,7 @@ from stage_model.safetensors_index import index_safetensors
 from stage_model.shard_reader import ShardReader, first_stream, source_stream
 from stage_model.shards import make_shards, shard_index
 from stage_model.sources import BytesSource, Stream
-from stage_model.tensors import WeightFile
+from stage_model.tensors import Tensor, WeightFile
 from stage_model.torch_index import index_torch
 
 Weights = dict[str, torch.Tensor]
@@ -195,6 +195,40 @@ def test_a_pickle_that_calls_something_is_refused_by_name(
     with pytest.raises(StagingError, match=function.__name__):
         index_torch("pytorch_model.bin", source, "0" * 64)
     assert capsys.readouterr().out == ""
+
+
+def test_views_that_repeat_a_storage_are_refused_before_they_are_made() -> None:
+    one = torch.zeros(1)
+    with pytest.raises(StagingError, match="at most 67108864 bytes of tensors out of row-major order, got more"):
+        torch_file({f"decoder.{i}": one.expand(1 << 23) for i in range(3)})
+
+
+def test_a_file_that_is_mostly_something_else_is_refused() -> None:
+    class Sparse:
+        size = 100 << 20
+
+        def read_into(self, offset: int, views: Sequence[memoryview]) -> None:
+            raise AssertionError("nothing of it may be read")
+
+    places = [Tensor(f"text_encoder.{i}", "F32", (1,), i << 20) for i in range(1, 100)]
+    with pytest.raises(StagingError, match="must hold at most 67108864 bytes that are not tensors', got 104857204"):
+        make_shards([WeightFile("pytorch_model.bin", Sparse(), "0" * 64, places)], "float16", ())
+
+
+def test_strides_may_be_large_as_long_as_the_tensor_is_not() -> None:
+    file = torch_file({"decoder.w": torch.zeros(2, 3, 70, 80, 9, 8).to(torch.int8)})
+    assert [tensor.shape for tensor in file.tensors] == [(2, 3, 70, 80, 9, 8)]
+
+
+def test_a_pickle_that_nests_marks_without_end_is_refused_at_once() -> None:
+    with pytest.raises(StagingError, match="over 100 marks"):
+        index_torch("pytorch_model.bin", archive(b"\x80\x02" + b"(" * 5_000_000 + b"."), "0" * 64)
+
+
+def test_many_tuples_on_a_deep_stack_take_no_longer_each() -> None:
+    pickled = b"\x80\x02" + b"N" * 300_000 + b"(t" * 300_000 + b"."
+    with pytest.raises(StagingError, match="must be well-formed"):
+        index_torch("pytorch_model.bin", archive(pickled), "0" * 64)
 
 
 def test_a_pickle_nested_into_itself_is_refused_at_once() -> None:

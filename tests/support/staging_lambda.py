@@ -67,7 +67,7 @@ class Lambda:
         return self.sink.answers[-1]
 
     def _serve(self, event: Mapping[str, Any]) -> None:
-        """Run the handler, and again where that dies, at most twice, as Lambda does with what it was given for later."""
+        """Run the handler, and again where that dies: at most twice, as Lambda does with asynchronous events."""
         for attempt in range(3):
             self.invocations += 1
             try:

@@ -1,0 +1,64 @@
+"""A run ends its work in time to hand over, whatever stands still just then."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+from waiting_clock import WaitingClock
+
+from stage_model import handler, s3_client
+from stage_model.connections import Connections
+from stage_model.errors import OutOfTimeError
+from stage_model.hub_file import HubFile, Location
+from stage_model.lease import LEASE_S
+from stage_model.patience import Patience
+
+SIZE = 1 << 20  # bytes
+
+
+def test_two_requests_that_reach_their_time_outs_fit_into_what_is_kept_for_handing_over() -> None:
+    longest_s = max(float(s3_client.CONNECT_S + s3_client.READ_S), Connections().timeout_s)
+    assert 2 * longest_s + handler.LAST_S <= handler.HAND_OVER_S
+    assert longest_s < LEASE_S / 2  # what a deletion relies on
+
+
+@pytest.fixture
+def clock() -> WaitingClock:
+    """A clock that only the slow source moves on."""
+    return WaitingClock()
+
+
+@pytest.fixture
+def slow_source(clock: WaitingClock) -> Iterator[str]:
+    """The address of a file of which each sixteenth takes a second to arrive."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection:
+            asked = b""
+            while b"\r\n\r\n" not in asked:
+                asked += connection.recv(65536)
+            length = f"Content-Length: {SIZE}\r\nContent-Range: bytes 0-{SIZE - 1}/{SIZE}"
+            connection.sendall(f'HTTP/1.1 206 Partial Content\r\n{length}\r\nETag: "a"\r\n\r\n'.encode())
+            try:
+                for _ in range(16):
+                    clock.time += 1.0
+                    connection.sendall(bytes(SIZE // 16))
+            except OSError:  # the reader has left, as it should
+                return
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield f"http://127.0.0.1:{server.getsockname()[1]}/file"
+    thread.join(20)
+    server.close()
+
+
+def test_a_deadline_in_the_middle_of_a_range_ends_its_reading(clock: WaitingClock, slow_source: str) -> None:
+    connections = Connections()
+    file = HubFile("file", SIZE, connections, Patience(clock, 8.0), lambda: Location(slow_source, {}, signed=True))
+    with pytest.raises(OutOfTimeError):
+        file.read_into(0, [memoryview(bytearray(SIZE))])
+    connections.close()

@@ -1,0 +1,158 @@
+"""What proves that the right bytes were read and stored: every check is made, and each of them matters."""
+
+import http.client
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from staging_hub import Reply, Seen
+from staging_lambda import BUCKET, PREFIX, Lambda, flipped
+from staging_simulation.campaign import violations
+from staging_simulation.model import BUNDLE, SIZES, MemoryHub
+
+import stage_model.handler
+import stage_model.hub_file
+from stage_model.assembly import Assembly
+from stage_model.connections import raise_if_busy
+from stage_model.errors import StagingError, TransientError
+from stage_model.gather import gather
+from stage_model.hub_file import Location, follow
+from stage_model.ledger import Ledger
+from stage_model.listing import parse_listing
+from stage_model.progress import PartDone, Resume
+from stage_model.request import StagedModelRequest
+from stage_model.running_sha256 import RunningSha256
+from stage_model.sources import Stream
+from stage_model.store import StoredPart
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_small_file_with_a_flipped_bit_is_refused_by_its_git_checksum(name: str, aws: Lambda) -> None:
+    aws.hub.fault = lambda seen, reply: flipped(seen, reply) if f"/{name}" in seen.path else reply
+    answer = aws.run()
+    assert f"{name} must have git blob SHA-1" in answer["Reason"] and aws.is_empty()
+
+
+def test_ranges_after_the_first_ask_for_the_same_version(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_model.handler, "THREADS", 1)
+    aws.run()
+    ranges = [seen for seen in aws.hub.seen if seen.on_cdn and "model.safetensors" in seen.path]
+    assert len(ranges) > 3 and all("If-Match" in seen.headers for seen in ranges[1:])
+
+
+@pytest.mark.parametrize("left_out", ["x-amz-checksum-crc32", "x-amz-mp-object-size", "if-none-match"])
+def test_the_loopback_s3_refuses_a_completion_without_what_s3_checks(left_out: str, aws: Lambda) -> None:
+    upload = b"<UploadId>"
+    begun = aws.s3.answer("POST", f"/{BUCKET}/{PREFIX}x?uploads", {}, b"").body.partition(upload)[2]
+    upload_id = begun.partition(b"<")[0].decode()
+    promised = {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-type": "FULL_OBJECT", "x-amz-mp-object-size": "0"}
+    headers = {name: value for name, value in {**promised, "if-none-match": "*"}.items() if name != left_out}
+    target = f"/{BUCKET}/{PREFIX}x?uploadId={upload_id}"
+    assert aws.s3.answer("POST", target, headers, b"<CompleteMultipartUpload/>").status == 400
+    assert aws.s3.answer("POST", target, {**headers, left_out: "*"}, b"<CompleteMultipartUpload/>").status != 404
+
+
+def test_a_part_that_an_earlier_run_made_of_other_bytes_is_refused() -> None:
+    request = StagedModelRequest(
+        "facebook/tiny", "a" * 40, "float16", "assets", "bundle.zip", BUCKET, PREFIX, "tarball"
+    )
+    plan = gather(request, MemoryHub(lossy=False), BUNDLE, SIZES).plan(())
+    first = Assembly(plan, plan.objects, Resume())
+    built = first.build(first.jobs[0], memoryview(bytearray(first.buffer_size)))
+    stored = StoredPart(1, "etag", built.frame_crc, len(built.frame))
+    for crc, refused in ((built.payload_crc, False), (built.payload_crc ^ 1, True)):
+        resume = Resume((PartDone(stored, crc, built.payload_length),))
+        again = Assembly(plan, plan.objects, resume)
+        made = again.build(again.jobs[0], memoryview(bytearray(again.buffer_size)))
+        if refused:
+            with pytest.raises(StagingError, match="must read the same twice"):
+                again.take(again.jobs[0], made)
+        else:
+            again.take(again.jobs[0], made)
+
+
+def test_the_simulation_notices_a_ledger_that_compares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finish(self: Ledger, stream: Stream, running: RunningSha256) -> None:
+        ledger = cast(Any, self)
+        ledger._digests[stream.name] = running.hexdigest()
+        ledger._hashes.pop(stream.name, None)
+        ledger._lengths.pop(stream.name, None)
+
+    monkeypatch.setattr(Ledger, "_finish", finish)
+    assert any("the staged bytes must be the right ones" in line for line in violations(range(250)))
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait_s"),
+    [
+        ({}, None),
+        ({"Retry-After": "7"}, 7.0),
+        ({"Retry-After": "Fri, 27 Nov 2026 10:00:00 GMT"}, None),
+        ({"Retry-After": "999999"}, 3600.0),
+        ({"RateLimit": '"api";r=0;t=55'}, 55.0),
+        ({"RateLimit": '"api"; r=0; t=55'}, 55.0),
+        ({"RateLimit": '"api";r=0;t=soon'}, None),
+        ({"Retry-After": "7", "RateLimit": '"api";r=0;t=55'}, 7.0),
+    ],
+)
+def test_a_busy_answer_tells_how_long_to_wait(headers: Mapping[str, str], wait_s: float | None) -> None:
+    with pytest.raises(TransientError) as caught:
+        raise_if_busy(cast(http.client.HTTPResponse, SimpleNamespace(status=429, headers=headers)), "the Hub")
+    assert caught.value.retry_after_s == wait_s
+
+
+@pytest.mark.parametrize(
+    "path", ["../evil.json", "/etc/passwd.json", "a/b.json", ".hidden.json", "a\\b.json", "a\n.json"]
+)
+def test_names_that_lead_elsewhere_are_never_taken_from_a_listing(path: str, aws: Lambda) -> None:
+    listing = {**aws.hub.repository.listing(), "siblings": [{"rfilename": path, "size": 2, "blobId": "0" * 40}]}
+    assert parse_listing(json.dumps(listing).encode(), "the model", aws.hub.repository.revision) == []
+
+
+@pytest.mark.parametrize("name", ["../evil.safetensors", "/etc/passwd", "a/b.safetensors"])
+def test_an_index_of_shards_names_files_of_the_listing_only(name: str, aws: Lambda) -> None:
+    aws.hub.repository.lfs.pop("model.safetensors")
+    index = json.dumps({"weight_map": {"decoder.a": name}}).encode()
+    aws.hub.repository.files["model.safetensors.index.json"] = index
+    answer = aws.run()
+    assert "must hold every shard" in answer["Reason"] and aws.is_empty()
+
+
+@pytest.mark.parametrize("value", [["x"], {"a": 1}, 3, None])
+def test_an_index_of_shards_that_names_no_files_is_refused(value: object, aws: Lambda) -> None:
+    aws.hub.repository.lfs.pop("model.safetensors")
+    index = json.dumps({"weight_map": {"decoder.a": value}}).encode()
+    aws.hub.repository.files["model.safetensors.index.json"] = index
+    answer = aws.run()
+    assert "must name at most 1000 files, got 0, one of them" in answer["Reason"] and aws.is_empty()
+
+
+def test_a_redirect_never_leads_from_https_to_this_machine() -> None:
+    hub = Location("https://huggingface.co/a/resolve/b/model.safetensors", {}, signed=False)
+    with pytest.raises(StagingError, match="from huggingface.co must lead to https, got http://127.0.0.1"):
+        follow(hub, "http://127.0.0.1:9001/2018-06-01/runtime/invocation/next")
+    assert follow(hub, "https://cdn.example/x").url == "https://cdn.example/x"
+
+
+def renamed(seen: Seen, reply: Reply) -> Reply:
+    """Answer as the Hub does when a model has a new name."""
+    if seen.path.startswith("/api/models/facebook/musicgen-tiny/") and "moved" not in seen.path:
+        return Reply(307, {"Location": f"{seen.path}&moved=1"}, b"")
+    return reply
+
+
+def test_a_renamed_model_is_found_under_its_new_name(aws: Lambda) -> None:
+    aws.hub.fault = renamed
+    assert aws.holds_the_model(aws.run())
+
+
+def test_a_listing_that_redirects_in_circles_is_refused(aws: Lambda) -> None:
+    def circle(seen: Seen, reply: Reply) -> Reply:
+        return replace(reply, status=307, headers={"Location": seen.path}) if "/api/" in seen.path else reply
+
+    aws.hub.fault = circle
+    answer = aws.run()
+    assert "must redirect at most 5 times" in answer["Reason"] and aws.is_empty()

@@ -1,0 +1,48 @@
+"""Decoder tensors that float16 does not hold: found in one pass, kept, and everything else cast."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+from staging_lambda import BUCKET, Lambda
+
+import stage_model.handler
+
+
+def uploads_begun(aws: Lambda) -> int:
+    return sum(request.startswith("POST") and request.endswith("?uploads") for request in aws.s3.requests)
+
+
+def manifest(aws: Lambda, key: str) -> dict[str, object]:
+    with tarfile.open(fileobj=io.BytesIO(aws.s3.objects[f"{BUCKET}/{key}"]), mode="r:gz") as archive:
+        member = archive.extractfile("musicgen-manifest.json")
+        return json.load(member) if member else {}
+
+
+@pytest.fixture
+def names(aws: Lambda) -> list[str]:
+    """Tensors of a decoder that was trained in float32, each of them several parts long."""
+    draw = np.random.default_rng(3)
+    names = [f"decoder.model.decoder.layers.{layer:02d}.fc1.weight" for layer in range(24)]
+    weights = {name: draw.standard_normal((150, 150)).astype("f4") for name in names}
+    aws.hub.repository.lfs["model.safetensors"] = save(weights)
+    return names
+
+
+def test_any_number_of_them_costs_one_more_beginning(names: list[str], aws: Lambda) -> None:
+    answer = aws.run()
+    assert aws.holds_the_model(answer) and uploads_begun(aws) == 2
+    assert manifest(aws, answer["PhysicalResourceId"])["kept_float32"] == names
+
+
+def test_those_found_before_a_hand_over_are_remembered(
+    names: list[str], aws: Lambda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage_model.handler, "THREADS", 1)
+    aws.hand_over_at(lambda: 7)
+    answer = aws.run()
+    assert aws.holds_the_model(answer) and aws.invocations >= 5
+    assert uploads_begun(aws) == 2 and manifest(aws, answer["PhysicalResourceId"])["kept_float32"] == names

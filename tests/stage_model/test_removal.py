@@ -1,0 +1,63 @@
+"""Removing a model that fails half-way: what is left is never taken for a model."""
+
+import pytest
+from staging_lambda import Lambda
+from staging_s3 import Reply
+from staging_s3 import _error as refusal  # pyright: ignore[reportPrivateUsage] - S3's own way to say no
+
+import stage_model.patience
+
+
+@pytest.fixture(autouse=True)
+def short_patience(brief_waits: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up after half a second."""
+    monkeypatch.setattr(stage_model.patience.Patience.__init__, "__defaults__", (0.5, 0.005, 0.02, 900.0))
+
+
+def is_removal(method: str, path: str) -> bool:
+    return method == "DELETE" and "uploadId" not in path and "/runs/" not in path
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_model_removed_in_part_is_staged_anew(after: int, aws: Lambda) -> None:
+    first = aws.run("Create", "r1", Packaging="uncompressed")["PhysicalResourceId"]
+    second = aws.run("Update", "r2", first, Packaging="uncompressed", DecoderDtype="float32")["PhysicalResourceId"]
+    removed = [0]
+
+    def fault(method: str, path: str) -> int | None:
+        removed[0] += is_removal(method, path)
+        return 503 if is_removal(method, path) and removed[0] > after else None
+
+    aws.s3.fault = fault
+    failed = aws.run("Delete", "r3", first, Packaging="uncompressed")
+    assert failed["Status"] == "FAILED" and "gave up" in failed["Reason"]
+    aws.s3.fault = None
+    assert aws.run("Update", "r4", second, Packaging="uncompressed")["PhysicalResourceId"] == first
+    aws.run("Delete", "r5", second, Packaging="uncompressed")
+    assert aws.holds_the_model({"PhysicalResourceId": first})
+
+
+@pytest.mark.parametrize("packaging", ["tarball", "uncompressed"])
+def test_a_removal_that_fails_is_told_and_can_be_asked_for_again(packaging: str, aws: Lambda) -> None:
+    staged = aws.run("Create", "r1", Packaging=packaging)["PhysicalResourceId"]
+    aws.s3.fault = lambda method, path: 503 if is_removal(method, path) else None
+    failed = aws.run("Delete", "r2", staged, Packaging=packaging)
+    assert failed["Status"] == "FAILED" and failed["PhysicalResourceId"] == staged
+    aws.s3.fault = None
+    assert aws.run("Delete", "r3", staged, Packaging=packaging)["Status"] == "SUCCESS"
+    assert aws.is_empty()
+
+
+def test_an_upload_that_met_another_writer_is_begun_anew(aws: Lambda) -> None:
+    met: set[str] = set()
+    answer_as_before = aws.s3.answer
+
+    def answer(method: str, target: str, headers: dict[str, str], body: bytes) -> Reply:
+        if method == "POST" and "uploadId" in target and (not met or target in met):
+            met.add(target)
+            return refusal(409, "ConditionalRequestConflict")
+        return answer_as_before(method, target, headers, body)
+
+    aws.s3.answer = answer
+    assert aws.holds_the_model(aws.run())
+    assert len(met) == 1
