@@ -14,7 +14,6 @@ from staging_simulation.campaign import violations
 from staging_simulation.model import BUNDLE, SIZES, MemoryHub
 
 import stage_model.handler
-import stage_model.hub_file
 from stage_model.assembly import Assembly
 from stage_model.connections import raise_if_busy
 from stage_model.errors import StagingError, TransientError
@@ -27,6 +26,12 @@ from stage_model.request import StagedModelRequest
 from stage_model.running_sha256 import RunningSha256
 from stage_model.sources import Stream
 from stage_model.store import StoredPart
+
+
+@pytest.fixture
+def scale() -> int:
+    """Weights of about 200 kB: several parts."""
+    return 30
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
@@ -132,7 +137,7 @@ def test_an_index_of_shards_that_names_no_files_is_refused(value: object, aws: L
 
 def test_a_redirect_never_leads_from_https_to_this_machine() -> None:
     hub = Location("https://huggingface.co/a/resolve/b/model.safetensors", {}, signed=False)
-    with pytest.raises(StagingError, match="from huggingface.co must lead to https, got http://127.0.0.1"):
+    with pytest.raises(StagingError, match=r"from huggingface\.co must lead to https, got http://127\.0\.0\.1"):
         follow(hub, "http://127.0.0.1:9001/2018-06-01/runtime/invocation/next")
     assert follow(hub, "https://cdn.example/x").url == "https://cdn.example/x"
 
