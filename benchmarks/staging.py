@@ -9,7 +9,8 @@ which would take a quarter of an hour for it, has a smaller one, once.
 * ours: the Lambda's own handler, eight threads; and once more with the decoder cast to float16.
 
 Reported are MB of source per processor-second (user and system of the stager alone), wall seconds, peak resident memory
-and bytes written to disk, these two as the kernel counted them. The last line compares medians; exit code 1 if a floor is not met.
+and bytes written to disk, these two as the kernel counted them. The last line compares medians; exit code 1 if a floor
+is not met.
 """
 
 import argparse
@@ -38,7 +39,7 @@ _BLOCK = 512  # bytes, in which the kernel counts what a process has written to 
 
 @dataclass(frozen=True)
 class Measured:
-    """One staging: MB per processor-second, wall seconds, peak memory in MiB, bytes written to disk, values preserved."""
+    """One staging: MB per processor-second, wall seconds, peak memory in MiB, bytes to disk, values preserved."""
 
     mb_per_cpu_s: float
     wall_s: float

@@ -1,0 +1,21 @@
+"""Answers to CloudFormation, which takes at most 4096 bytes."""
+
+import json
+import time
+
+import pytest
+from staging_answers import ResponseSink
+
+from stage_model.answer import Answer, send_answer
+from stage_model.connections import Connections
+
+
+@pytest.mark.parametrize("character", ["a", "ж", "𝄞", '"', "\0"])
+def test_a_reason_of_any_characters_fits(character: str, sink: ResponseSink) -> None:
+    event = {"ResponseURL": sink.url, "StackId": "s" * 200, "RequestId": "r" * 36, "LogicalResourceId": "StagedModel"}
+    connections = Connections()
+    send_answer(event, Answer("id" * 100, character * 5000), connections, time.time() + 30)
+    connections.close()
+    (answer,) = sink.answers
+    assert answer["Status"] == "FAILED" and len(json.dumps(answer)) <= 4096
+    assert 80 <= len(answer["Reason"]) <= 1000 and set(answer["Reason"]) == {character}

@@ -1,0 +1,106 @@
+"""Connections are kept and shared; what another attempt may mend is told apart from what is final."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+from stage_model.connections import Connections, Request
+from stage_model.errors import StagingError, TransientError
+from stage_model.s3_client import translated
+
+
+class Server(ThreadingHTTPServer):
+    """Answers every request, and counts the connections; with `closing` it closes each one after its answer."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.accepted = 0
+        self.closing = False
+        self.url = f"http://127.0.0.1:{self.server_port}/"
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        self.accepted += 1
+        return True
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+        self.close_connection = cast(Server, self.server).closing  # without saying so: the next request finds out
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the test's output quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server on loopback."""
+    with Server() as made:
+        threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture
+def connections() -> Iterator[Connections]:
+    """Connections, closed at the end."""
+    made = Connections()
+    yield made
+    made.close()
+
+
+def get(connections: Connections, server: Server) -> bytes:
+    with connections.exchange(Request("GET", server.url, {})) as exchange:
+        return exchange.response.read()
+
+
+def test_threads_one_after_another_share_a_connection(server: Server, connections: Connections) -> None:
+    for _ in range(10):
+        thread = threading.Thread(target=get, args=(connections, server))
+        thread.start()
+        thread.join()
+    assert server.accepted == 1
+
+
+def test_a_connection_that_was_closed_takes_those_that_wait_with_it(server: Server, connections: Connections) -> None:
+    def get_two() -> None:
+        with connections.exchange(Request("GET", server.url, {})) as exchange:
+            get(connections, server)
+            exchange.response.read()
+
+    server.closing = True
+    get_two()
+    assert server.accepted == 2
+    server.closing = False
+    with pytest.raises(TransientError, match=r"connection to 127\.0\.0\.1 failed"):
+        get(connections, server)
+    assert get(connections, server) == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("SlowDown", 503, TransientError),
+        ("ThrottlingException", 400, TransientError),
+        ("TooManyRequestsException", 429, TransientError),
+        ("AccessDenied", 403, StagingError),
+    ],
+)
+def test_only_what_may_pass_is_worth_another_attempt(code: str, status: int, kind: type[Exception]) -> None:
+    def refused() -> None:
+        answer = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        raise ClientError(answer, "PutObject")  # pyright: ignore[reportArgumentType] - the stub asks for its own TypedDict
+
+    with pytest.raises(kind, match=code):
+        translated("writing", refused)
