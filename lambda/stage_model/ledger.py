@@ -29,7 +29,7 @@ class Snapshot:
     def from_json(cls, value: Mapping[str, Any]) -> "Snapshot":
         """Return what `to_json` wrote."""
         unfinished = {name: (int(length), str(state)) for name, (length, state) in value["unfinished"].items()}
-        return cls(dict(value["digests"]), unfinished, tuple(map(str, value["lossy"])))
+        return cls(dict(value["digests"]), unfinished, tuple(map(str, value.get("lossy", ()))))
 
 
 class Ledger:

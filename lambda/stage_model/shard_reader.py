@@ -1,5 +1,6 @@
 """Making any range of a staged shard from ranges of the published files, hashing both on the way."""
 
+import mmap
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -12,6 +13,10 @@ from stage_model.shards import Shard, Slot
 from stage_model.sources import Feed, Stream
 from stage_model.tensors import ITEM_SIZES, WeightFile
 from stage_model.views import Views, ViewWriter, total_length
+
+_OWN_PAGES = 1 << 20  # bytes, from which buffers have pages of their own
+# Linux can map all pages at once, which is faster than one by one.
+_FLAGS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
 
 Span = tuple[Slot, int, int]  # bytes [first, last) of a slot's staged bytes
 
@@ -57,7 +62,7 @@ class ShardReader:
         high = _published(run[-1][0], run[-1][2], round_up=True)
         hashed = (low, high) if slot.again else (_hashed_at(slot, first), _hashed_at(run[-1][0], run[-1][2]))
         low, high = min(low, hashed[0]), max(high, hashed[1])
-        buffer = memoryview(bytearray(high - low))
+        buffer = _buffer(high - low)
         self._files[slot.file].source.read_into(low, [buffer])
         feeds: list[Feed] = []
         for part, start, stop in run:
@@ -97,6 +102,16 @@ def first_stream(slot: Slot) -> str:
 def again_stream(slot: Slot) -> str:
     """Return the name of the stream of a tensor's bytes, read for itself."""
     return f"second reading of {slot.tensor.name}"
+
+
+def _buffer(length: int) -> memoryview:
+    """Return writable memory, which goes back to the system with its last view.
+
+    malloc would keep it for each thread, and now and then another one beside it: 10 MiB for a part that is cast.
+    """
+    if length < _OWN_PAGES:
+        return memoryview(bytearray(length))
+    return memoryview(mmap.mmap(-1, length, flags=_FLAGS))
 
 
 def _reading(span: Span) -> tuple[int, str | None]:
