@@ -1,14 +1,17 @@
 """Graphs recorded and launched by the CUDA runtime itself: the calls that it gets, and what becomes of a failure."""
 
 import ctypes
+from contextlib import nullcontext
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 
-from musicgen_serving.engine import acceleration
+from musicgen_serving.engine import acceleration, direct_graphs
 from musicgen_serving.engine.acceleration import recorder
-from musicgen_serving.engine.direct_graphs import Runtime
+from musicgen_serving.engine.cuda_graphs import CudaRecorder
+from musicgen_serving.engine.direct_graphs import DirectRecorder, Runtime
 
 STREAM, GRAPH, EXECUTABLE = 0x1234, 0x5678, 0x9ABC
 WRITTEN = {"cudaStreamEndCapture": GRAPH, "cudaGraphInstantiateWithFlags": EXECUTABLE}
@@ -72,6 +75,66 @@ def test_a_call_that_fails_is_named_with_cudas_number(name: str) -> None:
     with pytest.raises(RuntimeError, match=f"{name} must succeed, got CUDA error 900"):
         Runtime(library).capture(STREAM, lambda: None)
     assert library.last_error == 0, "torch checks it after each of its kernels, and would raise it as theirs"
+
+
+class FakeStream:
+    """A stream that waits for nothing."""
+
+    cuda_stream = STREAM
+
+    def __init__(self, device: torch.device | None = None, priority: int = 0) -> None:
+        """Take what torch's takes."""
+
+    def wait_stream(self, other: object) -> None:
+        """Return at once."""
+
+
+@pytest.fixture
+def streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams of torch, without a device."""
+    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 1))
+
+
+class FailingGraph:
+    """A graph of torch that cannot be captured."""
+
+    begun = 0
+
+    def capture_begin(self, **_: object) -> None:
+        FailingGraph.begun += 1
+
+    def capture_end(self) -> None:
+        raise RuntimeError("capture failed")
+
+
+@pytest.mark.usefixtures("streams")
+def test_after_a_capture_of_torchs_that_failed_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", FailingGraph)
+    recorder = CudaRecorder(torch.device("cuda", 0))
+    with pytest.raises(RuntimeError, match="capture failed"):
+        recorder.record(lambda: None)
+    with pytest.raises(RuntimeError, match="nothing is recorded after a capture that failed"):
+        recorder.record(lambda: None)
+    assert FailingGraph.begun == 1
+
+
+@pytest.mark.usefixtures("streams")
+@pytest.mark.parametrize(("counts", "captures"), [([5, 5], 1), ([5, 6, 6, 6], 2), ([5, 6, 6, 7, 8, 8], 3)])
+def test_a_step_that_another_thread_allocated_beside_is_captured_again(
+    counts: list[int], captures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, left = FakeRuntime(), iter(counts)
+    monkeypatch.setattr(DirectRecorder, "_prove", Mock())
+    monkeypatch.setattr(Runtime, "loaded", lambda: Runtime(library))
+    monkeypatch.setattr(direct_graphs, "allocations", lambda: next(left))
+    DirectRecorder(torch.device("cuda", 0)).record(lambda: None)()
+    made = [name for name, _ in library.calls]
+    assert made.count("cudaGraphInstantiateWithFlags") == captures
+    assert made.count("cudaGraphExecDestroy") == captures - 1
+    assert library.calls[-1] == ("cudaGraphLaunch", [EXECUTABLE, STREAM])
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error 900"), OSError("libcudart.so.12: no such file")])

@@ -13,6 +13,7 @@ import torch
 
 from musicgen_serving.engine.cuda_graphs import CudaRecorder
 
+_ATTEMPTS = 3  # captures of one step, each about a millisecond, before torch takes over
 _THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal: other threads may go on using the device
 
 
@@ -44,6 +45,10 @@ class Runtime:
         """Launch a graph into a stream, whose priority its kernels take."""
         self._call("cudaGraphLaunch", executable, ctypes.c_void_p(stream))
 
+    def discard(self, executable: ctypes.c_void_p) -> None:
+        """Free a graph that was never launched."""
+        self._call("cudaGraphExecDestroy", executable)
+
     def _call(self, name: str, *arguments: Any) -> None:
         if error := getattr(self._library, name)(*arguments):
             self._library.cudaGetLastError()  # forgets it: torch would take it for an error of its next kernel
@@ -51,7 +56,7 @@ class Runtime:
 
 
 class DirectRecorder(CudaRecorder):
-    """Records on a stream of its own, as CudaRecorder does, and launches without torch. For good: no graph is freed.
+    """Records on a stream of its own, as CudaRecorder does, and launches without torch. What it returns is never freed.
 
     RuntimeError or OSError where that does not work here.
     """
@@ -62,15 +67,24 @@ class DirectRecorder(CudaRecorder):
         self._prove(device)
 
     def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Capture the work; as torch does it where memory was allocated meanwhile, which others might then get."""
-        before = allocations()
+        """Capture the work; as torch does it where it allocates memory, which others might then get.
+
+        Another thread may have allocated meanwhile, which is not the work's: so it is tried again.
+        """
+        for _ in range(_ATTEMPTS):
+            before = allocations()
+            executable = self._captured(work)
+            if allocations() == before:
+                return lambda: self._runtime.launch(executable, torch.cuda.current_stream().cuda_stream)
+            self._runtime.discard(executable)
+        return super().record(work)
+
+    def _captured(self, work: Callable[[], None]) -> ctypes.c_void_p:
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             executable = self._runtime.capture(self._stream.cuda_stream, work)
         torch.cuda.current_stream().wait_stream(self._stream)
-        if allocations() != before:
-            return super().record(work)
-        return lambda: self._runtime.launch(executable, torch.cuda.current_stream().cuda_stream)
+        return executable
 
     def _prove(self, device: torch.device) -> None:
         """RuntimeError unless a graph of one addition adds as often as it is launched."""
