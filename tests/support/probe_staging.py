@@ -17,6 +17,7 @@ from probe_refusals import ProbeFailed, Refusals
 from local_aws.account import ROOT_ACCESS_KEY_ID, ROOT_SECRET_ACCESS_KEY
 from local_aws.hub import Fault, HubRequest
 from local_aws.process import LocalAws
+from stage_model.handler import HAND_OVER_S
 
 
 class Hub:
@@ -139,7 +140,7 @@ class Staging:
         event = self._functions.event("Create", self._properties)
         self._hub.busy = True
         try:
-            with self._functions.living(self._function, seconds=33):  # of which it keeps 30 for handing over
+            with self._functions.living(self._function, seconds=int(HAND_OVER_S) + 3):  # three for its work
                 self._functions.invoke(self._function, event)
         finally:
             self._hub.busy = False
