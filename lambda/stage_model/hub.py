@@ -39,13 +39,12 @@ class HubRepository:
 
     def _fetch_listing(self) -> bytes:
         url = f"{self._endpoint}/api/models/{self._model_id}/revision/{self._revision}?blobs=true"
-        found: Location | bytes = Location(url, self._headers(), signed=False)
+        location = Location(url, self._headers(), signed=False)
         for _ in range(1 + MAX_REDIRECTS):
+            found = self._request_listing(location)
             if isinstance(found, bytes):
-                break
-            found = self._request_listing(found)
-        if isinstance(found, bytes):
-            return found
+                return found
+            location = found
         raise StagingError(f"the listing of {self._name()} must redirect at most {MAX_REDIRECTS} times")
 
     def _request_listing(self, location: Location) -> Location | bytes:
