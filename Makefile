@@ -98,10 +98,10 @@ test-gpu: $(if $(GPU_PYTHON),,tools) ## on a GPU: compiled kernels beside torch,
 	  tests/model_bundle/engine/test_gpu.py $(ARGS)
 
 soak: tools ## 500 mixed requests to a real instance whose worker is killed in between
-	OMP_NUM_THREADS=1 python tests/support/soak.py --requests 500 --kills 12
+	OMP_NUM_THREADS=1 python -m soak --requests 500 --kills 12
 
 simulate: tools ## 100,000 schedules of the staging protocol, with crashes, duplicates and delays
-	PYTHONPATH=lambda:tests/support python -m staging_simulation --schedules 100000 --first $(FIRST)
+	python -m staging_simulation --schedules 100000 --first $(FIRST)
 
 docs: tools ## write the generated pages anew: docs/configuration.md, docs/gpu.md
 	@mkdir -p .local

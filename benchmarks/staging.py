@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PATHS = [str(ROOT / part) for part in ("lambda", "local", "tests/support", "benchmarks")]
+PATHS = [str(ROOT / part) for part in (".", "lambda", "local", "benchmarks")]
 WAYS = ("default", "level0", "ours", "ours-float16")
 SLOW_MIB = 192  # what level 9 compresses in about a minute; its speed does not depend on the size
 FLOORS = {"x_default": 13.0, "x_level0": 2.2}

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save
-from staging_hub import LoopbackHub, Repository
-from staging_s3 import LoopbackS3
 
-from local_aws.certificates import make_certificates
+from local_aws.emulator.certificates import make_certificates
+from tests.stage_model.fakes.hub import LoopbackHub, Repository
+from tests.stage_model.fakes.s3 import LoopbackS3
 
 REVISION = "a" * 40
 MODEL_ID = "facebook/musicgen-bench"

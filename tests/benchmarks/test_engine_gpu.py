@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from memory_log import MemoryLog
 from torch.profiler import ProfilerActivity
 
 from benchmarks import engine_gpu
@@ -31,6 +30,7 @@ from musicgen_serving.engine.decoder_config import DecoderConfig, decoder_config
 from musicgen_serving.engine.decoder_weights import load_decoder
 from musicgen_serving.engine.weight_files import WeightFiles
 from musicgen_serving.parameters import GenerationParams
+from tests.model_bundle.helpers.memory_log import MemoryLog
 
 PROJECT = Path(__file__).parents[2]
 CPU = torch.device("cpu")

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from walkthrough_process import (
+
+from tests.end_to_end.helpers.walkthrough_process import (
     DEPLOYED_WITHIN,
     ENDED_WITHIN,
     PROJECT,

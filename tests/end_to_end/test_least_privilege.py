@@ -8,9 +8,18 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from deployed_rights import Right
-from probe_refusals import Refusals
-from probed_stack import CLIENT, EMPTIER, SERVING, STAGING, ProbedStack, probed_stack, tools_on_path
+
+from tests.end_to_end.rights.deployed_rights import Right
+from tests.end_to_end.rights.probe_refusals import Refusals
+from tests.end_to_end.rights.probed_stack import (
+    CLIENT,
+    EMPTIER,
+    SERVING,
+    STAGING,
+    ProbedStack,
+    probed_stack,
+    tools_on_path,
+)
 
 pytestmark = pytest.mark.timeout(900)
 

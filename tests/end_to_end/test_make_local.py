@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import soundfile
-from walkthrough_process import ENDED_WITHIN, WalkthroughProcess, WholeRun, tool_environment
+
+from tests.end_to_end.helpers.walkthrough_process import ENDED_WITHIN, WalkthroughProcess, WholeRun, tool_environment
 
 pytestmark = pytest.mark.timeout(1500)  # the first test that needs the whole run waits for all of it
 

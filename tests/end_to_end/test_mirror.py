@@ -8,9 +8,10 @@ from collections.abc import Generator
 
 import pytest
 from botocore.exceptions import ClientError
-from deployed_rights import Right
-from probed_stack import STAGING, Account, ProbedStack, probed_stack, tools_on_path
-from walkthrough_process import PROJECT
+
+from tests.end_to_end.helpers.walkthrough_process import PROJECT
+from tests.end_to_end.rights.deployed_rights import Right
+from tests.end_to_end.rights.probed_stack import STAGING, Account, ProbedStack, probed_stack, tools_on_path
 
 pytestmark = pytest.mark.timeout(900)
 

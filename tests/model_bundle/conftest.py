@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundle_client import BundleClient
 from hypothesis import settings
-from memory_log import MemoryLog
+
+from soak.bundle_client import BundleClient
+from tests.model_bundle.helpers.memory_log import MemoryLog
 
 settings.register_profile("bundle", deadline=None)  # two cores shared by everything: a slow example says nothing
 settings.load_profile("bundle")

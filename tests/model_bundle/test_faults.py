@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from bundle_client import BundleClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from memory_log import MemoryLog
-from request_strategies import anything, requests
 
 import inference
 from musicgen_serving.checkpoint import read_checkpoint
@@ -22,6 +19,9 @@ from musicgen_serving.parameters import parse_params
 from musicgen_serving.prediction import Model
 from musicgen_serving.server import ContainerServer
 from musicgen_serving.store import AudioStore
+from soak.bundle_client import BundleClient
+from tests.model_bundle.helpers.memory_log import MemoryLog
+from tests.model_bundle.helpers.request_strategies import anything, requests
 
 
 @pytest.fixture(scope="module")

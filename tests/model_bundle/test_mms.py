@@ -6,8 +6,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from bundle_client import HttpAnswer
-from mms_instance import MmsInstance, loopback_s3
+
+from soak.bundle_client import HttpAnswer
+from soak.mms_instance import MmsInstance, loopback_s3
 
 SHORT = {"texts": ["a"], "generation_params": {"max_new_tokens": 5}}
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from request_strategies import anything, requests
 
 from musicgen_serving.errors import InvalidRequestError
 from musicgen_serving.request import parse_request
+from tests.model_bundle.helpers.request_strategies import anything, requests
 
 SCHEMA: dict[str, Any] = json.loads(
     (Path(__file__).parents[2] / "docs/request.schema.json").read_text(encoding="utf-8")

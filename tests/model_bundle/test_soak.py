@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-import soak
-from soak_cases import drawn
+from soak.__main__ import run
+from soak.cases import drawn
 
 
 def test_every_request_is_answered_rightly_although_the_worker_is_killed(
     staged_musicgen: Path, tmp_path: Path, one_thread: None
 ) -> None:
-    report = soak.run(staged_musicgen, tmp_path, drawn(60, seed=1), kills=2)
+    report = run(staged_musicgen, tmp_path, drawn(60, seed=1), kills=2)
     assert report.wrong == []
     assert set(report.statuses) == {200, 422}
     assert sum(report.statuses.values()) == 60

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 
 import pytest
-from gate_stacks import PRICES, synthesise
 
 from stack_gate.comparison import Comparison, Pair, compare
 from stack_gate.template import Stack
+from tests.stack_gate.mutants.stacks import PRICES, synthesise
 
 
 @pytest.fixture(scope="session")

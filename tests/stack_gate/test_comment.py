@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_github import COMMIT, FakeGitHub, serving
 
 from stack_gate.comment import main, publish
 from stack_gate.errors import GateError
 from stack_gate.github import GitHub
 from stack_gate.markdown import MARK
+from tests.stack_gate.fakes.github import COMMIT, FakeGitHub, serving
 
 TOKEN = "not-a-real-token"
 

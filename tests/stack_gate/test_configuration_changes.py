@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gate_stacks import synthesise
 
 from stack_gate.comparison import Comparison
 from stack_gate.template import Stack
+from tests.stack_gate.mutants.stacks import synthesise
 
 Judge = Callable[[Sequence[tuple[Stack, Stack]]], list[Comparison]]
 

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 
 import pytest
-from gate_harmless import HARMLESS
-from gate_mutants import MUTANTS
-from gate_stacks import changed
 
 from stack_gate.comparison import Comparison
 from stack_gate.template import Stack
+from tests.stack_gate.mutants import MUTANTS
+from tests.stack_gate.mutants.harmless import HARMLESS
+from tests.stack_gate.mutants.stacks import changed
 
 Judge = Callable[[Sequence[tuple[Stack, Stack]]], list[Comparison]]
 

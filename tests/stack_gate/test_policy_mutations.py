@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from gate_stacks import Draft
 
 from stack_gate.comparison import Comparison
 from stack_gate.template import Json, Stack, as_list, is_list, is_object
+from tests.stack_gate.mutants.stacks import Draft
 
 Judge = Callable[[Sequence[tuple[Stack, Stack]]], list[Comparison]]
 Statement = dict[str, Any]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_github import COMMIT, FakeGitHub, serving
 
 from stack_gate.comment import publish
 from stack_gate.github import GitHub
+from tests.stack_gate.fakes.github import COMMIT, FakeGitHub, serving
 
 ROOT = Path(__file__).resolve().parents[2]
 Gate = Callable[..., tuple[int, str, str]]

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 import pytest
-from gate_schemas import Weakening, properties_of, sample, weakenings
-from gate_stacks import Draft
 
 from stack_gate.comparison import Comparison
 from stack_gate.template import Stack
+from tests.stack_gate.mutants.schemas import Weakening, properties_of, sample, weakenings
+from tests.stack_gate.mutants.stacks import Draft
 
 Judge = Callable[[Sequence[tuple[Stack, Stack]]], list[Comparison]]
 

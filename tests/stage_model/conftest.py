@@ -13,16 +13,16 @@ import pytest
 from moto.server import ThreadedMotoServer
 from mypy_boto3_s3 import S3Client
 from safetensors.numpy import save
-from staging_answers import ResponseSink
-from staging_hub import LoopbackHub, Repository
-from staging_lambda import Lambda, bundle
-from staging_s3 import LoopbackS3
 
 import stage_model.gather
 import stage_model.handler
 import stage_model.patience
 from stage_model.handler import handler
 from stage_model.materials import Sizes
+from tests.stage_model.fakes.hub import LoopbackHub, Repository
+from tests.stage_model.fakes.lambda_runner import Lambda, bundle
+from tests.stage_model.fakes.response_sink import ResponseSink
+from tests.stage_model.fakes.s3 import LoopbackS3
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 BUCKET = "artifacts"

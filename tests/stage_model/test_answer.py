@@ -4,10 +4,10 @@ import json
 import time
 
 import pytest
-from staging_answers import ResponseSink
 
 from stage_model.answer import Answer, send_answer
 from stage_model.connections import Connections
+from tests.stage_model.fakes.response_sink import ResponseSink
 
 
 @pytest.mark.parametrize("character", ["a", "ж", "𝄞", '"', "\0"])

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from staging_hub import Reply, Seen
-from staging_lambda import Lambda
-from staging_s3 import Reply as S3Reply
 
 from stage_model.handler import handler
+from tests.stage_model.fakes.hub import Reply, Seen
+from tests.stage_model.fakes.lambda_runner import Lambda
+from tests.stage_model.fakes.s3 import Reply as S3Reply
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from staging_hub import Reply, Seen
-from staging_lambda import BUCKET, PREFIX, Lambda, bundle, expire_leases, flipped, on_weights
 
 import stage_model.handler
 from stage_model.handler import handler
+from tests.stage_model.fakes.hub import Reply, Seen
+from tests.stage_model.fakes.lambda_runner import BUCKET, PREFIX, Lambda, bundle, expire_leases, flipped, on_weights
 
 ROOT = Path(__file__).parents[2]
 

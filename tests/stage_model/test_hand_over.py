@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from waiting_clock import WaitingClock
 
 from stage_model import handler, s3_client
 from stage_model.connections import Connections
@@ -13,6 +12,7 @@ from stage_model.errors import OutOfTimeError
 from stage_model.hub_file import HubFile, Location
 from stage_model.lease import LEASE_S
 from stage_model.patience import Patience
+from tests.stage_model.fakes.clock import WaitingClock
 
 SIZE = 1 << 20  # bytes
 

@@ -9,10 +9,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from staging_hub import Reply, Seen
-from staging_lambda import BUCKET, PREFIX, Lambda, flipped
-from staging_simulation.campaign import violations
-from staging_simulation.model import BUNDLE, SIZES, MemoryHub
 
 import stage_model.handler
 from stage_model.assembly import Assembly
@@ -27,6 +23,10 @@ from stage_model.request import StagedModelRequest
 from stage_model.running_sha256 import RunningSha256
 from stage_model.sources import Stream
 from stage_model.store import StoredPart
+from staging_simulation.campaign import violations
+from staging_simulation.model import BUNDLE, SIZES, MemoryHub
+from tests.stage_model.fakes.hub import Reply, Seen
+from tests.stage_model.fakes.lambda_runner import BUCKET, PREFIX, Lambda, flipped
 
 
 @pytest.fixture

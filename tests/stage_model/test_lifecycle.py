@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from mypy_boto3_s3 import S3Client
 from safetensors.numpy import load, save
-from staging_answers import ResponseSink
-from staging_hub import LoopbackHub
+
+from tests.stage_model.fakes.hub import LoopbackHub
+from tests.stage_model.fakes.response_sink import ResponseSink
 
 Invoke = Callable[..., dict[str, Any]]
 Look = Callable[[], tuple[list[str], int]]

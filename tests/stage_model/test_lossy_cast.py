@@ -7,9 +7,9 @@ import tarfile
 import numpy as np
 import pytest
 from safetensors.numpy import save
-from staging_lambda import BUCKET, Lambda
 
 import stage_model.handler
+from tests.stage_model.fakes.lambda_runner import BUCKET, Lambda
 
 
 def uploads_begun(aws: Lambda) -> int:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from mypy_boto3_s3 import S3Client
-from staging_hub import LoopbackHub, Reply, Seen
 
 from mirror_model.__main__ import main
+from tests.stage_model.fakes.hub import LoopbackHub, Reply, Seen
 
 MIRROR = "a-mirror"
 Invoke = Callable[..., dict[str, Any]]

@@ -1,10 +1,10 @@
 """How long attempts go on: as long as something moves, as the other side asks, and not for ever."""
 
 import pytest
-from waiting_clock import WaitingClock
 
 from stage_model.errors import OutOfTimeError, StalledError, TransientError
 from stage_model.patience import Patience, persist
+from tests.stage_model.fakes.clock import WaitingClock
 
 
 def failing(clock: WaitingClock, until: float, asks: float | None) -> str:

@@ -1,10 +1,10 @@
 """Removing a model that fails half-way: what is left is never taken for a model."""
 
 import pytest
-from staging_lambda import Lambda
-from staging_s3 import Reply
 
 import stage_model.patience
+from tests.stage_model.fakes.lambda_runner import Lambda
+from tests.stage_model.fakes.s3 import Reply
 
 
 @pytest.fixture(autouse=True)

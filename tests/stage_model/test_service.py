@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
-from waiting_clock import WaitingClock
 
 from stage_model.answer import Answer
 from stage_model.errors import TransientError
@@ -17,6 +16,7 @@ from stage_model.run_record import parse_record
 from stage_model.service import Invocation, serve
 from stage_model.stager import Staged
 from stage_model.store import Store, Versioned
+from tests.stage_model.fakes.clock import WaitingClock
 
 BEGAN = 1_700_000_000.0
 INVOCATION_S = 900.0

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from staging_simulation.campaign import violations
-from staging_simulation.schedule import Schedule, describe
 
 import stage_model.lifecycle
 import stage_model.service
 from stage_model.lease import Lease
 from stage_model.store import Objects
+from staging_simulation.campaign import violations
+from staging_simulation.schedule import Schedule, describe
 
 # Some at a time, so that a failing one is found soon; at night `make simulate` runs 100,000 others.
 _SCHEDULES = 5000
@@ -38,7 +38,7 @@ def test_a_seed_always_tells_the_same_story() -> None:
 
 def test_the_command_runs_the_schedules_it_is_asked_for() -> None:
     command = [sys.executable, "-m", "staging_simulation", "--schedules", "30", "--first", "7"]
-    environment = {**os.environ, "PYTHONPATH": f"{_ROOT / 'lambda'}:{_ROOT / 'tests' / 'support'}"}
+    environment = {**os.environ, "PYTHONPATH": f"{_ROOT / 'lambda'}:{_ROOT / 'tools'}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("30 schedules ended well, from seed 7\n", "")
 

@@ -2,9 +2,9 @@
 
 from local_aws.autoscaling.deployed import DeployedEndpoint
 from local_aws.autoscaling.scaling import Scaling
-from local_aws.autoscaling.simulation.endpoint import Assumptions
-from local_aws.autoscaling.simulation.loads import HOUR, PATTERNS, Traffic, arrivals
-from local_aws.autoscaling.simulation.run import Outcome, Work, simulate
+from local_aws.autoscaling.simulator.endpoint import Assumptions
+from local_aws.autoscaling.simulator.loads import HOUR, PATTERNS, Traffic, arrivals
+from local_aws.autoscaling.simulator.run import Outcome, Work, simulate
 
 _ASSUMPTIONS = Assumptions(startup=300.0)
 _REQUEST_SECONDS = 60.0

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from local_aws.autoscaling.deployed import read_endpoint, read_scaling
-from local_aws.autoscaling.simulation.loads import PATTERNS, Traffic
+from local_aws.autoscaling.simulator.loads import PATTERNS, Traffic
 from local_aws.autoscaling.template import Template
 from local_aws.planner.measured import seconds_per_clip
 from local_aws.planner.plan import Question, make_plan

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from local_aws.autoscaling.controller import Minute
 from local_aws.autoscaling.deployed import DeployedEndpoint
 from local_aws.autoscaling.scaling import Scaling
-from local_aws.autoscaling.simulation.endpoint import Assumptions
-from local_aws.autoscaling.simulation.loads import Traffic, arrivals
-from local_aws.autoscaling.simulation.run import Outcome, Work, simulate
+from local_aws.autoscaling.simulator.endpoint import Assumptions
+from local_aws.autoscaling.simulator.loads import Traffic, arrivals
+from local_aws.autoscaling.simulator.run import Outcome, Work, simulate
 from local_aws.planner.prices import Price
 
 HOURS_PER_MONTH = 730.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from local_aws.process import LocalAws
+from local_aws.emulator.process import LocalAws
 from local_aws.walkthrough.report import StepFailed
 
 _ROLE = "walkthrough-client"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from local_aws.process import LocalAws
+from local_aws.emulator.process import LocalAws
 from local_aws.walkthrough.client import StackOutputs
 from local_aws.walkthrough.report import Report
 

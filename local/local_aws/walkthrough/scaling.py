@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from local_aws.autoscaling.embedded import record
+from local_aws.autoscaling.emulator import record
+from local_aws.emulator.process import LocalAws
 from local_aws.planner.timeline import draw, write
-from local_aws.process import LocalAws
 from local_aws.walkthrough.report import Report, StepFailed
 
 CLOCK_FACTOR = 60.0  # a minute of alarms and policies takes a second

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local_aws.emulator.process import LocalAws
+from local_aws.emulator.residue import residue
 from local_aws.hub import LoopbackHub
-from local_aws.process import LocalAws
-from local_aws.residue import residue
 from local_aws.walkthrough import scaling
 from local_aws.walkthrough.cdk_cli import CdkCli
 from local_aws.walkthrough.client import StackOutputs

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_aws.process import LocalAws
+from local_aws.emulator.process import LocalAws
 from local_aws.walkthrough.audio import Clip, read_clip
 from local_aws.walkthrough.client import Client, Listener, StackOutputs
 from local_aws.walkthrough.report import Report, StepFailed

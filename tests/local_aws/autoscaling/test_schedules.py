@@ -11,8 +11,8 @@ from local_aws.autoscaling.checks import failures
 from local_aws.autoscaling.controller import MONDAY
 from local_aws.autoscaling.deployed import read_endpoint, read_scaling
 from local_aws.autoscaling.schedules import ScheduledAction
-from local_aws.autoscaling.simulation.endpoint import Assumptions
-from local_aws.autoscaling.simulation.run import Outcome, Work, simulate
+from local_aws.autoscaling.simulator.endpoint import Assumptions
+from local_aws.autoscaling.simulator.run import Outcome, Work, simulate
 from local_aws.autoscaling.template import Template
 
 HOUR = 3600.0

@@ -8,10 +8,10 @@ import pytest
 from local_aws.autoscaling.deployed import DeployedEndpoint, read_endpoint, read_scaling
 from local_aws.autoscaling.runs import run_pattern
 from local_aws.autoscaling.scaling import Scaling
-from local_aws.autoscaling.simulation.endpoint import Assumptions, SimulatedEndpoint
-from local_aws.autoscaling.simulation.events import Events
-from local_aws.autoscaling.simulation.loads import HOUR, PATTERNS, Traffic, arrivals
-from local_aws.autoscaling.simulation.run import Outcome, Work, simulate
+from local_aws.autoscaling.simulator.endpoint import Assumptions, SimulatedEndpoint
+from local_aws.autoscaling.simulator.events import Events
+from local_aws.autoscaling.simulator.loads import HOUR, PATTERNS, Traffic, arrivals
+from local_aws.autoscaling.simulator.run import Outcome, Work, simulate
 from local_aws.autoscaling.template import Template
 
 

@@ -15,7 +15,7 @@ import pytest
 from local_aws.autoscaling.controller import Minute
 from local_aws.autoscaling.deployed import DeployedEndpoint
 from local_aws.autoscaling.scaling import Scaling
-from local_aws.autoscaling.simulation.loads import Traffic
+from local_aws.autoscaling.simulator.loads import Traffic
 from local_aws.planner.measured import seconds_per_clip
 from local_aws.planner.plan import Plan, Question, make_plan, percentile
 from local_aws.planner.prices import Price, price_of

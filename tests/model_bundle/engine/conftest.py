@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from reference_musicgen import Reference, make_reference
+
+from tests.model_bundle.helpers.reference_musicgen import Reference, make_reference
 
 
 @pytest.fixture(scope="session")

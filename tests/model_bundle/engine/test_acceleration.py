@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from random_decoder import random_decoder
-from reference_musicgen import CPU, Reference
 
 from musicgen_serving.engine.acceleration import compile_kernels, kernel_step, record
 from musicgen_serving.engine.decoder_config import DecoderConfig
+from tests.model_bundle.helpers.random_decoder import random_decoder
+from tests.model_bundle.helpers.reference_musicgen import CPU, Reference
 
 SIZES = DecoderConfig(layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128)
 

@@ -4,9 +4,9 @@
 # transformers ships types that strict mode cannot follow.
 
 import torch
-from reference_musicgen import Reference
 
 from musicgen_serving.parameters import GenerationParams
+from tests.model_bundle.helpers.reference_musicgen import Reference
 
 FRAMES = 20
 GREEDY = GenerationParams(do_sample=False)

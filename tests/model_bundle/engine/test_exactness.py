@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_musicgen import Reference
 
 from musicgen_serving.engine.codec import Codec
 from musicgen_serving.engine.decode_loop import DecodeLoop
 from musicgen_serving.engine.text_encoder import TextEncoder
 from musicgen_serving.engine.weight_files import WeightFiles
 from musicgen_serving.parameters import GenerationParams
+from tests.model_bundle.helpers.reference_musicgen import Reference
 
 FRAMES = 60
 

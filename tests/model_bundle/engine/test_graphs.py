@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from recorders import Repeater
-from reference_musicgen import Reference
 
 from musicgen_serving.engine import buckets as planning
 from musicgen_serving.engine.batch import Batch
@@ -21,6 +19,8 @@ from musicgen_serving.engine.decode_loop import DecodeLoop
 from musicgen_serving.engine.waiting import Job
 from musicgen_serving.engine.window import Window
 from musicgen_serving.parameters import GenerationParams
+from tests.model_bundle.helpers.recorders import Repeater
+from tests.model_bundle.helpers.reference_musicgen import Reference
 
 CLIPS = [
     Clip("", 1, GenerationParams(max_new_tokens=70)),

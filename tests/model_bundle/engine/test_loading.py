@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from reference_musicgen import Reference
 from safetensors.torch import load_file, save_file
 
 from musicgen_serving.engine.codec import Codec, make_convolutions_repeatable
@@ -20,6 +19,7 @@ from musicgen_serving.engine.memory import GIB, slots_that_fit
 from musicgen_serving.engine.quantised import dense
 from musicgen_serving.engine.slots import allocate, bytes_per_slot
 from musicgen_serving.engine.weight_files import WeightFiles
+from tests.model_bundle.helpers.reference_musicgen import Reference
 
 CPU = torch.device("cpu")
 

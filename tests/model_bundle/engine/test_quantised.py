@@ -4,9 +4,6 @@ from dataclasses import fields
 
 import pytest
 import torch
-from kernel_cases import relative_error
-from random_decoder import eight_bit, random_decoder
-from reference_musicgen import CPU, Reference
 
 from musicgen_serving.engine.decoder_config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.decoder_weights import LayerWeights, load_decoder
@@ -16,6 +13,9 @@ from musicgen_serving.engine.slots import allocate
 from musicgen_serving.engine.transformer import forward, write_text
 from musicgen_serving.engine.weight_files import WeightFiles
 from musicgen_serving.engine.window import window
+from tests.model_bundle.helpers.kernel_cases import relative_error
+from tests.model_bundle.helpers.random_decoder import eight_bit, random_decoder
+from tests.model_bundle.helpers.reference_musicgen import CPU, Reference
 
 SMALL = DecoderConfig(
     layers=2, hidden=1024, heads=16, ffn=4096, vocabulary=2048, codebooks=4, channels=1, pad_token=2048

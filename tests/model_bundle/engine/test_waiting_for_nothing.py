@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from random_decoder import random_decoder
-from reference_musicgen import CPU, Reference
-from step_operations import NOWHERE, Operations, on
 
 from musicgen_serving.engine.decode_loop import DecodeLoop
 from musicgen_serving.engine.decoder_config import DecoderConfig
@@ -19,6 +16,9 @@ from musicgen_serving.engine.torch_step import TorchStep
 from musicgen_serving.engine.weight_files import WeightFiles
 from musicgen_serving.engine.window import window
 from musicgen_serving.parameters import GenerationParams
+from tests.model_bundle.helpers.random_decoder import random_decoder
+from tests.model_bundle.helpers.reference_musicgen import CPU, Reference
+from tests.model_bundle.helpers.step_operations import NOWHERE, Operations, on
 
 SIZES = DecoderConfig(layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128)
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from kernel_cases import CPU, normal
 from torch.nn import functional
 
 from musicgen_serving.engine.kernels.attending import BLOCK, Spans, attend, attend_to_text
+from tests.model_bundle.helpers.kernel_cases import CPU, normal
 
 HEADS, SIZE, CAPACITY = 2, 16, 5 * BLOCK
 ONE_SPAN, FIVE_SPANS = 1, 10**6  # programs allowed

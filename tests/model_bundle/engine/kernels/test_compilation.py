@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-SUPPORT = Path(__file__).parents[3] / "support"
 SHARED_KIB = {80: 163, 86: 99, 89: 99, 90: 227}
 """Shared memory that a program may have on A100, A10G, L4 or L40S, H100 (CUDA C++ programming guide, table 21)."""
 TOGETHER = ((80, 86), (89, 90))  # in a process each, side by side
@@ -25,9 +24,9 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 def compiled(archs: tuple[int, ...], cache: Path) -> list[dict[str, Any]]:
-    path = os.pathsep.join([str(SUPPORT), *sys.path])
+    path = os.pathsep.join(sys.path)
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(cache), "PYTHONPATH": path}
-    command = [sys.executable, str(SUPPORT / "compile_kernels.py"), *map(str, archs)]
+    command = [sys.executable, "-m", "tests.model_bundle.helpers.compile_kernels", *map(str, archs)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from kernel_cases import CPU, normal, relative_error, some_norm, stream_of
 from torch.nn import functional
 
 from musicgen_serving.engine.kernels import tiles
 from musicgen_serving.engine.kernels.projections import Folded, Scratch, add, project
 from musicgen_serving.engine.quantised import Matrix, dense, quantise
+from tests.model_bundle.helpers.kernel_cases import CPU, normal, relative_error, some_norm, stream_of
 
 HALF, FULL = torch.float16, torch.float32
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_cases import CPU, normal, some_norm, stream_of
 from triton.runtime.interpreter import interpreter_builder
 
 from musicgen_serving.engine.decoder_config import DecoderConfig
@@ -18,6 +17,7 @@ from musicgen_serving.engine.kernels.attending import Spans, attend
 from musicgen_serving.engine.kernels.drawing import draw
 from musicgen_serving.engine.kernels.projections import Folded, Scratch, add, project
 from musicgen_serving.engine.slots import allocate
+from tests.model_bundle.helpers.kernel_cases import CPU, normal, some_norm, stream_of
 
 Work = Callable[[], tuple[torch.Tensor, ...]]
 

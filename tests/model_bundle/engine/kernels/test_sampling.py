@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from kernel_cases import CPU, normal
 
 from musicgen_serving.engine.decoder_config import DecoderConfig
 from musicgen_serving.engine.delay_pattern import TO_GENERATE
 from musicgen_serving.engine.kernels.drawing import draw
 from musicgen_serving.engine.sampling import guided, sample
 from musicgen_serving.engine.slots import Slots, allocate
+from tests.model_bundle.helpers.kernel_cases import CPU, normal
 
 CONFIG = DecoderConfig(layers=0, hidden=8, heads=1, ffn=8, vocabulary=2048, codebooks=4, channels=1, pad_token=2048)
 SLOTS, POSITIONS = 6, 12

@@ -5,9 +5,6 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
-from random_decoder import random_decoder
-from recorders import Repeater
-from step_operations import NOWHERE, Operations, on
 from triton.runtime.interpreter import InterpretedFunction
 
 from musicgen_serving.engine import acceleration
@@ -19,6 +16,9 @@ from musicgen_serving.engine.quantised import Quantised
 from musicgen_serving.engine.slots import allocate
 from musicgen_serving.engine.window import Window, window
 from musicgen_serving.parameters import GenerationParams
+from tests.model_bundle.helpers.random_decoder import random_decoder
+from tests.model_bundle.helpers.recorders import Repeater
+from tests.model_bundle.helpers.step_operations import NOWHERE, Operations, on
 
 CPU = torch.device("cpu")
 POSITIONS, TEXT, FRAMES = 24, 8, 8

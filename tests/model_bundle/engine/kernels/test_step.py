@@ -6,8 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from kernel_cases import CPU, normal, relative_error
-from random_decoder import eight_bit, random_decoder, single_precision
 from triton.runtime.interpreter import InterpretedFunction
 
 from musicgen_serving.engine.decode_loop import DecodeLoop
@@ -19,6 +17,8 @@ from musicgen_serving.engine.torch_step import Advance, TorchStep
 from musicgen_serving.engine.transformer import forward
 from musicgen_serving.engine.window import Window, window
 from musicgen_serving.parameters import GenerationParams
+from tests.model_bundle.helpers.kernel_cases import CPU, normal, relative_error
+from tests.model_bundle.helpers.random_decoder import eight_bit, random_decoder, single_precision
 
 CONFIG = DecoderConfig(layers=2, hidden=64, heads=4, ffn=256, vocabulary=128, codebooks=4, channels=1, pad_token=128)
 POSITIONS, TEXT, SLOTS, FRAMES = 96, 12, 3, 80

@@ -1,0 +1,153 @@
+"""The embedded AWS as a child process, for the walkthrough, the tests and the notebook."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+
+from local_aws.autoscaling.emulator.pace import CLOCK_FACTOR
+from local_aws.emulator import account, children
+from local_aws.emulator.environment import tool_environment
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+
+
+class LocalAws:
+    """Starts the embedded AWS on entry and ends it, with all that it started, on exit.
+
+    `state_dir` receives certificates, logs and the functions' files; it must be this instance's own. The child also
+    ends when this process dies. `clock_factor`: how fast the clock of alarms and scaling runs; 60 makes a minute of a
+    second.
+    """
+
+    region = account.REGION
+    account_id = account.ACCOUNT_ID
+
+    def __init__(self, state_dir: Path, *, clock_factor: float = 1.0):
+        self.state_dir = state_dir.absolute()
+        self._clock_factor = clock_factor
+        self.log_path = self.state_dir / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ready: dict[str, Any] = {}
+        self._session: Any = boto3.session.Session()  # the services' names are variables, which the stubs cannot type
+
+    @classmethod
+    def running(cls, state_dir: Path) -> Self:
+        """The embedded AWS that already runs on `state_dir`, to be talked to but not ended."""
+        found = cls(state_dir)
+        found._ready = json.loads((found.state_dir / "ready.json").read_text(encoding="utf-8"))
+        return found
+
+    @property
+    def endpoint_url(self) -> str:
+        """`https://127.0.0.1:<port>`, for every service."""
+        return self._ready["endpoint_url"]
+
+    @property
+    def ca_bundle(self) -> Path:
+        """PEM file of the authority that signed the endpoint's certificate."""
+        return Path(self._ready["ca_bundle"])
+
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        return self._ready["pid"]
+
+    def start(self) -> Self:
+        """Start the server and wait until it answers; RuntimeError with the end of its log if it does not."""
+        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.state_dir / "ready.json").unlink(missing_ok=True)
+        command = [
+            sys.executable,
+            "-m",
+            "local_aws.emulator.server",
+            "--state",
+            str(self.state_dir),
+            "--exit-with-stdin",
+        ]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=_server_environment() | {CLOCK_FACTOR: str(self._clock_factor)},
+                start_new_session=True,
+            )
+        try:
+            self._ready = self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End the server, its Lambdas and its instances; does nothing if it is over."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stdin:
+            process.stdin.close()
+        children.end_leftovers(self.state_dir / "children")
+
+    def environment(self) -> dict[str, str]:
+        """The full environment in which CDK CLI, Node and boto3 talk to this embedded AWS as its administrator."""
+        return tool_environment(self.endpoint_url, self.ca_bundle, Path(self._ready["trust_bundle"]), os.environ)
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of `service` with the administrator's credentials."""
+        return self.client_as(service, account.ROOT_ACCESS_KEY_ID, account.ROOT_SECRET_ACCESS_KEY)
+
+    def client_as(self, service: str, key_id: str, secret: str, token: str | None = None) -> Any:
+        """A boto3 client of `service` with other credentials, for example those of an assumed role."""
+        return self._session.client(
+            service,
+            region_name=self.region,
+            endpoint_url=self.endpoint_url,
+            verify=str(self.ca_bundle),
+            aws_access_key_id=key_id,
+            aws_secret_access_key=secret,
+            aws_session_token=token,
+            config=Config(retries={"total_max_attempts": 1}, read_timeout=120),
+        )
+
+    def _wait_until_ready(self) -> dict[str, Any]:
+        ready, deadline = self.state_dir / "ready.json", time.monotonic() + _START_SECONDS
+        while not ready.exists():
+            assert self._process is not None
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                tail = self.log_path.read_text(encoding="utf-8", errors="replace")[-2000:]
+                raise RuntimeError(f"the embedded AWS did not start; the end of {self.log_path}:\n{tail}")
+            time.sleep(0.05)
+        return json.loads(ready.read_text(encoding="utf-8"))
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def _server_environment() -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
+    source_root = str(Path(__file__).resolve().parents[2])
+    paths = [source_root, environment.get("PYTHONPATH", "")]
+    return environment | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}

@@ -1,0 +1,20 @@
+"""AWS::CDK::Metadata."""
+
+from __future__ import annotations
+
+from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties
+
+
+class Metadata(Handler):
+    """What CDK tells AWS about the app; it stands for nothing in the account."""
+
+    types = ("AWS::CDK::Metadata",)
+
+    def create(self, context: Context, properties: Properties) -> Outcome:
+        return Outcome(context.new_name())
+
+    def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
+        return Outcome(physical_id)
+
+    def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
+        return None

@@ -1,0 +1,85 @@
+"""Carries a container's output to CloudWatch Logs with the execution role's rights, as SageMaker does."""
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from local_aws.sagemaker.role import RoleSession
+
+_log = logging.getLogger(__name__)
+_PERIOD_SECONDS = 1.0
+_BATCH_BYTES = 512 * 1024  # PutLogEvents takes 1 MiB, counted with 26 bytes an event
+_LINE_BYTES = 64 * 1024
+
+
+class ContainerLogs:
+    """Follows a log file and ships whole lines to `/aws/sagemaker/Endpoints/<endpoint>`, stream `stream`.
+
+    Without rights or without the group the lines stay in the file alone, as on AWS they would be lost; the reason is
+    logged once. The group is created only where the role may do so.
+    """
+
+    def __init__(self, path: Path, role: RoleSession, endpoint_name: str, stream: str) -> None:
+        self._path = path
+        self._role = role
+        self._group = f"/aws/sagemaker/Endpoints/{endpoint_name}"
+        self._stream = stream
+        self._offset = 0
+        self._ready = False
+        self._complained = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name=f"logs-{stream}")
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ships what is left and ends."""
+        self._stopping.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_PERIOD_SECONDS):
+            self._ship()
+        self._ship(final=True)
+
+    def _ship(self, *, final: bool = False) -> None:
+        try:
+            while lines := self._next_lines(final=final):
+                self._put(lines)
+                self._offset += sum(map(len, lines))
+        except (ClientError, BotoCoreError) as error:
+            if not self._complained:
+                _log.warning("container output of %s stays in %s: %s", self._stream, self._path, error)
+                self._complained = True
+
+    def _next_lines(self, *, final: bool) -> list[bytes]:
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            block = file.read(_BATCH_BYTES)
+        lines = block.splitlines(keepends=True)
+        if lines and not lines[-1].endswith(b"\n") and not final and len(lines[-1]) < _LINE_BYTES:
+            lines.pop()
+        return lines
+
+    def _put(self, lines: list[bytes]) -> None:
+        self._prepare()
+        now = int(time.time() * 1000)
+        texts = [line[:_LINE_BYTES].decode("utf-8", "replace").rstrip() for line in lines]
+        events = [{"timestamp": now, "message": text} for text in texts if text]
+        if events:
+            self._role.client("logs").put_log_events(
+                logGroupName=self._group, logStreamName=self._stream, logEvents=events
+            )
+
+    def _prepare(self) -> None:
+        if self._ready:
+            return
+        logs = self._role.client("logs")
+        try:
+            logs.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
+        except logs.exceptions.ResourceNotFoundException:
+            logs.create_log_group(logGroupName=self._group)
+            logs.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
+        self._ready = True

@@ -1,0 +1,1 @@
+"""Tests of the project; a folder for each part."""

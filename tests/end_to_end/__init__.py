@@ -1,0 +1,1 @@
+"""Tests across parts: the whole stack on the embedded AWS."""

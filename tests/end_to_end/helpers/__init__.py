@@ -1,0 +1,1 @@
+"""Run `make local` as a process of its own."""

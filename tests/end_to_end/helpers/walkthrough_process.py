@@ -1,0 +1,122 @@
+"""The walkthrough as a child process, watched from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = Path(__file__).parents[3]
+DEPLOYED_WITHIN = 900.0  # seconds, on two busy cores; a whole run takes about two minutes on idle ones
+ENDED_WITHIN = 300.0  # seconds
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A child process that has ended."""
+
+    code: int
+    output: str
+
+
+class WalkthroughProcess:
+    """`python -m local_aws.walkthrough` as a child process whose output goes to a file."""
+
+    def __init__(self, state: Path, *words: str, environment: dict[str, str] | None = None) -> None:
+        self.state = state
+        self.log = state.with_suffix(".txt")
+        with self.log.open("w") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "local_aws.walkthrough", "--state", str(state), *words],
+                cwd=PROJECT,
+                env=environment or tool_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_for(self, text: str, timeout: float) -> None:
+        """Wait until the output holds `text`; a process that ends before fails the test with its output."""
+        deadline = time.monotonic() + timeout
+        while text not in self.log.read_text():
+            assert self.process.poll() is None, f"ended before it said {text!r}:\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"did not say {text!r} in {timeout:.0f} s:\n{self.log.read_text()}"
+            time.sleep(0.2)
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        self.process.send_signal(signal.SIGINT)
+
+    def finish(self, timeout: float) -> Finished:
+        """Wait for the end; a process that does not end is killed and fails the test."""
+        try:
+            code = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            pytest.fail(f"did not end in {timeout:.0f} s:\n{self.log.read_text()}")
+        return Finished(code, self.log.read_text())
+
+    def left_behind(self) -> list[str]:
+        """The command lines of processes that still name this run's folder."""
+        return [line for line in _command_lines() if str(self.state) in line]
+
+
+def _command_lines() -> Iterator[str]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                yield (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended while we looked
+
+
+def tool_environment() -> dict[str, str]:
+    """What make exports: the tools on the path, the source roots for Python."""
+    roots = [PROJECT, PROJECT / "lambda", PROJECT / "model_bundle" / "code", PROJECT / "local"]
+    tools = [Path(sys.executable).parent, PROJECT / "node_modules" / ".bin"]
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([*map(str, tools), os.environ["PATH"]]),
+        "PYTHONPATH": os.pathsep.join(map(str, roots)),
+        "JSII_RUNTIME_PACKAGE_CACHE": "enabled",
+    }
+
+
+@dataclass(frozen=True)
+class WholeRun:
+    """A run from synth to destroy, and what was done with the stack while it was up."""
+
+    state: Path
+    finished: Finished
+    notebook: Finished
+    notebook_outputs: str
+    sample: Finished
+    left_behind: list[str]
+
+    def sample_response(self) -> dict[str, Any]:
+        """What the sample's client got back."""
+        return json.loads(self.sample.output.splitlines()[-1])
+
+
+def in_its_shell(state: Path, command: str) -> Finished:
+    """Run a command as the walkthrough tells its reader to: after sourcing the file that it wrote."""
+    done = subprocess.run(
+        ["bash", "-c", f"source {state / 'environment.sh'} && exec {command}"],
+        cwd=PROJECT,
+        env=tool_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    return Finished(done.returncode, done.stdout + done.stderr if done.returncode else done.stdout)

@@ -1,0 +1,1 @@
+"""Probe what each deployed role may and may not do."""

@@ -1,0 +1,132 @@
+"""The real CDK CLI against the embedded AWS: bootstrap, deploy, diff, update, failed update, destroy, nothing left."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_aws.emulator.process import LocalAws
+from local_aws.emulator.residue import residue
+
+PROJECT = Path(__file__).parents[3]
+OPTIONS = ["--no-notices", "--no-version-reporting", "--ci"]
+
+
+@pytest.fixture
+def own_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    """An embedded AWS of this test's own, so that everything in it is this test's."""
+    with LocalAws(tmp_path_factory.mktemp("cdk") / "aws") as running:
+        yield running
+
+
+class Cli:
+    """The CDK CLI with one embedded AWS."""
+
+    def __init__(self, aws: LocalAws, folder: Path):
+        self.aws, self.folder = aws, folder
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the CLI; its output is in `stdout`."""
+        command = [str(PROJECT / "node_modules" / ".bin" / "cdk"), *arguments, *OPTIONS]
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.aws.environment() | {"CDK_VALIDATION": "false"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=180,
+        )
+
+    def succeed(self, *arguments: str) -> str:
+        """Run a command that must succeed; return its output."""
+        done = self(*arguments)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def synth(self, folder: str, **context: str) -> str:
+        """Synthesise the tiny app with `context`; return the assembly's folder."""
+        extra = [word for key, value in context.items() for word in ("-c", f"{key}={value}")]
+        program = f"{sys.executable} {Path(__file__).parent / 'tiny_app' / 'app.py'}"
+        self.succeed("synth", "--quiet", "--app", program, "--output", str(self.folder / folder), *extra)
+        return str(self.folder / folder)
+
+
+def names(aws: LocalAws) -> set[str]:
+    parameters = aws.client("ssm").describe_parameters()["Parameters"]
+    return {item["Name"] for item in parameters if item["Name"].startswith("/tiny/")}
+
+
+def stack(aws: LocalAws) -> dict[str, Any]:
+    return aws.client("cloudformation").describe_stacks(StackName="Tiny")["Stacks"][0]
+
+
+def test_a_stack_lives_and_dies_by_the_cdk_cli(own_aws: LocalAws, tmp_path: Path) -> None:
+    cdk = Cli(own_aws, tmp_path)
+    first, second = cdk.synth("first"), cdk.synth("second", name="second")
+    broken = cdk.synth("broken", name="third", broken="yes")
+    cdk.succeed("bootstrap", f"aws://{own_aws.account_id}/{own_aws.region}", "--app", first)
+    bucket = deploy_twice(cdk, first)
+    replace(cdk, second)
+    fail(cdk, broken)
+    assert f"bucket: {bucket}" in residue(own_aws)
+    cdk.succeed("destroy", "--force", "--app", second)
+    # The group that CDK's own handler, with its right to make one, has made for its output: on AWS it stays just so.
+    (left,) = residue(own_aws)
+    assert left.startswith("log group: /aws/lambda/Tiny-CustomS3AutoDelete")
+    own_aws.client("logs").delete_log_group(logGroupName=left.removeprefix("log group: "))
+    assert residue(own_aws) == []
+
+
+def deploy_twice(cdk: Cli, app: str) -> str:
+    """The first deployment makes everything, the second finds nothing to do; the bucket's name."""
+    cdk.succeed("deploy", "--app", app, "--require-approval", "never")
+    bucket = stack(cdk.aws)["Outputs"][0]["OutputValue"]
+    assert cdk.aws.client("s3").get_object(Bucket=bucket, Key="made/object")["Body"].read() == b"x"
+    assert "no changes" in cdk.succeed("deploy", "--app", app, "--require-approval", "never")
+    cdk.succeed("diff", "--app", app, "--fail")
+    return bucket
+
+
+def replace(cdk: Cli, app: str) -> None:
+    """The change is announced as a replacement, and made as one."""
+    announced = cdk("diff", "--app", app, "--fail")
+    assert announced.returncode == 1 and "replace" in announced.stdout
+    cdk.succeed("deploy", "--app", app, "--require-approval", "never")
+    assert names(cdk.aws) == {"/tiny/second"}
+
+
+def fail(cdk: Cli, app: str) -> None:
+    """An update that fails says why and leaves the stack as it was."""
+    failed = cdk("deploy", "--app", app, "--require-approval", "never")
+    assert failed.returncode == 1 and "Invalid bucket name" in failed.stdout
+    assert (stack(cdk.aws)["StackStatus"], names(cdk.aws)) == ("UPDATE_ROLLBACK_COMPLETE", {"/tiny/second"})
+
+
+def test_residue_names_every_leftover_of_every_kind(own_aws: LocalAws) -> None:
+    s3: Any = own_aws.client("s3")
+    s3.create_bucket(Bucket="left")
+    s3.put_object(Bucket="left", Key="k", Body=b"x")
+    upload = s3.create_multipart_upload(Bucket="left", Key="part")["UploadId"]
+    own_aws.client("logs").create_log_group(logGroupName="/left")
+    topic = own_aws.client("sns").create_topic(Name="left")["TopicArn"]
+    alarm = {"AlarmName": "left", "MetricName": "m", "Namespace": "n", "EvaluationPeriods": 1, "Period": 60}
+    alarm |= {"Threshold": 1, "ComparisonOperator": "GreaterThanThreshold", "Statistic": "Sum"}
+    own_aws.client("cloudwatch").put_metric_alarm(**alarm)
+    assert residue(own_aws) == [
+        "alarm: left",
+        "bucket: left",
+        "log group: /left",
+        "object: s3://left/k",
+        f"topic: {topic}",
+        "unfinished upload: s3://left/part",
+    ]
+    s3.abort_multipart_upload(Bucket="left", Key="part", UploadId=upload)
+    s3.delete_object(Bucket="left", Key="k")
+    s3.delete_bucket(Bucket="left")
+    own_aws.client("logs").delete_log_group(logGroupName="/left")
+    own_aws.client("sns").delete_topic(TopicArn=topic)
+    own_aws.client("cloudwatch").delete_alarms(AlarmNames=["left"])

@@ -1,0 +1,168 @@
+"""AWS Lambda on this machine: runtimes, limits, errors, logs, credentials."""
+
+import base64
+import io
+import json
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local_aws.emulator.functions.assets import AssetError, extract, take_local_packages
+
+CONTEXT = """
+def handler(event, context):
+    import boto3, os
+    return {
+        "event": event, "name": context.function_name, "arn": context.invoked_function_arn,
+        "left": context.get_remaining_time_in_millis(), "setting": os.environ["SETTING"],
+        "caller": boto3.client("sts").get_caller_identity()["Arn"], "tmp": os.environ["TMPDIR"],
+    }
+"""
+
+
+def invoke(stack: Any, payload: object, **options: Any) -> Any:
+    name = stack.physical_id("Function")
+    return stack.aws.client("lambda").invoke(FunctionName=name, Payload=json.dumps(payload), **options)
+
+
+def log_lines(stack: Any) -> list[str]:
+    logs, group = stack.aws.client("logs"), stack.physical_id("Logs")
+    streams = logs.describe_log_streams(logGroupName=group)["logStreams"]
+    pages = (logs.get_log_events(logGroupName=group, logStreamName=item["logStreamName"]) for item in streams)
+    return [event["message"] for page in pages for event in page["events"]]
+
+
+def test_a_python_function_runs_with_its_context_environment_and_role(stack: Any, function_resources: Any) -> None:
+    stack.deploy(function_resources(CONTEXT, Environment={"Variables": {"SETTING": "on"}}, Timeout=30))
+    answer = json.loads(invoke(stack, {"n": 1})["Payload"].read())
+    assert (answer["event"], answer["setting"], answer["name"]) == ({"n": 1}, "on", stack.physical_id("Function"))
+    assert answer["arn"].endswith(f":function:{answer['name']}")
+    assert 20_000 < answer["left"] <= 30_000
+    assert f":assumed-role/{stack.physical_id('Role')}/" in answer["caller"]
+    assert not Path(answer["tmp"]).exists()
+
+
+def test_what_a_function_prints_is_in_its_log_group_and_in_the_tail(stack: Any, function_resources: Any) -> None:
+    stack.deploy(function_resources("def handler(event, context): print('said', event['word'])"))
+    answer = invoke(stack, {"word": "hello"}, LogType="Tail")
+    assert "said hello" in base64.b64decode(answer["LogResult"]).decode()
+    assert "said hello" in log_lines(stack)
+
+
+def test_a_function_without_the_right_to_log_still_runs(stack: Any, function_resources: Any) -> None:
+    parts = function_resources("def handler(event, context): return 'ran'")
+    del parts["Role"]["Properties"]["Policies"]
+    stack.deploy(parts)
+    assert json.loads(invoke(stack, {})["Payload"].read()) == "ran"
+    assert log_lines(stack) == []
+
+
+def test_an_exception_is_the_answer_and_marked_as_an_error(stack: Any, function_resources: Any) -> None:
+    stack.deploy(function_resources("def handler(event, context): raise ValueError('no good')"))
+    answer = invoke(stack, {})
+    assert answer["FunctionError"] == "Unhandled"
+    error = json.loads(answer["Payload"].read())
+    assert (error["errorType"], error["errorMessage"]) == ("ValueError", "no good")
+
+
+def test_the_timeout_ends_the_function_and_its_children(stack: Any, function_resources: Any, tmp_path: Path) -> None:
+    source = (
+        "import subprocess, time\n"
+        "def handler(event, context):\n"
+        f"    subprocess.Popen(['sh', '-c', 'sleep 3; touch {tmp_path}/survived'])\n"
+        "    time.sleep(60)\n"
+    )
+    stack.deploy(function_resources(source, Timeout=1))
+    answer = invoke(stack, {})
+    assert json.loads(answer["Payload"].read())["errorMessage"].endswith("Task timed out after 1.00 seconds")
+    time.sleep(3.5)
+    assert not (tmp_path / "survived").exists()
+
+
+def test_a_function_that_exits_is_an_error(stack: Any, function_resources: Any) -> None:
+    stack.deploy(function_resources("import os\ndef handler(event, context): os._exit(7)"))
+    answer = invoke(stack, {})
+    assert "exit status 7" in json.loads(answer["Payload"].read())["errorMessage"]
+
+
+def test_an_event_is_tried_again_as_often_as_configured(stack: Any, function_resources: Any) -> None:
+    retries = {"FunctionName": {"Ref": "Function"}, "Qualifier": "$LATEST", "MaximumRetryAttempts": 1}
+    parts = function_resources("def handler(event, context): raise ValueError('attempt')")
+    stack.deploy({**parts, "Retries": {"Type": "AWS::Lambda::EventInvokeConfig", "Properties": retries}})
+    assert invoke(stack, {}, InvocationType="Event")["StatusCode"] == 202
+    deadline = time.monotonic() + 20
+    while log_lines(stack).count("ValueError: attempt") < 2:
+        assert time.monotonic() < deadline, "the event must be tried twice"
+        time.sleep(0.2)
+    time.sleep(2.5)
+    assert log_lines(stack).count("ValueError: attempt") == 2
+
+
+def test_a_node_function_runs_with_the_sdk_that_its_runtime_carries(stack: Any, function_resources: Any) -> None:
+    source = (
+        "const { S3Client } = require('@aws-sdk/client-s3');\n"
+        "exports.handler = async (event, context) => ({ sum: event.a + event.b, sdk: typeof S3Client, "
+        "left: context.getRemainingTimeInMillis() });\n"
+    )
+    stack.deploy(function_resources(source, Runtime="nodejs22.x"))
+    answer = json.loads(invoke(stack, {"a": 1, "b": 2})["Payload"].read())
+    assert (answer["sum"], answer["sdk"]) == (3, "function")
+    assert 0 < answer["left"] <= 10_000
+
+
+def test_a_role_that_does_not_trust_lambda_is_an_error_of_the_invocation(stack: Any, function_resources: Any) -> None:
+    parts = function_resources("def handler(event, context): return 1")
+    principal = parts["Role"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
+    parts["Role"]["Properties"]["AssumeRolePolicyDocument"] = {
+        "Version": "2012-10-17",
+        "Statement": [{**principal, "Principal": {"Service": "ec2.amazonaws.com"}}],
+    }
+    stack.deploy(parts)
+    with pytest.raises(ClientError, match=r"AccessDeniedException.*lambda\.amazonaws\.com"):
+        invoke(stack, {})
+
+
+def make_distribution(folder: Path, name: str, version: str, extension: str) -> None:
+    """A package as pip installs it, with a compiled module for a machine that is none."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / "__init__.py").touch()
+    (folder / name / extension).write_bytes(b"\x7fELF" + bytes(14) + b"\xff\xff" + bytes(40))
+    info = folder / f"{name}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    record = [f"{name}/__init__.py,,", f"{name}/{extension},,", f"{info.name}/METADATA,,", "../../bin/tool,,"]
+    (info / "RECORD").write_text("\n".join(record))
+
+
+def test_a_foreign_package_gives_way_to_the_same_version_here_and_nothing_else_does(tmp_path: Path) -> None:
+    import numpy
+
+    task = tmp_path / "task"
+    (tmp_path / "bystander").mkdir()
+    make_distribution(task, "numpy", numpy.__version__, "core.cpython-314-aarch64-linux-gnu.so")
+    (task / "own").mkdir()
+    assert take_local_packages(task) == ["numpy"]
+    assert [path.name for path in task.iterdir()] == ["own"]
+    assert (tmp_path / "bystander").is_dir()
+
+
+def test_another_version_here_is_refused_with_both_named(tmp_path: Path) -> None:
+    make_distribution(tmp_path, "numpy", "0.0.1", "core.cpython-314-aarch64-linux-gnu.so")
+    with pytest.raises(AssetError, match=r"numpy must be installed here as 0\.0\.1.*got \d"):
+        take_local_packages(tmp_path)
+
+
+def test_a_zip_is_unpacked_once_and_cannot_leave_its_folder(tmp_path: Path) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("../../escaped.py", "")
+        file.writestr("index.py", "")
+    task = extract(archive.getvalue(), "sha+1/=", "python3.14", tmp_path / "functions")
+    (task / "mark").touch()
+    assert extract(archive.getvalue(), "sha+1/=", "python3.14", tmp_path / "functions") == task
+    assert (task / "mark").exists()
+    assert not list(tmp_path.parent.glob("escaped.py")) and not (tmp_path / "escaped.py").exists()

@@ -1,0 +1,173 @@
+"""The evaluation of IAM policies, statement by statement."""
+
+import json
+from typing import Any
+
+import pytest
+
+from local_aws.emulator.iam.conditions import UnsupportedConditionError, conditions_hold, matches
+from local_aws.emulator.iam.policies import Access, Caller, Verdict, identity_verdict, resource_verdict
+from local_aws.emulator.iam.s3_actions import bucket_action, object_action
+
+ROLE = "arn:aws:iam::123456789012:role/Reader"
+CALLER = Caller(("arn:aws:sts::123456789012:assumed-role/Reader/session", ROLE), "123456789012")
+
+
+def document(*statements: dict[str, Any]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": list(statements)}
+
+
+def allow(action: object, resource: object, **rest: object) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": action, "Resource": resource, **rest}
+
+
+def identity(access: Access, *statements: dict[str, Any]) -> Verdict:
+    return identity_verdict([json.dumps(document(*statements))], access)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "value", "fits"),
+    [
+        ("arn:aws:s3:::b/in/*", "arn:aws:s3:::b/in/x/y", True),
+        ("arn:aws:s3:::b/in/*", "arn:aws:s3:::b/out/x", False),
+        ("a.c", "abc", False),
+        ("a?c", "abc", True),
+        ("*", "anything\nat all", True),
+    ],
+)
+def test_a_pattern_means_what_it_says_and_no_regular_expression(pattern: str, value: str, fits: bool) -> None:
+    assert matches(pattern, value) is fits
+
+
+def test_actions_ignore_case_and_resources_do_not() -> None:
+    statement = allow("s3:getobject", "arn:aws:s3:::Bucket/*")
+    assert identity(Access("s3:GetObject", "arn:aws:s3:::Bucket/k"), statement) is Verdict.ALLOWED
+    assert identity(Access("s3:GetObject", "arn:aws:s3:::bucket/k"), statement) is Verdict.SILENT
+
+
+def test_a_deny_outweighs_every_allow() -> None:
+    deny = {"Effect": "Deny", "Action": "s3:DeleteObject", "Resource": "*"}
+    access = Access("s3:DeleteObject", "arn:aws:s3:::b/k")
+    assert identity(access, allow("s3:*", "*"), deny) is Verdict.DENIED
+
+
+def test_not_action_leaves_out_what_it_names() -> None:
+    statement = {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}
+    assert identity(Access("s3:GetObject", "r"), statement) is Verdict.ALLOWED
+    assert identity(Access("iam:PassRole", "r"), statement) is Verdict.SILENT
+
+
+def test_a_deny_of_plain_http_speaks_only_to_plain_http() -> None:
+    policy = document(
+        {
+            "Effect": "Deny",
+            "Principal": {"AWS": "*"},
+            "Action": "s3:*",
+            "Resource": "*",
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+    )
+    plain, secure = (
+        Access("s3:GetObject", "arn:aws:s3:::b/k", {"aws:securetransport": value}) for value in ("false", "true")
+    )
+    assert resource_verdict(policy, plain, CALLER) is Verdict.DENIED
+    assert resource_verdict(policy, secure, CALLER) is Verdict.SILENT
+
+
+@pytest.mark.parametrize("principal", ["*", {"AWS": "*"}, {"AWS": ROLE}, {"AWS": [ROLE]}])
+def test_a_resource_policy_lets_in_whom_it_names(principal: object) -> None:
+    policy = document(allow("s3:GetObject", "*", Principal=principal))
+    assert resource_verdict(policy, Access("s3:GetObject", "arn:aws:s3:::b/k"), CALLER) is Verdict.ALLOWED
+
+
+@pytest.mark.parametrize(
+    "principal",
+    [
+        {"AWS": "arn:aws:iam::123456789012:root"},
+        {"AWS": "arn:aws:iam::123456789012:role/Other"},
+        {"Service": "s3.amazonaws.com"},
+    ],
+)
+def test_naming_the_account_only_delegates_to_its_own_policies(principal: object) -> None:
+    policy = document(allow("s3:GetObject", "*", Principal=principal))
+    assert resource_verdict(policy, Access("s3:GetObject", "arn:aws:s3:::b/k"), CALLER) is Verdict.SILENT
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [("arn:aws:sagemaker:us-east-1:123456789012:endpoint/e", Verdict.ALLOWED), ("arn:aws:s3:::b", Verdict.SILENT)],
+)
+def test_a_trust_policy_holds_a_service_to_its_conditions(source: str, verdict: Verdict) -> None:
+    trust = document(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "sagemaker.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+            "Condition": {"ArnLike": {"aws:SourceArn": "arn:aws:sagemaker:us-east-1:123456789012:*"}},
+        }
+    )
+    caller = Caller(("sagemaker.amazonaws.com",), "123456789012", is_service=True)
+    assert resource_verdict(trust, Access("sts:AssumeRole", ROLE, {"aws:sourcearn": source}), caller) is verdict
+
+
+@pytest.mark.parametrize(
+    ("block", "holds"),
+    [
+        ({"StringEquals": {"k": ["a", "b"]}}, True),
+        ({"StringNotEquals": {"k": ["a", "b"]}}, False),
+        ({"StringLike": {"k": "b*"}}, True),
+        ({"StringEquals": {"absent": "a"}}, False),
+        ({"StringNotEquals": {"absent": "a"}}, True),
+        ({"StringEqualsIfExists": {"absent": "a"}}, True),
+        ({"Null": {"absent": "true"}}, True),
+        ({"Null": {"k": "true"}}, False),
+        ({"ForAllValues:StringEquals": {"absent": "a"}}, True),
+        ({"ForAnyValue:StringEquals": {"absent": "a"}}, False),
+        ({"NumericLessThanEquals": {"n": 5}}, True),
+        ({"NumericGreaterThan": {"n": "5"}}, False),
+        ({"StringEquals": {"K": "b"}, "Null": {"absent": True}}, True),
+    ],
+)
+def test_conditions_hold_as_iam_documents_them(block: dict[str, dict[str, Any]], holds: bool) -> None:
+    assert conditions_hold(block, {"k": "b", "n": "5"}) is holds
+
+
+def test_an_operator_that_is_not_evaluated_is_an_error_not_a_guess() -> None:
+    with pytest.raises(UnsupportedConditionError, match="IpAddress"):
+        conditions_hold({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}, {})
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "action"),
+    [
+        ("GET", {"list-type": ["2"]}, "s3:ListBucket"),
+        ("HEAD", {}, "s3:ListBucket"),
+        ("GET", {"versions": [""]}, "s3:ListBucketVersions"),
+        ("GET", {"uploads": [""]}, "s3:ListBucketMultipartUploads"),
+        ("GET", {"encryption": [""]}, "s3:GetEncryptionConfiguration"),
+        ("DELETE", {"lifecycle": [""]}, "s3:PutLifecycleConfiguration"),
+        ("DELETE", {"policy": [""]}, "s3:DeleteBucketPolicy"),
+        ("DELETE", {}, "s3:DeleteBucket"),
+        ("PUT", {}, "s3:CreateBucket"),
+    ],
+)
+def test_a_request_to_a_bucket_needs_its_own_action(method: str, query: dict[str, Any], action: str) -> None:
+    assert bucket_action(method, query) == action
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "action"),
+    [
+        ("HEAD", {}, "s3:GetObject"),
+        ("GET", {"versionId": ["1"]}, "s3:GetObjectVersion"),
+        ("POST", {"uploads": [""]}, "s3:PutObject"),
+        ("POST", {"uploadId": ["u"]}, "s3:PutObject"),
+        ("PUT", {"uploadId": ["u"], "partNumber": ["1"]}, "s3:PutObject"),
+        ("GET", {"uploadId": ["u"]}, "s3:ListMultipartUploadParts"),
+        ("DELETE", {"uploadId": ["u"]}, "s3:AbortMultipartUpload"),
+        ("DELETE", {"tagging": [""]}, "s3:DeleteObjectTagging"),
+        ("GET", {"acl": [""]}, "s3:GetObjectAcl"),
+    ],
+)
+def test_a_request_to_an_object_needs_its_own_action(method: str, query: dict[str, Any], action: str) -> None:
+    assert object_action(method, query) == action

@@ -1,0 +1,133 @@
+"""The embedded AWS as a process: what it writes, where it listens, that nothing of it stays."""
+
+import json
+import os
+import ssl
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from local_aws.emulator import children
+from local_aws.emulator.environment import tool_environment
+from local_aws.emulator.moto_version import check_moto_version
+from local_aws.emulator.process import LocalAws
+
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
+
+
+def sleeping_function(aws: LocalAws) -> None:
+    """A Lambda that is still at work when the server ends."""
+    import io
+    import zipfile
+
+    role = aws.client("iam").create_role(RoleName="r", AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("index.py", "import time\ndef handler(event, context): time.sleep(300)\n")
+    functions = aws.client("lambda")
+    code = {"ZipFile": archive.getvalue()}
+    functions.create_function(
+        FunctionName="f", Runtime="python3.14", Handler="index.handler", Role=role, Code=code, Timeout=300
+    )
+    functions.invoke(FunctionName="f", InvocationType="Event", Payload=b"{}")
+
+
+def running_function(aws: LocalAws) -> int:
+    """The process id of the one Lambda at work."""
+    registry, deadline = aws.state_dir / "children", time.monotonic() + 20
+    while not (registry.is_dir() and list(registry.iterdir())):
+        assert time.monotonic() < deadline, "the function must start"
+        time.sleep(0.05)
+    return int(next(registry.iterdir()).name)
+
+
+def test_it_listens_on_loopback_over_tls_and_ends_with_its_lambdas(tmp_path: Path) -> None:
+    with LocalAws(tmp_path / "aws") as aws:
+        server = psutil.Process(aws.pid)
+        sleeping_function(aws)
+        function = running_function(aws)
+        listening = [item.laddr.ip for item in server.net_connections("tcp") if item.status == psutil.CONN_LISTEN]
+        assert set(listening) == {"127.0.0.1"}
+        assert aws.endpoint_url.startswith("https://127.0.0.1:")
+        key = (tmp_path / "aws" / "server.key").stat()
+        assert stat.S_IMODE(key.st_mode) == 0o600
+    assert not psutil.pid_exists(server.pid)
+    assert not psutil.pid_exists(function)
+
+
+def test_a_killed_server_leaves_no_lambda_once_it_is_stopped(tmp_path: Path) -> None:
+    aws = LocalAws(tmp_path / "aws").start()
+    sleeping_function(aws)
+    function = running_function(aws)
+    psutil.Process(aws.pid).kill()
+    aws.stop()
+    assert children.wait_until_gone(function, 10)
+
+
+def test_the_server_ends_when_the_process_that_started_it_dies(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, time\nfrom pathlib import Path\nfrom local_aws.emulator.process import LocalAws\n"
+        "aws = LocalAws(Path(sys.argv[1])).start()\nprint(aws.pid, flush=True)\nos._exit(0)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(children.__file__).parents[2])}
+    command = [sys.executable, "-c", program, str(tmp_path / "aws")]
+    started = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert children.wait_until_gone(int(started.stdout), 20)
+
+
+def test_a_server_that_cannot_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    (tmp_path / "aws").mkdir()
+    (tmp_path / "aws" / "server.pem").mkdir()  # where the certificate should go
+    with pytest.raises(RuntimeError, match=r"did not start(.|\n)*server\.pem"):
+        LocalAws(tmp_path / "aws").start()
+
+
+def test_another_version_of_moto_is_refused() -> None:
+    with pytest.raises(RuntimeError, match=r"moto must be 5\.2\.5.*got 5\.2\.6"):
+        check_moto_version("5.2.6")
+
+
+def test_the_certificate_is_good_for_the_address_and_only_with_its_own_authority(aws: LocalAws) -> None:
+    import socket
+
+    port = int(aws.endpoint_url.rpartition(":")[2])
+    trusting, strange = ssl.create_default_context(cafile=str(aws.ca_bundle)), ssl.create_default_context()
+    with socket.create_connection(("127.0.0.1", port)) as raw, trusting.wrap_socket(raw, server_hostname="127.0.0.1"):
+        pass
+    with (
+        socket.create_connection(("127.0.0.1", port)) as raw,
+        pytest.raises(ssl.SSLCertVerificationError),
+        strange.wrap_socket(raw, server_hostname="127.0.0.1"),
+    ):
+        pass
+
+
+def test_nothing_of_the_users_own_aws_settings_reaches_the_tools(tmp_path: Path) -> None:
+    own = {
+        "AWS_PROFILE": "production",
+        "AWS_SESSION_TOKEN": "real",
+        "AWS_ENDPOINT_URL_S3": "https://elsewhere",
+        "CDK_DEFAULT_ACCOUNT": "999999999999",
+        "PATH": "/usr/bin",
+        "HOME": "/home/me",
+    }
+    made = tool_environment("https://127.0.0.1:1", tmp_path / "a.pem", tmp_path / "t.pem", own)
+    assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL_S3"} & set(made)
+    assert made["CDK_DEFAULT_ACCOUNT"] == "123456789012"
+    assert not Path(made["AWS_CONFIG_FILE"]).exists()
+    assert (made["HOME"], made["PATH"].endswith("/usr/bin")) == ("/home/me", True)
+
+
+def test_an_operation_that_moto_lacks_is_refused_at_once(aws: LocalAws) -> None:
+    client: Any = aws.client("cloudtrail")
+    with pytest.raises(client.exceptions.ClientError, match="UnsupportedOperationException"):
+        client.lookup_events()

@@ -1,0 +1,56 @@
+"""The order of a template's resources, and what is refused before anything is made."""
+
+from typing import Any
+
+import pytest
+from moto.cloudformation.exceptions import ValidationError
+
+from local_aws.emulator.cloudformation.stack import parse_template
+from local_aws.emulator.cloudformation.template import dependency_order, references, require_known_types
+
+
+def resource(**properties: Any) -> dict[str, Any]:
+    return {"Type": "AWS::SNS::Topic", "Properties": properties}
+
+
+def test_every_way_of_mentioning_a_resource_counts_as_a_reference() -> None:
+    value = {
+        "a": {"Ref": "One"},
+        "b": {"Fn::GetAtt": ["Two", "Arn"]},
+        "c": [{"Fn::GetAtt": "Three.Arn"}],
+        "d": {"Fn::Sub": "${Four}-${Five.Arn}-${!Literal}"},
+        "e": {"Fn::Sub": ["${Given}-${Six}", {"Given": {"Ref": "Seven"}}]},
+        "f": {"Fn::Join": ["", [{"Ref": "Eight"}, "x"]]},
+    }
+    assert sorted(references(value)) == sorted(["One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"])
+
+
+def test_a_resource_comes_after_all_that_it_depends_on() -> None:
+    template = {
+        "Resources": {
+            "Last": resource(DisplayName={"Ref": "Middle"}),
+            "Middle": {**resource(), "DependsOn": ["First"]},
+            "First": resource(DisplayName={"Ref": "AWS::Region"}),
+        }
+    }
+    assert dependency_order(template) == ["First", "Middle", "Last"]
+
+
+def test_a_circle_is_named() -> None:
+    template = {"Resources": {"A": resource(DisplayName={"Ref": "B"}), "B": resource(DisplayName={"Ref": "A"})}}
+    with pytest.raises(ValidationError, match=r"Circular dependency between resources: \[.*A.*\]"):
+        dependency_order(template)
+
+
+def test_unknown_types_are_named_unless_their_condition_leaves_them_out() -> None:
+    template = {
+        "Resources": {"Known": resource(), "Odd": {"Type": "AWS::Quantum::Ledger"}, "Mine": {"Type": "Custom::X"}}
+    }
+    with pytest.raises(ValidationError, match=r"Unrecognized resource types: \[AWS::Quantum::Ledger\]"):
+        require_known_types(template, lambda definition: True)
+    require_known_types(template, lambda definition: definition["Type"] != "AWS::Quantum::Ledger")
+
+
+def test_yaml_short_forms_become_intrinsic_functions() -> None:
+    parsed = parse_template("Resources:\n  A:\n    Type: T\n    Properties:\n      P: !GetAtt B.Arn\n      Q: !Ref C\n")
+    assert parsed["Resources"]["A"]["Properties"] == {"P": {"Fn::GetAtt": ["B", "Arn"]}, "Q": {"Ref": "C"}}

@@ -1,0 +1,1 @@
+"""Deployed stacks and a fake container for tests of the embedded AWS."""

@@ -1,0 +1,85 @@
+"""moto's server in this process with the data plane in it, and containers that do what a request tells them."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from local_aws import sagemaker
+from local_aws.emulator import clients
+from local_aws.emulator.clients import Runtime
+from local_aws.sagemaker.definition import ModelData, VariantDefinition
+from tests.local_aws.helpers.endpoint_stack import EndpointStack, wait_until
+from tests.local_aws.helpers.fake_container import FakeWorld
+
+_current: list[FakeWorld] = []
+
+
+@pytest.fixture(scope="session")
+def moto_with_data_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of moto's server, over plain http, with the data plane installed once."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    state = tmp_path_factory.mktemp("state")
+    clients.set_runtime(Runtime(f"http://{host}:{port}", state, state / "unused.pem", state / "unused.pem"))
+    sagemaker.install(launch=lambda environment, log: _current[0].launch(environment, log))
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def world(moto_with_data_plane: str) -> Iterator[FakeWorld]:
+    """The containers of this test."""
+    _current[:] = [FakeWorld()]
+    yield _current[0]
+    for container in _current[0].containers:
+        container.stop()
+
+
+@pytest.fixture
+def stack(world: FakeWorld, request: pytest.FixtureRequest) -> Iterator[EndpointStack]:
+    """A stack of this test's own; its endpoint, if it has one, is deleted at the end."""
+    stack = EndpointStack(f"e{abs(hash(request.node.nodeid)) % 10**10}")
+    yield stack
+    if stack.name in str(stack.sagemaker.list_endpoints()["Endpoints"]):
+        stack.sagemaker.delete_endpoint(EndpointName=stack.name)
+        stack.await_gone()
+
+
+@pytest.fixture
+def endpoint(stack: EndpointStack) -> EndpointStack:
+    """A stack whose endpoint is in service on one instance that works on two requests at once."""
+    stack.create_endpoint(stack.configure())
+    stack.await_status("InService")
+    return stack
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[..., Any]:
+    """`wait_until`, for tests."""
+    return wait_until
+
+
+@pytest.fixture
+def definition() -> VariantDefinition:
+    """One variant as an endpoint's configuration defines it, for what needs no endpoint."""
+    return VariantDefinition(
+        endpoint_name="e",
+        endpoint_config_name="c",
+        variant_name="AllTraffic",
+        account="123456789012",
+        region="us-east-1",
+        role_arn="arn:aws:iam::123456789012:role/r",
+        model_data=ModelData("s3://b/m.tar.gz"),
+        environment={},
+        initial_instance_count=1,
+        download_timeout=60,
+        startup_timeout=60,
+        concurrency=1,
+        output_path="s3://b/out",
+        failure_path=None,
+        success_topic=None,
+        error_topic=None,
+    )

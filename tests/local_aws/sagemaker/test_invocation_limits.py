@@ -1,0 +1,70 @@
+"""The limits of InvokeEndpointAsync, parameter by parameter."""
+
+from typing import Any
+
+import pytest
+
+from local_aws.sagemaker.definition import VariantDefinition
+from local_aws.sagemaker.invocation import InvalidInvocation, parse_invocation
+
+PREFIX = "X-Amzn-SageMaker-"
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "message"),
+    [
+        (
+            {"RequestTTLSeconds": "21601"},
+            b"{}",
+            "'requestTTLSeconds' failed to satisfy constraint: Member must have value less",
+        ),
+        (
+            {"RequestTTLSeconds": "59"},
+            b"{}",
+            "'requestTTLSeconds' failed to satisfy constraint: Member must have value greater",
+        ),
+        (
+            {"RequestTTLSeconds": "1e3"},
+            b"{}",
+            "'requestTTLSeconds' failed to satisfy constraint: Member must be an integer",
+        ),
+        ({"InvocationTimeoutSeconds": "3601"}, b"{}", "'invocationTimeoutSeconds' failed to satisfy constraint"),
+        ({"InvocationTimeoutSeconds": "0"}, b"{}", "'invocationTimeoutSeconds' failed to satisfy constraint"),
+        ({"Inference-Id": "x" * 65}, b"{}", "'inferenceId' failed to satisfy constraint: Member must have length less"),
+        ({"Inference-Id": ""}, b"{}", "'inferenceId' failed to satisfy constraint: Member must have length greater"),
+        ({"Inference-Id": " x"}, b"{}", "'inferenceId' failed to satisfy constraint: Member must satisfy regular"),
+        ({"Custom-Attributes": "x" * 1025}, b"{}", "'customAttributes' failed to satisfy constraint"),
+        ({"Custom-Attributes": "\xe9"}, b"{}", "'customAttributes' failed to satisfy constraint"),
+        (
+            {},
+            b"x" * 128_001,
+            "'body' failed to satisfy constraint: Member must have length less than or equal to 128000",
+        ),
+        ({}, b"", "Exactly one of Body and InputLocation must be provided, got neither"),
+        ({"InputLocation": "s3://a/b"}, b"{}", "Exactly one of Body and InputLocation must be provided, got both"),
+        ({"InputLocation": "ftp://a/b"}, b"", "'inputLocation' failed to satisfy constraint"),
+        ({"InputLocation": "https://a/b"}, b"", "InputLocation must be an s3:// URL"),
+        ({"Filename": "../up"}, b"{}", "'filename' failed to satisfy constraint"),
+        ({"Filename": "a.b.c"}, b"{}", "'filename' failed to satisfy constraint"),
+        ({"S3OutputPathExtension": "s3://other"}, b"{}", "'s3OutputPathExtension' failed to satisfy constraint"),
+        ({"S3OutputPathExtension": "a?b"}, b"{}", "'s3OutputPathExtension' failed to satisfy constraint"),
+    ],
+)
+def test_value_beyond_its_limit_is_refused_with_awss_words(
+    definition: VariantDefinition, headers: dict[str, str], body: bytes, message: str
+) -> None:
+    named = {PREFIX + name: value for name, value in headers.items()}
+    with pytest.raises(InvalidInvocation, match=message.replace("(", r"\(")):
+        parse_invocation(named, body, definition, now=0)
+
+
+def test_values_at_their_limits_are_taken(definition: VariantDefinition) -> None:
+    headers = {PREFIX + "RequestTTLSeconds": "60", PREFIX + "InvocationTimeoutSeconds": "3600"}
+    request: Any = parse_invocation(headers, b"x" * 128_000, definition, now=5)
+    assert (request.expires_at, request.invocation_timeout) == (65, 3600)
+
+
+def test_defaults_are_awss(definition: VariantDefinition) -> None:
+    request = parse_invocation({}, b"{}", definition, now=0)
+    assert (request.expires_at, request.invocation_timeout) == (21_600, 900)
+    assert request.failure_location is None

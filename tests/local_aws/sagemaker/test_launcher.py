@@ -1,0 +1,119 @@
+"""The serving stack as a child process: that it serves, and that nothing of it outlives its starter."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from local_aws.emulator import clients
+from local_aws.emulator.clients import Runtime
+from local_aws.sagemaker.definition import VariantDefinition
+from local_aws.sagemaker.environment import InstancePaths, container_environment, free_port, temporary_folder
+from local_aws.sagemaker.serving_stack import ServingStack, session_members
+
+LOCAL = Path(__file__).parents[3] / "local"
+SERVICE = """
+import os
+class Echo:
+    def initialize(self, context):
+        print("serving", os.environ["MINE"], flush=True)
+    def handle(self, data, context):
+        return ["echo"] * len(data)
+"""
+STARTER = """
+import json, sys, time
+from pathlib import Path
+from local_aws.emulator import clients
+from local_aws.sagemaker.serving_stack import ServingStack
+given = json.loads(sys.argv[1])
+state = Path(given["state"])
+clients.set_runtime(clients.Runtime("http://127.0.0.1:1", state, state / "a.pem", state / "a.pem"))
+print(ServingStack(given["environment"], state / "log").pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path, definition: VariantDefinition) -> dict[str, str]:
+    """A container that serves an echo through multi-model-server itself, on the container's port."""
+    code = tmp_path / "instance" / "model" / "code"
+    code.mkdir(parents=True)
+    (code / "echo_service.py").write_text(SERVICE)
+    variables = {
+        "MMS_DEFAULT_SERVICE_HANDLER": "echo_service:handle",
+        "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
+        "MINE": "with the model's variables",
+    }
+    runtime = Runtime("http://127.0.0.1:1", tmp_path, tmp_path / "a.pem", tmp_path / "a.pem")
+    paths = InstancePaths(base=tmp_path / "instance", temporary=temporary_folder(tmp_path))
+    return container_environment(replace(definition, environment=variables), paths, runtime, free_port(), {})
+
+
+@pytest.fixture
+def starter(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that started a serving stack, and the stack's session."""
+    given = json.dumps({"environment": environment, "state": str(tmp_path)})
+    process = subprocess.Popen(
+        [sys.executable, "-c", STARTER, given], stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(LOCAL)}
+    )
+    assert process.stdout
+    yield process, int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def serves(environment: dict[str, str]) -> bool:
+    try:
+        url = f"http://127.0.0.1:{environment['SAGEMAKER_BIND_TO_PORT']}/invocations"
+        with urllib.request.urlopen(urllib.request.Request(url, data=b"{}", method="POST"), timeout=10) as response:
+            return response.read() == b"echo"
+    except OSError:
+        return False
+
+
+def listening_addresses(session: int) -> set[str]:
+    """The addresses, without port, on which processes of the session listen."""
+    found: set[str] = set()
+    for pid in session_members(session):
+        with contextlib.suppress(psutil.NoSuchProcess):  # multi-model-server's metric collector comes and goes
+            listening = [c for c in psutil.Process(pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
+            found |= {connection.laddr.ip.removeprefix("::ffff:") for connection in listening}
+    return found
+
+
+def test_stack_serves_and_ends_whole_when_stopped(
+    environment: dict[str, str], tmp_path: Path, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = Runtime("http://127.0.0.1:1", tmp_path, tmp_path / "a.pem", tmp_path / "a.pem")
+    monkeypatch.setattr(clients, "_runtime", [runtime])
+    stack = ServingStack(environment, tmp_path / "log")
+    try:
+        eventually(lambda: serves(environment), 60)
+        assert "serving with the model's variables" in (tmp_path / "log").read_text()
+        assert len(session_members(stack.pid)) >= 4  # launcher, Java, worker's parent, worker
+        assert listening_addresses(stack.pid) == {"127.0.0.1"}
+        assert stack.alive()
+    finally:
+        stack.stop()
+    assert session_members(stack.pid) == []
+    assert not stack.alive()
+
+
+def test_stack_ends_whole_when_its_starter_is_killed(
+    starter: tuple[subprocess.Popen[str], int], environment: dict[str, str], eventually: Callable[..., Any]
+) -> None:
+    process, session = starter
+    eventually(lambda: serves(environment), 60)
+    assert len(session_members(session)) >= 4
+    process.kill()
+    process.wait()
+    eventually(lambda: session_members(session) == [])

@@ -1,0 +1,109 @@
+"""The planner and the embedded AWS, on the same load: the same waiting times and instance hours, within a tenth."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_aws import sagemaker
+from local_aws.autoscaling.deployed import DeployedEndpoint
+from local_aws.autoscaling.emulator import record
+from local_aws.autoscaling.emulator.cloud import Cloud
+from local_aws.autoscaling.emulator.pace import Pace
+from local_aws.autoscaling.emulator.service import ScalingService
+from local_aws.autoscaling.scaling import Scaling
+from local_aws.autoscaling.simulator.loads import Traffic
+from local_aws.planner.plan import Question, make_plan, percentile
+from local_aws.planner.prices import Price
+from tests.local_aws.helpers.scaling_stack import ScalingStack
+
+FACTOR = 120.0  # a minute is half a second
+WORK = 1.0  # seconds that a request takes for real: two minutes of the controller's clock
+START = 2.0  # seconds that a container takes to start for real
+REQUESTS = 64  # enough that one minute, the grain of alarms, is a twentieth of the wait
+
+
+@pytest.fixture
+def slow_start(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch = world.launch
+
+    def launch_slowly(environment: Any, log: Path) -> Any:
+        time.sleep(START)
+        return launch(environment, log)
+
+    monkeypatch.setattr(world, "launch", launch_slowly)
+
+
+@pytest.fixture
+def scaled(slow_start: None, endpoint: Any, tmp_path: Path) -> Iterator[Path]:
+    """The record of the endpoint, with two instances at most, while its controller runs."""
+    stack = ScalingStack(endpoint.name, max_capacity=2)
+    service = ScalingService(Pace(FACTOR), tmp_path)
+    service.start()
+    yield record.path_of(tmp_path, endpoint.name)
+    service.stop()
+    stack.delete()
+
+
+def seconds_to_result(message: dict[str, Any]) -> float:
+    """From a success message, in seconds of the controller's clock."""
+    received, done = (datetime.fromisoformat(message[name]) for name in ("receivedTime", "eventTime"))
+    return (done - received).total_seconds() * FACTOR
+
+
+def at_zero(path: Path) -> bool:
+    last = record.read(path)[-1]
+    return last.instances == last.desired == 0
+
+
+def instance_seconds(minutes: list[Any]) -> float:
+    """Paid from the wish for an instance to its end, to the minute."""
+    return 60.0 * sum(max(minute.desired, minute.instances) for minute in minutes)
+
+
+def measured_start(path: Path, endpoint: Any, eventually: Callable[..., Any]) -> float:
+    """Seconds of the controller's clock from the decision to wake to the instance in service."""
+    eventually(lambda: record.read(path)[-1].desired == 1)
+    wished = time.monotonic()
+    live = sagemaker.find_endpoint(endpoint.name)
+    assert live and live.live
+    fleet = live.live.fleet
+    eventually(lambda: fleet.in_service == 1)
+    return (time.monotonic() - wished) * FACTOR
+
+
+def test_burst_is_planned_as_it_then_happens(endpoint: Any, scaled: Path, eventually: Callable[..., Any]) -> None:
+    endpoint.invoke({"sleep": WORK})
+    (measured,) = endpoint.messages(1)
+    work = seconds_to_result(measured)  # with what surrounds the container, as a slot is taken
+    Cloud().set_desired(endpoint.name, "AllTraffic", 0)
+    eventually(lambda: record.read(scaled) and at_zero(scaled))
+    idle = len(record.read(scaled))
+    for _ in range(REQUESTS):
+        endpoint.invoke({"sleep": WORK})
+    start = measured_start(scaled, endpoint, eventually)
+    results = [seconds_to_result(message) for message in _messages(endpoint, eventually)]
+    eventually(lambda: at_zero(scaled), 60)
+    minutes = record.read(scaled)[idle:]
+
+    cloud = Cloud()
+    (target,) = [target for target in cloud.targets() if endpoint.name in target["ResourceId"]]
+    scaling = Scaling.of(target, cloud.policies(), cloud.alarms())
+    deployed = DeployedEndpoint(endpoint.name, "AllTraffic", "ml.g5.2xlarge", 1, concurrency=2)
+    question = Question("burst", Traffic(REQUESTS, 1.0), 30.0, work, start)
+    plan = make_plan(question, scaling, deployed, Price(1.0, "us-east-1", "2026-11-23"))
+    assert plan.peak == max(minute.instances for minute in minutes) == 2
+    assert percentile(results, 0.5) == pytest.approx(plan.p50, rel=0.1)
+    assert percentile(results, 0.95) == pytest.approx(plan.p95, rel=0.1)
+    assert max(results) == pytest.approx(plan.longest, rel=0.1)
+    assert instance_seconds(minutes) == pytest.approx(instance_seconds(list(plan.minutes)), rel=0.1)
+
+
+def _messages(endpoint: Any, eventually: Callable[..., Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while len(found) < REQUESTS:
+        found += endpoint.messages(1)
+    return found

@@ -1,0 +1,210 @@
+"""The real thing: embedded AWS over TLS with IAM on, the real serving stack, the real bundle, a tiny model."""
+
+import contextlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import soundfile
+
+from local_aws.emulator.process import LocalAws
+
+BUNDLE = Path(__file__).parents[3] / "model_bundle" / "code"
+NAME = "real"
+ONE_SECOND = {"texts": ["a tune"], "generation_params": {"max_new_tokens": 53, "seed": 1}}
+# What the stack sets on the model; the addresses are those of a container, which must not collide here.
+ENVIRONMENT = {
+    "MUSICGEN_OUTPUT_BUCKET": "outputs",
+    "MUSICGEN_EXTERNAL_BUCKETS": "",
+    "MUSICGEN_DECODER_DTYPE": "float16",
+    "MUSICGEN_MAX_CONCURRENT_REQUESTS": "2",
+    "MMS_DEFAULT_SERVICE_HANDLER": "musicgen_serving.service:handle",
+    "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
+    "SAGEMAKER_MODEL_SERVER_TIMEOUT_ONE_SECONDS": "3600",
+    "SAGEMAKER_MAX_PAYLOAD_IN_MB": "100",
+    "MMS_INFERENCE_ADDRESS": "http://127.0.0.1:8081",
+    "MMS_MANAGEMENT_ADDRESS": "http://127.0.0.1:8082",
+}
+
+
+def allow(*actions: str, resource: str) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": list(actions), "Resource": resource}
+
+
+class RealEndpoint:
+    """An endpoint on one real instance, made through the API; its role may do what the contract says and no more."""
+
+    def __init__(self, aws: LocalAws, tarball: bytes) -> None:
+        self.aws = aws
+        self.s3, self.sagemaker = aws.client("s3"), aws.client("sagemaker")
+        for bucket in ("artifacts", "outputs"):
+            self.s3.create_bucket(Bucket=bucket)
+        self.s3.put_object(Bucket="artifacts", Key="models/m/model.tar.gz", Body=tarball)
+        self.group = f"/aws/sagemaker/Endpoints/{NAME}"
+        aws.client("logs").create_log_group(logGroupName=self.group)
+        self.topic = aws.client("sns").create_topic(Name="errors")["TopicArn"]
+        self._create_model(self._create_role())
+
+    def _create_role(self) -> str:
+        trust = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        iam = self.aws.client("iam")
+        role = iam.create_role(
+            RoleName="execution", AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        )["Role"]["Arn"]
+        statements = [
+            allow("s3:GetObject", resource="arn:aws:s3:::artifacts/models/*"),
+            allow("s3:PutObject", resource="arn:aws:s3:::outputs/out/*"),
+            allow("s3:PutObject", resource="arn:aws:s3:::outputs/failures/*"),
+            allow("s3:PutObject", resource="arn:aws:s3:::outputs/audio/*"),
+            allow("logs:CreateLogStream", "logs:PutLogEvents", resource=f"arn:aws:logs:*:*:log-group:{self.group}*"),
+        ]
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        iam.put_role_policy(RoleName="execution", PolicyName="contract", PolicyDocument=document)
+        return role
+
+    def _create_model(self, role: str) -> None:
+        container = {
+            "Image": "image",
+            "ModelDataUrl": "s3://artifacts/models/m/model.tar.gz",
+            "Environment": ENVIRONMENT,
+        }
+        self.sagemaker.create_model(ModelName="model", ExecutionRoleArn=role, PrimaryContainer=container)
+        variant = {"VariantName": "AllTraffic", "ModelName": "model", "InstanceType": "ml.g5.2xlarge"}
+        output = {
+            "S3OutputPath": "s3://outputs/out/",
+            "S3FailurePath": "s3://outputs/failures/",
+            "NotificationConfig": {"SuccessTopic": self.topic, "ErrorTopic": self.topic},
+        }
+        self.sagemaker.create_endpoint_config(
+            EndpointConfigName="config",
+            ProductionVariants=[{**variant, "InitialInstanceCount": 1}],
+            AsyncInferenceConfig={
+                "ClientConfig": {"MaxConcurrentInvocationsPerInstance": 2},
+                "OutputConfig": output,
+            },
+        )
+        self.sagemaker.create_endpoint(EndpointName=NAME, EndpointConfigName="config")
+
+    def status(self) -> str:
+        described = self.sagemaker.describe_endpoint(EndpointName=NAME)
+        assert described["EndpointStatus"] != "Failed", described["FailureReason"]
+        return described["EndpointStatus"]
+
+    def invoke(self, body: dict[str, Any]) -> dict[str, Any]:
+        runtime = self.aws.client("sagemaker-runtime")
+        return runtime.invoke_endpoint_async(
+            EndpointName=NAME, ContentType="application/json", Accept="application/json", Body=json.dumps(body)
+        )
+
+    def read(self, location: str) -> bytes | None:
+        bucket, _, key = location.removeprefix("s3://").partition("/")
+        try:
+            return self.s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        except self.s3.exceptions.NoSuchKey:
+            return None
+
+    def processes(self, *words: str) -> list[psutil.Process]:
+        """Running processes of this endpoint's instances whose command line has all `words`, oldest first."""
+        found: list[psutil.Process] = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                line, base = " ".join(process.cmdline()), process.environ().get("SAGEMAKER_BASE_DIR", "")
+                if base.startswith(str(self.aws.state_dir)) and all(word in line for word in words):
+                    found.append(process)
+        return sorted(found, key=lambda process: process.create_time())
+
+
+@pytest.fixture(scope="module")
+def real(
+    tmp_path_factory: pytest.TempPathFactory, staged_musicgen: Path, eventually: Callable[..., Any]
+) -> Iterator[RealEndpoint]:
+    """The endpoint, in service."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=0, dereference=True) as archive:
+        archive.add(staged_musicgen, ".")
+        archive.add(BUNDLE, "code", filter=lambda member: None if "__pycache__" in member.name else member)
+    with LocalAws(tmp_path_factory.mktemp("aws")) as aws:
+        endpoint = RealEndpoint(aws, buffer.getvalue())
+        eventually(lambda: endpoint.status() == "InService", 240)
+        yield endpoint
+    assert endpoint.processes() == []
+    assert [path.suffix for path in (aws.state_dir / "endpoints" / NAME).iterdir()] == [".log"] * 2
+    assert list((aws.state_dir / "tmp").iterdir()) == []
+
+
+def test_prompt_becomes_a_clip_under_the_execution_roles_rights(
+    real: RealEndpoint, eventually: Callable[..., Any]
+) -> None:
+    answer = real.invoke(ONE_SECOND)
+    response = json.loads(eventually(lambda: real.read(answer["OutputLocation"]), 60))
+    assert response["durations"] == [1.0]
+    (location,) = response["generated_outputs_s3"]
+    samples, rate = soundfile.read(io.BytesIO(real.read(location) or b""))
+    assert (len(samples), rate) == (32_000, 32_000)
+
+
+def test_invalid_prompt_becomes_a_failure_object_with_its_sentence(
+    real: RealEndpoint, eventually: Callable[..., Any]
+) -> None:
+    answer = real.invoke({"texts": []})
+    failure = json.loads(eventually(lambda: real.read(answer["FailureLocation"]), 60))
+    assert failure["error"].startswith("texts must be")
+
+
+def test_message_that_the_role_may_not_publish_is_not_sent_but_the_output_stands(
+    real: RealEndpoint, eventually: Callable[..., Any]
+) -> None:
+    sqs, sns = real.aws.client("sqs"), real.aws.client("sns")
+    queue = sqs.create_queue(QueueName="heard")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    sns.subscribe(TopicArn=real.topic, Protocol="sqs", Endpoint=arn)
+    answer = real.invoke(ONE_SECOND)
+    assert eventually(lambda: real.read(answer["OutputLocation"]), 60)
+    eventually(lambda: "is not authorized to perform: sns:Publish" in real.aws.log_path.read_text())
+    assert "Messages" not in sqs.receive_message(QueueUrl=queue)
+
+
+def test_container_output_is_in_the_log_group(real: RealEndpoint, eventually: Callable[..., Any]) -> None:
+    logs = real.aws.client("logs")
+
+    def ready_line() -> bool:
+        streams = logs.describe_log_streams(logGroupName=real.group)["logStreams"]
+        events = [
+            event["message"]
+            for stream in streams
+            for event in logs.get_log_events(logGroupName=real.group, logStreamName=stream["logStreamName"])["events"]
+        ]
+        return any('"event": "ready"' in message for message in events)
+
+    assert eventually(ready_line)
+
+
+def test_killed_worker_comes_back_in_the_same_container(real: RealEndpoint, eventually: Callable[..., Any]) -> None:
+    launchers = real.processes("launcher.py")
+    real.processes("model_service_worker")[-1].kill()
+    answer = real.invoke(ONE_SECOND)
+    assert eventually(lambda: real.read(answer["OutputLocation"]), 120)
+    assert real.processes("launcher.py") == launchers
+
+
+def test_second_instance_serves_beside_the_first_and_goes_again(
+    real: RealEndpoint, eventually: Callable[..., Any]
+) -> None:
+    def scale(count: int) -> None:
+        real.sagemaker.update_endpoint_weights_and_capacities(
+            EndpointName=NAME,
+            DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": count}],
+        )
+        eventually(lambda: real.status() == "InService", 240)
+
+    scale(2)
+    assert len(real.processes("launcher.py")) == len(real.processes("com.amazonaws.ml.mms.ModelServer")) == 2
+    answers = [real.invoke(ONE_SECOND) for _ in range(8)]
+    assert all(eventually(lambda location=answer["OutputLocation"]: real.read(location), 60) for answer in answers)
+    scale(1)
+    assert len(real.processes("launcher.py")) == len(real.processes("com.amazonaws.ml.mms.ModelServer")) == 1

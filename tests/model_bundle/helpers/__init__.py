@@ -1,0 +1,1 @@
+"""Reference model, random decoders and other helpers of the bundle's tests."""

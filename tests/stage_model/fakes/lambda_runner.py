@@ -1,0 +1,157 @@
+"""The staging function between a loopback Hub and a loopback S3, invoked as Lambda does, and faults for it."""
+
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from safetensors.numpy import load
+
+from stage_model.clock import SystemClock
+from stage_model.errors import OutOfTimeError
+from stage_model.handler import HAND_OVER_S, handler
+from tests.stage_model.fakes.hub import LoopbackHub, Reply, Seen
+from tests.stage_model.fakes.response_sink import ResponseSink
+from tests.stage_model.fakes.s3 import LoopbackS3
+from tests.stage_model.fakes.s3 import Reply as S3Reply
+
+BUCKET, PREFIX = "artifacts", "models/Stack/StagedModel/"
+
+
+class JumpingClock(SystemClock):
+    """The machine's clock, `ahead` seconds fast."""
+
+    ahead = 0.0
+
+    def now(self) -> float:
+        """Return the time, in seconds since the epoch."""
+        return super().now() + self.ahead
+
+
+class Lambda:
+    """Runs the handler, again and again when it hands over; knows what is in the bucket."""
+
+    def __init__(self, hub: LoopbackHub, s3: LoopbackS3, sink: ResponseSink) -> None:
+        self.hub, self.s3, self.sink = hub, s3, sink
+        self.handed_over: list[Mapping[str, Any]] = []
+        self.seconds = 120.0
+        self.invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:stage"
+        self.invocations = self.died = 0
+        self.clock = JumpingClock()
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the time that an invocation has."""
+        return int(self.seconds * 1000)
+
+    def event(self, kind: str, request: str, physical_id: str | None = None, **properties: str) -> dict[str, Any]:
+        """Return a request's event."""
+        known = {"PhysicalResourceId": physical_id} if physical_id is not None else {}
+        return {
+            "RequestType": kind, "ResponseURL": self.sink.url, "StackId": "stack", "RequestId": request,
+            "LogicalResourceId": "StagedModel", **known,
+            "ResourceProperties": {
+                "ModelId": self.hub.repository.model_id, "Revision": self.hub.repository.revision,
+                "DecoderDtype": "float16", "CodeBucket": "assets", "CodeKey": "bundle.zip", "ModelBucket": BUCKET,
+                "KeyPrefix": PREFIX, **properties,
+            },
+        }  # fmt: skip
+
+    def run(self, kind: str = "Create", request: str = "r1", physical_id: str | None = None, **properties: str) -> Any:
+        """Serve a request to its end and return its answer."""
+        self.handed_over.append(self.event(kind, request, physical_id, **properties))
+        while self.handed_over:
+            self._serve(self.handed_over.pop(0))
+        return self.sink.answers[-1]
+
+    def _serve(self, event: Mapping[str, Any]) -> None:
+        """Run the handler, and again where that dies: at most twice, as Lambda does with asynchronous events."""
+        for attempt in range(3):
+            self.invocations += 1
+            try:
+                handler(event, self)
+            except OutOfTimeError:
+                self.died += 1
+                if attempt == 2:
+                    raise
+            else:
+                break
+
+    def hand_over_at(self, parts: Callable[[], int], times: int = 10**9) -> None:
+        """Make an invocation's time for work end when so many parts have arrived in it, so many times."""
+        left, over = [parts(), times], [0]
+
+        def count(method: str, path: str, reply: S3Reply) -> S3Reply:
+            left[0] -= "partNumber" in path and method == "PUT"
+            if left[0] <= 0 < left[1] and self.invocations > over[0]:  # a part may still arrive after that
+                over[0] = self.invocations
+                left[:] = [parts(), left[1] - 1]
+                self.clock.ahead += self.seconds - HAND_OVER_S + 1
+            return reply
+
+        self.s3.change = count
+
+    def begin(self, function_arn: str, event: Mapping[str, Any]) -> None:
+        """Take an event to be served next, as Lambda does."""
+        self.handed_over.append(event)
+
+    def staged(self) -> dict[str, bytes]:
+        """Return what is staged, by bucket and key."""
+        return {k: v for k, v in self.s3.objects.items() if k.startswith(BUCKET) and "/runs/" not in k}
+
+    def is_empty(self) -> bool:
+        """Return whether nothing is staged, not even in part."""
+        return not self.staged() and not self.s3.uploads
+
+    def holds_the_model(self, answer: Any) -> bool:
+        """Return whether exactly the answered model is there, and holds every published value."""
+        place = f"{BUCKET}/{answer['PhysicalResourceId']}"
+        staged = self.staged()
+        if self.s3.uploads or not staged or not all(key.startswith(place) for key in staged):
+            return False
+        files = {key.removeprefix(place): data for key, data in staged.items()}
+        if not place.endswith("/"):
+            with tarfile.open(fileobj=io.BytesIO(staged[place]), mode="r:gz") as archive:
+                files = {info.name: file.read() for info in archive if (file := archive.extractfile(info))}
+        listed = {note["path"] for note in json.loads(files.pop("musicgen-manifest.json"))["files"]}
+        if listed != files.keys():
+            return False
+        got, want = load(files["model.safetensors"]), load(self.hub.repository.lfs["model.safetensors"])
+        return got.keys() == want.keys() and all((got[n].astype(v.dtype) == v).all() for n, v in want.items())
+
+
+def bundle(files: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """Return a zip of these files."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", compression) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return target.getvalue()
+
+
+def on_weights(change: Callable[[Seen, Reply], Reply], times: int = 10**9) -> Callable[[Seen, Reply], Reply]:
+    """Return a fault that changes so many replies with bytes of the weights."""
+    left = [times]
+
+    def fault(seen: Seen, reply: Reply) -> Reply:
+        if not (seen.on_cdn and "model.safetensors" in seen.path and reply.status == 206) or left[0] <= 0:
+            return reply
+        left[0] -= 1
+        return change(seen, reply)
+
+    return fault
+
+
+def flipped(seen: Seen, reply: Reply) -> Reply:
+    """Flip one bit in the middle."""
+    at = len(reply.body) // 2
+    return replace(reply, body=reply.body[:at] + bytes([reply.body[at] ^ 1]) + reply.body[at + 1 :])
+
+
+def expire_leases(aws: Lambda) -> None:
+    """Make time pass: what a killed run held is free again."""
+    for key, data in aws.s3.objects.items():
+        if "/runs/" in key:
+            aws.s3.objects[key] = json.dumps({**json.loads(data), "lease_until": 0}).encode()
