@@ -1,4 +1,4 @@
-# The front door. Every target sets up what it needs; `make help` lists them.
+# Entry points. Every target installs what it needs; `make help` lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -23,7 +23,7 @@ REPORT ?=
 BENCH ?=
 FIRST ?= 0
 GPU_PYTHON ?=
-export MODEL REVISION TO PROMPT DURATION BASE HEAD ALLOW LABELS REPORT    # read by the shell as variables, so that no quote in them can break out
+export MODEL REVISION TO PROMPT DURATION BASE HEAD ALLOW LABELS REPORT    # shell variables: quotes in a value cannot break out
 
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/node_modules/.bin:$(PATH)
@@ -37,10 +37,10 @@ CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo '  make local PROMPT="a calm piano" DURATION=5 KEEP=1    its variables'
-	@echo '  make deploy ENV=prod ARGS="-c max_capacity=4"         environment and overrides, for synth, diff, destroy too'
+	@echo '  make local PROMPT="a calm piano" DURATION=5 KEEP=1    variables'
+	@echo '  make deploy ENV=prod ARGS="-c max_capacity=4"         environment and overrides; also for synth, diff, destroy'
 
-local: tools ## deploy the stack to an embedded AWS on this machine, make a clip, remove everything
+local: tools ## deploy to the embedded AWS on this machine, generate a clip, remove everything
 	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep)
 
 test: tools ## the whole test suite, offline
@@ -54,73 +54,73 @@ lint: tools $(VENV)-checkov/.ready ## ruff, pyright, cdk-nag through synth, cfn-
 	cfn-lint cdk.out/lint/*.template.json
 	$(VENV)-checkov/bin/checkov --config-file .checkov.yaml --directory cdk.out/lint
 
-format: tools ## mend what ruff can mend
+format: tools ## apply ruff's automatic fixes
 	ruff check --fix-only .
 	ruff format .
 
-synth: tools ## synthesise the stack into cdk.out/
+synth: tools ## synthesise the stack to cdk.out/
 	$(CDK) synth -q
 
-deploy: tools ## deploy to the AWS account of your credentials
+deploy: tools ## deploy to your AWS account
 	$(CDK) deploy
 
-diff: tools ## what `make deploy` would change there
+diff: tools ## show what `make deploy` would change
 	$(CDK) diff
 
-destroy: tools ## remove the stack and all that it made
+destroy: tools ## remove the stack and everything it created
 	$(CDK) destroy
 
-plan: tools ## waiting times and dollars for RATE requests an hour, from the stack's own scaling policies
+plan: tools ## estimate waiting times and cost for RATE requests an hour, from the stack's scaling policies
 	@$(CDK) synth -q --output cdk.out/plan
 	@python -m local_aws.planner --rate "$(RATE)" --template cdk.out/plan/MusicGen-$(ENV).template.json $(PLAN)
 
-gate: tools ## what a change does to stack, data, permissions and bill: BASE=main HEAD=feature ALLOW=replace
+gate: tools ## judge a change to stack, data, permissions and bill: BASE=main HEAD=feature ALLOW=replace
 	@python -m stack_gate --base "$$BASE" $(if $(HEAD),--head "$$HEAD") --allow "$$ALLOW" --labels "$$LABELS" \
 	  $(if $(REPORT),--json "$$REPORT/report.json" --markdown "$$REPORT/comment.md") $(ARGS)
 
-smoke-test: tools ## ask the deployed stack for a clip and check it
+smoke-test: tools ## generate a clip with the deployed stack and check it
 	@python -m smoke_test --stack "MusicGen-$(ENV)" $(ARGS)
 
 mirror: tools ## copy a commit from the Hub into S3: MODEL=facebook/musicgen-small REVISION=<commit> TO=s3://bucket/prefix
 	@python -m mirror_model --model-id "$$MODEL" --revision "$$REVISION" --to "$$TO" $(ARGS)
 
-bench-staging: tools ## staging beside the obvious ways, on loopback with TLS
+bench-staging: tools ## benchmark staging against simpler implementations, on loopback with TLS
 	python -m benchmarks.staging $(BENCH)
 
-bench-engine: tools ## the engine beside stock generate, on the same random weights
+bench-engine: tools ## benchmark the engine against stock generate, on the same random weights
 	python -m benchmarks.engine $(BENCH)
 
-bench-gpu: $(if $(GPU_PYTHON),,tools) ## the engine on a GPU: roofline, stock's ways, goals; figures to benchmarks/results/
+bench-gpu: $(if $(GPU_PYTHON),,tools) ## benchmark the engine on a GPU against the roofline and stock generate; writes benchmarks/results/
 	$(or $(GPU_PYTHON),python) -m benchmarks.engine_gpu $(BENCH)
 
-test-gpu: $(if $(GPU_PYTHON),,tools) ## on a GPU: compiled kernels beside torch, recorded steps beside steps done anew, one launch a step
+test-gpu: $(if $(GPU_PYTHON),,tools) ## test compiled kernels and CUDA graphs against torch on a GPU
 	TRITON_INTERPRET=0 $(or $(GPU_PYTHON),python) -m pytest -o addopts="--import-mode=importlib --strict-markers" -m gpu \
 	  tests/model_bundle/engine/test_gpu.py $(ARGS)
 
-soak: tools ## 500 mixed requests to a real instance whose worker is killed in between
+soak: tools ## send 500 mixed requests to a real instance while its worker is killed
 	OMP_NUM_THREADS=1 python -m soak --requests 500 --kills 12
 
-simulate: tools ## 100,000 schedules of the staging protocol, with crashes, duplicates and delays
+simulate: tools ## run 100,000 schedules of the staging protocol with crashes, duplicates and delays; FIRST=seed
 	python -m staging_simulation --schedules 100000 --first $(FIRST)
 
-docs: tools ## write the generated pages anew: docs/configuration.md, docs/gpu.md
+docs: tools ## regenerate docs/configuration.md and docs/gpu.md
 	@mkdir -p .local
 	@python -m infra.reference > .local/page && mv .local/page docs/configuration.md
 	@python -m benchmarks.gpu.report > .local/page && mv .local/page docs/gpu.md
 
-lock: tools ## compile requirements*.txt and package-lock.json anew from what they are made of
+lock: tools ## recompile requirements*.txt and package-lock.json from their sources
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-dev.in \
-	  | grep -vE '^(nvidia-|cuda-|triton==)' > requirements-dev.txt   # a build of torch for CPUs needs none of these
+	  | grep -vE '^(nvidia-|cuda-|triton==)' > requirements-dev.txt   # torch's CPU build needs none of these
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-checkov.in -o requirements-checkov.txt
 	uv pip compile -q --no-header --generate-hashes --python-version 3.14 --no-emit-index-url --no-emit-find-links \
 	  lambda/requirements.in -o lambda/requirements.txt
 	npm install --package-lock-only --omit-lockfile-registry-resolved
 
-clean: ## delete what the targets made
+clean: ## delete everything the targets created
 	rm -rf $(VENV) $(VENV)-checkov node_modules cdk.out .local
 
-# ---- what the targets stand on -----------------------------------------------------------------------------------------
+# ---- installation -----------------------------------------------------------------------------------------
 
 .PHONY: tools
 tools: $(VENV)/.ready node_modules/.ready
@@ -132,7 +132,7 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt requirements-serving.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-serving.txt
 	touch $@
 
-# checkov wants an older boto3 than the project's: an environment of its own.
+# checkov needs an older boto3 than the project, so it has its own virtual environment.
 $(VENV)-checkov/.ready: requirements-checkov.txt
 	$(PYTHON) -m venv $(VENV)-checkov
 	$(VENV)-checkov/bin/pip install --quiet --disable-pip-version-check -r requirements-checkov.txt

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// What `npx cdk` runs in this folder: the CDK command line of package-lock.json, installed first where it is missing.
-// Without this, npx in a fresh clone would fetch whatever the npm tag `latest` points to, which has been a broken release.
+// `npx cdk` in this folder runs the CDK CLI pinned in package-lock.json and installs it first if it is missing.
+// Otherwise npx in a fresh clone would fetch npm's `latest`, which has been a broken release.
 "use strict";
 
 const { spawnSync } = require("node:child_process");
