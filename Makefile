@@ -105,7 +105,7 @@ simulate: tools ## 100,000 schedules of the staging protocol, with crashes, dupl
 
 docs: tools ## write the generated pages anew: docs/configuration.md, docs/gpu.md
 	@mkdir -p .local
-	@python -m infra.reference > .local/page && mv .local/page docs/configuration.md
+	@python -m infra.reference
 	@python -m benchmarks.gpu.report > .local/page && mv .local/page docs/gpu.md
 
 lock: tools ## compile requirements*.txt and package-lock.json anew from what they are made of

@@ -14,7 +14,7 @@ from aws_cdk import App, Validations
 from aws_cdk import aws_iam as iam
 from cdk_nag import AwsSolutionsChecks
 
-from infra.context import from_context
+from infra.config import from_context
 from infra.stack import MusicGenStack
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,11 +4,9 @@ from typing import Any
 
 import pytest
 
-from infra.config import Config
-from infra.context import from_context
-from infra.errors import ConfigError
-from infra.instances import known_instance_types
-from infra.models import served_models
+from infra.config import Config, ConfigError, from_context
+from infra.config.instances import INSTANCE_TYPES
+from infra.config.models import SERVED_MODELS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hub-token-AbCdEf"
@@ -52,12 +50,12 @@ def test_context_that_cdk_itself_writes_is_let_through(cdk_context: dict[str, An
     assert from_context({**cdk_context, **written, **lookups}) == from_context(cdk_context)
 
 
-@pytest.mark.parametrize("model_id", served_models())
+@pytest.mark.parametrize("model_id", SERVED_MODELS)
 def test_every_served_model_is_accepted_at_a_full_commit(cdk_context: dict[str, Any], model_id: str) -> None:
     assert from_context({**cdk_context, "model_id": model_id, "revision": COMMIT}).commit == COMMIT
 
 
-@pytest.mark.parametrize("instance_type", known_instance_types())
+@pytest.mark.parametrize("instance_type", INSTANCE_TYPES)
 def test_every_known_instance_type_runs_the_default_model(cdk_context: dict[str, Any], instance_type: str) -> None:
     assert from_context({**cdk_context, "instance_type": instance_type}).instance_types == (instance_type,)
 
@@ -167,7 +165,10 @@ def test_model_without_a_confirmed_commit_asks_for_one(cdk_context: dict[str, An
     [
         ("ml.m5.xlarge", "it has no GPU, and the container image is for GPUs"),
         ("ml.c7i.large", "it has no GPU, and the container image is for GPUs"),
-        ("ml.p4d.24xlarge", "add its GPU memory to infra/instances.json and its price to infra/prices.json"),
+        (
+            "ml.p4d.24xlarge",
+            "and its price to infra/config/prices.json",
+        ),
         ("ml.g5.2xlage", "got ml.g5.2xlage (did you mean ml.g5.2xlarge"),
     ],
 )

@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
-from infra import images
-from infra.data import table
+from infra.config import images, instances
 
-ALL_REGIONS = images.known_regions()
+ALL_REGIONS = sorted(images.REGISTRY_ACCOUNTS)
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def test_partitions_have_their_own_domains() -> None:
 
 
 def test_every_instance_type_has_a_price_and_every_price_an_instance_type() -> None:
-    prices = table("prices")
-    assert set(prices["usd_per_hour"]) == set(table("instances")["types"])
+    prices = instances.PRICES
+    assert set(prices["usd_per_hour"]) == set(instances.INSTANCE_TYPES)
     assert all(0 < price < 100 for price in prices["usd_per_hour"].values())
     assert set(prices) == {"as_of", "region", "source", "usd_per_hour"}

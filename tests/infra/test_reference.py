@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from infra.config import declared_settings
+from infra.config.settings import declared_settings
 from infra.reference import page
 
 ROOT = Path(__file__).resolve().parents[2]

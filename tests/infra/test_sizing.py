@@ -4,27 +4,26 @@ from typing import Any
 
 import pytest
 
-from infra import sizing
-from infra.context import from_context
-from infra.errors import ConfigError
-from infra.models import find_model
+from infra.config import ConfigError, from_context
+from infra.config.models import Model, find_model
+from infra.constructs.async_endpoint import download_timeout_seconds, health_check_timeout_seconds
 
 SMALL, MEDIUM, LARGE = (find_model(f"facebook/musicgen-{size}") for size in ("small", "medium", "large"))
 
 
 @pytest.mark.parametrize(("model", "published_gb"), [(SMALL, 2.36), (LARGE, 13.72)])
-def test_float32_weights_are_as_large_as_the_published_files(model: sizing.Model, published_gb: float) -> None:
-    assert sizing.staged_bytes(model, "float32") / 1e9 == pytest.approx(published_gb, abs=0.005)
+def test_float32_weights_are_as_large_as_the_published_files(model: Model, published_gb: float) -> None:
+    assert model.staged_bytes("float32") / 1e9 == pytest.approx(published_gb, abs=0.005)
 
 
 def test_float16_decoder_halves_what_is_staged_of_large() -> None:
-    assert sizing.staged_bytes(LARGE, "float16") / 1e9 == pytest.approx(7.2, abs=0.02)
+    assert LARGE.staged_bytes("float16") / 1e9 == pytest.approx(7.2, abs=0.02)
 
 
 @pytest.mark.parametrize(("model", "gigabytes"), [(SMALL, 0.296), (MEDIUM, 0.887), (LARGE, 1.182)])
-def test_key_value_cache_of_a_request_is_two_rows_of_1503_positions(model: sizing.Model, gigabytes: float) -> None:
-    assert sizing.key_value_bytes(model, "float16") / 1e9 == pytest.approx(gigabytes, abs=0.0015)
-    assert sizing.key_value_bytes(model, "float32") == 2 * sizing.key_value_bytes(model, "float16")
+def test_key_value_cache_of_a_request_is_two_rows_of_1503_positions(model: Model, gigabytes: float) -> None:
+    assert model.kv_cache_bytes("float16") / 1e9 == pytest.approx(gigabytes, abs=0.0015)
+    assert model.kv_cache_bytes("float32") == 2 * model.kv_cache_bytes("float16")
 
 
 def test_model_that_does_not_fit_the_gpu_is_refused_with_the_numbers(cdk_context: dict[str, Any]) -> None:
@@ -56,5 +55,5 @@ def test_every_fallback_instance_must_fit_too(cdk_context: dict[str, Any]) -> No
 def test_time_outs_grow_with_the_staged_bytes_up_to_sagemakers_bound(
     staged: int, download: int, health_check: int
 ) -> None:
-    assert sizing.download_timeout_seconds(staged) == download
-    assert sizing.health_check_timeout_seconds(staged) == health_check
+    assert download_timeout_seconds(staged) == download
+    assert health_check_timeout_seconds(staged) == health_check

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from aws_cdk import BundlingOptions
 
-from infra import staging_asset
+from infra.constructs import staging_asset
 
 OPTIONS = cast(BundlingOptions, None)  # not looked at
 

@@ -10,8 +10,8 @@ import pytest
 from aws_cdk.assertions import Match, Template
 from syrupy.assertion import SnapshotAssertion
 
-from infra.images import image_uri, known_regions
-from infra.models import served_models
+from infra.config.images import REGISTRY_ACCOUNTS, image_uri
+from infra.config.models import SERVED_MODELS
 
 Find = Callable[..., dict[str, Any]]
 Synthesise = Callable[..., Template]
@@ -97,14 +97,14 @@ def test_fallback_instance_types_become_pools_in_their_order(synthesise: Synthes
     ]
 
 
-@pytest.mark.parametrize("region", known_regions())
+@pytest.mark.parametrize("region", REGISTRY_ACCOUNTS)
 def test_every_region_synthesises_with_its_own_image(synthesise: Synthesise, region: str) -> None:
     template = synthesise(region=region)
     container = Match.object_like({"Image": image_uri(region)})
     template.has_resource_properties("AWS::SageMaker::Model", {"PrimaryContainer": container})
 
 
-@pytest.mark.parametrize("model_id", served_models())
+@pytest.mark.parametrize("model_id", SERVED_MODELS)
 def test_every_served_model_synthesises(synthesise: Synthesise, model_id: str) -> None:
     template = synthesise(model_id=model_id, revision=COMMIT)
     template.has_resource_properties("Custom::StagedModel", {"ModelId": model_id, "Revision": COMMIT})
