@@ -103,7 +103,7 @@ soak: tools ## 500 mixed requests to a real instance whose worker is killed in b
 simulate: tools ## 100,000 schedules of the staging protocol, with crashes, duplicates and delays
 	python -m staging_simulation --schedules 100000 --first $(FIRST)
 
-docs: tools ## write the generated pages anew: docs/configuration.md, docs/gpu.md
+docs: tools ## regenerate docs/configuration.md and docs/gpu.md
 	@mkdir -p .local
 	@python -m infra.reference
 	@python -m benchmarks.gpu.report > .local/page && mv .local/page docs/gpu.md
