@@ -105,7 +105,7 @@ simulate: tools ## run 100,000 schedules of the staging protocol with crashes, d
 
 docs: tools ## regenerate docs/configuration.md and docs/gpu.md
 	@mkdir -p .local
-	@python -m infra.reference > .local/page && mv .local/page docs/configuration.md
+	@python -m infra.reference
 	@python -m benchmarks.gpu.report > .local/page && mv .local/page docs/gpu.md
 
 lock: tools ## recompile requirements*.txt and package-lock.json from their sources

@@ -1,4 +1,4 @@
-"""MusicGen on AWS as a CDK app. Everything that depends on the machine it runs on is read here and nowhere else."""
+"""MusicGen on AWS as a CDK app. The only module that reads the machine's environment."""
 
 import os
 import sys
@@ -6,8 +6,7 @@ import sys
 from aws_cdk import App, Validations
 from cdk_nag import AwsSolutionsChecks
 
-from infra.context import from_context
-from infra.errors import ConfigError
+from infra.config import ConfigError, from_context
 from infra.stack import MusicGenStack
 
 

@@ -1,36 +1,19 @@
-"""Least privilege: every statement of every role and policy, and what the buckets and topics refuse."""
+"""Least privilege: every statement of every role and policy, and what buckets and topics deny."""
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-import pytest
-from aws_cdk.assertions import Template
+from tests.infra.templates import Find, OfType, Synthesise, as_list, plain
 
-Find = Callable[..., dict[str, Any]]
-Synthesise = Callable[..., Template]
-Plain = Callable[[Any], str]
 Statement = tuple[set[str], set[str], dict[str, Any]]  # actions, resources, conditions
-Statements = Callable[[dict[str, Any]], list[Statement]]
-OfType = Callable[[str], list[dict[str, Any]]]
 
 
-def as_list(value: Any) -> list[Any]:
-    return cast(list[Any], value) if isinstance(value, list) else [value]
-
-
-@pytest.fixture
-def statements(plain: Plain) -> Callable[[dict[str, Any]], list[Statement]]:
-    """Reads each statement of a policy, all of which must allow."""
-
-    def read(policy: dict[str, Any]) -> list[Statement]:
-        found = policy["PolicyDocument"]["Statement"]
-        assert all(statement["Effect"] == "Allow" for statement in found)
-        return [
-            (set(as_list(s["Action"])), {plain(r) for r in as_list(s["Resource"])}, s.get("Condition", {}))
-            for s in found
-        ]
-
-    return read
+def statements(policy: dict[str, Any]) -> list[Statement]:
+    """Return actions, resources and conditions of a policy's statements, all of which must allow."""
+    found = policy["PolicyDocument"]["Statement"]
+    assert all(statement["Effect"] == "Allow" for statement in found)
+    return [
+        (set(as_list(s["Action"])), {plain(r) for r in as_list(s["Resource"])}, s.get("Condition", {})) for s in found
+    ]
 
 
 ARTIFACTS, INPUTS, OUTPUTS = "<StorageArtifactBucket>", "<StorageInputBucket>", "<StorageOutputBucket>"
@@ -38,7 +21,7 @@ RESULTS = {f"{OUTPUTS}/{prefix}/*" for prefix in ("out", "failures", "audio")}
 TOPICS = {"<NotificationsSuccessTopic>", "<NotificationsErrorTopic>"}
 
 
-def test_execution_role_may_do_what_serving_takes_and_nothing_else(only: Find, statements: Statements) -> None:
+def test_execution_role_allows_exactly_what_serving_needs(only: Find) -> None:
     log_group = "arn:aws:logs:us-east-1:<AccountId>:log-group:/aws/sagemaker/Endpoints/musicgen-dev:*"
     namespaces = {"StringEquals": {"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/Endpoints"]}}
     assert statements(only("AWS::IAM::Policy", "AsyncEndpoint")) == [
@@ -56,7 +39,7 @@ def test_execution_role_may_do_what_serving_takes_and_nothing_else(only: Find, s
     ]
 
 
-def test_only_sagemaker_of_this_account_assumes_the_execution_role(only: Find, plain: Plain) -> None:
+def test_only_this_accounts_sagemaker_assumes_the_execution_role(only: Find) -> None:
     (statement,) = only("AWS::IAM::Role", "AsyncEndpoint")["AssumeRolePolicyDocument"]["Statement"]
     assert statement["Principal"] == {"Service": "sagemaker.amazonaws.com"}
     assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
@@ -64,9 +47,7 @@ def test_only_sagemaker_of_this_account_assumes_the_execution_role(only: Find, p
     assert source == "arn:aws:sagemaker:us-east-1:<AccountId>:*"
 
 
-def test_staging_role_reaches_the_bundle_and_its_own_prefix_and_nothing_else(
-    only: Find, statements: Statements
-) -> None:
+def test_staging_role_reaches_only_the_bundle_and_its_own_prefix(only: Find) -> None:
     prefix = "models/MusicGen-dev/StagedModel/*"
     bundle = only("Custom::StagedModel")["CodeKey"]
     found = statements(only("AWS::IAM::Policy", "StagedModelRole"))
@@ -89,13 +70,13 @@ def test_staging_role_reaches_the_bundle_and_its_own_prefix_and_nothing_else(
     ]
 
 
-def test_staging_function_may_hand_over_to_itself_and_its_chain_is_not_cut(only: Find, statements: Statements) -> None:
+def test_staging_function_may_invoke_itself_without_lambdas_loop_limit(only: Find) -> None:
     found = statements(only("AWS::IAM::Policy", "StagedModelHandOver"))
     assert found == [({"lambda:InvokeFunction"}, {"<StagedModelFunction>"}, {})]
     assert only("AWS::Lambda::Function", "StagedModel")["RecursiveLoop"] == "Allow"
 
 
-def test_client_may_send_fetch_and_learn_that_a_key_is_not_there_yet(only: Find, statements: Statements) -> None:
+def test_client_may_send_requests_fetch_results_and_get_404_for_missing_keys(only: Find) -> None:
     assert statements(only("AWS::IAM::ManagedPolicy")) == [
         ({"s3:PutObject"}, {f"{INPUTS}/in/*"}, {}),
         ({"s3:GetObject"}, RESULTS, {}),
@@ -104,7 +85,7 @@ def test_client_may_send_fetch_and_learn_that_a_key_is_not_there_yet(only: Find,
     ]
 
 
-def test_external_buckets_are_written_under_audio_alone(synthesise: Synthesise, statements: Statements) -> None:
+def test_external_buckets_are_written_only_under_audio(synthesise: Synthesise) -> None:
     template = synthesise(external_buckets="sagemaker-us-east-1-123456789012").to_json()
     policies = [r["Properties"] for k, r in template["Resources"].items() if k.startswith("AsyncEndpointRoleDefault")]
     granted = {resource for _, resources, _ in statements(policies[0]) for resource in resources}
@@ -112,17 +93,15 @@ def test_external_buckets_are_written_under_audio_alone(synthesise: Synthesise, 
     assert named == {"arn:aws:s3:::sagemaker-us-east-1-123456789012/audio/*"}
 
 
-def test_no_role_may_create_a_log_group_or_holds_a_managed_policy(
-    dev_template: dict[str, Any], of_type: OfType
-) -> None:
-    """AWSLambdaBasicExecutionRole lets a function bring its deleted log group back."""
+def test_no_role_may_create_a_log_group_or_has_a_managed_policy(dev_template: dict[str, Any], of_type: OfType) -> None:
+    """AWSLambdaBasicExecutionRole would let a function recreate its deleted log group."""
     roles = of_type("AWS::IAM::Role")
     assert len(roles) == 3
     assert all(not role.get("ManagedPolicyArns") for role in roles)
     assert "logs:CreateLogGroup" not in str(dev_template)
 
 
-def test_buckets_are_private_encrypted_and_refuse_plain_http(of_type: OfType) -> None:
+def test_buckets_are_private_encrypted_and_deny_plain_http(of_type: OfType) -> None:
     for bucket, policy in zip(of_type("AWS::S3::Bucket"), of_type("AWS::S3::BucketPolicy"), strict=True):
         assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
         (encryption,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
@@ -132,7 +111,7 @@ def test_buckets_are_private_encrypted_and_refuse_plain_http(of_type: OfType) ->
         assert refusal["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
 
 
-def test_topics_refuse_plain_http_and_alarms_of_this_account_may_publish(of_type: OfType, plain: Plain) -> None:
+def test_topics_deny_plain_http_and_allow_this_accounts_alarms(of_type: OfType) -> None:
     written = [s for policy in of_type("AWS::SNS::TopicPolicy") for s in policy["PolicyDocument"]["Statement"]]
     denying = [statement for statement in written if statement["Effect"] == "Deny"]
     assert [s["Condition"] for s in denying] == [{"Bool": {"aws:SecureTransport": "false"}}] * 3

@@ -1,6 +1,6 @@
 # jsii names parameters of a class and of the interface that it implements differently
 # pyright: reportArgumentType=false
-"""app.py as the CDK CLI runs it: a process with the context in its environment."""
+"""app.py as the CDK CLI runs it: in a process with the context in its environment."""
 
 import json
 import os
@@ -14,8 +14,9 @@ from aws_cdk import App, Validations
 from aws_cdk import aws_iam as iam
 from cdk_nag import AwsSolutionsChecks
 
-from infra.context import from_context
+from infra.config import from_context
 from infra.stack import MusicGenStack
+from tests.infra.templates import NETWORK, SCHEDULE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +28,7 @@ def run_app(context: dict[str, Any], out: Path, **variables: str) -> subprocess.
     )
 
 
-def test_app_writes_the_template_of_the_profiles_region(cdk_context: dict[str, Any], tmp_path: Path) -> None:
+def test_app_writes_the_template_for_the_profiles_region(cdk_context: dict[str, Any], tmp_path: Path) -> None:
     context: dict[str, Any] = {**cdk_context, "aws:cdk:bundling-stacks": []}
     done = run_app(context, tmp_path, CDK_DEFAULT_REGION="eu-west-1")
     assert done.returncode == 0, done.stderr
@@ -36,9 +37,7 @@ def test_app_writes_the_template_of_the_profiles_region(cdk_context: dict[str, A
     assert ".ecr.eu-west-1." in json.dumps(template)
 
 
-def test_configuration_that_cannot_work_ends_the_app_with_one_sentence(
-    cdk_context: dict[str, Any], tmp_path: Path
-) -> None:
+def test_invalid_configuration_exits_with_one_line(cdk_context: dict[str, Any], tmp_path: Path) -> None:
     done = run_app({**cdk_context, "max_capacity": "0"}, tmp_path)
     assert done.returncode == 1
     assert done.stderr == "configuration: max_capacity must be 1 to 100, got 0\n"
@@ -58,19 +57,17 @@ def test_configuration_that_cannot_work_ends_the_app_with_one_sentence(
         },
         {
             "encryption": "customer-managed",
-            "vpc_subnet_ids": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
-            "vpc_security_group_ids": "sg-0123456789abcdef0",
             "permissions_boundary": "teams/audio-boundary",
-            "warm_up_schedule": "cron(45 8 ? * MON-FRI *)",
-            "warm_up_end_schedule": "cron(0 18 ? * MON-FRI *)",
+            **NETWORK,
+            **SCHEDULE,
         },
     ],
 )
-def test_cdk_nag_accepts_every_way_to_configure_the_stack(cdk_context: dict[str, Any], given: dict[str, str]) -> None:
+def test_cdk_nag_accepts_every_option(cdk_context: dict[str, Any], given: dict[str, str]) -> None:
     checked_app(cdk_context, **given)[0].synth()
 
 
-def test_cdk_nag_stops_a_statement_that_nobody_accepted(cdk_context: dict[str, Any]) -> None:
+def test_cdk_nag_rejects_an_unacknowledged_wildcard(cdk_context: dict[str, Any]) -> None:
     app, stack = checked_app(cdk_context)
     iam.Policy(
         stack,

@@ -1,38 +1,38 @@
-"""Configuration: what is chosen, what is overridden, and what is refused with which sentence."""
+"""Configuration: environments, overrides, and the message for each invalid value."""
 
 from typing import Any
 
 import pytest
 
-from infra.config import Config
-from infra.context import from_context
-from infra.errors import ConfigError
-from infra.instances import known_instance_types
-from infra.models import served_models
+from infra.config import Config, ConfigError, from_context
+from infra.config.instances import INSTANCE_TYPES
+from infra.config.models import SERVED_MODELS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hub-token-AbCdEf"
 
 
-def refusal(context: dict[str, Any], **overrides: Any) -> str:
-    with pytest.raises(ConfigError) as refused:
+def error_message(context: dict[str, Any], **overrides: Any) -> str:
+    with pytest.raises(ConfigError) as error:
         from_context({**context, **overrides})
-    return str(refused.value)
+    return str(error.value)
 
 
-def test_defaults_are_the_samples_model_on_the_samples_instance(cdk_context: dict[str, Any]) -> None:
+def test_defaults_are_musicgen_large_on_a_g5_2xlarge(cdk_context: dict[str, Any]) -> None:
     config = from_context(cdk_context)
     assert (config.env, config.stack_name, config.endpoint) == ("dev", "MusicGen-dev", "musicgen-dev")
     assert (config.model_id, config.instance_type) == ("facebook/musicgen-large", "ml.g5.2xlarge")
     assert (config.max_capacity, config.removal_policy, config.region) == (1, "destroy", "us-east-1")
 
 
-def test_prod_takes_its_settings_from_cdk_json_and_keeps_user_data(cdk_context: dict[str, Any]) -> None:
+def test_prod_reads_cdk_json_and_retains_user_data(cdk_context: dict[str, Any]) -> None:
     config = from_context({**cdk_context, "env": "prod"})
     assert (config.stack_name, config.max_capacity, config.removal_policy) == ("MusicGen-prod", 4, "retain")
 
 
-def test_command_line_overrides_the_environment_and_is_parsed_to_the_fields_type(cdk_context: dict[str, Any]) -> None:
+def test_command_line_overrides_the_environment_and_is_converted_to_the_fields_type(
+    cdk_context: dict[str, Any],
+) -> None:
     given = {"env": "prod", "max_capacity": "2", "notification_emails": "a@example.com, b@example.com", "tags": "a=b"}
     config = from_context({**cdk_context, **given})
     assert config.max_capacity == 2
@@ -40,24 +40,24 @@ def test_command_line_overrides_the_environment_and_is_parsed_to_the_fields_type
     assert config.tags == ("a=b",)
 
 
-def test_region_of_the_profile_stands_in_only_where_none_is_configured(cdk_context: dict[str, Any]) -> None:
+def test_profiles_region_applies_only_if_none_is_configured(cdk_context: dict[str, Any]) -> None:
     assert from_context(cdk_context, default_region="eu-west-1").region == "eu-west-1"
     chosen = from_context({**cdk_context, "region": "us-west-2"}, default_region="eu-west-1")
     assert chosen.region == "us-west-2"
 
 
-def test_context_that_cdk_itself_writes_is_let_through(cdk_context: dict[str, Any]) -> None:
+def test_context_written_by_cdk_is_ignored(cdk_context: dict[str, Any]) -> None:
     written = {"aws:cdk:enable-path-metadata": True, "@aws-cdk/core:x": True, "acknowledged-issue-numbers": [1]}
     lookups = {"availability-zones:account=1:region=us-east-1": ["us-east-1a"], "cli-telemetry": False}
     assert from_context({**cdk_context, **written, **lookups}) == from_context(cdk_context)
 
 
-@pytest.mark.parametrize("model_id", served_models())
+@pytest.mark.parametrize("model_id", SERVED_MODELS)
 def test_every_served_model_is_accepted_at_a_full_commit(cdk_context: dict[str, Any], model_id: str) -> None:
     assert from_context({**cdk_context, "model_id": model_id, "revision": COMMIT}).commit == COMMIT
 
 
-@pytest.mark.parametrize("instance_type", known_instance_types())
+@pytest.mark.parametrize("instance_type", INSTANCE_TYPES)
 def test_every_known_instance_type_runs_the_default_model(cdk_context: dict[str, Any], instance_type: str) -> None:
     assert from_context({**cdk_context, "instance_type": instance_type}).instance_types == (instance_type,)
 
@@ -70,7 +70,7 @@ def test_small_and_large_have_a_pinned_commit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("given", "message"),
     [
         ({"env": "qa"}, "env must be one of the environments in cdk.json, dev, prod, got 'qa'"),
         ({"max_capcity": "2"}, "max_capcity is not a setting (did you mean max_capacity"),
@@ -127,39 +127,37 @@ def test_small_and_large_have_a_pinned_commit() -> None:
         ({"fallback_instance_types": ["ml.g6.xlarge"] * 5}, "fallback_instance_types must be at most 4 instance types"),
     ],
 )
-def test_refusal_names_the_setting_what_is_allowed_and_the_value(
-    cdk_context: dict[str, Any], given: dict[str, Any], sentence: str
+def test_error_names_the_setting_the_allowed_values_and_the_value(
+    cdk_context: dict[str, Any], given: dict[str, Any], message: str
 ) -> None:
-    assert refusal(cdk_context, **given).startswith(sentence)
+    assert error_message(cdk_context, **given).startswith(message)
 
 
-def test_unknown_model_is_refused_with_the_known_and_the_nearest(cdk_context: dict[str, Any]) -> None:
-    sentence = refusal(cdk_context, model_id="facebook/musicgen-lage")
-    assert sentence.startswith("model_id must be one of facebook/musicgen-small, facebook/musicgen-medium, facebook/")
-    assert "got facebook/musicgen-lage (did you mean facebook/musicgen-large" in sentence
+def test_unknown_model_is_rejected_with_the_known_and_the_closest(cdk_context: dict[str, Any]) -> None:
+    message = error_message(cdk_context, model_id="facebook/musicgen-lage")
+    assert message.startswith("model_id must be one of facebook/musicgen-small, facebook/musicgen-medium, facebook/")
+    assert "got facebook/musicgen-lage (did you mean facebook/musicgen-large" in message
 
 
 @pytest.mark.parametrize("model_id", ["facebook/musicgen-melody", "facebook/musicgen-stereo-large"])
-def test_model_that_the_bundle_cannot_serve_yet_is_refused_with_that_reason(
-    cdk_context: dict[str, Any], model_id: str
-) -> None:
-    assert refusal(cdk_context, model_id=model_id).endswith("the bundle cannot serve melody/stereo models yet")
+def test_unsupported_model_is_rejected_with_the_reason(cdk_context: dict[str, Any], model_id: str) -> None:
+    assert error_message(cdk_context, model_id=model_id).endswith("the bundle cannot serve melody/stereo models yet")
 
 
 @pytest.mark.parametrize("env", ["dev", "prod"])
 @pytest.mark.parametrize("branch", ["main", "refs/pr/18", "v1.0", "037a9f5"])
-def test_revision_that_can_move_is_refused_with_where_to_find_a_commit(
+def test_branch_or_tag_is_rejected_with_how_to_find_a_commit(
     cdk_context: dict[str, Any], env: str, branch: str
 ) -> None:
-    sentence = refusal(cdk_context, env=env, revision=branch)
-    assert f"revision must be a full commit, 40 hexadecimal digits, got {branch}: branches and tags move" in sentence
-    assert "https://huggingface.co/facebook/musicgen-large/commits/main" in sentence
+    message = error_message(cdk_context, env=env, revision=branch)
+    assert f"revision must be a full commit, 40 hexadecimal digits, got {branch}: branches and tags move" in message
+    assert "https://huggingface.co/facebook/musicgen-large/commits/main" in message
 
 
-def test_model_without_a_confirmed_commit_asks_for_one(cdk_context: dict[str, Any]) -> None:
-    sentence = refusal(cdk_context, model_id="facebook/musicgen-medium")
-    assert sentence.startswith("revision must be given for facebook/musicgen-medium")
-    assert "https://huggingface.co/api/models/facebook/musicgen-medium/revision/main" in sentence
+def test_model_without_a_confirmed_commit_requires_a_revision(cdk_context: dict[str, Any]) -> None:
+    message = error_message(cdk_context, model_id="facebook/musicgen-medium")
+    assert message.startswith("revision must be given for facebook/musicgen-medium")
+    assert "https://huggingface.co/api/models/facebook/musicgen-medium/revision/main" in message
 
 
 @pytest.mark.parametrize(
@@ -167,25 +165,28 @@ def test_model_without_a_confirmed_commit_asks_for_one(cdk_context: dict[str, An
     [
         ("ml.m5.xlarge", "it has no GPU, and the container image is for GPUs"),
         ("ml.c7i.large", "it has no GPU, and the container image is for GPUs"),
-        ("ml.p4d.24xlarge", "add its GPU memory to infra/instances.json and its price to infra/prices.json"),
+        (
+            "ml.p4d.24xlarge",
+            "and its price to infra/config/prices.json",
+        ),
         ("ml.g5.2xlage", "got ml.g5.2xlage (did you mean ml.g5.2xlarge"),
     ],
 )
-def test_instance_type_that_cannot_serve_is_refused_with_the_reason(
+def test_unsupported_instance_type_is_rejected_with_the_reason(
     cdk_context: dict[str, Any], instance_type: str, reason: str
 ) -> None:
     for setting in ("instance_type", "fallback_instance_types"):
-        sentence = refusal(cdk_context, **{setting: instance_type})
-        assert sentence.startswith(f"{setting} must be one of ml.g5.xlarge, ml.g5.2xlarge, ")
-        assert reason in sentence
+        message = error_message(cdk_context, **{setting: instance_type})
+        assert message.startswith(f"{setting} must be one of ml.g5.xlarge, ml.g5.2xlarge, ")
+        assert reason in message
 
 
-def test_unknown_region_is_refused_with_the_known_ones(cdk_context: dict[str, Any]) -> None:
-    sentence = refusal(cdk_context, region="eu-wst-1")
-    assert "af-south-1, ap-east-1, " in sentence
-    assert "got eu-wst-1 (did you mean eu-west-1" in sentence
+def test_unknown_region_is_rejected_with_the_known_ones(cdk_context: dict[str, Any]) -> None:
+    message = error_message(cdk_context, region="eu-wst-1")
+    assert "af-south-1, ap-east-1, " in message
+    assert "got eu-wst-1 (did you mean eu-west-1" in message
 
 
 def test_configuration_is_frozen() -> None:
     with pytest.raises(AttributeError, match="cannot assign"):
-        Config().max_capacity = 2  # pyright: ignore[reportAttributeAccessIssue]  (what is tested)
+        Config().max_capacity = 2  # pyright: ignore[reportAttributeAccessIssue]

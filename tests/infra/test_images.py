@@ -1,18 +1,17 @@
-"""The container's registries, held equal to the SageMaker SDK's own table."""
+"""The container's registries match the SageMaker SDK's, and every instance type has a price."""
 
 from typing import Any
 
 import pytest
 
-from infra import images
-from infra.data import table
+from infra.config import images, instances
 
-ALL_REGIONS = images.known_regions()
+ALL_REGIONS = sorted(images.REGISTRY_ACCOUNTS)
 
 
 @pytest.fixture
 def sdk(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """sagemaker-core's image_uris, imported late: it takes seconds, and asks for a region."""
+    """sagemaker-core's image_uris, imported late: the import takes seconds and needs a region."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     from sagemaker.core import image_uris
 
@@ -20,9 +19,9 @@ def sdk(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.filterwarnings("default")
-def test_every_region_has_the_image_that_the_sagemaker_sdk_names(sdk: Any) -> None:
-    theirs = sdk.config_for_framework("huggingface")["inference"]["versions"]["5.5.3"]["pytorch2.6.0"]["registries"]
-    assert sorted(theirs) == ALL_REGIONS
+def test_images_match_the_sagemaker_sdk_in_every_region(sdk: Any) -> None:
+    registries = sdk.config_for_framework("huggingface")["inference"]["versions"]["5.5.3"]["pytorch2.6.0"]["registries"]
+    assert sorted(registries) == ALL_REGIONS
     for region in ALL_REGIONS:
         assert images.image_uri(region) == sdk.retrieve(
             framework="huggingface",
@@ -42,8 +41,8 @@ def test_partitions_have_their_own_domains() -> None:
     assert ".us-gov-west-1.amazonaws.com/" in images.image_uri("us-gov-west-1")
 
 
-def test_every_instance_type_has_a_price_and_every_price_an_instance_type() -> None:
-    prices = table("prices")
-    assert set(prices["usd_per_hour"]) == set(table("instances")["types"])
+def test_prices_and_instance_types_match() -> None:
+    prices = instances.PRICES
+    assert set(prices["usd_per_hour"]) == set(instances.INSTANCE_TYPES)
     assert all(0 < price < 100 for price in prices["usd_per_hour"].values())
     assert set(prices) == {"as_of", "region", "source", "usd_per_hour"}

@@ -1,12 +1,9 @@
-"""The alarms: on which metric, with which dimensions, after how long, and whom they tell."""
-
-from collections.abc import Callable
-from typing import Any
+"""The alarms: metric, dimensions, delay and topic."""
 
 import pytest
 
-OfType = Callable[[str], list[dict[str, Any]]]
-Find = Callable[..., dict[str, Any]]
+from tests.infra.templates import Find, OfType
+
 ENDPOINT = [{"Name": "EndpointName", "Value": "musicgen-dev"}]
 VARIANT = [*ENDPOINT, {"Name": "VariantName", "Value": "AllTraffic"}]
 
@@ -21,7 +18,7 @@ VARIANT = [*ENDPOINT, {"Name": "VariantName", "Value": "AllTraffic"}]
         ("WakeFailed", "HasBacklogWithoutCapacity", ENDPOINT, "Minimum", 20, 1),
     ],
 )
-def test_alarm_watches_the_metric_under_the_dimensions_that_sagemaker_publishes(
+def test_alarm_reads_the_metric_with_the_dimensions_that_sagemaker_publishes(
     only: Find,
     alarm_id: str,
     metric: str,
@@ -39,7 +36,7 @@ def test_alarm_watches_the_metric_under_the_dimensions_that_sagemaker_publishes(
     assert alarm["TreatMissingData"] == "notBreaching"
 
 
-def test_idle_alarm_needs_half_an_hour_with_an_instance_and_without_a_request(only: Find) -> None:
+def test_idle_alarm_needs_half_an_hour_with_an_instance_and_no_request(only: Find) -> None:
     alarm = only("AWS::CloudWatch::Alarm", "MonitoringIdleInstance")
     expression, *sources = alarm["Metrics"]
     assert expression["Expression"] == "IF(FILL(instances, 0) > 0 AND FILL(backlog, 0) == 0, 1, 0)"
@@ -52,10 +49,10 @@ def test_idle_alarm_needs_half_an_hour_with_an_instance_and_without_a_request(on
     assert (alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (30, 30)
 
 
-def test_alarms_tell_the_alarm_topic_when_they_go_off_and_when_they_are_over(of_type: OfType) -> None:
-    watching = [alarm for alarm in of_type("AWS::CloudWatch::Alarm") if "OKActions" in alarm]
-    assert len(watching) == 6
-    for alarm in watching:
-        (told,) = alarm["AlarmActions"]
-        assert told["Ref"].startswith("NotificationsAlarmTopic")
+def test_alarms_notify_the_alarm_topic_when_they_go_off_and_when_they_are_over(of_type: OfType) -> None:
+    alarms = [alarm for alarm in of_type("AWS::CloudWatch::Alarm") if "OKActions" in alarm]
+    assert len(alarms) == 6
+    for alarm in alarms:
+        (action,) = alarm["AlarmActions"]
+        assert action["Ref"].startswith("NotificationsAlarmTopic")
         assert alarm["OKActions"] == alarm["AlarmActions"]

@@ -1,16 +1,16 @@
-"""docs/permissions.md says exactly what the synthesised policies say."""
+"""docs/permissions.md lists exactly the permissions in the synthesised policies."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from aws_cdk.assertions import Template
 
-Synthesise = Callable[..., Template]
-Plain = Callable[[Any], str]
-Right = tuple[str, str, str, tuple[str, ...]]  # holder, action, resource, condition: its key and sorted values
+from tests.infra.templates import NETWORK, Synthesise, as_list, plain, plain_name
+
+Permission = tuple[str, str, str, tuple[str, ...]]  # holder, action, resource, condition as its key and sorted values
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "permissions.md").read_text(encoding="utf-8")
 OPTIONS = {
@@ -19,43 +19,26 @@ OPTIONS = {
     "With a token for the Hub": {"token_secret_arn": f"arn:aws:secretsmanager:us-east-1:{'1' * 12}:secret:hub-AbCdEf"},
     "With a mirror in S3": {"hub_endpoint": "s3://some-mirror/hub", "revision": "c" * 40},
     "With files instead of a tarball": {"packaging": "uncompressed"},
-    "With a private network": {
-        "vpc_subnet_ids": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
-        "vpc_security_group_ids": "sg-0123456789abcdef0",
-    },
+    "With a private network": NETWORK,
 }
 
 
-def as_list(value: Any) -> list[Any]:
-    return cast(list[Any], value) if isinstance(value, list) else [value]
-
-
-def name_of(logical_id: str) -> str:
-    """A logical id without the hash that CDK puts behind it."""
-    return re.sub("[0-9A-F]{8}$", "", logical_id)
-
-
-def name(logical_id: str) -> str:
-    """A logical id without CDK's hash."""
-    return re.sub("[0-9A-F]{8}$", "", logical_id)
-
-
 def policies(template: Template) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Holder and document of each identity policy."""
+    """Yield the holder and the document of each identity policy."""
     for logical_id, resource in template.to_json()["Resources"].items():
-        holder = name_of(logical_id)
+        holder = plain_name(logical_id)
         properties = resource.get("Properties", {})
         if resource["Type"] == "AWS::IAM::Policy":
-            yield from ((name_of(role["Ref"]), properties["PolicyDocument"]) for role in properties["Roles"])
+            yield from ((plain_name(role["Ref"]), properties["PolicyDocument"]) for role in properties["Roles"])
         if resource["Type"] == "AWS::IAM::ManagedPolicy":
             yield holder, properties["PolicyDocument"]
         if resource["Type"] == "AWS::IAM::Role":
             yield from ((holder, policy["PolicyDocument"]) for policy in properties.get("Policies", []))
 
 
-def granted(template: Template, plain: Plain) -> set[Right]:
+def granted(template: Template) -> set[Permission]:
     return {
-        (holder, action, re.sub("[0-9a-f]{64}", "<asset>", plain(resource)), condition_of(statement, plain))
+        (holder, action, re.sub("[0-9a-f]{64}", "<asset>", plain(resource)), condition_of(statement))
         for holder, document in policies(template)
         for statement in document["Statement"]
         for action in as_list(statement["Action"])
@@ -63,15 +46,15 @@ def granted(template: Template, plain: Plain) -> set[Right]:
     }
 
 
-def condition_of(statement: dict[str, Any], plain: Plain) -> tuple[str, ...]:
+def condition_of(statement: dict[str, Any]) -> tuple[str, ...]:
     tests = [test for tests in statement.get("Condition", {}).values() for test in tests.items()]
-    assert len(tests) <= 1, "the page writes one condition a row"
+    assert len(tests) <= 1, "the page has one condition per row"
     return tuple(part for key, values in tests for part in (key, *sorted(plain(value) for value in as_list(values))))
 
 
-def documented(*options: str) -> set[Right]:
-    """The rights in the page's tables: those that always hold, and those under the named options' headings."""
-    rights: set[Right] = set()
+def documented(*options: str) -> set[Permission]:
+    """Return the permissions in the page's tables: the unconditional ones and those of the named options."""
+    permissions: set[Permission] = set()
     holder, option = "", ""
     for line in PAGE.split("## Policies of resources")[0].splitlines():
         if line.startswith("## "):
@@ -79,13 +62,13 @@ def documented(*options: str) -> set[Right]:
         elif line.startswith("### "):
             option = line.removeprefix("### ")
         elif line.startswith("| `") and (not option or option in options):
-            rights |= set(row(holder, line))
-    return rights
+            permissions |= set(permissions_of_row(holder, line))
+    return permissions
 
 
-def row(holder: str, line: str) -> Iterator[Right]:
+def permissions_of_row(holder: str, line: str) -> Iterator[Permission]:
     actions, resources, condition, why = (cell.strip() for cell in line.strip("|").split("|"))
-    assert why, f"no reason is given: {line}"
+    assert why, f"row without a reason: {line}"
     key, *values = re.findall("`(.*?)`", condition) or [""]
     for action in re.findall("`(.*?)`", actions):
         for resource in re.findall("`(.*?)`", resources):
@@ -96,13 +79,13 @@ def test_page_has_a_section_for_each_option() -> None:
     assert set(re.findall("^### (.*)", PAGE, re.M)) == set(OPTIONS)
 
 
-def test_page_lists_every_right_of_the_dev_template_and_no_other(synthesise: Synthesise, plain: Plain) -> None:
-    assert documented() == granted(synthesise(), plain)
+def test_page_lists_exactly_the_permissions_of_the_dev_template(synthesise: Synthesise) -> None:
+    assert documented() == granted(synthesise())
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_page_lists_what_each_option_adds(synthesise: Synthesise, plain: Plain, option: str) -> None:
-    assert documented(option) == granted(synthesise(**OPTIONS[option]), plain)
+def test_page_lists_the_permissions_that_each_option_adds(synthesise: Synthesise, option: str) -> None:
+    assert documented(option) == granted(synthesise(**OPTIONS[option]))
     assert documented(option) > documented()
 
 

@@ -1,17 +1,16 @@
-"""What `cdk destroy` leaves: nothing in dev, the users' data in prod; and what expires by itself before."""
+"""What `cdk destroy` leaves behind (nothing in dev, user data in prod), and what expires before that."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from aws_cdk.assertions import Template
 
-Synthesise = Callable[..., Template]
-Find = Callable[..., dict[str, Any]]
+from tests.infra.templates import Synthesise
 
 
 def buckets(template: Template) -> dict[str, Mapping[str, Any]]:
-    """Each bucket by what it is for: Artifact, Input, Output."""
+    """Return each bucket by purpose: Artifact, Input, Output."""
     found = template.find_resources("AWS::S3::Bucket")
     return {logical_id.removeprefix("Storage").split("Bucket")[0]: bucket for logical_id, bucket in found.items()}
 
@@ -23,7 +22,7 @@ def buckets(template: Template) -> dict[str, Mapping[str, Any]]:
         ("prod", {"Artifact": "Delete", "Input": "Retain", "Output": "Retain"}),
     ],
 )
-def test_buckets_are_emptied_and_deleted_unless_prod_keeps_them(
+def test_buckets_are_emptied_and_deleted_except_user_data_in_prod(
     synthesise: Synthesise, env: str, policies: dict[str, str]
 ) -> None:
     template = synthesise(env=env)
@@ -32,7 +31,7 @@ def test_buckets_are_emptied_and_deleted_unless_prod_keeps_them(
     assert len(emptied) == list(policies.values()).count("Delete")
 
 
-def test_every_log_group_is_the_stacks_expires_and_goes_with_it(dev_template: dict[str, Any]) -> None:
+def test_every_log_group_expires_and_is_deleted_with_the_stack(dev_template: dict[str, Any]) -> None:
     groups = [r for r in dev_template["Resources"].values() if r["Type"] == "AWS::Logs::LogGroup"]
     assert [group["DeletionPolicy"] for group in groups] == ["Delete"] * 3
     assert [group["Properties"]["RetentionInDays"] for group in groups] == [30] * 3
@@ -46,7 +45,7 @@ def test_every_function_writes_to_a_log_group_of_the_stack(dev_template: dict[st
         assert resources[function["LoggingConfig"]["LogGroup"]["Ref"]]["Type"] == "AWS::Logs::LogGroup"
 
 
-def test_endpoint_is_deleted_before_its_log_group_its_rights_and_its_buckets(dev_template: dict[str, Any]) -> None:
+def test_endpoint_is_deleted_before_its_log_group_role_and_buckets(dev_template: dict[str, Any]) -> None:
     resources = dev_template["Resources"]
     (endpoint,) = (r for r in resources.values() if r["Type"] == "AWS::SageMaker::Endpoint")
     first = [resources[logical_id] for logical_id in endpoint["DependsOn"]]
@@ -57,7 +56,7 @@ def test_endpoint_is_deleted_before_its_log_group_its_rights_and_its_buckets(dev
     assert [r["Type"] for r in first].count("Custom::S3AutoDeleteObjects") == 3
 
 
-def test_staged_model_is_deleted_while_its_lambda_its_rights_and_its_bucket_are_there(
+def test_staged_model_is_deleted_before_its_function_policy_and_bucket(
     dev_template: dict[str, Any],
 ) -> None:
     resources = dev_template["Resources"]

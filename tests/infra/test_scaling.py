@@ -1,13 +1,13 @@
-"""Scale to zero and wake from zero: exactly the settings that work, with the dimensions that have data."""
+"""Scaling to and from zero: the exact settings, with the dimensions that have data."""
 
-from collections.abc import Callable
 from typing import Any
 
-Find = Callable[..., dict[str, Any]]
-ENDPOINT_ALONE = [{"Name": "EndpointName", "Value": "musicgen-dev"}]
+from tests.infra.templates import Find
+
+ENDPOINT_NAME = [{"Name": "EndpointName", "Value": "musicgen-dev"}]
 
 
-def test_variant_scales_between_none_and_the_most_allowed(only: Find) -> None:
+def test_variant_scales_between_zero_and_max_capacity(only: Find) -> None:
     assert only("AWS::ApplicationAutoScaling::ScalableTarget") == {
         "ServiceNamespace": "sagemaker",
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
@@ -17,7 +17,7 @@ def test_variant_scales_between_none_and_the_most_allowed(only: Find) -> None:
     }
 
 
-def test_scalable_target_is_made_after_the_endpoint_and_deleted_before_it(dev_template: dict[str, Any]) -> None:
+def test_scalable_target_is_created_after_the_endpoint_and_deleted_before_it(dev_template: dict[str, Any]) -> None:
     (target,) = (
         resource
         for resource in dev_template["Resources"].values()
@@ -27,7 +27,7 @@ def test_scalable_target_is_made_after_the_endpoint_and_deleted_before_it(dev_te
     assert dev_template["Resources"][first]["Type"] == "AWS::SageMaker::Endpoint"
 
 
-def test_target_tracking_follows_the_backlog_per_instance_by_endpoint_name_alone(only: Find) -> None:
+def test_target_tracking_follows_the_backlog_per_instance_by_endpoint_name(only: Find) -> None:
     policy = only("AWS::ApplicationAutoScaling::ScalingPolicy", "ScaleToZeroFollowBacklog")
     assert policy["PolicyType"] == "TargetTrackingScaling"
     assert policy["TargetTrackingScalingPolicyConfiguration"] == {
@@ -37,7 +37,7 @@ def test_target_tracking_follows_the_backlog_per_instance_by_endpoint_name_alone
         "CustomizedMetricSpecification": {
             "Namespace": "AWS/SageMaker",
             "MetricName": "ApproximateBacklogSizePerInstance",
-            "Dimensions": ENDPOINT_ALONE,
+            "Dimensions": ENDPOINT_NAME,
             "Statistic": "Average",
         },
     }
@@ -54,9 +54,7 @@ def test_step_policy_adds_one_instance(only: Find) -> None:
     }
 
 
-def test_alarm_on_waiting_requests_without_an_instance_wakes_the_endpoint(
-    only: Find, dev_template: dict[str, Any]
-) -> None:
+def test_backlog_without_capacity_wakes_the_endpoint(only: Find, dev_template: dict[str, Any]) -> None:
     alarm = only("AWS::CloudWatch::Alarm", "ScaleToZero")
     (action,) = alarm["AlarmActions"]
     assert dev_template["Resources"][action["Ref"]]["Properties"]["PolicyName"] == "WakeFromZero"
@@ -64,7 +62,7 @@ def test_alarm_on_waiting_requests_without_an_instance_wakes_the_endpoint(
         "AlarmDescription": "Requests wait and no instance runs: add one",
         "Namespace": "AWS/SageMaker",
         "MetricName": "HasBacklogWithoutCapacity",
-        "Dimensions": ENDPOINT_ALONE,
+        "Dimensions": ENDPOINT_NAME,
         "Statistic": "Average",
         "Period": 60,
         "EvaluationPeriods": 2,
@@ -75,7 +73,7 @@ def test_alarm_on_waiting_requests_without_an_instance_wakes_the_endpoint(
     }
 
 
-def test_nothing_scales_in_when_a_waiting_request_is_picked_up(dev_template: dict[str, Any]) -> None:
+def test_no_step_policy_scales_in(dev_template: dict[str, Any]) -> None:
     policies = [
         resource["Properties"]
         for resource in dev_template["Resources"].values()

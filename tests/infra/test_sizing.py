@@ -1,48 +1,47 @@
-"""What a model needs, against the figures that the models were published with."""
+"""Staged bytes, GPU memory and timeouts, checked against the published models."""
 
 from typing import Any
 
 import pytest
 
-from infra import sizing
-from infra.context import from_context
-from infra.errors import ConfigError
-from infra.models import find_model
+from infra.config import ConfigError, from_context
+from infra.config.models import Model, find_model
+from infra.constructs.async_endpoint import download_timeout_seconds, health_check_timeout_seconds
 
 SMALL, MEDIUM, LARGE = (find_model(f"facebook/musicgen-{size}") for size in ("small", "medium", "large"))
 
 
 @pytest.mark.parametrize(("model", "published_gb"), [(SMALL, 2.36), (LARGE, 13.72)])
-def test_float32_weights_are_as_large_as_the_published_files(model: sizing.Model, published_gb: float) -> None:
-    assert sizing.staged_bytes(model, "float32") / 1e9 == pytest.approx(published_gb, abs=0.005)
+def test_float32_weights_match_the_published_files(model: Model, published_gb: float) -> None:
+    assert model.staged_bytes("float32") / 1e9 == pytest.approx(published_gb, abs=0.005)
 
 
-def test_float16_decoder_halves_what_is_staged_of_large() -> None:
-    assert sizing.staged_bytes(LARGE, "float16") / 1e9 == pytest.approx(7.2, abs=0.02)
+def test_float16_decoder_halves_the_staged_bytes_of_large() -> None:
+    assert LARGE.staged_bytes("float16") / 1e9 == pytest.approx(7.2, abs=0.02)
 
 
 @pytest.mark.parametrize(("model", "gigabytes"), [(SMALL, 0.296), (MEDIUM, 0.887), (LARGE, 1.182)])
-def test_key_value_cache_of_a_request_is_two_rows_of_1503_positions(model: sizing.Model, gigabytes: float) -> None:
-    assert sizing.key_value_bytes(model, "float16") / 1e9 == pytest.approx(gigabytes, abs=0.0015)
-    assert sizing.key_value_bytes(model, "float32") == 2 * sizing.key_value_bytes(model, "float16")
+def test_key_value_cache_of_a_request_is_two_rows_of_1503_positions(model: Model, gigabytes: float) -> None:
+    assert model.kv_cache_bytes("float16") / 1e9 == pytest.approx(gigabytes, abs=0.0015)
+    assert model.kv_cache_bytes("float32") == 2 * model.kv_cache_bytes("float16")
 
 
-def test_model_that_does_not_fit_the_gpu_is_refused_with_the_numbers(cdk_context: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError) as refused:
+def test_model_that_exceeds_the_gpu_memory_is_rejected_with_the_figures(cdk_context: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as error:
         from_context({**cdk_context, "decoder_dtype": "float32"})
-    assert str(refused.value) == (
+    assert str(error.value) == (
         "facebook/musicgen-large in float32 with max_concurrent_requests 4 must fit the GPU memory of ml.g5.2xlarge, "
         "24.0 GB, got 25.2 GB: 13.7 GB of weights, 9.5 GB of key-value caches, 2.0 GB in reserve"
     )
 
 
-def test_concurrent_requests_are_allowed_up_to_the_last_that_fits(cdk_context: dict[str, Any]) -> None:
+def test_concurrent_requests_are_limited_by_the_gpu_memory(cdk_context: dict[str, Any]) -> None:
     assert from_context({**cdk_context, "max_concurrent_requests": 12}).max_concurrent_requests == 12
     with pytest.raises(ConfigError, match=r"max_concurrent_requests 13 must fit the GPU memory of ml\.g5\.2xlarge"):
         from_context({**cdk_context, "max_concurrent_requests": 13})
 
 
-def test_every_fallback_instance_must_fit_too(cdk_context: dict[str, Any]) -> None:
+def test_every_fallback_instance_type_must_fit_too(cdk_context: dict[str, Any]) -> None:
     given = {"instance_type": "ml.g6e.xlarge", "max_concurrent_requests": 20}
     assert from_context({**cdk_context, **given}).max_concurrent_requests == 20
     with pytest.raises(ConfigError, match=r"GPU memory of ml\.g5\.xlarge, 24\.0 GB"):
@@ -53,8 +52,8 @@ def test_every_fallback_instance_must_fit_too(cdk_context: dict[str, Any]) -> No
     ("staged", "download", "health_check"),
     [(0, 300, 300), (2_500_000_000, 400, 350), (7_200_000_000, 588, 444), (10**12, 3600, 3600)],
 )
-def test_time_outs_grow_with_the_staged_bytes_up_to_sagemakers_bound(
+def test_timeouts_grow_with_the_staged_bytes_up_to_sagemakers_limit(
     staged: int, download: int, health_check: int
 ) -> None:
-    assert sizing.download_timeout_seconds(staged) == download
-    assert sizing.health_check_timeout_seconds(staged) == health_check
+    assert download_timeout_seconds(staged) == download
+    assert health_check_timeout_seconds(staged) == health_check

@@ -1,4 +1,4 @@
-"""The staging Lambda's asset: what pip is asked for, what the hash depends on, and how a failure reads."""
+"""The staging Lambda's asset: pip's options, the hash and the error message."""
 
 import subprocess
 import sys
@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 from aws_cdk import BundlingOptions
 
-from infra import staging_asset
+from infra.constructs import staging_asset
 
-OPTIONS = cast(BundlingOptions, None)  # not looked at
+OPTIONS = cast(BundlingOptions, None)  # unused
 
 
 @pytest.fixture
@@ -26,42 +26,42 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def answer(command: list[str], code: int, words: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.CompletedProcess(command, code, "", words)
+def completed(command: list[str], code: int, stderr: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.CompletedProcess(command, code, "", stderr)
 
 
-def test_asset_holds_sources_and_wheels_but_nothing_of_the_build_machine(
+def test_asset_contains_sources_and_wheels_without_scripts_and_bytecode(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
+    arguments: list[str] = []
 
     def pip(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        asked.extend(command)
+        arguments.extend(command)
         (tmp_path / "out" / "bin").mkdir(parents=True)
         (tmp_path / "out" / "bin" / "f2py").write_text("#!/usr/bin/python3\n", encoding="utf-8")
         (tmp_path / "out" / "numpy").mkdir()
-        return answer(command, 0)
+        return completed(command, 0)
 
     monkeypatch.setattr(subprocess, "run", pip)
     assert staging_asset.PipBundling().try_bundle(str(tmp_path / "out"), OPTIONS)
     names = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*"))
     assert names == ["numpy", "stage_model", "stage_model/handler.py"]
-    assert asked[:4] == [sys.executable, "-m", "pip", "install"]
-    assert {"--only-binary=:all:", "--python-version=3.14", "--platform=manylinux2014_aarch64"} <= set(asked)
+    assert arguments[:4] == [sys.executable, "-m", "pip", "install"]
+    assert {"--only-binary=:all:", "--python-version=3.14", "--platform=manylinux2014_aarch64"} <= set(arguments)
 
 
-def test_failure_of_pip_is_told_in_pips_words(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = "ERROR: No matching distribution found for numpy==2.4.6"
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: answer(command, 1, words))  # pyright: ignore
+def test_pip_failure_raises_with_pips_output(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = "ERROR: No matching distribution found for numpy==2.4.6"
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: completed(command, 1, error))  # pyright: ignore
     with pytest.raises(RuntimeError, match="could not install the staging Lambda's wheels") as failure:
         staging_asset.PipBundling().try_bundle(str(tmp_path / "out"), OPTIONS)
-    assert words in str(failure.value)
+    assert error in str(failure.value)
 
 
-def test_hash_changes_with_sources_and_requirements_and_with_nothing_else(sources: Path) -> None:
+def test_hash_depends_only_on_sources_and_requirements(sources: Path) -> None:
     before = staging_asset.source_hash()
     (sources / "stage_model" / "__pycache__" / "other.pyc").write_bytes(b"compiled again")
-    (sources / "notes.txt").write_text("not shipped", encoding="utf-8")
+    (sources / "notes.txt").write_text("not bundled", encoding="utf-8")
     assert staging_asset.source_hash() == before
     (sources / "requirements.txt").write_text("numpy==2.4.7\n", encoding="utf-8")
     changed = staging_asset.source_hash()

@@ -1,35 +1,33 @@
-"""The template's parts that carry meaning, beside one snapshot of the whole."""
+"""Meaningful properties of the template, and a snapshot of the whole."""
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk.assertions import Match, Template
+from aws_cdk.assertions import Match
 from syrupy.assertion import SnapshotAssertion
 
-from infra.images import image_uri, known_regions
-from infra.models import served_models
+from infra.config.images import REGISTRY_ACCOUNTS, image_uri
+from infra.config.models import SERVED_MODELS
+from tests.infra.templates import Find, Synthesise, plain
 
-Find = Callable[..., dict[str, Any]]
-Synthesise = Callable[..., Template]
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def test_whole_dev_template_is_as_reviewed(dev_template: dict[str, Any], snapshot: SnapshotAssertion) -> None:
+def test_dev_template_matches_the_snapshot(dev_template: dict[str, Any], snapshot: SnapshotAssertion) -> None:
     masked = re.sub(r"[0-9a-f]{64}(?=\.zip)", "<asset>", json.dumps(dev_template, indent=1, sort_keys=True))
     assert masked == snapshot
 
 
-def test_outputs_are_those_of_the_contract(dev_template: dict[str, Any]) -> None:
+def test_outputs_match_the_contract(dev_template: dict[str, Any]) -> None:
     contract = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8").split("## Stack outputs")[1].split("##")[0]
     assert set(dev_template["Outputs"]) == set(re.findall(r"`(\w+)`", contract))
 
 
-def test_container_environment_is_that_of_the_contract(only: Find) -> None:
+def test_container_environment_matches_the_contract(only: Find) -> None:
     page = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
     contract = page.split("## Container environment")[1].split("\n\n`")[0]
     variables = only("AWS::SageMaker::Model")["PrimaryContainer"]["Environment"]
@@ -39,7 +37,7 @@ def test_container_environment_is_that_of_the_contract(only: Find) -> None:
     assert variables["MUSICGEN_MAX_CONCURRENT_REQUESTS"] == str(settings["MaxConcurrentInvocationsPerInstance"])
 
 
-def test_staged_model_gets_the_properties_of_the_contract_as_strings(only: Find) -> None:
+def test_staged_models_properties_match_the_contract(only: Find) -> None:
     page = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
     contract = page.split("## Staged model")[1].split("\n##")[0].split("The Lambda's environment")[0]
     properties = only("Custom::StagedModel")
@@ -52,7 +50,7 @@ def test_staged_model_gets_the_properties_of_the_contract_as_strings(only: Find)
     assert properties["KeyPrefix"] == "models/MusicGen-dev/StagedModel/"
 
 
-def test_staging_lambda_runs_on_the_newest_python_on_arm_once(only: Find) -> None:
+def test_staging_lambda_runs_on_python_3_14_on_arm(only: Find) -> None:
     function = only("AWS::Lambda::Function", "StagedModel")
     assert (function["Runtime"], function["Architectures"]) == ("python3.14", ["arm64"])
     assert (function["Handler"], function["Timeout"]) == ("stage_model.handler.handler", 900)
@@ -60,9 +58,7 @@ def test_staging_lambda_runs_on_the_newest_python_on_arm_once(only: Find) -> Non
     assert only("AWS::Lambda::EventInvokeConfig")["MaximumRetryAttempts"] == 2
 
 
-def test_endpoint_answers_into_the_output_bucket_and_announces_on_both_topics(
-    only: Find, plain: Callable[[Any], str]
-) -> None:
+def test_endpoint_writes_to_the_output_bucket_and_publishes_to_both_topics(only: Find) -> None:
     settings = only("AWS::SageMaker::EndpointConfig")["AsyncInferenceConfig"]["OutputConfig"]
     assert plain(settings["S3OutputPath"]) == "s3://<StorageOutputBucket>/out/"
     assert plain(settings["S3FailurePath"]) == "s3://<StorageOutputBucket>/failures/"
@@ -70,13 +66,13 @@ def test_endpoint_answers_into_the_output_bucket_and_announces_on_both_topics(
     assert topics == {"SuccessTopic": "<NotificationsSuccessTopic>", "ErrorTopic": "<NotificationsErrorTopic>"}
 
 
-def test_endpoint_is_named_and_model_and_configuration_are_not(only: Find) -> None:
+def test_endpoint_has_a_fixed_name_but_model_and_configuration_do_not(only: Find) -> None:
     assert only("AWS::SageMaker::Endpoint")["EndpointName"] == "musicgen-dev"
     assert "ModelName" not in only("AWS::SageMaker::Model")
     assert "EndpointConfigName" not in only("AWS::SageMaker::EndpointConfig")
 
 
-def test_variant_is_one_instance_with_time_outs_for_the_staged_bytes(only: Find) -> None:
+def test_variant_is_one_instance_with_timeouts_for_the_staged_bytes(only: Find) -> None:
     (variant,) = only("AWS::SageMaker::EndpointConfig")["ProductionVariants"]
     assert (variant["InstanceType"], variant["InitialInstanceCount"]) == ("ml.g5.2xlarge", 1)
     assert "InstancePools" not in variant
@@ -85,7 +81,7 @@ def test_variant_is_one_instance_with_time_outs_for_the_staged_bytes(only: Find)
     assert variant["VariantInstanceProvisionTimeoutInSeconds"] == 1800
 
 
-def test_fallback_instance_types_become_pools_in_their_order(synthesise: Synthesise) -> None:
+def test_fallback_instance_types_become_pools_in_order(synthesise: Synthesise) -> None:
     template = synthesise(fallback_instance_types="ml.g6.2xlarge,ml.g6e.xlarge").to_json()
     (settings,) = (r for r in template["Resources"].values() if r["Type"] == "AWS::SageMaker::EndpointConfig")
     (variant,) = settings["Properties"]["ProductionVariants"]
@@ -97,25 +93,25 @@ def test_fallback_instance_types_become_pools_in_their_order(synthesise: Synthes
     ]
 
 
-@pytest.mark.parametrize("region", known_regions())
-def test_every_region_synthesises_with_its_own_image(synthesise: Synthesise, region: str) -> None:
+@pytest.mark.parametrize("region", REGISTRY_ACCOUNTS)
+def test_every_region_uses_its_own_image(synthesise: Synthesise, region: str) -> None:
     template = synthesise(region=region)
     container = Match.object_like({"Image": image_uri(region)})
     template.has_resource_properties("AWS::SageMaker::Model", {"PrimaryContainer": container})
 
 
-@pytest.mark.parametrize("model_id", served_models())
+@pytest.mark.parametrize("model_id", SERVED_MODELS)
 def test_every_served_model_synthesises(synthesise: Synthesise, model_id: str) -> None:
     template = synthesise(model_id=model_id, revision=COMMIT)
     template.has_resource_properties("Custom::StagedModel", {"ModelId": model_id, "Revision": COMMIT})
 
 
-def test_price_of_the_chosen_instance_is_published(synthesise: Synthesise) -> None:
+def test_price_of_the_instance_type_is_an_output(synthesise: Synthesise) -> None:
     template = synthesise(instance_type="ml.g6e.2xlarge")
     template.has_output("InstancePricePerHourUsd", {"Value": "2.8"})
 
 
-def test_invoke_command_sends_a_request_that_the_contract_allows(dev_template: dict[str, Any]) -> None:
+def test_invoke_command_sends_a_valid_request(dev_template: dict[str, Any]) -> None:
     command = dev_template["Outputs"]["InvokeCommand"]["Value"]
     assert "invoke-endpoint-async --region us-east-1 --endpoint-name musicgen-dev" in command
     assert command.endswith("--body fileb:///dev/stdin")

@@ -1,6 +1,4 @@
-"""The pages and the front door agree with what is there."""
-
-from __future__ import annotations
+"""The pages and the Makefile match the repository."""
 
 import re
 import subprocess
@@ -15,12 +13,12 @@ COMMAND = re.compile(r"(?:^|`)make ([a-z][a-z-]*)", re.MULTILINE)
 
 
 def targets() -> dict[str, str]:
-    """The Makefile's public targets with what `make help` says of them."""
+    """Return the Makefile's public targets with their help text."""
     return dict(re.findall(r"^([a-z-]+):.*?## (.+)$", (PROJECT / "Makefile").read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files_that_are_there(page: Path) -> None:
+def test_links_point_to_existing_files(page: Path) -> None:
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
     assert missing == []
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PRICES = Path(__file__).parents[3] / "infra" / "prices.json"
+PRICES = Path(__file__).parents[3] / "infra" / "config" / "prices.json"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from aws_cdk import App
 from aws_cdk.assertions import Template as Synthesised
 
-from infra.context import from_context
+from infra.config import from_context
 from infra.stack import MusicGenStack
 from local_aws.autoscaling.metrics import Metric, MetricStore
 from local_aws.autoscaling.series import MetricSeries

@@ -8,7 +8,7 @@ import pytest
 from aws_cdk import App
 from aws_cdk.assertions import Template
 
-from infra.context import from_context
+from infra.config import from_context
 from infra.stack import MusicGenStack
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -168,7 +168,7 @@ def test_response_without_music_is_refused(tmp_path: Path) -> None:
 
 
 def test_prices_are_the_projects() -> None:
-    prices = json.loads((ROOT / "infra" / "prices.json").read_text())
+    prices = json.loads((ROOT / "infra" / "config" / "prices.json").read_text())
     assert price_of("ml.g5.2xlarge") == Price(prices["usd_per_hour"]["ml.g5.2xlarge"], "us-east-1", prices["as_of"])
     with pytest.raises(ValueError, match=r"instance type must be one of .*, got ml.m5.large"):
         price_of("ml.m5.large")

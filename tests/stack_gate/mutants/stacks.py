@@ -8,13 +8,13 @@ from typing import Any
 
 from aws_cdk import App
 
-from infra.context import from_context
+from infra.config import from_context
 from infra.stack import MusicGenStack
 from stack_gate.assembly import read_assembly
 from stack_gate.template import Stack, is_list, is_object
 
 ROOT = Path(__file__).resolve().parents[3]
-PRICES: dict[str, float] = json.loads((ROOT / "infra/prices.json").read_text(encoding="utf-8"))["usd_per_hour"]
+PRICES: dict[str, float] = json.loads((ROOT / "infra/config/prices.json").read_text(encoding="utf-8"))["usd_per_hour"]
 
 Template = dict[str, Any]
 Change = Callable[["Draft"], None]

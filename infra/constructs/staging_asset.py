@@ -1,6 +1,6 @@
-# jsii passes the bundling options as one object, other than its type annotations say
+# jsii passes the bundling options as one object, unlike its type annotations
 # pyright: reportArgumentType=false
-"""The staging Lambda's code with its wheels, bundled by pip for Lambda's platform: no docker, any build machine."""
+"""The staging Lambda's code and wheels, bundled by pip for Lambda's platform on any machine, without docker."""
 
 import hashlib
 import shutil
@@ -12,10 +12,9 @@ import jsii
 from aws_cdk import AssetHashType, BundlingOptions, DockerImage, ILocalBundling
 from aws_cdk import aws_lambda as lambda_
 
-SOURCES = Path(__file__).resolve().parents[1] / "lambda"
+SOURCES = Path(__file__).resolve().parents[2] / "lambda"
 REQUIREMENTS = SOURCES / "requirements.txt"
-# Graviton: a fifth cheaper per GB-second, and every one of its cores has the SHA-2 and CRC-32 instructions that
-# staging lives on.
+# Graviton: a fifth cheaper per GB-second, with SHA-2 and CRC-32 instructions, which staging needs, in every core.
 ARCHITECTURE = lambda_.Architecture.ARM_64
 RUNTIME = lambda_.Runtime.PYTHON_3_14
 PIP_OPTIONS = (
@@ -34,18 +33,18 @@ PIP_OPTIONS = (
 
 
 def staging_code() -> lambda_.AssetCode:
-    """The asset: `stage_model/` and the packages of `lambda/requirements.txt` beside it."""
+    """Return the asset: `stage_model/` and the packages of `lambda/requirements.txt`."""
     return lambda_.Code.from_asset(
         str(SOURCES),
         asset_hash_type=AssetHashType.CUSTOM,
         asset_hash=source_hash(),
-        # CDK demands an image; the local bundling below always succeeds or raises, so it is never pulled.
+        # CDK requires an image; it is never pulled, as the local bundling below succeeds or raises.
         bundling=BundlingOptions(image=DockerImage.from_registry("docker-is-not-used"), local=PipBundling()),
     )
 
 
 def source_hash() -> str:
-    """Hash of all that decides the content: sources, pinned requirements, pip's options; the same on every machine."""
+    """Return a hash of sources, pinned requirements and pip's options, the same on every machine."""
     digest = hashlib.sha256("\0".join(PIP_OPTIONS).encode())
     for path in [*source_files(), REQUIREMENTS]:
         digest.update(f"\0{path.relative_to(SOURCES).as_posix()}\0".encode())
@@ -54,31 +53,26 @@ def source_hash() -> str:
 
 
 def source_files() -> list[Path]:
-    """The files of `stage_model/`, sorted, without what Python compiled."""
+    """Return the files of `stage_model/`, sorted, without bytecode."""
     return sorted(path for path in (SOURCES / "stage_model").rglob("*") if path.is_file() and path.suffix != ".pyc")
 
 
 @jsii.implements(ILocalBundling)
 class PipBundling:
-    """Fills CDK's output folder in place of a container."""
+    """Fills CDK's output folder without a container."""
 
     def try_bundle(self, output_dir: str, options: BundlingOptions) -> bool:
-        """Copy the sources and install the wheels into `output_dir`. RuntimeError with pip's words when it fails."""
+        """Copy the wheels and the sources into `output_dir`. Raise RuntimeError with pip's output if it fails."""
         target = Path(output_dir)
-        _install(target)
+        locations = [f"--target={target}", f"--requirement={REQUIREMENTS}"]
+        command = [sys.executable, "-m", "pip", "install", *PIP_OPTIONS, *locations]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            output = done.stderr.strip()
+            raise RuntimeError(f"pip could not install the staging Lambda's wheels from {REQUIREMENTS}:\n{output}")
+        shutil.rmtree(target / "bin", ignore_errors=True)  # command-line scripts, which name this machine's Python
         for path in source_files():
             destination = target / path.relative_to(SOURCES)
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, destination)
         return True
-
-
-def _install(target: Path) -> None:
-    places = [f"--target={target}", f"--requirement={REQUIREMENTS}"]
-    command = [sys.executable, "-m", "pip", "install", *PIP_OPTIONS, *places]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        words = done.stderr.strip()
-        raise RuntimeError(f"pip could not install the staging Lambda's wheels from {REQUIREMENTS}:\n{words}")
-    # Command-line scripts, which name this machine's Python.
-    shutil.rmtree(target / "bin", ignore_errors=True)

@@ -1,6 +1,6 @@
 # jsii names parameters of a class and of the interface that it implements differently
 # pyright: reportArgumentType=false
-"""Topics that tell of finished and failed requests, and of alarms."""
+"""SNS topics for finished requests, failed requests and alarms."""
 
 from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
@@ -9,11 +9,11 @@ from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
 from infra.config import Config
-from infra.encryption import Encryption
+from infra.constructs.encryption import Encryption
 
 
 class Notifications(Construct):
-    """Success, error and alarm topics, TLS only, each with the configured e-mail subscriptions."""
+    """Success, error and alarm topics: TLS only, with the configured e-mail subscriptions."""
 
     def __init__(self, scope: Construct, construct_id: str, *, config: Config, encryption: Encryption) -> None:
         super().__init__(scope, construct_id)
@@ -24,19 +24,7 @@ class Notifications(Construct):
         for topic in (self.success, self.error, self.alarm):
             for address in config.notification_emails:
                 topic.add_subscription(subscriptions.EmailSubscription(address))
-        self._let_alarms_publish()
-
-    def grant_announce(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Publish success and error messages."""
-        self._encryption.grant_publish(grantee, [self.success, self.error])
-        return iam.Grant.add_to_principal(
-            grantee=grantee,
-            actions=["sns:Publish"],
-            resource_arns=[self.success.topic_arn, self.error.topic_arn],
-        )
-
-    def _let_alarms_publish(self) -> None:
-        """A topic with a policy of its own has lost the default one, which let this account's alarms publish."""
+        # A topic with its own policy loses the default one, which lets the account's alarms publish.
         stack = Stack.of(self)
         self.alarm.add_to_resource_policy(
             iam.PolicyStatement(
@@ -49,4 +37,13 @@ class Notifications(Construct):
                     "ArnLike": {"aws:SourceArn": stack.format_arn(service="cloudwatch", resource="alarm:*")},
                 },
             )
+        )
+
+    def grant_publish(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Publish success and error messages."""
+        self._encryption.grant_publish(grantee, [self.success, self.error])
+        return iam.Grant.add_to_principal(
+            grantee=grantee,
+            actions=["sns:Publish"],
+            resource_arns=[self.success.topic_arn, self.error.topic_arn],
         )

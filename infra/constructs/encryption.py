@@ -1,6 +1,6 @@
 # jsii names parameters of a class and of the interface that it implements differently
 # pyright: reportArgumentType=false
-"""Whose key encrypts buckets and topics, and who may use it for what."""
+"""The optional customer-managed key of buckets and topics, its policy, and the grants to use it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from constructs import Construct
 
 from infra.config import Config
 
-# What a key's keeper does: nothing that encrypts or decrypts, and no grant by which another could.
+# Administration without cryptographic use: no encryption, no decryption and no kms:CreateGrant.
 _ADMINISTRATION = (
     "kms:CancelKeyDeletion",
     "kms:CreateAlias",
@@ -39,25 +39,25 @@ _ADMINISTRATION = (
     "kms:UpdateAlias",
     "kms:UpdateKeyDescription",
 )
-READ, WRITE = "kms:Decrypt", "kms:GenerateDataKey"  # an upload in parts, and publishing, need both
+READ, WRITE = "kms:Decrypt", "kms:GenerateDataKey"  # multipart uploads and publishing need both
 
 
 class Encryption(Construct):
-    """The customer-managed key, or nothing where AWS's own keys do; the grants then grant nothing."""
+    """The customer-managed key. Without one, `key` is None and the grants do nothing."""
 
     def __init__(self, scope: Construct, construct_id: str, *, config: Config) -> None:
         super().__init__(scope, construct_id)
         self.key = _key(self, config) if config.encryption == "customer-managed" else None
 
     def bucket_settings(self) -> dict[str, Any]:
-        """What a bucket's constructor takes."""
+        """Return the encryption arguments of `s3.Bucket`."""
         if self.key is None:
             return {"encryption": s3.BucketEncryption.S3_MANAGED}
-        # One data key per bucket for a while, in place of a call of KMS per object.
+        # A bucket key replaces one call to KMS per object with one data key that is used for a while.
         return {"encryption": s3.BucketEncryption.KMS, "encryption_key": self.key, "bucket_key_enabled": True}
 
     def grant_objects(self, grantee: iam.IGrantable, buckets: Sequence[s3.IBucket], *actions: str) -> None:
-        """Use the key for objects of `buckets`: S3 names the bucket, or the object, as encryption context."""
+        """Use the key for objects of `buckets`; S3 gives the bucket or the object as encryption context."""
         arns = [arn for bucket in buckets for arn in (bucket.bucket_arn, bucket.arn_for_objects("*"))]
         self._grant(grantee, actions, {"StringLike": {"kms:EncryptionContext:aws:s3:arn": arns}})
 
@@ -74,7 +74,6 @@ class Encryption(Construct):
 
 
 def _key(scope: Construct, config: Config) -> kms.Key:
-    """A key that rotates each year. What outlives the stack must stay readable, so it is then kept as well."""
     return kms.Key(
         scope,
         "Key",
@@ -82,12 +81,13 @@ def _key(scope: Construct, config: Config) -> kms.Key:
         enable_key_rotation=True,
         policy=iam.PolicyDocument(statements=_key_policy(Stack.of(scope))),
         pending_window=Duration.days(7),
+        # Retained buckets must stay readable.
         removal_policy=RemovalPolicy.RETAIN if config.removal_policy == "retain" else RemovalPolicy.DESTROY,
     )
 
 
 def _key_policy(stack: Stack) -> list[iam.PolicyStatement]:
-    account, everything = iam.AccountRootPrincipal(), ["*"]  # in a key's policy, everything is this key
+    account, everything = iam.AccountRootPrincipal(), ["*"]  # in a key policy, `*` is this key
     services = [f"{service}.{stack.region}.{stack.url_suffix}" for service in ("s3", "sns")]
     through_services = {"kms:CallerAccount": stack.account, "kms:ViaService": services}
     alarms = stack.format_arn(service="cloudwatch", resource="alarm:*")

@@ -1,0 +1,9 @@
+"""The stack's configuration: every setting, what it may be, and the tables of models, instance types and images.
+
+`from_context` turns CDK context into a `Config`. Imported by app.py, the stack and its constructs; does not import CDK.
+"""
+
+from infra.config.fields import ConfigError
+from infra.config.settings import Config, from_context
+
+__all__ = ["Config", "ConfigError", "from_context"]

@@ -1,0 +1,1 @@
+"""Tests of the stack: configuration, synthesised templates and their pages."""
