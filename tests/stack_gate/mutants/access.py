@@ -1,6 +1,6 @@
 """Changes that let somebody do something new."""
 
-from tests.stack_gate.mutants.places import (
+from tests.stack_gate.mutants.registry import (
     CLIENT,
     IN,
     OUT,

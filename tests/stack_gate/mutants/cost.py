@@ -1,6 +1,6 @@
 """Changes that cost money, and changes that take two deployments."""
 
-from tests.stack_gate.mutants.places import FOLLOW, STAGED, TARGET, mutant, variant
+from tests.stack_gate.mutants.registry import FOLLOW, STAGED, TARGET, mutant, variant
 from tests.stack_gate.mutants.stacks import Draft
 
 # money

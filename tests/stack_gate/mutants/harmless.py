@@ -2,7 +2,7 @@
 
 import json
 
-from tests.stack_gate.mutants.places import (
+from tests.stack_gate.mutants.registry import (
     CLIENT,
     FOLLOW,
     IN,

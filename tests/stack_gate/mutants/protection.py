@@ -1,6 +1,6 @@
 """Changes that weaken a protection, or that the gate has no rules for."""
 
-from tests.stack_gate.mutants.places import IN, OUT, STAGE_FUNCTION, STAGED, mutant, variant
+from tests.stack_gate.mutants.registry import IN, OUT, STAGE_FUNCTION, STAGED, mutant, variant
 from tests.stack_gate.mutants.stacks import Draft
 
 # protection

@@ -1,0 +1,4 @@
+"""Find what changed between two stacks: resources, properties, asset files. Judges nothing.
+
+Imported by rules, report and gate; imports template.
+"""
