@@ -1,4 +1,4 @@
-"""Changes that destroy, replace, or keep for another time; and the twelve that a plain differ was measured on."""
+"""Changes that destroy, replace or change retention, and twelve that a plain differ was measured on."""
 
 from tests.stack_gate.mutants.registry import (
     EMPTIER,
@@ -17,7 +17,7 @@ from tests.stack_gate.mutants.registry import (
 )
 from tests.stack_gate.mutants.stacks import Draft
 
-# the twelve that a plain differ was measured on
+# twelve that a plain differ was measured on
 
 
 @mutant("broaden")
@@ -26,7 +26,7 @@ def role_may_do_anything_in_s3(draft: Draft) -> None:
 
 
 @mutant("broaden", "exposure")
-def anybody_may_assume_the_role(draft: Draft) -> None:
+def anyone_may_assume_the_role(draft: Draft) -> None:
     draft.trust(ROLE)["Principal"] = {"AWS": "*"}
 
 
@@ -36,7 +36,7 @@ def role_gets_administrator_access(draft: Draft) -> None:
 
 
 @mutant("broaden", "exposure")
-def plain_http_is_no_longer_refused(draft: Draft) -> None:
+def plain_http_is_no_longer_denied(draft: Draft) -> None:
     draft.statements(OUT_POLICY).remove(deny_of(draft, OUT_POLICY))
 
 
@@ -57,7 +57,7 @@ def endpoint_gets_another_name(draft: Draft) -> None:
 
 
 @mutant("exposure")
-def public_access_block_goes(draft: Draft) -> None:
+def public_access_block_is_removed(draft: Draft) -> None:
     del draft.properties(OUT)["PublicAccessBlockConfiguration"]
 
 
@@ -67,12 +67,12 @@ def deletion_policy_changes(draft: Draft) -> None:
 
 
 @mutant("exposure")
-def bucket_encryption_goes(draft: Draft) -> None:
+def bucket_encryption_is_removed(draft: Draft) -> None:
     del draft.properties(OUT)["BucketEncryption"]
 
 
 @mutant("two-phase", "money")
-def dearer_instance_type(draft: Draft) -> None:
+def more_expensive_instance_type(draft: Draft) -> None:
     variant(draft)["InstanceType"] = "ml.g6e.2xlarge"
 
 
@@ -112,7 +112,7 @@ def topic_gets_a_name(draft: Draft) -> None:
 
 
 @mutant("replace")
-def bucket_emptier_goes_and_the_tag_stays(draft: Draft) -> None:
+def bucket_emptier_is_removed_but_not_its_tag(draft: Draft) -> None:
     draft.remove(EMPTIER)
 
 
@@ -121,7 +121,7 @@ def bucket_emptier_moves_to_another_logical_id(draft: Draft) -> None:
     draft.rename(EMPTIER, "EmptierMoved")
 
 
-# how long things last
+# retention
 
 
 @mutant("retention")
@@ -130,7 +130,7 @@ def replacement_policy_changes(draft: Draft) -> None:
 
 
 @mutant("retention")
-def deletion_policy_is_not_said(draft: Draft) -> None:
+def deletion_policy_is_unset(draft: Draft) -> None:
     del draft.resource(OUT)["DeletionPolicy"]
 
 
@@ -158,13 +158,13 @@ def expiry_is_switched_off(draft: Draft) -> None:
 
 
 @mutant("retention")
-def models_begin_to_expire(draft: Draft) -> None:
+def models_start_to_expire(draft: Draft) -> None:
     rule = {"Status": "Enabled", "ExpirationInDays": 30, "Prefix": "models/"}
     rules_of(draft, "Storage/ArtifactBucket").append(rule)
 
 
 @mutant("retention")
-def logs_are_kept_a_day(draft: Draft) -> None:
+def logs_are_kept_for_a_day(draft: Draft) -> None:
     draft.properties("AsyncEndpoint/Logs")["RetentionInDays"] = 1
 
 
@@ -174,5 +174,5 @@ def logs_are_kept_for_ever(draft: Draft) -> None:
 
 
 @mutant("retention")
-def bucket_emptier_no_longer_finds_its_tag(draft: Draft) -> None:
+def bucket_loses_the_tag_of_its_emptier(draft: Draft) -> None:
     del draft.properties(OUT)["Tags"]

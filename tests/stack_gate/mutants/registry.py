@@ -1,4 +1,4 @@
-"""Where things are in the real stack, and the list that mutants enter themselves in."""
+"""Construct paths of the real stack, and the registry of mutants."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ EMPTIER = "Storage/OutputBucket/AutoDeleteObjectsCustomResource"
 
 
 def mutant(*classes: str) -> Callable[[Change], Change]:
-    """Register a change under its function's name."""
+    """Register a change under its function's name, with the classes that it needs."""
 
     def register(change: Change) -> Change:
         MUTANTS[change.__name__] = (change, frozenset(classes))
@@ -27,15 +27,15 @@ def mutant(*classes: str) -> Callable[[Change], Change]:
 
 
 def variant(draft: Draft) -> dict[str, Any]:
-    """The one production variant."""
+    """Return the only production variant."""
     return draft.properties("AsyncEndpoint/Config")["ProductionVariants"][0]
 
 
 def deny_of(draft: Draft, path: str) -> dict[str, Any]:
-    """The statement that refuses plain HTTP."""
+    """Return the statement that denies plain HTTP."""
     return next(statement for statement in draft.statements(path) if statement["Effect"] == "Deny")
 
 
 def rules_of(draft: Draft, path: str) -> list[dict[str, Any]]:
-    """A bucket's lifecycle rules."""
+    """Return a bucket's lifecycle rules."""
     return draft.properties(path)["LifecycleConfiguration"]["Rules"]

@@ -5,7 +5,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -43,7 +43,7 @@ def take_snapshots(trees: Sequence[Tree], repository: Repository, cache_folder: 
         ThreadPoolExecutor(MAX_PARALLEL_SYNTHS) as executor,
     ):
         sources = {digest: Path(scratch) / digest for digest in missing}
-        pending = {}
+        pending: dict[str, dict[str, Future[list[Stack]]]] = {}
         for digest, source in sources.items():
             repository.extract(missing[digest], source)
             python = python_for(source, cache_folder)

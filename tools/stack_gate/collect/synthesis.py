@@ -75,7 +75,8 @@ def _read_stack(folder: Path, name: str, artifact: dict[str, Any]) -> Stack:
 def _read_assets(folder: Path, manifest: Path) -> dict[str, dict[str, str]]:
     """Return {display name of an asset: {file: sha256}}, without the template."""
     assets: dict[str, dict[str, str]] = {}
-    for digest, entry in (_read_json(manifest).get("files", {}) if manifest.exists() else {}).items():
+    entries: dict[str, dict[str, Any]] = _read_json(manifest).get("files", {}) if manifest.exists() else {}
+    for digest, entry in entries.items():
         if entry.get("source", {}).get("path", "").endswith(".template.json"):
             continue
         source = folder / entry["source"]["path"]

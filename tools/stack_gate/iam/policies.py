@@ -242,7 +242,9 @@ def _find_roles(node: Json) -> Iterator[Json]:
 
 
 def _raw_statements(document: Json) -> list[dict[str, Json]]:
-    statements = as_list(document.get("Statement", "missing")) if is_object(document) else ["missing"]
+    if not is_object(document) or "Statement" not in document:
+        raise _UnreadablePolicy
+    statements = as_list(document["Statement"])
     if not all(is_object(raw) and raw.get("Effect") in ("Allow", "Deny") for raw in statements):
         raise _UnreadablePolicy
     return statements

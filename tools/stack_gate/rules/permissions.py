@@ -39,8 +39,8 @@ def find_new_permissions(diff: StackDiff) -> Iterator[Finding]:
     found = _find_changes(before, after, base, head)
     if found:
         # Report only what is also new when resources go by name: an ARN that stays the same is no new access.
-        by_name = [read_permissions(stack, by_name=True) for stack in (base, head)]
-        confirmed = _find_changes(*by_name, base, head)
+        before_by_name, after_by_name = read_permissions(base, by_name=True), read_permissions(head, by_name=True)
+        confirmed = _find_changes(before_by_name, after_by_name, base, head)
         for key, findings in found.items():
             yield from findings if key in confirmed else ()
     for logical_id, arn in sorted(after.managed - before.managed):
