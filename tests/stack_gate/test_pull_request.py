@@ -76,10 +76,10 @@ def result(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, d
     """Exit code, JSON and comment for the pull request."""
     folder = tmp_path_factory.mktemp("report") / "new"
     json_file, comment = folder / "report.json", folder / "comment.md"
-    code, _, said = gate(
+    code, _, error = gate(
         "--base", "main", "--head", "more-capacity", "--json", str(json_file), "--markdown", str(comment)
     )
-    assert json_file.exists(), said
+    assert json_file.exists(), error
     return code, json.loads(json_file.read_text(encoding="utf-8")), comment.read_text(encoding="utf-8")
 
 
@@ -135,17 +135,17 @@ def test_comment_is_posted_and_then_updated(result: tuple[int, dict[str, Any], s
 
 
 def test_labels_allow_the_pull_request(gate: Gate, result: tuple[int, dict[str, Any], str]) -> None:
-    code, said, _ = gate("--base", "main", "--head", "more-capacity", "--labels", "bug,gate:broaden,gate:money")
+    code, output, _ = gate("--base", "main", "--head", "more-capacity", "--labels", "bug,gate:broaden,gate:money")
 
     assert code == 0
-    assert "## Stack gate: pass" in said
+    assert "## Stack gate: pass" in output
 
 
 def test_working_tree_without_changes_passes_against_its_own_commit(gate: Gate, clone: Path) -> None:
-    code, said, _ = gate("--base", "more-capacity")
+    code, output, _ = gate("--base", "more-capacity")
 
     assert code == 0
-    assert "No change." in said
+    assert "No change." in output
     assert git(clone, "status", "--porcelain") == ""
 
 
@@ -153,12 +153,12 @@ def test_failed_synth_is_no_verdict(gate: Gate, clone: Path) -> None:
     settings = (clone / "cdk.json").read_text(encoding="utf-8")
     (clone / "cdk.json").write_text(settings.replace('"max_capacity": 3', '"max_capacity": 0'), encoding="utf-8")
     try:
-        code, _, said = gate("--base", "main")
+        code, _, error = gate("--base", "main")
     finally:
         (clone / "cdk.json").write_text(settings, encoding="utf-8")
 
     assert code == 2
-    assert "max_capacity must be 1 to 100, got 0" in said
+    assert "max_capacity must be 1 to 100, got 0" in error
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def must_not_rise(old: Json, new: Json, diff: StackDiff) -> bool:
 
 @predicate
 def log_retention(old: Json, new: Json, diff: StackDiff) -> bool:
-    """Only more days pass: no fewer, and no change from or to keeping logs for ever, which is to have no value."""
+    """Only more days pass: no fewer, and no change from or to no value, which keeps logs forever."""
     before, after = _number(old), _number(new)
     return before is None or after is None or after < before
 
