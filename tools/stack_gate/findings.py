@@ -1,30 +1,30 @@
-"""What the gate finds: one sentence each, with the class whose label lets it pass."""
+"""Findings, and the classes of change whose label lets them pass."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
 CLASSES = {
     "replace": "data or the endpoint is destroyed or replaced",
-    "broaden": "somebody may do something new, or it cannot be decided that nobody may",
-    "exposure": "public access, transport, encryption or isolation gets weaker",
-    "retention": "data, versions or logs are kept for another time, or go at another moment",
+    "broaden": "someone gains access, or the gate cannot rule it out",
+    "exposure": "public access, TLS, encryption or isolation is weakened",
+    "retention": "data, versions or logs are kept for a different time",
     "money": "idle or peak cost rises",
-    "two-phase": "one deployment cannot do it",
+    "two-phase": "it takes two deployments",
     "unknown": "the gate has no rules for it",
 }
 
 
 def label(class_name: str) -> str:
-    """The pull request's label that lets a class pass."""
+    """Return the pull request label that lets a class pass."""
     return f"gate:{class_name}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that must not pass without its label.
+    """One change that needs a label.
 
-    `resource` is a construct path or logical id, empty for what concerns the whole stack; `what` says what changes,
-    `why` why that matters; `example` is a request that the change newly allows, where there is one.
+    `resource` is a construct path or logical id, empty if the finding is about the whole stack; `what` is the change,
+    `why` the reason it matters, and `example` a request that the change newly allows, if any.
     """
 
     class_name: str
@@ -34,5 +34,4 @@ class Finding:
     example: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        """The finding with its label, for the JSON report."""
         return {**asdict(self), "label": label(self.class_name)}

@@ -1,98 +1,103 @@
-"""One run of the gate: snapshots of both revisions, and what lies between them."""
+"""One run of the gate: snapshot both revisions, compare their stacks, report."""
 
 import json
-import os
-import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-from stack_gate.comparison import Comparison, Pair, compare, pair_up
-from stack_gate.errors import GateError
-from stack_gate.git import Repository, Tree
-from stack_gate.money import Prices
-from stack_gate.report import Report
-from stack_gate.snapshot import Snapshot, Snapshots
+from stack_gate import GateError
+from stack_gate.collect.git import Repository
+from stack_gate.collect.snapshots import Snapshot, take_snapshots
+from stack_gate.diff.properties import changed_values
+from stack_gate.diff.stacks import Pair, StackDiff, changed_assets, diff_stacks, pair_up
+from stack_gate.report.report import GATE_FILES, Comparison, Report
+from stack_gate.rules.cost import Prices, hourly_cost
+from stack_gate.rules.evaluate import evaluate
 from stack_gate.template import Stack
 
-OWN_FILES = ("tools/stack_gate/", ".github/")
-SYNTHS_AT_ONCE = min(4, os.cpu_count() or 1)
 
+def run(
+    repository: Repository,
+    cache: Path,
+    *,
+    base: str,
+    head: str,
+    allowed: frozenset[str],
+    deployed: Path | None = None,
+    environment: str | None = None,
+) -> Report:
+    """Compare two revisions. `deployed` is a template from an account that replaces the base of one environment.
 
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """What to compare. `deployed` replaces the base with a template that an account gave, for one environment."""
-
-    base: str
-    head: str
-    allowed: frozenset[str]
-    deployed: Path | None = None
-    environment: str | None = None
-
-
-def run(question: Question, repository: Repository, cache: Path) -> Report:
-    """Answer a question. GateError where it cannot be answered."""
+    Raise GateError if they cannot be compared.
+    """
     started = time.monotonic()
-    trees = [repository.tree(question.base), repository.tree(question.head)]
-    base, head = _snapshots(trees, repository, cache)
-    if question.deployed is not None:
-        base = _deployed(question, head)
-    compared = _compare(base, head, question.environment)
-    changed = repository.changed_files(*trees)
+    trees = [repository.tree(base), repository.tree(head)]
+    before, after = take_snapshots(trees, repository, cache)
+    if deployed is not None:
+        before = _deployed_snapshot(deployed, environment, after)
     return Report(
-        base=question.deployed.name if question.deployed else _words(trees[0]),
-        head=_words(trees[1]),
-        allowed=question.allowed,
-        environments=compared,
-        own_changes=tuple(name for name in changed if name.startswith(OWN_FILES)),
+        base=deployed.name if deployed else trees[0].description,
+        head=trees[1].description,
+        allowed=allowed,
+        environments=compare_snapshots(before, after, environment),
+        gate_changes=tuple(name for name in repository.changed_files(*trees) if name.startswith(GATE_FILES)),
         seconds=time.monotonic() - started,
     )
 
 
-def _snapshots(trees: list[Tree], repository: Repository, cache: Path) -> tuple[Snapshot, Snapshot]:
-    with ThreadPoolExecutor(SYNTHS_AT_ONCE) as executor, tempfile.TemporaryDirectory(prefix="stack-gate-") as scratch:
-        snapshots = Snapshots(repository, cache, executor)
-        distinct = {tree.digest: tree for tree in trees}
-        pending = {digest: snapshots.begin(tree, Path(scratch) / digest) for digest, tree in distinct.items()}
-        made = {digest: waiting.result() for digest, waiting in pending.items()}
-    return made[trees[0].digest], made[trees[1].digest]
-
-
-def _compare(base: Snapshot, head: Snapshot, only: str | None) -> dict[str, list[Comparison]]:
-    """All environments of both revisions, in one run of the differ."""
+def compare_snapshots(base: Snapshot, head: Snapshot, only: str | None = None) -> dict[str, list[Comparison]]:
+    """Compare every environment, or `only` one, in a single run of CDK's differ."""
     names = [name for name in dict.fromkeys([*head.environments, *base.environments]) if only in (None, name)]
     if not names:
         raise GateError(f"environment must be one of {', '.join(head.environments)}, got {only}")
-    pairs = {name: _pairs(base.environments.get(name), head.environments.get(name)) for name in names}
-    tables: list[Prices] = [table for table in (head.prices, base.prices) if table]
-    compared = iter(compare([pair for listed in pairs.values() for pair in listed], tables))
+    pairs = {name: pair_up(base.environments.get(name, []), head.environments.get(name, [])) for name in names}
+    price_tables: list[Prices] = [table for table in (head.prices, base.prices) if table]
+    compared = iter(compare([pair for listed in pairs.values() for pair in listed], price_tables))
     return {name: [next(compared) for _ in listed] for name, listed in pairs.items()}
 
 
-def _pairs(base: list[Stack] | None, head: list[Stack] | None) -> list[Pair]:
-    return pair_up(base or [], head or [])
+def compare(pairs: Sequence[Pair], price_tables: Sequence[Prices]) -> list[Comparison]:
+    """Evaluate every rule on each pair. Costs are shown by the first price table."""
+    return [_compare(diff, price_tables) for diff in diff_stacks(pairs)]
 
 
-def _deployed(question: Question, head: Snapshot) -> Snapshot:
-    """The head's snapshot with the account's template in place of the one stack of the environment."""
-    name = question.environment
-    if question.deployed is None or name is None or len(head.environments.get(name, [])) != 1:
-        raise GateError(f"a deployed template needs --env, an environment with one stack, got {name}")
+def _compare(diff: StackDiff, price_tables: Sequence[Prices]) -> Comparison:
+    base, head = diff.base, diff.head
+    prices: Prices = price_tables[0] if price_tables else {}
+    names: dict[str, str] = {}
+    impacts: dict[str, list[str]] = {}
+    for logical_id, change in diff.changes.items():
+        stack = head if logical_id in head.resources else base
+        names[logical_id] = f"{stack.display(logical_id)} ({stack.type_of(logical_id).removeprefix('AWS::')})"
+        impacts.setdefault(change.impact, []).append(names[logical_id])
+    in_both = [name for name in names if name in base.resources and name in head.resources]
+    return Comparison(
+        name=head.name,
+        findings=evaluate(diff, price_tables),
+        impacts={impact: sorted(listed) for impact, listed in sorted(impacts.items())},
+        values={names[name]: changed_values(base.properties(name), head.properties(name)) for name in in_both},
+        redeploys=[[head.display(name) for name in chain] for chain in diff.redeploy_chains()],
+        assets=changed_assets(base, head),
+        before=None if diff.is_new else hourly_cost(base, prices),
+        after=None if diff.is_removed else hourly_cost(head, prices),
+        permissions_broadened=diff.permissions_broadened,
+    )
+
+
+def _deployed_snapshot(file: Path, environment: str | None, head: Snapshot) -> Snapshot:
+    """Return the head's snapshot with a deployed template in place of the environment's only stack."""
+    if environment is None or len(head.environments.get(environment, [])) != 1:
+        raise GateError(f"--deployed needs --env with an environment that has one stack, got {environment}")
     try:
-        template = json.loads(question.deployed.read_text(encoding="utf-8"))
+        template = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise GateError(f"the deployed template must be a JSON file: {error}") from error
-    stack = head.environments[name][0]
-    known = Stack(
+        raise GateError(f"the deployed template could not be read as JSON: {error}") from error
+    (stack,) = head.environments[environment]
+    deployed = Stack(
         name=stack.name,
         template=template.get("TemplateBody", template),
         region=stack.region,
         account=stack.account,
         assets=stack.assets,
     )
-    return Snapshot(environments={name: [known]}, prices=head.prices)
-
-
-def _words(tree: Tree) -> str:
-    return f"{tree.name} ({tree.commit[:9]})" if tree.commit and not tree.commit.startswith(tree.name) else tree.name
+    return Snapshot(environments={environment: [deployed]}, prices=head.prices)

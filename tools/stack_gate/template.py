@@ -1,17 +1,27 @@
-"""A synthesised stack, as the gate reads it."""
+"""A synthesised stack: its template, and its CloudFormation intrinsic functions resolved to text."""
 
+import hashlib
 import json
-from collections.abc import Iterator
+import re
+import tomllib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeGuard
 
 Json = Any
 """A value of a template: text, number, boolean, array or object."""
 
+TOKEN = re.compile(r"⟦([^⟧]*)⟧")
+_ASSET_HASH = re.compile(r"\b[0-9a-f]{64}\b")
+_ASSET_KEY = re.compile(r"[0-9a-f]{64}\.(zip|json)")
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """One template with what the cloud assembly says of it. `region` and `account` are empty where it is silent."""
+    """A template with its entry in the cloud assembly. `region` and `account` are empty if the assembly has none."""
 
     name: str
     template: dict[str, Json]
@@ -26,50 +36,52 @@ class Stack:
         return self.template.get("Resources", {})
 
     def of_type(self, *types: str) -> Iterator[tuple[str, dict[str, Json]]]:
-        """Logical id and properties of every resource of these types."""
+        """Yield logical id and properties of every resource of these types."""
         for logical_id, resource in self.resources.items():
             if resource.get("Type") in types:
                 yield logical_id, resource.get("Properties", {})
 
     def properties(self, logical_id: str) -> dict[str, Json]:
-        """A resource's properties; empty where there is no such resource."""
+        """Return a resource's properties, {} if there is no such resource."""
         return self.resources.get(logical_id, {}).get("Properties", {})
 
     def type_of(self, logical_id: str) -> str:
-        """A resource's type; empty where there is no such resource."""
+        """Return a resource's type, "" if there is no such resource."""
         return self.resources.get(logical_id, {}).get("Type", "")
 
     def display(self, logical_id: str) -> str:
-        """The construct path below the stack, as people know the resource, or else the logical id."""
+        """Return a resource's construct path below the stack, or its logical id if the template has no path."""
         path = self.resources.get(logical_id, {}).get("Metadata", {}).get("aws:cdk:path", "")
         below = path.split("/", 1)[-1].removesuffix("/Default").removesuffix("/Resource")
         return below or logical_id
 
+    def display_tokens(self, text: str) -> str:
+        """Return a resolved text with construct paths in place of tokens."""
+        return TOKEN.sub(lambda found: f"<{self.display(found.group(1))}>", text)
+
 
 def is_object(value: Json) -> TypeGuard[dict[str, Json]]:
-    """A JSON object."""
     return isinstance(value, dict)
 
 
 def is_list(value: Json) -> TypeGuard[list[Json]]:
-    """A JSON array."""
     return isinstance(value, list)
 
 
 def as_object(value: Json) -> dict[str, Json]:
-    """The value where it is an object, else an empty one."""
+    """Return the value if it is an object, else {}."""
     return value if is_object(value) else {}
 
 
 def as_list(value: Json) -> list[Json]:
-    """IAM and CloudFormation write a list of one as the item itself."""
+    """Return the value as a list: IAM and CloudFormation also write a list of one as the bare item."""
     if value is None:
         return []
     return value if is_list(value) else [value]
 
 
 def canonical(value: Json) -> str:
-    """One text for one meaning: keys sorted, and numbers and booleans as CloudFormation compares them, as text."""
+    """Return JSON with sorted keys, and numbers and booleans as text, which is how CloudFormation compares them."""
     return json.dumps(_as_text(value), sort_keys=True)
 
 
@@ -81,3 +93,157 @@ def _as_text(value: Json) -> Json:
     if isinstance(value, bool):
         return str(value).lower()
     return str(value) if isinstance(value, int | float) else value
+
+
+def referenced_id(value: Json) -> str:
+    """Return the logical id that a plain Ref or Fn::GetAtt refers to, "" for any other value."""
+    if not is_object(value) or len(value) != 1:
+        return ""
+    function, argument = next(iter(value.items()))
+    return str(next(iter(as_list(argument)), "")).split(".")[0] if function in ("Ref", "Fn::GetAtt") else ""
+
+
+@cache
+def _arn_formats() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(Path(__file__).with_name("arns.toml").read_text(encoding="utf-8"))
+
+
+def _token(name: str) -> str:
+    return f"⟦{name}⟧"
+
+
+class Resolver:
+    """Resolve values of one template to text, so that ARNs and names of two templates can be compared.
+
+    A value known only at deploy time becomes a token, `⟦LogicalId⟧`: equal tokens mean equal values. With `by_name`, a
+    resource whose name the template sets goes by that name instead, so that a new logical id alone is no new resource.
+    """
+
+    def __init__(self, stack: Stack, *, by_name: bool = False) -> None:
+        self._stack = stack
+        self._by_name = by_name
+        china, gov = stack.region.startswith("cn-"), stack.region.startswith("us-gov-")
+        self._pseudo_parameters = {
+            "AWS::Partition": "aws-cn" if china else "aws-us-gov" if gov else "aws",
+            "AWS::URLSuffix": "amazonaws.com.cn" if china else "amazonaws.com",
+            "AWS::Region": stack.region or _token("AWS::Region"),
+            "AWS::AccountId": stack.account or _token("AWS::AccountId"),
+        }
+        self._functions: dict[str, Callable[[Json], str]] = {
+            "Ref": self._ref,
+            "Fn::GetAtt": self._attribute,
+            "Fn::Join": self._join,
+            "Fn::Sub": self._sub,
+        }
+        self._asset_tokens = asset_tokens(stack)
+        self._literal_arns = {} if by_name else self._find_literal_arns()
+
+    def text(self, value: Json) -> str:
+        """Return a scalar or an intrinsic function as text."""
+        if isinstance(value, bool):
+            return str(value).lower()
+        if not is_object(value):
+            return self._without_hashes(str(value))
+        text = self._call(value)
+        for literal, arn in self._literal_arns.items():
+            text = literal.sub(lambda _, arn=arn: arn, text)
+        return text
+
+    def arn(self, logical_id: str) -> str:
+        """Return a resource's ARN, or a token if arns.toml has no format for its type."""
+        arn_format = self._formats(logical_id).get("arn")
+        return self._fill(arn_format, self._name(logical_id)) if arn_format else _token(f"{logical_id}.Arn")
+
+    def _formats(self, logical_id: str) -> dict[str, Any]:
+        return _arn_formats().get(self._stack.type_of(logical_id), {})
+
+    def _fill(self, arn_format: str, name: str) -> str:
+        return arn_format.format(
+            partition=self._pseudo_parameters["AWS::Partition"],
+            region=self._pseudo_parameters["AWS::Region"],
+            account=self._pseudo_parameters["AWS::AccountId"],
+            name=name,
+        )
+
+    def _name(self, logical_id: str) -> str:
+        return (self._given_name(logical_id) if self._by_name else None) or _token(logical_id)
+
+    def _given_name(self, logical_id: str) -> str | None:
+        given = self._stack.properties(logical_id).get(self._formats(logical_id).get("name", ""))
+        return given if isinstance(given, str) else None
+
+    def _find_literal_arns(self) -> dict[re.Pattern[str], str]:
+        """Return the ARNs of named resources, which policies may spell out instead of referring to the resource."""
+        found: dict[re.Pattern[str], str] = {}
+        for logical_id in self._stack.resources:
+            name, arn_format = self._given_name(logical_id), self._formats(logical_id).get("arn")
+            if name and arn_format:
+                literal = re.escape(self._fill(arn_format, name).removesuffix(":*"))
+                found[re.compile(rf"{literal}(?![A-Za-z0-9_.-])")] = self.arn(logical_id).removesuffix(":*")
+        return found
+
+    def _call(self, value: dict[str, Json]) -> str:
+        if len(value) == 1:
+            name, argument = next(iter(value.items()))
+            if name in self._functions:
+                return self._functions[name](argument)
+        return _opaque(value)
+
+    def _ref(self, name: str) -> str:
+        if name in self._pseudo_parameters:
+            return self._pseudo_parameters[name]
+        return self.arn(name) if self._formats(name).get("ref") == "arn" else self._name(name)
+
+    def _attribute(self, argument: str | list[str]) -> str:
+        path = argument if isinstance(argument, str) else ".".join(map(str, argument))
+        logical_id, _, attribute = path.partition(".")
+        formats = self._formats(logical_id)
+        if attribute == formats.get("arn_attribute", "Arn"):
+            return self.arn(logical_id)
+        return self._name(logical_id) if attribute in formats.get("names", []) else _token(f"{logical_id}.{attribute}")
+
+    def _join(self, argument: Json) -> str:
+        if not (is_list(argument) and len(argument) == 2 and is_list(argument[1])):
+            return _opaque({"Fn::Join": argument})
+        return str(argument[0]).join(self.text(part) for part in argument[1])
+
+    def _sub(self, argument: Json) -> str:
+        text, *given = as_list(argument)
+        variables = as_object(given[0]) if given else {}
+
+        def value_of(found: re.Match[str]) -> str:
+            name = found.group(1)
+            if name.startswith("!"):
+                return f"${{{name[1:]}}}"
+            if name in variables:
+                return self.text(variables[name])
+            return self._attribute(name) if "." in name else self._ref(name)
+
+        return _VARIABLE.sub(value_of, self._without_hashes(str(text)))
+
+    def _without_hashes(self, text: str) -> str:
+        """Replace hashes of the stack's assets by tokens: new content of an asset is no new access."""
+        return _ASSET_HASH.sub(lambda found: self._asset_tokens.get(found.group(), found.group()), text)
+
+
+def asset_tokens(stack: Stack) -> dict[str, str]:
+    """Return {content hash of an asset: token for the property that uses the asset}."""
+    found: dict[str, str] = {}
+    for logical_id in sorted(stack.resources):
+        for path, key in _asset_keys(stack.properties(logical_id), logical_id):
+            found.setdefault(key.partition(".")[0], _token(f"asset of {path}"))
+    return found
+
+
+def _asset_keys(node: Json, path: str) -> Iterator[tuple[str, str]]:
+    if is_object(node):
+        for key, value in node.items():
+            yield from _asset_keys(value, f"{path} {key}")
+    elif isinstance(node, str) and _ASSET_KEY.fullmatch(node):
+        yield path, node
+
+
+def _opaque(value: Json) -> str:
+    """Return a token for a value that only CloudFormation can evaluate; equal functions give equal tokens."""
+    name = next(iter(value), "{}") if is_object(value) else "value"
+    return _token(f"{name}#{hashlib.sha256(canonical(value).encode()).hexdigest()[:12]}")

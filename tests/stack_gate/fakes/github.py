@@ -1,4 +1,4 @@
-"""GitHub's API on loopback, as much of it as a comment takes."""
+"""The calls of GitHub's API that a comment takes, on loopback."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ class FakeGitHub:
         self.authorizations: set[str] = set()
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        """Status and JSON for a call below `/repos/o/r`."""
+        """Return status and JSON for a call below `/repos/o/r`."""
         route, _, query = path.removeprefix("/repos/o/r").partition("?")
         if (method, route) == ("GET", "/pulls/7"):
             return 200, {"head": {"sha": COMMIT}}
@@ -33,7 +33,6 @@ class FakeGitHub:
         return self._change(method, route, body)
 
     def add(self, login: str, body: str) -> None:
-        """A comment."""
         self.comments.append({"id": len(self.comments) + 1, "user": {"login": login}, "body": body})
 
     def _change(self, method: str, route: str, body: dict[str, Any]) -> tuple[int, Any]:
@@ -50,7 +49,7 @@ class FakeGitHub:
 
 
 def handler_for(fake: FakeGitHub) -> type[BaseHTTPRequestHandler]:
-    """An HTTP handler that answers with the fake."""
+    """Return an HTTP handler that answers from the fake."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -67,14 +66,14 @@ def handler_for(fake: FakeGitHub) -> type[BaseHTTPRequestHandler]:
         do_POST = do_PATCH = do_GET  # noqa: N815  (http.server's names)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Says nothing."""
+            """Log nothing."""
 
     return Handler
 
 
 @contextmanager
 def serving(fake: FakeGitHub) -> Generator[str]:
-    """Where the fake answers."""
+    """Serve the fake; yield its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(fake))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()

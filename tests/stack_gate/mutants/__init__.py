@@ -1,9 +1,9 @@
-"""Changes to the real stack that must not pass, each with the classes of labels that it needs."""
+"""Changes to the real stack that must not pass, each with the classes of the labels that it needs."""
 
-from tests.stack_gate.mutants import access, cost, data, protection
-from tests.stack_gate.mutants.places import MUTANTS
+from tests.stack_gate.mutants import access, cost, deletion, protection
+from tests.stack_gate.mutants.registry import MUTANTS
 
-# Each module enters its changes in the list when it is loaded.
-SOURCES = (access, cost, data, protection)
+# Importing a module registers its changes.
+SOURCES = (access, cost, deletion, protection)
 
 __all__ = ["MUTANTS", "SOURCES"]

@@ -1,6 +1,6 @@
-"""Changes that let somebody do something new."""
+"""Changes that give someone access."""
 
-from tests.stack_gate.mutants.places import (
+from tests.stack_gate.mutants.registry import (
     CLIENT,
     IN,
     OUT,
@@ -15,8 +15,6 @@ from tests.stack_gate.mutants.places import (
     mutant,
 )
 from tests.stack_gate.mutants.stacks import Draft
-
-# permissions
 
 
 @mutant("broaden")
@@ -60,7 +58,7 @@ def trust_loses_the_account(draft: Draft) -> None:
 
 
 @mutant("broaden")
-def trust_takes_in_another_account(draft: Draft) -> None:
+def trust_adds_another_account(draft: Draft) -> None:
     draft.trust(STAGE_ROLE)["Principal"] = {"Service": "lambda.amazonaws.com", "AWS": "999988887777"}
 
 
@@ -75,12 +73,12 @@ def function_runs_under_the_wider_role(draft: Draft) -> None:
 
 
 @mutant("broaden")
-def function_runs_under_a_role_from_elsewhere(draft: Draft) -> None:
+def function_runs_under_a_foreign_role(draft: Draft) -> None:
     draft.properties(STAGE_FUNCTION)["Role"] = "arn:aws:iam::123456789012:role/admin"
 
 
 @mutant("broaden", "exposure")
-def everybody_may_read_outputs(draft: Draft) -> None:
+def everyone_may_read_outputs(draft: Draft) -> None:
     bucket = {"Fn::Join": ["", [{"Fn::GetAtt": [draft.id(OUT), "Arn"]}, "/*"]]}
     draft.statements(OUT_POLICY).append(
         {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": bucket}
@@ -88,7 +86,7 @@ def everybody_may_read_outputs(draft: Draft) -> None:
 
 
 @mutant("broaden", "exposure")
-def everybody_may_subscribe(draft: Draft) -> None:
+def everyone_may_subscribe(draft: Draft) -> None:
     topic = {"Ref": draft.id("Notifications/AlarmTopic")}
     draft.statements(TOPIC_POLICY).append(
         {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sns:Subscribe", "Resource": topic}
@@ -102,17 +100,17 @@ def alarms_of_every_account_may_publish(draft: Draft) -> None:
 
 
 @mutant("broaden", "exposure")
-def plain_http_is_refused_for_reading_alone(draft: Draft) -> None:
+def plain_http_is_denied_only_for_reading(draft: Draft) -> None:
     deny_of(draft, OUT_POLICY)["Action"] = "s3:Get*"
 
 
 @mutant("broaden", "exposure")
-def plain_http_is_refused_to_one_account_alone(draft: Draft) -> None:
+def plain_http_is_denied_only_to_one_account(draft: Draft) -> None:
     deny_of(draft, OUT_POLICY)["Principal"] = {"AWS": "123456789012"}
 
 
 @mutant("broaden", "exposure")
-def topic_policy_goes(draft: Draft) -> None:
+def topic_policy_is_removed(draft: Draft) -> None:
     draft.remove("Notifications/SuccessTopic/Policy")
 
 
@@ -165,6 +163,6 @@ def function_gets_a_public_address(draft: Draft) -> None:
 
 
 @mutant("broaden", "exposure")
-def new_key_that_everybody_may_use(draft: Draft) -> None:
+def new_key_that_everyone_may_use(draft: Draft) -> None:
     statement = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"}
     draft.add("Key", "AWS::KMS::Key", KeyPolicy={"Version": "2012-10-17", "Statement": [statement]})

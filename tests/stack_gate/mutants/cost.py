@@ -1,9 +1,9 @@
-"""Changes that cost money, and changes that take two deployments."""
+"""Changes that raise the cost, and changes that take two deployments."""
 
-from tests.stack_gate.mutants.places import FOLLOW, STAGED, TARGET, mutant, variant
+from tests.stack_gate.mutants.registry import FOLLOW, STAGED, TARGET, mutant, variant
 from tests.stack_gate.mutants.stacks import Draft
 
-# money
+# cost
 
 
 @mutant("money")
@@ -27,7 +27,7 @@ def scaling_is_suspended(draft: Draft) -> None:
 
 
 @mutant("money")
-def the_clock_starts_instances(draft: Draft) -> None:
+def schedule_starts_instances(draft: Draft) -> None:
     action = {"ScheduledActionName": "day", "Schedule": "cron(0 8 * * ? *)", "ScalableTargetAction": {"MinCapacity": 2}}
     draft.properties(TARGET)["ScheduledActions"] = [action]
 
@@ -44,7 +44,7 @@ def every_deployment_starts_four(draft: Draft) -> None:
 
 
 @mutant("money", "two-phase")
-def scaling_goes_altogether(draft: Draft) -> None:
+def scaling_is_removed(draft: Draft) -> None:
     for path in (FOLLOW, "ScaleToZero/WakeFromZero", TARGET):
         draft.remove(path)
     variant(draft)["InstanceType"] = "ml.g6.xlarge"
@@ -55,7 +55,7 @@ def instance_without_a_price(draft: Draft) -> None:
     variant(draft)["InstanceType"] = "ml.p5.48xlarge"
 
 
-# what takes two deployments
+# two deployments
 
 
 @mutant("two-phase")
@@ -64,7 +64,7 @@ def cheaper_instance_type(draft: Draft) -> None:
 
 
 @mutant("two-phase")
-def variant_gets_another_name(draft: Draft) -> None:
+def variant_is_renamed(draft: Draft) -> None:
     variant(draft)["VariantName"] = "Blue"
     draft.properties(TARGET)["ResourceId"] = "endpoint/musicgen-dev/variant/Blue"
 
@@ -81,5 +81,5 @@ def scalable_target_moves_to_another_logical_id(draft: Draft) -> None:
 
 
 @mutant("two-phase")
-def new_models_start_everywhere_at_once(draft: Draft) -> None:
+def new_models_start_on_every_instance_at_once(draft: Draft) -> None:
     draft.properties("AsyncEndpoint/Endpoint")["RetainAllVariantProperties"] = True

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.stack_gate.mutants.places import (
+from tests.stack_gate.mutants.registry import (
     CLIENT,
     FOLLOW,
     IN,
@@ -56,7 +56,7 @@ def client_may_no_longer_read_failures(draft: Draft) -> None:
 
 
 @harmless
-def a_statement_goes(draft: Draft) -> None:
+def a_statement_is_removed(draft: Draft) -> None:
     statements = draft.statements(ROLE_POLICY)
     statements.remove(next(item for item in statements if item["Action"] == "sns:Publish"))
 
@@ -76,13 +76,13 @@ def a_policy_is_split_in_two(draft: Draft) -> None:
 
 
 @harmless
-def a_refusal_is_added(draft: Draft) -> None:
-    refusal = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject", "Resource": "*"}
-    draft.statements(OUT_POLICY).append(refusal)
+def a_denial_is_added(draft: Draft) -> None:
+    denial = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject", "Resource": "*"}
+    draft.statements(OUT_POLICY).append(denial)
 
 
 @harmless
-def a_refusal_gets_wider(draft: Draft) -> None:
+def a_denial_gets_wider(draft: Draft) -> None:
     for statement in draft.statements(OUT_POLICY):
         if statement["Effect"] == "Deny":
             statement["Action"] = "*"
@@ -100,7 +100,7 @@ def alarm_threshold_changes(draft: Draft) -> None:
 
 
 @harmless
-def an_alarm_goes(draft: Draft) -> None:
+def an_alarm_is_removed(draft: Draft) -> None:
     draft.remove("Monitoring/ExpiredRequests")
 
 
@@ -111,7 +111,7 @@ def new_dashboard(draft: Draft) -> None:
 
 @harmless
 def comment_in_the_bundle(draft: Draft) -> None:
-    """As a new asset shows: in the custom resource, and in the policy of the role that reads it."""
+    """A new asset changes the custom resource, and the policy of the role that reads the asset."""
     old = draft.properties(STAGED)["CodeKey"].partition(".")[0]
     draft.template = json.loads(json.dumps(draft.template).replace(old, "0" * 64))
 
@@ -149,30 +149,30 @@ def longer_timeouts(draft: Draft) -> None:
 
 
 @harmless
-def outputs_stay_longer(draft: Draft) -> None:
+def outputs_are_kept_longer(draft: Draft) -> None:
     for rule in rules_of(draft, OUT):
         if "ExpirationInDays" in rule:
             rule["ExpirationInDays"] = 365
 
 
 @harmless
-def lifecycle_rules_get_other_names(draft: Draft) -> None:
+def lifecycle_rules_are_renamed(draft: Draft) -> None:
     for rule in rules_of(draft, IN):
         rule["Id"] = f"New{rule['Id']}"
 
 
 @harmless
-def logs_stay_longer(draft: Draft) -> None:
+def logs_are_kept_longer(draft: Draft) -> None:
     draft.properties("AsyncEndpoint/Logs")["RetentionInDays"] = 365
 
 
 @harmless
-def versioning_begins(draft: Draft) -> None:
+def versioning_is_enabled(draft: Draft) -> None:
     draft.properties(OUT)["VersioningConfiguration"] = {"Status": "Enabled"}
 
 
 @harmless
-def encryption_by_a_key_of_kms(draft: Draft) -> None:
+def encryption_with_a_kms_key(draft: Draft) -> None:
     default = {"SSEAlgorithm": "aws:kms"}
     draft.properties(OUT)["BucketEncryption"] = {
         "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": default, "BucketKeyEnabled": True}]
@@ -190,12 +190,12 @@ def a_higher_target(draft: Draft) -> None:
 
 
 @harmless
-def instances_go_sooner(draft: Draft) -> None:
+def instances_are_removed_sooner(draft: Draft) -> None:
     draft.properties(FOLLOW)["TargetTrackingScalingPolicyConfiguration"]["ScaleInCooldown"] = 60
 
 
 @harmless
-def new_mailbox_hears_of_failures(draft: Draft) -> None:
+def new_email_is_notified_of_failures(draft: Draft) -> None:
     topic = {"Ref": draft.id("Notifications/ErrorTopic")}
     draft.add("Mail", "AWS::SNS::Subscription", Protocol="email", Endpoint="a@example.com", TopicArn=topic)
 
@@ -208,19 +208,19 @@ def new_output(draft: Draft) -> None:
 @harmless
 def new_topic_over_tls(draft: Draft) -> None:
     draft.add("News", "AWS::SNS::Topic")
-    refusal = {
+    denial = {
         "Effect": "Deny",
         "Principal": "*",
         "Action": "sns:Publish",
         "Resource": {"Ref": "News"},
         "Condition": {"Bool": {"aws:SecureTransport": "false"}},
     }
-    draft.add("NewsPolicy", "AWS::SNS::TopicPolicy", Topics=[{"Ref": "News"}], PolicyDocument={"Statement": [refusal]})
+    draft.add("NewsPolicy", "AWS::SNS::TopicPolicy", Topics=[{"Ref": "News"}], PolicyDocument={"Statement": [denial]})
 
 
 @harmless
-def cdk_writes_the_template_another_way(draft: Draft) -> None:
-    """Equal in meaning: order of statements and actions, a list of one, numbers as text, a join as a substitution."""
+def cdk_writes_the_template_differently(draft: Draft) -> None:
+    """Same meaning: order of statements, a list of one, numbers as text, Fn::Sub instead of Fn::Join."""
     draft.statements(CLIENT).reverse()
     for statement in draft.statements(CLIENT):
         if isinstance(statement["Action"], str):

@@ -1,6 +1,6 @@
 """Changes that weaken a protection, or that the gate has no rules for."""
 
-from tests.stack_gate.mutants.places import IN, OUT, STAGE_FUNCTION, STAGED, mutant, variant
+from tests.stack_gate.mutants.registry import IN, OUT, STAGE_FUNCTION, STAGED, mutant, variant
 from tests.stack_gate.mutants.stacks import Draft
 
 # protection
@@ -56,13 +56,13 @@ def prompts_are_captured(draft: Draft) -> None:
 
 
 @mutant("exposure")
-def a_stranger_subscribes(draft: Draft) -> None:
+def outsider_subscribes(draft: Draft) -> None:
     topic = {"Ref": draft.id("Notifications/SuccessTopic")}
-    draft.add("Ears", "AWS::SNS::Subscription", Protocol="https", Endpoint="https://example.com", TopicArn=topic)
+    draft.add("Outsider", "AWS::SNS::Subscription", Protocol="https", Endpoint="https://example.com", TopicArn=topic)
 
 
 @mutant("exposure")
-def messages_go_to_a_topic_from_elsewhere(draft: Draft) -> None:
+def messages_go_to_a_foreign_topic(draft: Draft) -> None:
     output = draft.properties("AsyncEndpoint/Config")["AsyncInferenceConfig"]["OutputConfig"]
     output["NotificationConfig"]["SuccessTopic"] = "arn:aws:sns:us-east-1:999988887777:theirs"
 
@@ -73,12 +73,12 @@ def code_comes_from_another_bucket(draft: Draft) -> None:
 
 
 @mutant("exposure")
-def weights_come_from_elsewhere(draft: Draft) -> None:
+def weights_come_from_another_bucket(draft: Draft) -> None:
     draft.properties("AsyncEndpoint/Model")["PrimaryContainer"]["ModelDataUrl"] = "s3://theirs/model.tar.gz"
 
 
 @mutant("exposure")
-def files_of_the_model_come_from_elsewhere(draft: Draft) -> None:
+def model_files_come_from_another_bucket(draft: Draft) -> None:
     container = draft.properties("AsyncEndpoint/Model")["PrimaryContainer"]
     del container["ModelDataUrl"]
     source = {"S3Uri": "s3://theirs/model/", "S3DataType": "S3Prefix", "CompressionType": "None"}
@@ -96,7 +96,7 @@ def hub_is_another_host(draft: Draft) -> None:
 
 
 @mutant("exposure")
-def function_gets_a_layer_from_elsewhere(draft: Draft) -> None:
+def function_gets_a_foreign_layer(draft: Draft) -> None:
     draft.properties(STAGE_FUNCTION)["Layers"] = ["arn:aws:lambda:us-east-1:999988887777:layer:helpful:1"]
 
 
@@ -106,7 +106,7 @@ def new_bucket_without_protection(draft: Draft) -> None:
     draft.add("Extra", "AWS::S3::Bucket", PublicAccessBlockConfiguration=block)
 
 
-# what the gate does not know
+# unknown to the gate
 
 
 @mutant("unknown")

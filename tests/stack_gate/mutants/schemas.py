@@ -1,6 +1,6 @@
 # cfn-lint's schemas are untyped
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
-"""Changes generated from CloudFormation's own resource schemas, which cfn-lint carries."""
+"""Changes generated from CloudFormation's resource schemas, as shipped with cfn-lint."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ DEPTH = 6
 
 
 def properties_of(type_name: str) -> dict[str, Schema]:
-    """Settable properties of a resource type by name, with all definitions at hand in each."""
+    """Return the schemas of a type's writable properties by name, each with all definitions."""
     schema = cast(Schema, PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", type_name).schema)
     read_only = {path.removeprefix("/properties/") for path in schema.get("readOnlyProperties", [])}
     definitions = schema.get("definitions", {})
@@ -25,7 +25,7 @@ def properties_of(type_name: str) -> dict[str, Schema]:
 
 
 def sample(schema: Schema, definitions: Schema, depth: int = DEPTH) -> Any:
-    """A value of the schema's shape, with every optional part, as deep as `depth`; true wherever it may be."""
+    """Return a value that fits the schema, with every optional part down to `depth`. Booleans are true."""
     schema = _resolved(schema, definitions)
     if "enum" in schema:
         return "Enabled" if "Enabled" in schema["enum"] else schema["enum"][-1]
@@ -40,7 +40,7 @@ def sample(schema: Schema, definitions: Schema, depth: int = DEPTH) -> Any:
 
 @dataclass(frozen=True)
 class Weakening:
-    """A value and another in its place: one part gone, switched off, or smaller."""
+    """A value, and the same with one part removed, switched off or smaller."""
 
     where: str
     old: Any
@@ -48,7 +48,7 @@ class Weakening:
 
 
 def weakenings(value: Any, where: str = "") -> Iterator[Weakening]:
-    """Every single weakening inside a value."""
+    """Yield every single weakening inside a value."""
     if isinstance(value, bool):
         yield Weakening(where, value, not value)
     elif isinstance(value, int):

@@ -1,0 +1,4 @@
+"""Collect what the gate compares: both revisions from git, synthesised, with their price tables.
+
+Imported by gate and __main__ only; imports template.
+"""

@@ -1,0 +1,87 @@
+"""The rules of rules.toml and the resource types of types.toml."""
+
+import tomllib
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from stack_gate.findings import Finding
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypeFacts:
+    """A row of types.toml, which explains the fields."""
+
+    why: str
+    stateful: bool
+    otherwise: str | None
+    added: str | None
+    free: tuple[str, ...]
+    identity: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A row of rules.toml, for one of its types and paths."""
+
+    type: str
+    path: str
+    predicate: str
+    class_name: str
+    why: str
+    added: bool
+    baseline: Any
+
+
+@cache
+def _table(name: str) -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+
+
+@cache
+def type_facts(type_name: str) -> TypeFacts | None:
+    """Return what types.toml says of a type, None if it has no row."""
+    types = _table("types.toml")
+    row = types.get(type_name) or types.get("Custom::*" if type_name.startswith("Custom::") else "")
+    if row is None:
+        return None
+    return TypeFacts(
+        why=row["why"],
+        stateful=row.get("stateful", False),
+        otherwise=row.get("otherwise"),
+        added=row.get("added"),
+        free=tuple(row.get("free", ())),
+        identity=tuple(row.get("identity", ())),
+    )
+
+
+def known_types() -> tuple[str, ...]:
+    return tuple(_table("types.toml"))
+
+
+@cache
+def all_rules(type_name: str = "") -> tuple[Rule, ...]:
+    """Return every rule, or those for one type."""
+    return tuple(
+        Rule(
+            type=pattern,
+            path=path,
+            predicate=row["predicate"],
+            class_name=row["class"],
+            why=row["why"],
+            added=row.get("added", False),
+            baseline=row.get("baseline"),
+        )
+        for row in _table("rules.toml")["rules"]
+        for pattern in row["types"]
+        for path in row["paths"]
+        if not type_name or fnmatchcase(type_name, pattern)
+    )
+
+
+def stack_finding(rule: str, *, resource: str = "", what: str, example: str = "") -> Finding:
+    """Return a finding with the class and reason that the [stack] table of rules.toml gives for `rule`."""
+    row = _table("rules.toml")["stack"][rule]
+    return Finding(class_name=row["class"], resource=resource, what=what, why=row["why"], example=example)
