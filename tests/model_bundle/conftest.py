@@ -59,9 +59,9 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def generator(staged_musicgen: Path, one_thread: None) -> Iterator[Any]:
     """The tiny model, loaded once."""
-    from musicgen_serving.assembly import Numbers
-    from musicgen_serving.generation import Capacity, Generator
+    from musicgen_serving.engine.generator import Capacity, Generator
+    from musicgen_serving.engine.loading import WeightFormat
 
-    loaded = Generator(staged_musicgen, numbers=Numbers(), capacity=Capacity(), log=MemoryLog().log)
+    loaded = Generator(staged_musicgen, weight_format=WeightFormat(), capacity=Capacity(), log=MemoryLog().log)
     yield loaded
     loaded.close()

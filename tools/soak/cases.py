@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from musicgen_serving.assembly import Numbers
 from musicgen_serving.audio import wav_bytes
-from musicgen_serving.engine.clip import Clip
-from musicgen_serving.generation import Capacity, Generator
+from musicgen_serving.engine.generator import Capacity, Generator
+from musicgen_serving.engine.loading import WeightFormat
+from musicgen_serving.engine.sampling_params import ClipSpec
 from musicgen_serving.inference_id import seeds_of
 from musicgen_serving.json_log import JsonLog
 from musicgen_serving.request import parse_request
@@ -58,14 +58,14 @@ def _case(chance: random.Random, inference_id: str) -> Case:
 def expected(staged: Path, cases: list[Case]) -> list[list[str]]:
     """What each valid case must sound like: made alone, one clip after another, by an engine of this process."""
     log = JsonLog((staged.parent / "expected.log").open("a", encoding="utf-8"), "a file")
-    generator = Generator(staged, numbers=Numbers(dtype="float32"), capacity=Capacity(slots=1), log=log)
+    generator = Generator(staged, weight_format=WeightFormat(dtype="float32"), capacity=Capacity(slots=1), log=log)
 
     def digests(case: Case) -> list[str]:
         if not case.valid:
             return []
         request = parse_request(json.dumps(case.body).encode(), "application/json")
         seeds = seeds_of(case.inference_id, request.params.seed, len(request.texts))
-        clips = [Clip(text, seed, request.params) for text, seed in zip(request.texts, seeds, strict=True)]
+        clips = [ClipSpec(text, seed, request.params) for text, seed in zip(request.texts, seeds, strict=True)]
         audio = [generator.generate([clip]).clips[0] for clip in clips]
         return [hashlib.sha256(wav_bytes(samples, generator.sampling_rate)).hexdigest() for samples in audio]
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 
-from musicgen_serving.assembly import Numbers
 from musicgen_serving.checkpoint import read_checkpoint
-from musicgen_serving.generation import Capacity, Generator
+from musicgen_serving.engine.generator import Capacity, Generator
+from musicgen_serving.engine.loading import WeightFormat
 from musicgen_serving.json_log import JsonLog
 from musicgen_serving.prediction import Model
+from musicgen_serving.request import MAX_TEXTS
 from musicgen_serving.settings import Settings
 from musicgen_serving.store import AudioStore
 
@@ -23,8 +24,8 @@ def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
     store = AudioStore(boto3.client("s3", config=S3), settings.buckets)  # pyright: ignore[reportUnknownMemberType]
     generator = Generator(
         folder,
-        numbers=Numbers(dtype=settings.decoder_dtype, eight_bit=settings.weight_quantisation == "int8"),
-        capacity=Capacity.for_requests(settings.max_concurrent_requests),
+        weight_format=WeightFormat(dtype=settings.decoder_dtype, eight_bit=settings.weight_quantisation == "int8"),
+        capacity=Capacity.for_requests(settings.max_concurrent_requests, MAX_TEXTS),
         log=log,
     )
     return Model(checkpoint, generator, store)

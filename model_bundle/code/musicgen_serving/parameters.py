@@ -5,29 +5,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from musicgen_serving.engine.sampling_params import (
+    DELAY_TOKENS,
+    FRAMES_PER_SECOND,
+    MAX_NEW_TOKENS,
+    SamplingParams,
+)
 from musicgen_serving.errors import InvalidRequestError
-
-FRAMES_PER_SECOND = 50
-DELAY_TOKENS = 3  # the delay pattern shifts codebook k by k steps, so the last three steps complete no frame
-MAX_NEW_TOKENS = 1503
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationParams:
-    """How clips are sampled; `seed` of None means: derive it from the inference id."""
+class GenerationParams(SamplingParams):
+    """A request's sampling parameters; `seed` of None means: derive it from the inference id."""
 
-    max_new_tokens: int = 256
-    guidance_scale: float = 3.0
-    do_sample: bool = True
-    temperature: float = 1.0
-    top_k: int = 250
-    top_p: float = 1.0
     seed: int | None = None
-
-    @property
-    def frames(self) -> int:
-        """EnCodec frames of a clip, 50 a second."""
-        return self.max_new_tokens - DELAY_TOKENS
 
 
 def shown(value: object) -> str:

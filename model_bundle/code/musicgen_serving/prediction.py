@@ -10,8 +10,16 @@ from numpy.typing import NDArray
 
 from musicgen_serving.audio import wav_bytes
 from musicgen_serving.checkpoint import Checkpoint
-from musicgen_serving.engine.clip import Clip
-from musicgen_serving.generation import Generator
+from musicgen_serving.engine.errors import (
+    EngineError,
+    NonFiniteError,
+    PromptTooLongError,
+    RequestAbandonedError,
+    UnavailableError,
+)
+from musicgen_serving.engine.generator import GenerationResult, Generator
+from musicgen_serving.engine.sampling_params import ClipSpec
+from musicgen_serving.errors import AbandonedError, FaultError, InvalidRequestError, NoRoomError, NotFiniteError
 from musicgen_serving.inference_id import seeds_of
 from musicgen_serving.request import MusicRequest
 from musicgen_serving.response import CONTRACT, WAV, check_count
@@ -72,8 +80,8 @@ def predict(
     bucket = model.store.bucket(request.bucket_name)
     seeds = seeds_of(inference_id, request.params.seed, len(request.texts))
     started = time.monotonic()
-    wanted = [Clip(text, seed, request.params) for text, seed in zip(request.texts, seeds, strict=True)]
-    made = model.generator.generate(wanted, client_gone)
+    wanted = [ClipSpec(text, seed, request.params) for text, seed in zip(request.texts, seeds, strict=True)]
+    made = _generate(model.generator, wanted, client_gone)
     return Prediction(
         model=model,
         bucket=bucket,
@@ -81,9 +89,26 @@ def predict(
         seeds=seeds,
         clips=made.clips,
         queued_seconds=made.queued_seconds,
-        clips_in_flight=made.most_in_flight,
+        clips_in_flight=made.max_in_flight,
         generate_seconds=time.monotonic() - started - made.queued_seconds,
     )
+
+
+def _generate(generator: Generator, clips: list[ClipSpec], client_gone: Callable[[], bool] | None) -> GenerationResult:
+    """Generate clips, with the engine's errors as this service's."""
+    try:
+        return generator.generate(clips, client_gone)
+    except PromptTooLongError as error:
+        reason = f"texts[{error.index}] must be at most {error.limit} tokens, got {error.tokens}"
+        raise InvalidRequestError(reason) from error
+    except UnavailableError as error:
+        raise NoRoomError(str(error)) from error
+    except RequestAbandonedError as error:
+        raise AbandonedError(str(error)) from error
+    except NonFiniteError as error:
+        raise NotFiniteError(str(error)) from error
+    except EngineError as error:
+        raise FaultError(str(error)) from error
 
 
 def deliver(prediction: Prediction, content_type: str) -> bytes:
