@@ -36,9 +36,9 @@ class Outcome:
 class Report:
     """The soak test's result; `failures` has one line per wrong response."""
 
-    statuses: Counter[int] = field(default_factory=Counter[int])
+    starts: int
     sends: int = 0
-    starts: int = 0
+    statuses: Counter[int] = field(default_factory=Counter[int])
     failures: list[str] = field(default_factory=list[str])
 
 
@@ -57,11 +57,20 @@ def run(staged: Path, base: Path, cases: list[Case], kills: int) -> Report:
                         done.acquire()
                     instance.wait_for_ping()
                     instance.kill_worker()
-            report = _check(cases, [future.result() for future in futures], expected_digests(staged, cases))
-            report.starts = instance.events("start")[-1]["starts"]
-            return report
+            starts = instance.events("start")[-1]["starts"]
         finally:
             instance.stop()
+    report = Report(starts)
+    for case, future, digests in zip(cases, futures, expected_digests(staged, cases), strict=True):
+        outcome = future.result()
+        report.statuses[outcome.status] += 1
+        report.sends += outcome.sends
+        status = 200 if case.valid else 422
+        if outcome.status != status:
+            report.failures.append(f"{case.inference_id}: expected status {status}, got {outcome.status}")
+        elif outcome.digests != digests:
+            report.failures.append(f"{case.inference_id}: the audio differs from the same request's when run alone")
+    return report
 
 
 def _send_until_answered(instance: MmsInstance, s3: Any, case: Case) -> Outcome:
@@ -87,19 +96,6 @@ def _send_until_answered(instance: MmsInstance, s3: Any, case: Case) -> Outcome:
             clips = [s3.get_object(Bucket="out", Key=key)["Body"].read() for key in keys]
         return Outcome(response.status, [hashlib.sha256(clip).hexdigest() for clip in clips], sends)
     return Outcome(0, [], sends)
-
-
-def _check(cases: list[Case], outcomes: list[Outcome], all_digests: list[list[str]]) -> Report:
-    report = Report()
-    for case, outcome, digests in zip(cases, outcomes, all_digests, strict=True):
-        report.statuses[outcome.status] += 1
-        report.sends += outcome.sends
-        status = 200 if case.valid else 422
-        if outcome.status != status:
-            report.failures.append(f"{case.inference_id}: expected status {status}, got {outcome.status}")
-        elif outcome.digests != digests:
-            report.failures.append(f"{case.inference_id}: the audio differs from the same request's when run alone")
-    return report
 
 
 def main() -> None:

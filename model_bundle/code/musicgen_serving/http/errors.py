@@ -14,32 +14,22 @@ class RequestError(Exception):
 
 
 class MalformedBodyError(RequestError):
-    """The body is cut short, wrongly framed or not JSON."""
-
     status = 400
 
 
 class NotAcceptableError(RequestError):
-    """The `Accept` header lists no supported content type."""
-
     status = 406
 
 
 class BodyTooLargeError(RequestError):
-    """The body exceeds the size limit."""
-
     status = 413
 
 
 class UnsupportedContentTypeError(RequestError):
-    """The body's content type is not JSON."""
-
     status = 415
 
 
 class InvalidRequestError(RequestError):
-    """A field or header has a value that is not allowed."""
-
     status = 422
 
 

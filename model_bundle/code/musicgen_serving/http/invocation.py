@@ -3,7 +3,8 @@
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from email.message import Message
 from typing import TYPE_CHECKING, Protocol
 
@@ -57,31 +58,29 @@ class Invocations:
         inference_id, details = "", dict[str, object]()
         try:
             inference_id = parse_inference_id(headers.get(INFERENCE_ID_HEADER))
-            response = self._run_hooks(headers, read_body, inference_id, client_gone, details)
+            with self._admission() as (hooks, model):
+                content_type = headers.get("Content-Type", "")
+                check_content_type(content_type)
+                context = RequestContext(parse_accept(headers.get("Accept", "")), inference_id, client_gone)
+                request = hooks.input_fn(read_body(), content_type)
+                prediction = hooks.predict_fn(request, model, context)
+                details = prediction.summary  # logged even if the upload fails
+                response = Response(200, context.accept, hooks.output_fn(prediction, context.accept))
         except Exception as error:
             response = self._error_response(translate_engine_error(error), inference_id)
         seconds = round(time.monotonic() - started, 3)
         self._log.write("invocation", inference_id=inference_id, status=response.status, seconds=seconds, **details)
         return response
 
-    def _run_hooks(
-        self, headers: Message, read_body: Callable[[], bytes], inference_id: str,
-        client_gone: Callable[[], bool] | None, details: dict[str, object],
-    ) -> Response:  # fmt: skip
-        """Run the hooks; `details` receives fields for the log line, also when the upload fails."""
+    @contextmanager
+    def _admission(self) -> Generator[tuple[Hooks, "Model"]]:
+        """Hold one of the concurrent requests; refuse instead of waiting, because the queue is SageMaker's."""
         if self._serving is None:
             raise ServiceUnavailableError("model is still loading; retry")
-        hooks, model = self._serving
-        if not self._free.acquire(blocking=False):  # the queue is SageMaker's
+        if not self._free.acquire(blocking=False):
             raise ServiceUnavailableError(f"too many concurrent requests (limit {self._limit})")
         try:
-            content_type = headers.get("Content-Type", "")
-            check_content_type(content_type)
-            context = RequestContext(parse_accept(headers.get("Accept", "")), inference_id, client_gone)
-            request = hooks.input_fn(read_body(), content_type)
-            prediction = hooks.predict_fn(request, model, context)
-            details |= prediction.summary
-            return Response(200, context.accept, hooks.output_fn(prediction, context.accept))
+            yield self._serving
         finally:
             self._free.release()
 

@@ -12,7 +12,6 @@ from email.message import Message
 from http.server import BaseHTTPRequestHandler
 from io import BufferedIOBase
 from socketserver import ThreadingTCPServer
-from typing import cast
 
 from musicgen_serving.http.errors import BodyTooLargeError, MalformedBodyError
 from musicgen_serving.http.invocation import Invocations
@@ -59,20 +58,21 @@ class _Connection(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True  # head and body are two writes
     server_version = "musicgen"
     sys_version = ""
+    server: ContainerServer  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_GET(self) -> None:  # http.server's name
         """Answer `/ping`: SageMaker sends requests once it returns 200."""
         if self.path != "/ping":
             return self._send(NOT_FOUND)
-        return self._send(Response.json(200 if self._server.invocations.ready else 503, {}))
+        return self._send(Response.json(200 if self.server.invocations.ready else 503, {}))
 
     def do_POST(self) -> None:  # http.server's name
         """Answer one invocation."""
-        body = RequestBody(self.rfile, self.headers, self._server.max_payload_bytes)
+        body = RequestBody(self.rfile, self.headers, self.server.max_payload_bytes)
         self.connection.settimeout(TRANSFER_TIMEOUT_SECONDS)
         response = NOT_FOUND
         if self.path == "/invocations":
-            response = self._server.invocations.answer(self.headers, body.read, self._client_gone)
+            response = self.server.invocations.answer(self.headers, body.read, self._client_gone)
         self.close_connection = self.close_connection or not body.drained
         self._send(response)
         if not body.drained:
@@ -83,7 +83,7 @@ class _Connection(BaseHTTPRequestHandler):
         """Read what the client still sends; closing early would reset the connection and lose the response."""
         self.connection.shutdown(socket.SHUT_WR)
         self.connection.settimeout(DISCARD_SECONDS)
-        left = self._server.max_payload_bytes
+        left = self.server.max_payload_bytes
         while left > 0 and (data := self.connection.recv(65536)):
             left -= len(data)
 
@@ -95,10 +95,6 @@ class _Connection(BaseHTTPRequestHandler):
             return bool(poller.poll(0)) and self.connection.recv(1, socket.MSG_PEEK) == b""
         except OSError:
             return True
-
-    @property
-    def _server(self) -> ContainerServer:
-        return cast("ContainerServer", self.server)
 
     def _send(self, response: Response) -> None:
         self.send_response(response.status)
@@ -133,7 +129,6 @@ class RequestBody:
             text = (self._length or "").strip()
             if not (text.isascii() and text.isdigit() and len(text) < 20):
                 raise MalformedBodyError(f"Content-Length must be a number of bytes, got {self._length!r}")
-            self._check_limit(int(text))
             body = self._read_exactly(int(text))
         self.drained = True
         return body
@@ -141,19 +136,17 @@ class RequestBody:
     def _read_chunks(self) -> bytes:
         """RFC 9112, section 7.1: chunks of a hexadecimal length, the last of length 0, then trailers."""
         body = bytearray()
-        while size := self._chunk_size():
-            self._check_limit(len(body) + size)
-            body += self._read_exactly(size)
+        while True:
+            digits = self._read_line().split(b";")[0].strip()
+            if not digits or digits.strip(b"0123456789abcdefABCDEF"):
+                raise MalformedBodyError(f"a chunk's length must be hexadecimal, got {digits[:20]!r}")
+            if (size := int(digits, 16)) == 0:
+                break
+            body += self._read_exactly(size, already_read=len(body))
             self._read_line()
         while self._read_line():
             pass
         return bytes(body)
-
-    def _chunk_size(self) -> int:
-        digits = self._read_line().split(b";")[0].strip()
-        if not digits or digits.strip(b"0123456789abcdefABCDEF"):
-            raise MalformedBodyError(f"a chunk's length must be hexadecimal, got {digits[:20]!r}")
-        return int(digits, 16)
 
     def _read_line(self) -> bytes:
         line = self._stream.readline(MAX_LINE_BYTES)
@@ -162,12 +155,10 @@ class RequestBody:
             raise MalformedBodyError(f"a chunk's line must end within {MAX_LINE_BYTES} bytes, got {got}")
         return line.strip()
 
-    def _read_exactly(self, size: int) -> bytes:
+    def _read_exactly(self, size: int, already_read: int = 0) -> bytes:
+        if already_read + size > self._limit:
+            raise BodyTooLargeError(f"body must be at most {self._limit} bytes, got {already_read + size}")
         data = self._stream.read(size)
         if len(data) != size:
             raise MalformedBodyError(f"body must be {size} bytes, got {len(data)} before the connection ended")
         return data
-
-    def _check_limit(self, size: int) -> None:
-        if size > self._limit:
-            raise BodyTooLargeError(f"body must be at most {self._limit} bytes, got {size}")
