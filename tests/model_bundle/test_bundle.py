@@ -1,6 +1,7 @@
 """The bundle as staged: its contents, and its imports in a clean interpreter."""
 
 import inspect
+import re
 import subprocess
 import sys
 import tarfile
@@ -39,9 +40,15 @@ def test_imports_in_a_clean_interpreter_with_the_four_hooks(tmp_path: Path) -> N
     assert run_isolated(code_dir, program) == f"{code_dir / 'inference.py'} True True True True"
 
 
-def test_the_supervisor_imports_the_service_without_torch(tmp_path: Path) -> None:
-    program = "import musicgen_serving.service; print('torch' in sys.modules, 'transformers' in sys.modules)"
-    assert run_isolated(unpacked_bundle(tmp_path) / "code", program) == "False False"
+def test_the_supervisor_imports_the_service_without_torch_or_numpy(tmp_path: Path) -> None:
+    program = "import musicgen_serving.service; print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
+    assert run_isolated(unpacked_bundle(tmp_path) / "code", program) == "set()"
+
+
+def test_the_engine_imports_nothing_from_the_http_layer() -> None:
+    sources = (CODE / "musicgen_serving/engine").rglob("*.py")
+    imports = {name for path in sources for name in re.findall(r"musicgen_serving\.(\w+)", path.read_text("utf-8"))}
+    assert imports <= {"engine", "json_log"}
 
 
 def test_needs_no_installation_at_start() -> None:

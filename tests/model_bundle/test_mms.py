@@ -71,7 +71,7 @@ def test_batches_four_concurrent_requests(running: MmsInstance) -> None:
     assert max(response.json["clips_in_flight"] for response in responses) > 1
 
 
-def test_a_killed_worker_is_restarted_and_responses_503_while_it_loads(running: MmsInstance) -> None:
+def test_a_killed_worker_is_restarted_and_answers_503_while_it_loads(running: MmsInstance) -> None:
     starts = running.events("start")[-1]["starts"]
     running.kill_worker()
     assert running.wait_for_ping() == {0, 503, 200}

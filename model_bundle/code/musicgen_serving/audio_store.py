@@ -2,11 +2,13 @@
 
 import io
 import wave
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 from botocore.exceptions import BotoCoreError, ClientError
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # multi-model-server's supervisor forks after importing this; keep numpy's threads out of it
+    import numpy as np
+    from numpy.typing import NDArray
 
 FULL_SCALE = 32767
 
@@ -41,9 +43,9 @@ class AudioStore:
         return url
 
 
-def wav_bytes(samples: NDArray[np.float32], sampling_rate: int) -> bytes:
+def wav_bytes(samples: "NDArray[np.float32]", sampling_rate: int) -> bytes:
     """Return `samples` [channels, samples] as a 16-bit PCM WAV file; values outside ±1 are clipped."""
-    pcm = np.round(np.clip(samples, -1.0, 1.0) * FULL_SCALE).astype("<i2")
+    pcm = (samples.clip(-1.0, 1.0) * FULL_SCALE).round().astype("<i2")
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
         file.setnchannels(samples.shape[0])
