@@ -60,8 +60,10 @@ class Prediction:
         }
 
     def deliver(self) -> bytes:
-        """Upload, and return the response's body: for JSON the metadata, the audio being in the bucket; for WAV the
-        audio, the metadata being in the bucket. Raise UploadError if an upload fails."""
+        """Return the response's body, and upload the other half; UploadError if S3 fails.
+
+        For JSON the body is the metadata and the audio is uploaded; for WAV it is the other way round.
+        """
         clips = [wav_bytes(clip, self.model.generator.sampling_rate) for clip in self.result.clips]
         if self.context.accept == WAV:
             self._upload(0, "json", json.dumps(self._metadata(None, 0.0)).encode(), JSON)
