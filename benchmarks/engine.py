@@ -17,11 +17,11 @@ import torch
 from benchmarks.checkpoints import SIZES, make_checkpoint
 from benchmarks.peak_memory import PeakMemory
 from benchmarks.stock import Stock
-from musicgen_serving.assembly import Numbers
-from musicgen_serving.engine.clip import Clip, Ticket
-from musicgen_serving.generation import Capacity, Generator
+from musicgen_serving.engine.clip import Request
+from musicgen_serving.engine.generator import Capacity, Generator
+from musicgen_serving.engine.loading import WeightFormat
+from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.json_log import JsonLog
-from musicgen_serving.parameters import GenerationParams
 
 Ways = dict[str, Callable[[], None]]  # what is measured, by name
 Times = dict[str, float]  # seconds, by the same names
@@ -44,7 +44,7 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     in_flight = [1, 4, 8] + ([16, 32] if device.type == "cuda" else [])
     log, capacity, memory = JsonLog(sys.stderr, "standard error"), Capacity(slots=max(in_flight)), PeakMemory(device)
     with memory:
-        generator = Generator(folder, numbers=Numbers(), capacity=capacity, log=log)
+        generator = Generator(folder, weight_format=WeightFormat(), capacity=capacity, log=log)
     print(f"loading the engine with {capacity.slots} slots: peak +{memory.taken >> 20} MiB")
     with memory:
         stock = Stock(folder, device)
@@ -80,9 +80,9 @@ def the_ways(stock: Stock, generator: Generator, in_flight: list[int], steps: in
 
     def engine(count: int) -> Callable[[], None]:
         def make() -> None:
-            params = GenerationParams(max_new_tokens=steps)
+            params = SamplingParams(max_new_tokens=steps)
             tokens = generator.tokens(0, TEXT)
-            tickets = [Ticket([Clip(TEXT, seed, params)], [tokens]) for seed in range(count)]
+            tickets = [Request([ClipSpec(TEXT, seed, params)], [tokens]) for seed in range(count)]
             for ticket in tickets:
                 generator.engine.submit(ticket)
             for ticket in tickets:

@@ -9,12 +9,12 @@ from musicgen_serving.engine.acceleration import kernel_step
 from musicgen_serving.engine.decode_loop import DecodeLoop
 from musicgen_serving.engine.decoder_config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.decoder_weights import DecoderWeights, load_decoder
+from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.slots import Slots, allocate
 from musicgen_serving.engine.transformer import forward
 from musicgen_serving.engine.weight_files import WeightFiles
 from musicgen_serving.engine.window import window
 from musicgen_serving.json_log import JsonLog
-from musicgen_serving.parameters import GenerationParams
 
 POSITIONS, TEXT, GUIDANCE = 96, 16, 3.0
 
@@ -90,7 +90,7 @@ def slots_of(config: DecoderConfig, weights: DecoderWeights) -> Slots:
 
 def holding(loop: DecodeLoop, tokens: torch.Tensor, states: torch.Tensor) -> DecodeLoop:
     """The loop with a clip in its slot that has these tokens already."""
-    loop.admit(0, states, POSITIONS - max(loop.config.delays) - 1, GenerationParams(), 0)
+    loop.admit(0, states, POSITIONS - max(loop.config.delays) - 1, SamplingParams(), 0)
     loop.slots.tokens[0, :, :POSITIONS] = tokens
     return loop
 

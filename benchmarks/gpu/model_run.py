@@ -13,7 +13,7 @@ from benchmarks.gpu.roofline import clip_seconds, weight_bytes
 from benchmarks.gpu.step_trace import traced
 from benchmarks.gpu.timing import wall_seconds
 from musicgen_serving.engine import delay_pattern
-from musicgen_serving.generation import Generator
+from musicgen_serving.engine.generator import Generator
 from musicgen_serving.json_log import JsonLog
 
 FEW = 8  # slots of the first engine: what fits beside stock's model

@@ -15,12 +15,11 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.timing import median_seconds, wall_seconds
-from musicgen_serving.assembly import Numbers
 from musicgen_serving.engine import delay_pattern
-from musicgen_serving.engine.clip import Clip
-from musicgen_serving.generation import Capacity, Generator
+from musicgen_serving.engine.generator import Capacity, Generator
+from musicgen_serving.engine.loading import WeightFormat
+from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.json_log import JsonLog
-from musicgen_serving.parameters import GenerationParams
 
 TEXT = "80s pop track with bassy drums and synth"
 
@@ -41,8 +40,8 @@ def loaded(folder: Path, slots: int, *, eight_bit: bool) -> Iterate[tuple[Genera
     """The engine with its line of start-up, ended afterwards."""
     forget_what_was()
     lines = io.StringIO()
-    numbers, log = Numbers(eight_bit=eight_bit), JsonLog(lines, "memory")
-    generator = Generator(folder, numbers=numbers, capacity=Capacity(slots=slots, waiting=4 * slots), log=log)
+    numbers, log = WeightFormat(eight_bit=eight_bit), JsonLog(lines, "memory")
+    generator = Generator(folder, weight_format=numbers, capacity=Capacity(slots=slots, max_waiting=4 * slots), log=log)
     events = [json.loads(line) for line in lines.getvalue().splitlines()]
     start = next(event for event in events if event["event"] == "loaded")
     start |= {"others": [event for event in events if event["event"] != "loaded"]}
@@ -59,9 +58,9 @@ def forget_what_was() -> None:
         torch.cuda.empty_cache()
 
 
-def clip_of(seed: int, plan: Plan) -> Clip:
+def clip_of(seed: int, plan: Plan) -> ClipSpec:
     """A clip as a request that says nothing else gets it."""
-    return Clip(TEXT, seed, GenerationParams(max_new_tokens=plan.steps))
+    return ClipSpec(TEXT, seed, SamplingParams(max_new_tokens=plan.steps))
 
 
 def one_clip(generator: Generator, plan: Plan) -> dict[str, Any]:

@@ -1,48 +1,71 @@
-"""The Hugging Face serving toolkit's four hooks. The bundle's own server calls the same four.
+"""The Hugging Face toolkit's four hooks; `musicgen_serving.http` calls them too.
 
-The toolkit hands its context to hooks that take one more argument; the request's headers are in there.
+The toolkit passes its own context to hooks that take one more argument; it gives access to the request's headers.
 """
 
 import os
+import time
 from pathlib import Path
 from typing import Protocol
 
-from musicgen_serving.inference_id import HEADER, inference_id_of
+from musicgen_serving.http.errors import InvalidRequestError
+from musicgen_serving.http.request import (
+    INFERENCE_ID_HEADER,
+    WAV,
+    MusicRequest,
+    RequestContext,
+    parse_accept,
+    parse_inference_id,
+    parse_request,
+)
+from musicgen_serving.http.response import Prediction
 from musicgen_serving.json_log import JsonLog
-from musicgen_serving.loading import load_model
-from musicgen_serving.prediction import Model, Prediction, deliver, predict
-from musicgen_serving.request import MusicRequest, parse_request
-from musicgen_serving.response import content_type_of
+from musicgen_serving.model import Model, load_model
 from musicgen_serving.settings import Settings
 
 
-class RequestContext(Protocol):
-    """What is used of multi-model-server's context: one request's headers."""
+class ToolkitContext(Protocol):
+    """The one method of multi-model-server's context that is used."""
 
-    def get_request_header(self, idx: int, key: str) -> str | None:
-        """The value of a header of request `idx`, None without it."""
-        ...
+    def get_request_header(self, idx: int, key: str) -> str | None: ...
 
 
 def model_fn(model_dir: str) -> Model:
-    """Load the model unpacked at `model_dir`, once; return only after a warm-up generation has succeeded."""
+    """Load the model unpacked at `model_dir`; return once a warm-up generation has succeeded."""
     settings = Settings.from_environment(os.environ)
     return load_model(Path(model_dir), settings, JsonLog.to(settings.log_file))
 
 
 def input_fn(input_data: bytes | str, content_type: str) -> MusicRequest:
-    """Read a request; RequestError says in one sentence what is wrong with it."""
-    body = input_data.encode() if isinstance(input_data, str) else input_data
-    return parse_request(body, content_type)
+    """Parse the request's body; RequestError with one sentence if it is invalid."""
+    return parse_request(input_data.encode() if isinstance(input_data, str) else input_data, content_type)
 
 
-def predict_fn(data: MusicRequest, model: Model, context: RequestContext) -> Prediction:
-    """Generate the request's clips."""
-    content_type = content_type_of(context.get_request_header(0, "Accept") or "")
-    inference_id = inference_id_of(context.get_request_header(0, HEADER))
-    return predict(data, model, inference_id, content_type, getattr(context, "client_gone", None))
+def predict_fn(data: MusicRequest, model: Model, context: RequestContext | ToolkitContext) -> Prediction:
+    """Generate a clip for each text, after checking that the result can be delivered.
+
+    Raises InvalidRequestError, or an EngineError.
+    """
+    if not isinstance(context, RequestContext):
+        accept = parse_accept(context.get_request_header(0, "Accept") or "")
+        context = RequestContext(accept, parse_inference_id(context.get_request_header(0, INFERENCE_ID_HEADER)))
+    if context.accept == WAV and len(data.texts) != 1:
+        raise InvalidRequestError(f"texts must have exactly one string when Accept is {WAV}, got {len(data.texts)}")
+    bucket = data.bucket(model.store.buckets)
+    clips = data.clip_specs(context.inference_id)
+    started = time.monotonic()
+    result = model.generator.generate(clips, context.client_gone)
+    return Prediction(
+        model=model,
+        context=context,
+        bucket=bucket,
+        seeds=[clip.seed for clip in clips],
+        result=result,
+        generate_seconds=time.monotonic() - started - result.queued_seconds,
+    )
 
 
 def output_fn(prediction: Prediction, accept: str) -> bytes:
-    """Upload what goes to the bucket and return the response's body."""
-    return deliver(prediction, content_type_of(accept))
+    """Upload the result and return the response's body; `accept` was parsed into the prediction's context."""
+    del accept
+    return prediction.deliver()

@@ -25,11 +25,11 @@ from benchmarks.gpu.roofline import cache_bytes, clip_seconds, weight_bytes
 from benchmarks.gpu.step_trace import traced
 from benchmarks.gpu.trace import calls, counted
 from benchmarks.stock import Stock
-from musicgen_serving.engine.clip import Clip, Ticket
+from musicgen_serving.engine.clip import Request
 from musicgen_serving.engine.decoder_config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.decoder_weights import load_decoder
+from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.weight_files import WeightFiles
-from musicgen_serving.parameters import GenerationParams
 from tests.model_bundle.helpers.memory_log import MemoryLog
 
 PROJECT = Path(__file__).parents[2]
@@ -103,8 +103,8 @@ def test_without_results_the_page_says_so_and_how_to_get_them(tmp_path: Path) ->
 
 
 def test_random_weights_are_stocks_too_and_none_is_zero(tiny: Path, memory_tokens: list[int]) -> None:
-    from musicgen_serving.assembly import Numbers
-    from musicgen_serving.generation import Capacity, Generator
+    from musicgen_serving.engine.generator import Capacity, Generator
+    from musicgen_serving.engine.loading import WeightFormat
 
     heard: list[torch.Tensor] = []
     stock = Stock(tiny, CPU)
@@ -119,8 +119,8 @@ def test_random_weights_are_stocks_too_and_none_is_zero(tiny: Path, memory_token
     stock.model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, guidance_scale=3, max_new_tokens=30
     )
-    generator = Generator(tiny, numbers=Numbers(), capacity=Capacity(slots=1), log=MemoryLog().log)
-    ticket = Ticket([Clip("", 0, GenerationParams(max_new_tokens=30, do_sample=False))], [memory_tokens])
+    generator = Generator(tiny, weight_format=WeightFormat(), capacity=Capacity(slots=1), log=MemoryLog().log)
+    ticket = Request([ClipSpec("", 0, SamplingParams(max_new_tokens=30, do_sample=False))], [memory_tokens])
     generator.engine.submit(ticket)
     assert torch.equal(ticket.wait()[0], heard[0][0, 0])
     generator.close()

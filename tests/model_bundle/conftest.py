@@ -1,4 +1,4 @@
-"""Fixtures of the bundle's tests: a log in memory, a client of the server, the tiny model loaded once."""
+"""Fixtures of the bundle's tests: an in-memory log, a fake S3, an HTTP client, and the tiny model, loaded once."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -8,22 +8,21 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from soak.bundle_client import BundleClient
+from soak.client import ContainerClient
 from tests.model_bundle.helpers.memory_log import MemoryLog
 
-settings.register_profile("bundle", deadline=None)  # two cores shared by everything: a slow example says nothing
+settings.register_profile("bundle", deadline=None)  # CI machines have two shared cores; a slow example is no failure
 settings.load_profile("bundle")
 
 
 @dataclass
 class RecordingS3:
-    """An S3 client that keeps what is put; `failure`, if set, is raised instead."""
+    """An S3 client that records objects; `failure`, if set, is raised instead."""
 
     objects: dict[tuple[str, str], tuple[bytes, str]] = field(default_factory=dict[tuple[str, str], tuple[bytes, str]])
     failure: Exception | None = None
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, ContentType: str) -> dict[str, str]:  # noqa: N803
-        """Keep one object."""
         if self.failure:
             raise self.failure
         self.objects[Bucket, Key] = (Body, ContentType)
@@ -41,13 +40,13 @@ def s3() -> RecordingS3:
 
 
 @pytest.fixture(scope="session")
-def http_client() -> Callable[[int], BundleClient]:
-    return BundleClient
+def http_client() -> Callable[[int], ContainerClient]:
+    return ContainerClient
 
 
 @pytest.fixture(scope="session")
 def one_thread() -> Iterator[None]:
-    """One torch thread, as a tiny model on a busy machine is slower with more."""
+    """Limit torch to one thread; more slow a tiny model down on a busy machine."""
     import torch
 
     before = torch.get_num_threads()
@@ -59,9 +58,9 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def generator(staged_musicgen: Path, one_thread: None) -> Iterator[Any]:
     """The tiny model, loaded once."""
-    from musicgen_serving.assembly import Numbers
-    from musicgen_serving.generation import Capacity, Generator
+    from musicgen_serving.engine.generator import Capacity, Generator
+    from musicgen_serving.engine.loading import WeightFormat
 
-    loaded = Generator(staged_musicgen, numbers=Numbers(), capacity=Capacity(), log=MemoryLog().log)
+    loaded = Generator(staged_musicgen, weight_format=WeightFormat(), capacity=Capacity(), log=MemoryLog().log)
     yield loaded
     loaded.close()

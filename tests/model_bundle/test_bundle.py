@@ -1,18 +1,20 @@
-"""The bundle as it travels: what is in it, and that it imports where only it and the container's packages are."""
+"""The bundle as staged: its contents, and its imports in a clean interpreter."""
 
 import inspect
+import re
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
 from musicgen_serving import service
+from musicgen_serving.service import count_start
 
 CODE = Path(__file__).parents[2] / "model_bundle/code"
 
 
-def packed(folder: Path) -> Path:
-    """The bundle's sources in a tarball under `code/`, unpacked again at `folder`/model."""
+def unpacked_bundle(folder: Path) -> Path:
+    """Pack the bundle under `code/` of a tarball, unpack it at `folder`/model and return that folder."""
     archive = folder / "model.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         for path in sorted(CODE.rglob("*.py")):
@@ -23,7 +25,7 @@ def packed(folder: Path) -> Path:
 
 
 def run_isolated(code_dir: Path, program: str) -> str:
-    """Run a program in a clean interpreter whose path starts with the bundle, as the toolkit arranges it."""
+    """Run a program in a clean interpreter with the bundle first on its path, as in the toolkit; return its output."""
     head = f"import sys; sys.path.insert(0, {str(code_dir)!r})\n"
     command = [sys.executable, "-I", "-c", head + program]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
@@ -31,16 +33,22 @@ def run_isolated(code_dir: Path, program: str) -> str:
     return result.stdout.strip()
 
 
-def test_unpacked_it_imports_in_a_clean_interpreter_with_the_four_hooks(tmp_path: Path) -> None:
+def test_imports_in_a_clean_interpreter_with_the_four_hooks(tmp_path: Path) -> None:
     program = "import inference; print(inference.__file__, *(callable(getattr(inference, f'{hook}_fn')) for hook in "
     program += "('model', 'input', 'predict', 'output')))"
-    code_dir = packed(tmp_path) / "code"
+    code_dir = unpacked_bundle(tmp_path) / "code"
     assert run_isolated(code_dir, program) == f"{code_dir / 'inference.py'} True True True True"
 
 
-def test_the_supervisor_imports_the_service_without_torch(tmp_path: Path) -> None:
-    program = "import musicgen_serving.service; print('torch' in sys.modules, 'transformers' in sys.modules)"
-    assert run_isolated(packed(tmp_path) / "code", program) == "False False"
+def test_the_supervisor_imports_the_service_without_torch_or_numpy(tmp_path: Path) -> None:
+    program = "import musicgen_serving.service; print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
+    assert run_isolated(unpacked_bundle(tmp_path) / "code", program) == "set()"
+
+
+def test_the_engine_imports_nothing_from_the_http_layer() -> None:
+    sources = (CODE / "musicgen_serving/engine").rglob("*.py")
+    imports = {name for path in sources for name in re.findall(r"musicgen_serving\.(\w+)", path.read_text("utf-8"))}
+    assert imports <= {"engine", "json_log"}
 
 
 def test_needs_no_installation_at_start() -> None:
@@ -51,6 +59,10 @@ def test_needs_no_installation_at_start() -> None:
 
 
 def test_the_service_module_defines_one_class_and_no_function_named_handle() -> None:
-    classes = [one for _, one in inspect.getmembers(service, inspect.isclass) if one.__module__ == service.__name__]
+    classes = [cls for _, cls in inspect.getmembers(service, inspect.isclass) if cls.__module__ == service.__name__]
     assert classes == [service.MusicgenService]
     assert not hasattr(service, "handle")
+
+
+def test_counts_the_starts_under_one_supervisor(tmp_path: Path) -> None:
+    assert [count_start(tmp_path, 7), count_start(tmp_path, 7), count_start(tmp_path, 8)] == [1, 2, 1]

@@ -1,4 +1,4 @@
-"""The server with the engine in it, under what clients do: nothing makes it answer 500, and nothing ends it."""
+"""The server and the engine under random and misbehaving clients: no request causes a 500 or stops the server."""
 
 import json
 import socket
@@ -13,13 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import inference
-from musicgen_serving.checkpoint import read_checkpoint
-from musicgen_serving.invocation import Invocations
-from musicgen_serving.parameters import parse_params
-from musicgen_serving.prediction import Model
-from musicgen_serving.server import ContainerServer
-from musicgen_serving.store import AudioStore
-from soak.bundle_client import BundleClient
+from musicgen_serving.audio_store import AudioStore
+from musicgen_serving.http.invocation import Invocations
+from musicgen_serving.http.request import parse_generation_params
+from musicgen_serving.http.server import ContainerServer
+from musicgen_serving.model import Model, read_checkpoint
+from soak.client import ContainerClient
 from tests.model_bundle.helpers.memory_log import MemoryLog
 from tests.model_bundle.helpers.request_strategies import anything, requests
 
@@ -30,27 +29,27 @@ def log() -> Any:
 
 
 @pytest.fixture(scope="module")
-def client(staged_musicgen: Path, generator: Any, log: Any) -> Iterator[BundleClient]:
-    """A client of a server that makes real clips, two requests at a time; what it uploads is dropped."""
+def client(staged_musicgen: Path, generator: Any, log: Any) -> Iterator[ContainerClient]:
+    """A client of a server that generates real clips, two requests at a time, and drops its uploads."""
 
-    class Nowhere:
+    class NullS3:
         def put_object(self, **_: Any) -> None:
-            """Drop one object."""
+            pass
 
     invocations = Invocations(log.log, max_concurrent_requests=2)
     server = ContainerServer("127.0.0.1", 0, invocations, max_payload_bytes=2**21, log=log.log)
     server.start()
-    store = AudioStore(Nowhere(), ("out",))
+    store = AudioStore(NullS3(), ("out",))
     invocations.serve(inference, Model(read_checkpoint(staged_musicgen), generator, store))
-    yield BundleClient(server.server_address[1])
+    yield ContainerClient(server.server_address[1])
     server.shutdown()
     server.server_close()
 
 
 def shortened(request: Any) -> Any:
-    """The request, made short where it is valid: it is the refusals that matter."""
+    """Return the request, limited to a short clip if it is valid, to keep the test fast."""
     try:
-        params = parse_params(request["generation_params"])
+        params, _ = parse_generation_params(request["generation_params"])
     except Exception:
         return request
     if params.max_new_tokens > 8:
@@ -60,7 +59,7 @@ def shortened(request: Any) -> Any:
 
 
 def with_params(request: Any) -> Any:
-    """The request with its parameters spelt out, so that `shortened` can shorten it."""
+    """Return the request with `generation_params`, so that `shortened` can limit them."""
     if isinstance(request, dict) and "texts" in request:
         return {"generation_params": {}, **cast("dict[str, Any]", request)}
     return cast("Any", request)
@@ -76,51 +75,47 @@ bodies = (
 
 @settings(max_examples=1000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(bodies)
-def test_any_payload_is_answered_with_audio_or_with_one_sentence_and_never_500(
-    client: BundleClient, body: bytes
-) -> None:
-    answer = client.invoke(body)
-    assert answer.status in {200, 400, 422}
-    if answer.status != 200:
-        assert set(answer.json) == {"error"}
-        assert answer.json["error"]
-        assert "\n" not in answer.json["error"]
+def test_any_payload_returns_audio_or_one_sentence_and_never_500(client: ContainerClient, body: bytes) -> None:
+    response = client.invoke(body)
+    assert response.status in {200, 400, 422}
+    if response.status != 200:
+        assert set(response.json) == {"error"}
+        assert response.json["error"]
+        assert "\n" not in response.json["error"]
 
 
-def test_after_all_that_the_engine_still_makes_clips(client: BundleClient) -> None:
+def test_the_engine_still_generates_after_random_payloads(client: ContainerClient) -> None:
     assert client.invoke({"texts": ["a"], "generation_params": {"max_new_tokens": 5}}).status == 200
 
 
-def test_a_client_that_leaves_gives_its_slots_back(client: BundleClient, generator: Any, log: Any) -> None:
+def test_a_disconnected_client_frees_its_slots(client: ContainerClient, generator: Any, log: Any) -> None:
     body = json.dumps({"texts": ["a"] * 8, "generation_params": {"max_new_tokens": 1503}}).encode()
     head = b"POST /invocations HTTP/1.1\r\nContent-Type: application/json\r\n"
     head += b"X-Amzn-SageMaker-Inference-Id: leaver\r\nContent-Length: %d\r\n\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", client.port)) as connection:
         connection.sendall(head + body)
-        _until(lambda: len(generator.batch.occupants) == 8)
-    _until(lambda: not generator.batch.occupants)
+        _wait_until(lambda: len(generator.batch.occupants) == 8)
+    _wait_until(lambda: not generator.batch.occupants)
     (line,) = [line for line in log.events("invocation") if line["inference_id"] == "leaver"]
     assert line["status"] == 499
     assert line["seconds"] < 20
 
 
-def test_a_third_request_is_refused_while_two_generate_and_both_are_answered(
-    client: BundleClient, generator: Any
-) -> None:
+def test_refuses_a_third_request_while_two_generate(client: ContainerClient, generator: Any) -> None:
     body = {"texts": ["a"], "generation_params": {"max_new_tokens": 600}}
     statuses: list[int] = []
     threads = [threading.Thread(target=lambda: statuses.append(client.invoke(body).status)) for _ in range(2)]
     for thread in threads:
         thread.start()
-    _until(lambda: len(generator.batch.occupants) == 2)
+    _wait_until(lambda: len(generator.batch.occupants) == 2)
     assert client.invoke({"texts": ["a"]}).status == 503
     for thread in threads:
         thread.join(60)
     assert statuses == [200, 200]
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
     while not condition():
-        assert time.monotonic() < end
+        assert time.monotonic() < deadline
         time.sleep(0.002)

@@ -1,18 +1,18 @@
-"""What a request may say, and the sentence for what it may not."""
+"""Parsing and validating request bodies."""
 
 import json
 
 import pytest
 
-from musicgen_serving.errors import (
+from musicgen_serving.engine.sampling_params import SamplingParams
+from musicgen_serving.http.errors import (
     BodyTooLargeError,
-    ContentTypeError,
     InvalidRequestError,
     MalformedBodyError,
     RequestError,
+    UnsupportedContentTypeError,
 )
-from musicgen_serving.parameters import GenerationParams
-from musicgen_serving.request import MusicRequest, parse_request
+from musicgen_serving.http.request import MusicRequest, parse_request
 
 
 def parsed(body: object) -> MusicRequest:
@@ -23,7 +23,7 @@ def with_params(**params: object) -> bytes:
     return json.dumps({"texts": ["calm piano"], "generation_params": params}).encode()
 
 
-def test_reads_the_published_aws_samples_request() -> None:
+def test_accepts_the_published_aws_samples_request() -> None:
     request = parsed(
         {
             "texts": ["Warm and vibrant weather on a sunny day, feeling the vibes of hip hop and synth"],
@@ -32,26 +32,43 @@ def test_reads_the_published_aws_samples_request() -> None:
         }
     )
     assert request.bucket_name == "sagemaker-us-east-1-123456789012"
-    assert request.params == GenerationParams(max_new_tokens=256, guidance_scale=3.0, do_sample=True, temperature=1.0)
+    assert request.params == SamplingParams(max_new_tokens=256, guidance_scale=3.0, do_sample=True, temperature=1.0)
     assert request.params.frames == 253
 
 
-def test_takes_the_contracts_defaults() -> None:
+def test_uses_the_contracts_defaults() -> None:
     assert parsed({"texts": ["calm piano"]}) == MusicRequest(
-        texts=("calm piano",), bucket_name=None, params=GenerationParams()
+        texts=("calm piano",), bucket_name=None, params=SamplingParams(), seed=None
     )
 
 
 @pytest.mark.parametrize(("seconds", "tokens"), [(0.02, 4), (1, 53), (5.06, 256), (30, 1503)])
-def test_turns_seconds_into_tokens(seconds: float, tokens: int) -> None:
+def test_converts_duration_to_tokens(seconds: float, tokens: int) -> None:
     assert parsed({"texts": ["a"], "generation_params": {"duration": seconds}}).params.max_new_tokens == tokens
 
 
-def test_takes_a_whole_float_for_an_integer_as_json_schema_does() -> None:
+def test_accepts_a_whole_float_as_an_integer_like_json_schema() -> None:
     assert parsed({"texts": ["a"], "generation_params": {"top_k": 50.0}}).params.top_k == 50
 
 
-REFUSED = {
+def request_for(*texts: str, seed: int | None = None) -> MusicRequest:
+    return MusicRequest(texts=texts, bucket_name=None, params=SamplingParams(), seed=seed)
+
+
+def seeds_of(request: MusicRequest, inference_id: str) -> list[int]:
+    return [clip.seed for clip in request.clip_specs(inference_id)]
+
+
+def test_numbers_seeds_from_the_requests_seed_modulo_2_to_the_32() -> None:
+    assert seeds_of(request_for("a", "b", "c", seed=2**32 - 1), "any") == [2**32 - 1, 0, 1]
+
+
+def test_derives_a_missing_seed_from_the_inference_id() -> None:
+    assert seeds_of(request_for("a", "b"), "a") == seeds_of(request_for("a", "b"), "a")
+    assert seeds_of(request_for("a"), "a") != seeds_of(request_for("a"), "b")
+
+
+INVALID = {
     "no texts": (b"{}", "texts must be an array of 1 to 16 strings, got nothing"),
     "empty texts": (b'{"texts": []}', "texts must be an array of 1 to 16 strings, got an array of 0 items"),
     "40 texts": (
@@ -138,9 +155,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_refuses_with_one_sentence(case: str) -> None:
-    body, sentence = REFUSED[case]
+@pytest.mark.parametrize("case", INVALID)
+def test_rejects_invalid_fields_with_one_sentence(case: str) -> None:
+    body, sentence = INVALID[case]
     with pytest.raises(InvalidRequestError) as caught:
         parse_request(body, "application/json")
     assert str(caught.value) == sentence
@@ -156,26 +173,26 @@ def test_refuses_with_one_sentence(case: str) -> None:
         (b'{"texts": ' + b"1" * 5000 + b"}", "body must be JSON with numbers of at most 4300 digits, got more"),
     ],
 )
-def test_calls_what_is_no_json_malformed(body: bytes, sentence: str) -> None:
+def test_rejects_a_body_that_is_not_json(body: bytes, sentence: str) -> None:
     with pytest.raises(MalformedBodyError) as caught:
         parse_request(body, "application/json")
     assert (caught.value.status, str(caught.value)) == (400, sentence)
 
 
-def test_refuses_a_body_beyond_one_mebibyte_unread() -> None:
+def test_rejects_a_body_over_one_mebibyte() -> None:
     with pytest.raises(BodyTooLargeError, match="at most 1048576 bytes of JSON, got 1048577") as caught:
         parse_request(b" " * (2**20 + 1), "application/json")
     assert caught.value.status == 413
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8"])
-def test_reads_json_by_any_spelling_of_its_type(content_type: str) -> None:
+def test_accepts_any_spelling_of_the_json_content_type(content_type: str) -> None:
     assert parse_request(b'{"texts": ["a"]}', content_type).texts == ("a",)
 
 
 @pytest.mark.parametrize("content_type", ["", "text/plain", "application/octet-stream"])
-def test_refuses_other_content_types(content_type: str) -> None:
-    with pytest.raises(ContentTypeError, match="Content-Type must be application/json, got") as caught:
+def test_rejects_other_content_types(content_type: str) -> None:
+    with pytest.raises(UnsupportedContentTypeError, match="Content-Type must be application/json, got") as caught:
         parse_request(b'{"texts": ["a"]}', content_type)
     assert caught.value.status == 415
     assert isinstance(caught.value, RequestError)

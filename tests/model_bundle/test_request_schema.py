@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from musicgen_serving.errors import InvalidRequestError
-from musicgen_serving.request import parse_request
+from musicgen_serving.http.errors import InvalidRequestError
+from musicgen_serving.http.request import parse_request
 from tests.model_bundle.helpers.request_strategies import anything, requests
 
 SCHEMA: dict[str, Any] = json.loads(

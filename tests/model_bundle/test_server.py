@@ -1,4 +1,4 @@
-"""The container's port: every status of the contract over real connections, with hooks that need no model."""
+"""The HTTP server over real connections, with hooks that need no model: every status of the contract."""
 
 import http.client
 import io
@@ -11,43 +11,50 @@ from typing import Any, ClassVar
 
 import pytest
 
-from musicgen_serving.errors import InvalidRequestError
-from musicgen_serving.invocation import Invocations
-from musicgen_serving.request import MusicRequest, parse_request
-from musicgen_serving.server import ContainerServer
+from musicgen_serving.engine.errors import (
+    EngineStoppedError,
+    NonFiniteError,
+    PromptTooLongError,
+    QueueFullError,
+    RequestAbandonedError,
+)
+from musicgen_serving.http.errors import InvalidRequestError
+from musicgen_serving.http.invocation import Invocations
+from musicgen_serving.http.request import MusicRequest, RequestContext, parse_request
+from musicgen_serving.http.server import ContainerServer
 
 
 class Predicted:
-    """What the log says of a prediction."""
+    """A prediction with a log summary and nothing else."""
 
     summary: ClassVar = {"seeds": [7]}
 
 
 class Hooks:
-    """Parses as the bundle does; what it answers, and when, is the test's."""
+    """Parses as the bundle does; the test controls the response and when it is ready."""
 
     def __init__(self) -> None:
-        self.answer = b'{"done": true}'
+        self.response = b'{"done": true}'
         self.failure: Exception | None = None
         self.entered = threading.Semaphore(0)
-        self.go_on = threading.Event()
-        self.go_on.set()
-        self.inference_ids: list[str | None] = []
+        self.proceed = threading.Event()
+        self.proceed.set()
+        self.inference_ids: list[str] = []
 
     def input_fn(self, input_data: bytes | str, content_type: str) -> MusicRequest:
         assert isinstance(input_data, bytes)
         return parse_request(input_data, content_type)
 
-    def predict_fn(self, data: MusicRequest, model: Any, context: Any) -> Any:
-        self.inference_ids.append(context.get_request_header(0, "X-Amzn-SageMaker-Inference-Id"))
+    def predict_fn(self, data: MusicRequest, model: Any, context: RequestContext) -> Any:
+        self.inference_ids.append(context.inference_id)
         self.entered.release()
-        assert self.go_on.wait(30)
+        assert self.proceed.wait(30)
         if self.failure:
             raise self.failure
         return Predicted()
 
     def output_fn(self, prediction: Any, accept: str) -> bytes:
-        return self.answer
+        return self.response
 
 
 @pytest.fixture
@@ -67,33 +74,36 @@ def client(invocations: Invocations, hooks: Hooks, memory_log: Any, http_client:
     server.start()
     invocations.serve(hooks, None)  # pyright: ignore[reportArgumentType]
     yield http_client(server.server_address[1])
-    hooks.go_on.set()
+    hooks.proceed.set()
     server.shutdown()
     server.server_close()
 
 
-def test_ping_turns_from_503_to_200_when_the_model_serves(invocations: Invocations, client: Any, hooks: Hooks) -> None:
+def test_ping_changes_from_503_to_200_once_the_model_is_loaded(
+    invocations: Invocations, client: Any, hooks: Hooks
+) -> None:
     invocations._serving = None  # pyright: ignore[reportPrivateUsage]  # as before loading
     assert client.send("GET", "/ping").status == 503
     refused = client.invoke({"texts": ["a"]})
     assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+    assert refused.json == {"error": "model is still loading; retry"}
     invocations.serve(hooks, None)  # pyright: ignore[reportArgumentType]
     assert client.send("GET", "/ping").status == 200
 
 
-def test_answers_with_body_type_and_length(client: Any) -> None:
-    answer = client.invoke({"texts": ["a"]})
-    assert (answer.status, answer.json) == (200, {"done": True})
-    assert answer.headers["Content-Type"] == "application/json"
-    assert answer.headers["Content-Length"] == str(len(answer.body))
+def test_returns_body_content_type_and_length(client: Any) -> None:
+    response = client.invoke({"texts": ["a"]})
+    assert (response.status, response.json) == (200, {"done": True})
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["Content-Length"] == str(len(response.body))
 
 
 @pytest.mark.parametrize("accept", ["audio/wav", "audio/*", "image/png, audio/wav;q=0.5"])
-def test_answers_50_megabytes_of_audio(client: Any, hooks: Hooks, accept: str) -> None:
-    hooks.answer = b"RIFF" * (50 * 2**20 // 4)
-    answer = client.invoke({"texts": ["a"]}, Accept=accept)
-    assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
-    assert answer.body == hooks.answer
+def test_returns_50_megabytes_of_audio(client: Any, hooks: Hooks, accept: str) -> None:
+    hooks.response = b"RIFF" * (50 * 2**20 // 4)
+    response = client.invoke({"texts": ["a"]}, Accept=accept)
+    assert (response.status, response.headers["Content-Type"]) == (200, "audio/wav")
+    assert response.body == hooks.response
 
 
 STATUSES: dict[str, tuple[bytes, dict[str, str], int, str]] = {
@@ -114,32 +124,47 @@ STATUSES: dict[str, tuple[bytes, dict[str, str], int, str]] = {
 
 
 @pytest.mark.parametrize("case", STATUSES)
-def test_refuses_with_the_contracts_status_and_one_sentence(client: Any, case: str) -> None:
+def test_rejects_with_the_contracts_status_and_one_sentence(client: Any, case: str) -> None:
     body, headers, status, sentence = STATUSES[case]
-    answer = client.send("POST", "/invocations", io.BytesIO(body), _framed(body, headers))
-    assert (answer.status, answer.json) == (status, {"error": sentence})
+    response = client.send("POST", "/invocations", io.BytesIO(body), _framed(body, headers))
+    assert (response.status, response.json) == (status, {"error": sentence})
 
 
 def _framed(body: bytes, headers: dict[str, str]) -> dict[str, str]:
     return {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
 
 
-def test_a_fault_is_500_with_an_id_to_find_in_the_log(client: Any, hooks: Hooks, memory_log: Any) -> None:
+def test_a_fault_returns_500_with_an_id_that_is_in_the_log(client: Any, hooks: Hooks, memory_log: Any) -> None:
     hooks.failure = RuntimeError("secret detail")
-    answer = client.invoke({"texts": ["a"]})
-    assert (answer.status, answer.json["error"]) == (500, "the request could not be completed: RuntimeError")
+    response = client.invoke({"texts": ["a"]})
+    assert (response.status, response.json["error"]) == (500, "the request could not be completed: RuntimeError")
     (line,) = memory_log.events("fault")
-    assert line["error_id"] == answer.json["error_id"]
+    assert line["error_id"] == response.json["error_id"]
     assert "secret detail" in line["traceback"]
 
 
-def test_a_refusal_in_the_middle_of_generation_keeps_its_status(client: Any, hooks: Hooks) -> None:
-    hooks.failure = InvalidRequestError("texts[0] must be at most 512 tokens, got 700")
-    assert client.invoke({"texts": ["a"]}).status == 422
+@pytest.mark.parametrize(
+    ("failure", "status", "sentence"),
+    [
+        (InvalidRequestError("texts must be short, got long"), 422, "texts must be short, got long"),
+        (PromptTooLongError(0, 700, 512), 422, "texts[0] must be at most 512 tokens, got 700"),
+        (RequestAbandonedError(), 499, str(RequestAbandonedError())),
+        (QueueFullError(17, 16), 503, str(QueueFullError(17, 16))),
+        (EngineStoppedError(), 503, "the engine has stopped; retry"),
+        (NonFiniteError("samples"), 500, f"the request could not be completed: {NonFiniteError('samples')}"),
+    ],
+)
+def test_maps_errors_during_generation_to_statuses(
+    client: Any, hooks: Hooks, failure: Exception, status: int, sentence: str
+) -> None:
+    hooks.failure = failure
+    response = client.invoke({"texts": ["a"]})
+    assert (response.status, response.json["error"]) == (status, sentence)
+    assert response.headers["Retry-After"] == ("5" if status == 503 else None)
 
 
-def test_a_third_request_beside_two_is_refused_and_room_comes_back(client: Any, hooks: Hooks) -> None:
-    hooks.go_on.clear()
+def test_refuses_a_third_concurrent_request_until_one_finishes(client: Any, hooks: Hooks) -> None:
+    hooks.proceed.clear()
     statuses: list[int] = []
     threads = [
         threading.Thread(target=lambda: statuses.append(client.invoke({"texts": ["a"]}).status)) for _ in range(2)
@@ -149,8 +174,8 @@ def test_a_third_request_beside_two_is_refused_and_room_comes_back(client: Any, 
     assert all(hooks.entered.acquire(timeout=30) for _ in threads)
     refused = client.invoke({"texts": ["a"]})
     assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
-    assert refused.json == {"error": "requests in flight must be at most 2, got one more"}
-    hooks.go_on.set()
+    assert refused.json == {"error": "too many concurrent requests (limit 2)"}
+    hooks.proceed.set()
     for thread in threads:
         thread.join(30)
     assert [*statuses, client.invoke({"texts": ["a"]}).status] == [200, 200, 200]
@@ -161,22 +186,21 @@ def test_reads_a_chunked_body(client: Any) -> None:
     assert client.send("POST", "/invocations", chunks, {"Content-Type": "application/json"}).status == 200
 
 
-def test_takes_the_inference_id_from_the_header_or_draws_one(client: Any, hooks: Hooks) -> None:
+def test_takes_the_inference_id_from_the_header_or_generates_one(client: Any, hooks: Hooks) -> None:
     client.invoke({"texts": ["a"]}, X_Amzn_SageMaker_Inference_Id="my-id")
     client.invoke({"texts": ["a"]})
-    named, drawn = hooks.inference_ids
+    named, generated = hooks.inference_ids
     assert named == "my-id"
-    assert drawn is not None
-    assert len(drawn) == 36
+    assert len(generated) == 36
 
 
 @pytest.mark.parametrize("method_and_path", [("GET", "/"), ("POST", "/ping"), ("GET", "/invocations")])
-def test_other_paths_are_404(client: Any, method_and_path: tuple[str, str]) -> None:
+def test_other_paths_return_404(client: Any, method_and_path: tuple[str, str]) -> None:
     assert client.send(*method_and_path).status == 404
 
 
-def test_survives_a_client_that_leaves(client: Any, hooks: Hooks, memory_log: Any) -> None:
-    hooks.answer = b"x" * (50 * 2**20)
+def test_survives_a_client_that_disconnects(client: Any, hooks: Hooks, memory_log: Any) -> None:
+    hooks.response = b"x" * (50 * 2**20)
     with socket.create_connection(("127.0.0.1", client.port)) as connection:
         connection.sendall(
             b"POST /invocations HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
@@ -190,7 +214,7 @@ def test_survives_a_client_that_leaves(client: Any, hooks: Hooks, memory_log: An
     assert memory_log.events("connection_fault") == []
 
 
-def test_serves_request_after_request_on_one_connection(client: Any) -> None:
+def test_serves_several_requests_on_one_connection(client: Any) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", client.port, timeout=30)) as connection:
         connection.connect()
         first_socket = connection.sock
@@ -200,7 +224,7 @@ def test_serves_request_after_request_on_one_connection(client: Any) -> None:
         assert connection.sock is first_socket
 
 
-def test_logs_one_line_an_invocation(client: Any, memory_log: Any) -> None:
+def test_logs_one_line_per_invocation(client: Any, memory_log: Any) -> None:
     client.invoke({"texts": ["a"]}, X_Amzn_SageMaker_Inference_Id="my-id")
     (line,) = memory_log.events("invocation")
     assert (line["inference_id"], line["status"], line["seeds"]) == ("my-id", 200, [7])

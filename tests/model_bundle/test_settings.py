@@ -1,4 +1,4 @@
-"""The container's environment."""
+"""Settings from the container's environment."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from musicgen_serving.settings import Settings
 MINIMAL = {"MUSICGEN_OUTPUT_BUCKET": "out"}
 
 
-def test_takes_the_contracts_defaults() -> None:
+def test_uses_the_contracts_defaults() -> None:
     assert Settings.from_environment(MINIMAL) == Settings(
         output_bucket="out",
         external_buckets=(),
@@ -44,7 +44,7 @@ def test_reads_every_variable() -> None:
     assert (settings.bind_host, settings.log_file) == ("127.0.0.1", Path("/tmp/log"))
 
 
-def test_keeps_away_from_process_1_where_there_is_no_container() -> None:
+def test_does_not_log_to_process_1_outside_a_container() -> None:
     assert Settings.from_environment({**MINIMAL, "SAGEMAKER_BASE_DIR": "/tmp/x"}).log_file is None
 
 
@@ -62,7 +62,7 @@ def test_keeps_away_from_process_1_where_there_is_no_container() -> None:
         ("SAGEMAKER_BIND_TO_PORT", "http", "SAGEMAKER_BIND_TO_PORT must be an integer from 1 to 65535, got 'http'"),
     ],
 )
-def test_names_the_variable_that_is_wrong(name: str, value: str, sentence: str) -> None:
+def test_names_the_invalid_variable(name: str, value: str, sentence: str) -> None:
     with pytest.raises(ValueError) as caught:
         Settings.from_environment({**MINIMAL, name: value})
     assert str(caught.value) == sentence

@@ -1,16 +1,16 @@
-"""A sample of the soak: 60 mixed requests, the worker killed twice, each request answered once and right."""
+"""A short soak test: 60 mixed requests while the worker is killed twice."""
 
 from pathlib import Path
 
 from soak.__main__ import run
-from soak.cases import drawn
+from soak.cases import random_cases
 
 
-def test_every_request_is_answered_rightly_although_the_worker_is_killed(
+def test_answers_every_request_correctly_while_the_worker_is_killed(
     staged_musicgen: Path, tmp_path: Path, one_thread: None
 ) -> None:
-    report = run(staged_musicgen, tmp_path, drawn(60, seed=1), kills=2)
-    assert report.wrong == []
+    report = run(staged_musicgen, tmp_path, random_cases(60, seed=1), kills=2)
+    assert report.failures == []
     assert set(report.statuses) == {200, 422}
     assert sum(report.statuses.values()) == 60
     assert report.starts == 3

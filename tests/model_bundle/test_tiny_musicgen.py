@@ -1,4 +1,4 @@
-"""The tiny model that stands in for the published ones."""
+"""The tiny model that replaces the published ones in tests."""
 
 # pyright: reportUnknownVariableType=false
 # safetensors' types leave a parameter open.
@@ -12,20 +12,20 @@ from safetensors.torch import load_file
 from local_aws.hub.tiny_musicgen import make_tiny_musicgen
 
 
-def test_has_the_files_of_the_hubs_layout(tiny_musicgen: Path) -> None:
+def test_has_the_hubs_file_layout(tiny_musicgen: Path) -> None:
     names = {path.name for path in tiny_musicgen.iterdir()}
     assert {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"} <= names
     assert json.loads((tiny_musicgen / "config.json").read_text(encoding="utf-8"))["model_type"] == "musicgen"
 
 
-def test_the_decoders_weights_survive_float16(tiny_musicgen: Path) -> None:
+def test_the_decoders_weights_are_exact_in_float16(tiny_musicgen: Path) -> None:
     weights = load_file(tiny_musicgen / "model.safetensors")
     decoder = [weight for name, weight in weights.items() if name.startswith("decoder.")]
     assert len(decoder) > 40
     assert all(torch.equal(weight, weight.half().float()) for weight in decoder)
 
 
-def test_depends_on_its_seed_alone(tiny_musicgen: Path, tmp_path: Path) -> None:
+def test_depends_only_on_its_seed(tiny_musicgen: Path, tmp_path: Path) -> None:
     before = torch.get_rng_state()
     make_tiny_musicgen(tmp_path / "same", seed=0)
     make_tiny_musicgen(tmp_path / "other", seed=1)

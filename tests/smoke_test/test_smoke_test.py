@@ -1,4 +1,4 @@
-"""The smoke test after a deployment: music passes; silence, failures and nothing at all do not."""
+"""The smoke test of a deployed stack, with a fake endpoint and a fake S3."""
 
 import io
 import json
@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 
-from smoke_test import request
-from smoke_test.audio import NotMusic, check
-from smoke_test.request import Failed, make_music, stack_outputs
+from smoke_test import endpoint
+from smoke_test.endpoint import SmokeTestError, check_wav, generate_clip, stack_outputs
 
 OUTPUTS = {"EndpointName": "musicgen-dev", "OutputBucketName": "outputs"}
 RATE = 32000
 
 
 def wav(seconds: float, *, loudness: float = 0.5, rate: int = RATE, width: int = 2) -> bytes:
-    """A tone."""
+    """Return a tone as a WAV file."""
     frames = bytearray()
     for index in range(round(seconds * rate)):
         frames += int(32767 * loudness * math.sin(index / 20)).to_bytes(2, "little", signed=True)[:width]
@@ -31,7 +30,7 @@ def wav(seconds: float, *, loudness: float = 0.5, rate: int = RATE, width: int =
 
 
 class FakeS3:
-    """Objects by location; one that is not there is missing, as S3 says it to who may list."""
+    """Objects by URL; a missing one raises NoSuchKey, as S3 does for callers with ListBucket."""
 
     class exceptions:  # noqa: N801  (boto3's name)
         class NoSuchKey(Exception):
@@ -48,70 +47,69 @@ class FakeS3:
 
 
 class FakeRuntime:
-    """An endpoint that remembers what it was asked."""
+    """An endpoint that records its requests."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
 
     def invoke_endpoint_async(self, **parameters: Any) -> dict[str, str]:
-        self.asked.append(parameters)
+        self.requests.append(parameters)
         return {"OutputLocation": "s3://outputs/out/1.out", "FailureLocation": "s3://outputs/failures/1-error.out"}
 
 
-def answer(audio: str = "s3://outputs/audio/1.wav") -> bytes:
-    """The endpoint's answer."""
+def response(audio: str = "s3://outputs/audio/1.wav") -> bytes:
+    """Return the endpoint's response."""
     return json.dumps({"generated_outputs_s3": [audio], "sampling_rate": RATE}).encode()
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks again at once."""
-    monkeypatch.setattr(request, "POLL_SECONDS", 0.001)
+def no_delay_between_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint, "POLL_SECONDS", 0.001)
 
 
-def test_music_of_the_length_that_was_asked_for_passes() -> None:
+def test_passes_when_the_clip_has_the_requested_length() -> None:
     runtime = FakeRuntime()
-    s3 = FakeS3({"s3://outputs/out/1.out": answer(), "s3://outputs/audio/1.wav": wav(3)})
+    s3 = FakeS3({"s3://outputs/out/1.out": response(), "s3://outputs/audio/1.wav": wav(3)})
 
-    assert make_music(runtime, s3, OUTPUTS, patience_seconds=5) == pytest.approx(3)
-    assert json.loads(runtime.asked[0]["Body"])["generation_params"]["duration"] == 3
+    assert generate_clip(runtime, s3, OUTPUTS, timeout_seconds=5) == pytest.approx(3)
+    assert json.loads(runtime.requests[0]["Body"])["generation_params"]["duration"] == 3
 
 
-def test_failure_is_told_with_the_endpoint_s_own_words() -> None:
+def test_reports_the_endpoints_error() -> None:
     s3 = FakeS3({"s3://outputs/failures/1-error.out": b'{"error": "out of memory"}'})
 
-    with pytest.raises(Failed, match="out of memory"):
-        make_music(FakeRuntime(), s3, OUTPUTS, patience_seconds=5)
+    with pytest.raises(SmokeTestError, match="out of memory"):
+        generate_clip(FakeRuntime(), s3, OUTPUTS, timeout_seconds=5)
 
 
-def test_silence_of_the_endpoint_ends_after_the_patience() -> None:
-    with pytest.raises(Failed, match="within 0 s"):
-        make_music(FakeRuntime(), FakeS3({}), OUTPUTS, patience_seconds=0.01)
+def test_fails_without_a_response_within_the_timeout() -> None:
+    with pytest.raises(SmokeTestError, match="no response within 0 s"):
+        generate_clip(FakeRuntime(), FakeS3({}), OUTPUTS, timeout_seconds=0.01)
 
 
-def test_answer_that_names_no_audio_fails() -> None:
-    with pytest.raises(Failed, match="must exist"):
-        make_music(FakeRuntime(), FakeS3({"s3://outputs/out/1.out": answer()}), OUTPUTS, patience_seconds=5)
+def test_fails_when_the_audio_does_not_exist() -> None:
+    with pytest.raises(SmokeTestError, match="no such object"):
+        generate_clip(FakeRuntime(), FakeS3({"s3://outputs/out/1.out": response()}), OUTPUTS, timeout_seconds=5)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
-        (b"<html>", "must be a wav"),
+        (b"<html>", "is not a WAV file"),
         (wav(1), "must last 3 s, got 1.00"),
-        (wav(3, loudness=0), "must not be silent"),
-        (wav(3, rate=16000), "must have 16 bits at 32000 Hz, got 16 at 16000"),
+        (wav(3, loudness=0), "is silent"),
+        (wav(3, rate=16000), "must have 16 bits at 32000 Hz, got 16 bits at 16000 Hz"),
     ],
 )
-def test_what_is_no_music_is_refused(content: bytes, said: str) -> None:
-    with pytest.raises(NotMusic, match=said):
-        check(content, seconds=3, sampling_rate=RATE)
+def test_rejects_bad_audio(content: bytes, message: str) -> None:
+    with pytest.raises(SmokeTestError, match=message):
+        check_wav(content, seconds=3, sampling_rate=RATE)
 
 
-def test_stack_of_another_project_is_refused() -> None:
+def test_rejects_a_stack_of_another_project() -> None:
     class CloudFormation:
         def describe_stacks(self, **_: str) -> dict[str, Any]:
             return {"Stacks": [{"Outputs": [{"OutputKey": "EndpointName", "OutputValue": "x"}]}]}
 
-    with pytest.raises(Failed, match="lacks OutputBucketName"):
+    with pytest.raises(SmokeTestError, match="no output OutputBucketName"):
         stack_outputs(CloudFormation(), "Other")

@@ -1,1 +1,1 @@
-"""Asks a deployed stack for music and checks what comes."""
+"""Smoke test of a deployed stack: request a clip from the endpoint and check the audio. `make smoke-test` runs it."""

@@ -1,6 +1,6 @@
-"""The soak: mixed requests against a real instance whose worker is killed in between, each answered once and right.
+"""Run the soak test: mixed requests to a real instance whose worker is killed in between.
 
-`make soak` runs it.
+Each request must be answered exactly once, valid ones with the same audio as when they run alone.
 """
 
 import argparse
@@ -16,110 +16,90 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from soak.cases import Case, drawn, expected
+from soak.cases import Case, expected_digests, random_cases
 from soak.mms_instance import MmsInstance, loopback_s3
 
-CALLERS = 6  # more than the instance's four: some are always told to come again
-PATIENCE_SECONDS = 180.0
+CALLERS = 6  # more than the instance's limit of four, so that some are refused with 503
+TIMEOUT_SECONDS = 180.0
 
 
 @dataclass
 class Outcome:
-    """What came of one request; `tries` counts the sends that no answer or a 503 came back for, and the last."""
+    """The final response to one request: its status, the SHA-256 of its clips, and the number of sends."""
 
     status: int
     digests: list[str]
-    tries: int
+    sends: int
 
 
 @dataclass
 class Report:
-    """What the soak found; `wrong` has one line for everything that was not right."""
+    """The soak test's result; `failures` has one line per wrong response."""
 
+    starts: int
+    sends: int = 0
     statuses: Counter[int] = field(default_factory=Counter[int])
-    tries: int = 0
-    starts: int = 0
-    wrong: list[str] = field(default_factory=list[str])
+    failures: list[str] = field(default_factory=list[str])
 
 
 def run(staged: Path, base: Path, cases: list[Case], kills: int) -> Report:
-    """Send the cases from several threads, kill the worker `kills` times in between, and check every answer."""
+    """Send the cases from several threads, kill the worker `kills` times in between, and check every response."""
     with loopback_s3() as (address, s3):
         instance = MmsInstance(base, staged, address)
         try:
-            outcomes = _send_all(instance, s3, cases, kills)
-            report = _checked(cases, outcomes, expected(staged, cases))
-            report.starts = instance.events("start")[-1]["starts"]
-            return report
+            done = threading.Semaphore(0)
+            with ThreadPoolExecutor(CALLERS) as callers:
+                futures = [callers.submit(_send_until_answered, instance, s3, case) for case in cases]
+                for future in futures:
+                    future.add_done_callback(lambda _: done.release())
+                for _ in range(kills):
+                    for _ in range(len(cases) // (kills + 1)):
+                        done.acquire()
+                    instance.wait_for_ping()
+                    instance.kill_worker()
+            starts = instance.events("start")[-1]["starts"]
         finally:
             instance.stop()
-
-
-def _send_all(instance: MmsInstance, s3: Any, cases: list[Case], kills: int) -> list[Outcome]:
-    done = threading.Semaphore(0)
-
-    def send(case: Case) -> Outcome:
-        try:
-            return _send(instance, s3, case)
-        finally:
-            done.release()
-
-    with ThreadPoolExecutor(CALLERS) as callers:
-        futures = [callers.submit(send, case) for case in cases]
-        for _ in range(kills):
-            for _ in range(len(cases) // (kills + 1)):
-                done.acquire()
-            instance.wait_for_ping()
-            instance.kill_worker()
-        return [future.result() for future in futures]
-
-
-def _send(instance: MmsInstance, s3: Any, case: Case) -> Outcome:
-    """Send until answered, as SageMaker does: again after a broken connection or a 503."""
-    end, tries = time.monotonic() + PATIENCE_SECONDS, 0
-    while time.monotonic() < end:
-        tries += 1
-        try:
-            answer = instance.client.invoke(
-                case.body, Accept=case.accept, X_Amzn_SageMaker_Inference_Id=case.inference_id
-            )
-        except (OSError, EOFError, ValueError) as error:
-            if not isinstance(error, ConnectionError | EOFError):
-                raise
-            time.sleep(0.1)
-            continue
-        if answer.status != 503:
-            return Outcome(answer.status, _digests(s3, case, answer), tries)
-        time.sleep(0.05)
-    return Outcome(0, [], tries)
-
-
-def _digests(s3: Any, case: Case, answer: Any) -> list[str]:
-    """What was made: the body, or the objects that the response names."""
-    if answer.status != 200:
-        return []
-    if case.accept == "audio/wav":
-        return [hashlib.sha256(answer.body).hexdigest()]
-    keys = [address.removeprefix("s3://out/") for address in answer.json["generated_outputs_s3"]]
-    bodies = [s3.get_object(Bucket="out", Key=key)["Body"].read() for key in keys]
-    return [hashlib.sha256(body).hexdigest() for body in bodies]
-
-
-def _checked(cases: list[Case], outcomes: list[Outcome], all_digests: list[list[str]]) -> Report:
-    report = Report()
-    for case, outcome, digests in zip(cases, outcomes, all_digests, strict=True):
+    report = Report(starts)
+    for case, future, digests in zip(cases, futures, expected_digests(staged, cases), strict=True):
+        outcome = future.result()
         report.statuses[outcome.status] += 1
-        report.tries += outcome.tries
-        wanted = 200 if case.valid else 422
-        if outcome.status != wanted:
-            report.wrong.append(f"{case.inference_id} must be answered with {wanted}, got {outcome.status}")
+        report.sends += outcome.sends
+        status = 200 if case.valid else 422
+        if outcome.status != status:
+            report.failures.append(f"{case.inference_id}: expected status {status}, got {outcome.status}")
         elif outcome.digests != digests:
-            report.wrong.append(f"{case.inference_id} must sound as it does alone, got other bytes")
+            report.failures.append(f"{case.inference_id}: the audio differs from the same request's when run alone")
     return report
 
 
+def _send_until_answered(instance: MmsInstance, s3: Any, case: Case) -> Outcome:
+    """Retry after a broken connection or a 503, as SageMaker does; status 0 after the timeout."""
+    deadline, sends = time.monotonic() + TIMEOUT_SECONDS, 0
+    while time.monotonic() < deadline:
+        sends += 1
+        try:
+            response = instance.client.invoke(
+                case.body, Accept=case.accept, X_Amzn_SageMaker_Inference_Id=case.inference_id
+            )
+        except (ConnectionError, EOFError):
+            time.sleep(0.1)
+            continue
+        if response.status == 503:
+            time.sleep(0.05)
+            continue
+        clips: list[bytes] = []
+        if response.status == 200 and case.accept == "audio/wav":
+            clips = [response.body]
+        elif response.status == 200:
+            keys = [url.removeprefix("s3://out/") for url in response.json["generated_outputs_s3"]]
+            clips = [s3.get_object(Bucket="out", Key=key)["Body"].read() for key in keys]
+        return Outcome(response.status, [hashlib.sha256(clip).hexdigest() for clip in clips], sends)
+    return Outcome(0, [], sends)
+
+
 def main() -> None:
-    """Run the soak and print what it found; exit code 1 where anything was wrong."""
+    """Run the soak test and print its report; exit with 1 if any response was wrong."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--kills", type=int, default=12)
@@ -134,15 +114,15 @@ def main() -> None:
         manifest = {"layout": 1, "model_id": "facebook/musicgen-small", "revision": "0" * 40}
         (staged / "musicgen-manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         started = time.monotonic()
-        report = run(staged, base, drawn(options.requests, options.seed), options.kills)
-    for line in report.wrong:
+        report = run(staged, base, random_cases(options.requests, options.seed), options.kills)
+    for line in report.failures:
         print(line)
     statuses = " ".join(f"{status}:{count}" for status, count in sorted(report.statuses.items()))
     print(
-        f"soak: requests={options.requests} answered={sum(report.statuses.values())} wrong={len(report.wrong)} "
-        f"statuses={statuses} sends={report.tries} starts={report.starts} seconds={time.monotonic() - started:.0f}"
+        f"soak: requests={options.requests} answered={sum(report.statuses.values())} wrong={len(report.failures)} "
+        f"statuses={statuses} sends={report.sends} starts={report.starts} seconds={time.monotonic() - started:.0f}"
     )
-    sys.exit(1 if report.wrong else 0)
+    sys.exit(1 if report.failures else 0)
 
 
 if __name__ == "__main__":

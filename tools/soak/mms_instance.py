@@ -1,4 +1,4 @@
-"""The bundle under the real multi-model-server, started as the toolkit starts it, S3 being moto on loopback."""
+"""The bundle in a real multi-model-server, started as the toolkit starts it, with moto's S3 on loopback."""
 # pyright: reportUnknownMemberType=false
 # boto3's overloads for services without installed stubs are unknown types.
 
@@ -21,10 +21,10 @@ import psutil
 import sagemaker_inference
 from moto.server import ThreadedMotoServer
 
-from soak.bundle_client import BundleClient
+from soak.client import ContainerClient
 
 CODE = Path(__file__).parents[2] / "model_bundle/code"
-# What the toolkit's mms_model_server.py writes to /etc/sagemaker-mms.properties, with its defaults.
+# The toolkit's mms_model_server.py writes these defaults to /etc/sagemaker-mms.properties.
 PROPERTIES = """enable_envvars_config=true
 decode_input_request=false
 load_models=ALL
@@ -41,10 +41,10 @@ LOG4J = Path(sagemaker_inference.__file__).parent / "etc/log4j2.xml"
 
 
 class MmsInstance:
-    """A running multi-model-server with the bundle in it."""
+    """A running multi-model-server that serves the bundle."""
 
     def __init__(self, base: Path, staged: Path, s3_address: str, *, ready: bool = True) -> None:
-        """Lay out /opt/ml under `base` from the model unpacked at `staged`, start, and wait until it is ready."""
+        """Lay out /opt/ml under `base` from the model unpacked at `staged`, start, and if `ready` wait for /ping."""
         (base / "model").mkdir()
         (base / "tmp").mkdir()
         for file in staged.iterdir():
@@ -52,7 +52,7 @@ class MmsInstance:
         (base / "model/code").symlink_to(CODE)
         (base / "mms.properties").write_text(PROPERTIES, encoding="utf-8")
         self._base = base
-        self.client, self.supervisor = BundleClient(free_port()), BundleClient(free_port())
+        self.client, self.supervisor = ContainerClient(free_port()), ContainerClient(free_port())
         command = ["multi-model-server", "--start", "--foreground", "--model-store", "/"]
         command += ["--models", f"model={base / 'model'}", "--mms-config", str(base / "mms.properties")]
         command += ["--log-config", str(LOG4J)]
@@ -61,10 +61,10 @@ class MmsInstance:
             self._process = subprocess.Popen(
                 command, cwd=base, env=environment, stdout=output, stderr=output, start_new_session=True
             )
-        self.seen_at_start = self.wait_for_ping() if ready else set[int]()
+        self.statuses_at_start = self.wait_for_ping() if ready else set[int]()
 
     def _environment(self, s3_address: str) -> dict[str, str]:
-        """The container's environment as the stack sets it, with the addresses of this machine."""
+        """Return the container's environment as the stack sets it, with every address on loopback."""
         base, bin_folder = self._base, Path(sys.executable).parent
         return {
             "PATH": f"{bin_folder}:/usr/bin:/bin",
@@ -92,65 +92,62 @@ class MmsInstance:
         }
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The bundle's log lines of one kind."""
+        """Return the bundle's log lines with event `name`."""
         path = self._base / "bundle.log"
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         return [line for line in map(json.loads, lines) if line["event"] == name]
 
-    def wait_for_ping(self, wanted: int = 200) -> set[int]:
-        """Wait until /ping gives that status and return all seen until then, 0 being a refused connection."""
-        seen: set[int] = set()
-        end = time.monotonic() + 120
-        while wanted not in seen:
-            if self._process.poll() is not None or time.monotonic() > end:
+    def wait_for_ping(self, status: int = 200) -> set[int]:
+        """Wait until /ping returns `status`; return every status until then, 0 for a refused connection."""
+        statuses: set[int] = set()
+        deadline = time.monotonic() + 120
+        while status not in statuses:
+            if self._process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError((self._base / "mms.log").read_text(encoding="utf-8"))
-            seen.add(self._ping())
+            try:
+                statuses.add(self.client.send("GET", "/ping").status)
+            except ConnectionError:
+                statuses.add(0)
             time.sleep(0.05)
-        return seen
+        return statuses
 
     def wait_for_event(self, name: str) -> None:
-        """Wait until the log has a line of that kind."""
-        end = time.monotonic() + 120
+        """Wait until the log has a line with event `name`."""
+        deadline = time.monotonic() + 120
         while not self.events(name):
-            if time.monotonic() > end:
-                raise AssertionError(f"the log must have {name}, got nothing of it")
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {name!r} event in the log after 120 s")
             time.sleep(0.05)
-
-    def _ping(self) -> int:
-        try:
-            return self.client.send("GET", "/ping").status
-        except ConnectionError:
-            return 0
 
     @property
     def worker(self) -> psutil.Process:
-        """The process that serves."""
+        """The worker process, which serves requests."""
         return psutil.Process(self.events("start")[-1]["pid"])
 
     def kill_worker(self) -> None:
-        """Kill the process that serves, and wait until it is gone."""
+        """Kill the worker and wait until it has ended."""
         worker = self.worker
         worker.kill()
         worker.wait(30)
 
     def stop(self) -> None:
-        """End supervisor, Java and workers, which are one session."""
+        """Kill the supervisor, Java and the workers, which share one process group."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(30)
 
 
 def free_port() -> int:
-    """A port that is free now; multi-model-server takes none from 32767 on, so it is not the system's to choose."""
+    """Return a free port below 32767; multi-model-server refuses higher ones, so the kernel cannot choose it."""
     for port in random.sample(range(20_000, 32_000), 100):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port
-    raise AssertionError("one of a hundred ports must be free")
+    raise AssertionError("no free port among 100 tried")
 
 
 @contextmanager
 def loopback_s3() -> Generator[tuple[str, Any]]:
-    """An S3 on loopback with one bucket, `out`: its address and a client."""
+    """Serve S3 on loopback with one bucket, `out`; yield its address and a client."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     address = f"http://127.0.0.1:{server.get_host_and_port()[1]}"

@@ -1,1 +1,4 @@
-"""MusicGen behind SageMaker: what a request may say, how it is answered, and the server on the container's port."""
+"""Serve MusicGen on SageMaker: `service` starts, `http` answers requests, `engine` generates clips.
+
+`http` imports `engine`'s errors and parameters, never the reverse; the modules at this level are imported by both.
+"""

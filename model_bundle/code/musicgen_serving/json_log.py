@@ -1,8 +1,8 @@
-"""One JSON object a line, on a line of its own.
+"""A log of JSON lines.
 
-multi-model-server reads its workers' output and prints it behind a log4j prefix, which CloudWatch cannot parse; so
-lines go to the output of the container's first process. Where that cannot be written they go to standard error, because
-the toolkit's log4j2.xml drops the workers' standard output (MODEL_LOG is at level warn); the first line says which.
+multi-model-server prints its workers' output behind a log4j prefix, which CloudWatch cannot parse, so lines go to the
+output of the container's first process. If that cannot be written, they go to standard error, because the toolkit's
+log4j2.xml drops the workers' standard output (MODEL_LOG is at level warn); the "start" line says which.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import TextIO
 
 
 class JsonLog:
-    """Writes events as JSON lines, whole lines only, from any thread."""
+    """Writes events as whole JSON lines; thread-safe."""
 
     def __init__(self, stream: TextIO, destination: str) -> None:
         self._stream = stream
@@ -24,7 +24,7 @@ class JsonLog:
 
     @classmethod
     def to(cls, path: Path | None) -> "JsonLog":
-        """Log to the file at `path`, appending; to standard error where it is None or cannot be opened."""
+        """Append to the file at `path`, or write to standard error if it is None or cannot be opened."""
         reason = "no log file is configured"
         if path is not None:
             try:
@@ -34,17 +34,17 @@ class JsonLog:
         return cls(sys.stderr, f"standard error, as {reason}")
 
     def write(self, event: str, **fields: object) -> None:
-        """Write one line: the time (seconds since 1970), the event and its fields."""
+        """Write one line: `time` in seconds since 1970, `event`, and the fields."""
         line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, default=str)
         with self._lock:
             self._stream.write(line + "\n")
             self._stream.flush()
 
-    def close(self) -> None:
-        """Close the file; nothing is written after."""
-        self._stream.close()
-
     def exception(self, event: str, error: BaseException, **fields: object) -> None:
-        """Write one line with the exception's type, text and traceback."""
+        """Write one line with the exception's type, message and traceback."""
         trace = "".join(traceback.format_exception(error))
         self.write(event, error=f"{type(error).__name__}: {error}", traceback=trace, **fields)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()

@@ -5,11 +5,11 @@
 
 import torch
 
-from musicgen_serving.parameters import GenerationParams
+from musicgen_serving.engine.sampling_params import SamplingParams
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
 FRAMES = 20
-GREEDY = GenerationParams(do_sample=False)
+GREEDY = SamplingParams(do_sample=False)
 
 
 def test_a_step_leaves_slots_without_a_clip_as_they_are(mono: Reference) -> None:

@@ -9,31 +9,39 @@ import numpy as np
 import pytest
 import torch
 
-from musicgen_serving.assembly import Numbers
-from musicgen_serving.engine.clip import Clip, Ticket
+from musicgen_serving.engine.clip import Request
 from musicgen_serving.engine.engine import Engine
+from musicgen_serving.engine.errors import (
+    DeviceMemoryError,
+    EngineStoppedError,
+    NonFiniteError,
+    QueueFullError,
+    RequestAbandonedError,
+)
+from musicgen_serving.engine.generator import Capacity, Generator
+from musicgen_serving.engine.loading import WeightFormat
+from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.waiting import Waiting
-from musicgen_serving.errors import AbandonedError, NoRoomError, NotFiniteError
-from musicgen_serving.generation import Capacity, Generator
-from musicgen_serving.parameters import GenerationParams
 
-LONG = GenerationParams(max_new_tokens=1503)
+LONG = SamplingParams(max_new_tokens=1503)
 
 
-def clip(seed: int, tokens: int = 40, text: str = "calm piano", **params: Any) -> Clip:
-    return Clip(text, seed, GenerationParams(max_new_tokens=tokens, **params))
+def clip(seed: int, tokens: int = 40, text: str = "calm piano", **params: Any) -> ClipSpec:
+    return ClipSpec(text, seed, SamplingParams(max_new_tokens=tokens, **params))
 
 
 @pytest.fixture
 def own(staged_musicgen: Path, one_thread: None, memory_log: Any) -> Iterator[Generator]:
     """A generator of four slots that a test may break."""
-    capacity = Capacity(slots=4, waiting=40)
-    loaded = Generator(staged_musicgen, numbers=Numbers(dtype="float32"), capacity=capacity, log=memory_log.log)
+    capacity = Capacity(slots=4, max_waiting=40)
+    loaded = Generator(
+        staged_musicgen, weight_format=WeightFormat(dtype="float32"), capacity=capacity, log=memory_log.log
+    )
     yield loaded
     loaded.close()
 
 
-def together(generator: Generator, requests: list[list[Clip]]) -> list[Any]:
+def together(generator: Generator, requests: list[list[ClipSpec]]) -> list[Any]:
     """The results of requests made at the same time, an exception in place of clips that failed."""
     results: list[Any] = [None] * len(requests)
 
@@ -89,7 +97,7 @@ def test_a_request_of_16_texts_spreads_over_all_slots_and_lets_others_in_between
 
     own.batch.step = noting
 
-    def make(name: str, clips: list[Clip]) -> None:
+    def make(name: str, clips: list[ClipSpec]) -> None:
         own.generate(clips)
         finished.append(name)
 
@@ -103,7 +111,7 @@ def test_a_request_of_16_texts_spreads_over_all_slots_and_lets_others_in_between
 
 def test_waiting_clips_take_turns_between_requests() -> None:
     waiting = Waiting(most=10)
-    first, second = (Ticket([clip(seed) for seed in range(count)], [[1]] * count) for count in (4, 2))
+    first, second = (Request([clip(seed) for seed in range(count)], [[1]] * count) for count in (4, 2))
     waiting.add(first)
     waiting.add(second)
     order = [(job.ticket, job.index) for job in waiting.take(10)]
@@ -112,15 +120,15 @@ def test_waiting_clips_take_turns_between_requests() -> None:
 
 def test_more_clips_than_may_wait_are_refused() -> None:
     waiting = Waiting(most=3)
-    waiting.add(Ticket([clip(1), clip(2)], [[1], [1]]))
-    with pytest.raises(NoRoomError, match="clips waiting must be at most 3, got 4"):
-        waiting.add(Ticket([clip(3), clip(4)], [[1], [1]]))
+    waiting.add(Request([clip(1), clip(2)], [[1], [1]]))
+    with pytest.raises(QueueFullError, match=r"too many clips waiting: 4 with this request \(limit 3\)"):
+        waiting.add(Request([clip(3), clip(4)], [[1], [1]]))
     assert len(waiting) == 2
 
 
 def test_clips_that_did_not_fit_return_to_the_front() -> None:
     waiting = Waiting(most=10)
-    first, second = (Ticket([clip(seed)], [[1]]) for seed in (1, 2))
+    first, second = (Request([clip(seed)], [[1]]) for seed in (1, 2))
     waiting.add(first)
     waiting.add(second)
     taken = waiting.take(1)
@@ -129,8 +137,8 @@ def test_clips_that_did_not_fit_return_to_the_front() -> None:
 
 
 def test_an_abandoned_request_leaves_its_slots(own: Generator) -> None:
-    with pytest.raises(AbandonedError):
-        own.generate([Clip("a", 1, LONG)] * 4, abandoned=lambda: True)
+    with pytest.raises(RequestAbandonedError):
+        own.generate([ClipSpec("a", 1, LONG)] * 4, abandoned=lambda: True)
     assert len(own.generate([clip(1)]).clips) == 1
     own.close()  # joins the engine's thread, which hands a clip in a moment before the clip leaves its slot
     assert own.batch.occupants == []
@@ -162,8 +170,8 @@ def test_logits_that_are_not_finite_fail_with_the_reason_and_spare_the_neighbour
     expected = own.generate([clip(1)]).clips[0]
     own.batch.admit = spoiled
     good, bad = together(own, [[clip(1)], [clip(666)]])
-    assert isinstance(bad, NotFiniteError)
-    assert str(bad) == "the model's logits must be finite, got NaN or infinity"
+    assert isinstance(bad, NonFiniteError)
+    assert str(bad) == "the model computed logits with NaN or infinity"
     np.testing.assert_array_equal(good[0], expected)
     own.batch.admit = admit
     assert len(own.generate([clip(seed) for seed in range(4)]).clips) == 4  # NaN left in a cache would spoil the next
@@ -177,7 +185,7 @@ def test_a_broken_clip_spoils_neither_its_slot_nor_the_one_that_it_was_moved_fro
 
     own.batch.admit = spoiled
     with pytest.raises(
-        NotFiniteError
+        NonFiniteError
     ):  # the first clip leaves slot 0 first, and the broken one moves there from slot 1
         own.generate([clip(1, 20), clip(666, 60)])
     own.batch.admit = admit
@@ -208,7 +216,7 @@ def test_out_of_memory_with_nothing_beside_is_no_room_and_the_engine_lives(own: 
         raise MemoryError
 
     own.batch.admit = full
-    with pytest.raises(NoRoomError, match="must fit the device's memory"):
+    with pytest.raises(DeviceMemoryError, match="ran out of memory"):
         own.generate([clip(1)])
     own.batch.admit = admit
     assert len(own.generate([clip(1)]).clips) == 1
@@ -237,7 +245,7 @@ def test_several_requests_texts_are_encoded_together(own: Generator) -> None:
         return encode(texts)
 
     own.engine._encode = counting  # pyright: ignore[reportPrivateUsage]
-    tickets = [Ticket([clip(seed)], [[5, 6, 1]]) for seed in range(3)]
+    tickets = [Request([clip(seed)], [[5, 6, 1]]) for seed in range(3)]
     with own.engine._changed:  # pyright: ignore[reportPrivateUsage]  # so that all are there before the engine looks
         for ticket in tickets:
             own.engine._waiting.add(ticket)  # pyright: ignore[reportPrivateUsage]
@@ -250,7 +258,7 @@ def engine_with(step: Callable[[], None], generator: Generator, log: Any, on_dea
     """An engine over the generator's batch whose steps are replaced."""
     generator.batch.step = step
     encode = generator.engine._encode  # pyright: ignore[reportPrivateUsage]
-    engine = Engine(generator.batch, encode, most_waiting=9, log=log, on_death=on_death)
+    engine = Engine(generator.batch, encode, max_waiting=9, log=log, on_death=on_death)
     engine.start()
     return engine
 
@@ -263,14 +271,14 @@ def test_an_engine_that_dies_fails_its_requests_and_ends_the_process(own: Genera
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     engine = engine_with(fatal, own, memory_log.log, died.set)
-    ticket = Ticket([clip(1)], [[5, 1]])
+    ticket = Request([clip(1)], [[5, 1]])
     engine.submit(ticket)
     with pytest.raises(RuntimeError, match="illegal memory access"):
         ticket.wait()
     assert died.wait(30)
     assert "illegal memory access" in memory_log.events("engine_died")[0]["error"]
-    with pytest.raises(NoRoomError):
-        engine.submit(Ticket([clip(1)], [[5, 1]]))
+    with pytest.raises(EngineStoppedError):
+        engine.submit(Request([clip(1)], [[5, 1]]))
 
 
 def test_a_lost_device_is_told_from_a_poison_clip(own: Generator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ import torch
 
 from musicgen_serving.engine.codec import Codec
 from musicgen_serving.engine.decode_loop import DecodeLoop
+from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.text_encoder import TextEncoder
 from musicgen_serving.engine.weight_files import WeightFiles
-from musicgen_serving.parameters import GenerationParams
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
 FRAMES = 60
@@ -31,10 +31,10 @@ def test_codes_equal_transformers_in_shuffled_slots_beside_a_sampling_neighbour(
     generator = torch.Generator().manual_seed(1)
     prompt = torch.randint(0, 128, (2, reference.codebooks, 17), generator=generator) if prompted else None
     expected = reference.greedy(FRAMES, guidance, prompt)
-    greedy = GenerationParams(do_sample=False, guidance_scale=guidance)
+    greedy = SamplingParams(do_sample=False, guidance_scale=guidance)
     loop = reference.loop()
     loop.admit(2, reference.states(1), FRAMES, greedy, 0, None if prompt is None else prompt[1])
-    loop.admit(1, reference.states(0), FRAMES, GenerationParams(guidance_scale=2.0), 5)
+    loop.admit(1, reference.states(0), FRAMES, SamplingParams(guidance_scale=2.0), 5)
     run(loop, 7)
     loop.admit(0, reference.states(0), FRAMES, greedy, 0, None if prompt is None else prompt[0])
     run(loop, FRAMES + 3)
@@ -44,7 +44,7 @@ def test_codes_equal_transformers_in_shuffled_slots_beside_a_sampling_neighbour(
 
 
 def test_codes_do_not_change_when_a_clip_moves_between_slots_and_lengths_are_bounded(mono: Reference) -> None:
-    greedy = GenerationParams(do_sample=False)
+    greedy = SamplingParams(do_sample=False)
     expected = mono.greedy(FRAMES, 3.0, None)
     loop = mono.loop()
     loop.admit(2, mono.states(0), FRAMES, greedy, 0)

@@ -15,19 +15,18 @@ from benchmarks.gpu import logits
 from benchmarks.gpu.checkpoint import write_checkpoint
 from benchmarks.gpu.ours import Plan, prepared
 from benchmarks.gpu.step_trace import traced
-from musicgen_serving.assembly import Numbers
 from musicgen_serving.engine import torch_step
 from musicgen_serving.engine.acceleration import kernel_step
-from musicgen_serving.engine.clip import Clip
 from musicgen_serving.engine.cuda_graphs import CudaRecorder
 from musicgen_serving.engine.decode_loop import DecodeLoop
 from musicgen_serving.engine.decoder_config import decoder_config, read_config
 from musicgen_serving.engine.decoder_weights import DecoderWeights, load_decoder
 from musicgen_serving.engine.direct_graphs import DirectRecorder
+from musicgen_serving.engine.generator import Capacity, Generator
+from musicgen_serving.engine.loading import WeightFormat
+from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.slots import allocate
 from musicgen_serving.engine.weight_files import WeightFiles
-from musicgen_serving.generation import Capacity, Generator
-from musicgen_serving.parameters import GenerationParams
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]  # what a GPU's libraries warn of is no fault here
 
@@ -46,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def generator(folder: Path, memory_log: Any) -> Iterator[Generator]:
-    loaded = Generator(folder, numbers=Numbers(), capacity=Capacity(slots=SLOTS), log=memory_log.log)
+    loaded = Generator(folder, weight_format=WeightFormat(), capacity=Capacity(slots=SLOTS), log=memory_log.log)
     yield loaded
     loaded.close()
 
@@ -75,9 +74,9 @@ def codes_of(loop: DecodeLoop, steps: int) -> torch.Tensor:
     width = loop.weights.project.weight.shape[1] if loop.weights.project else loop.config.hidden
     texts = [torch.randn(count, width, generator=generator, device=loop.device) for count in (TEXT, 1, 9)]
     ways = [
-        GenerationParams(do_sample=False),
-        GenerationParams(top_k=50, top_p=0.9),
-        GenerationParams(guidance_scale=1),
+        SamplingParams(do_sample=False),
+        SamplingParams(top_k=50, top_p=0.9),
+        SamplingParams(guidance_scale=1),
     ]
     for step in range(steps):
         if step % 5 == 0 and step < 15:
@@ -103,7 +102,7 @@ def test_compiled_kernels_draw_torchs_tokens(folder: Path, memory_log: Any, monk
     for kernels in (False, True):
         loop = loop_of(folder, kernels, memory_log.log)
         states = torch.zeros(3, width_of(loop.weights), device=DEVICE)
-        ways = [GenerationParams(do_sample=False), GenerationParams(top_k=50, top_p=0.9), GenerationParams()]
+        ways = [SamplingParams(do_sample=False), SamplingParams(top_k=50, top_p=0.9), SamplingParams()]
         for slot, params in enumerate(ways):
             loop.admit(slot, states, FRAMES, params, seed=slot)
         for step in range(40):
@@ -179,7 +178,7 @@ def test_a_step_synchronises_nothing(generator: Generator) -> None:
 
 
 def test_the_engine_makes_the_same_clip_twice_and_says_how_it_started(generator: Generator, memory_log: Any) -> None:
-    clips = [Clip("calm piano", seed, GenerationParams(max_new_tokens=80)) for seed in range(6)]
+    clips = [ClipSpec("calm piano", seed, SamplingParams(max_new_tokens=80)) for seed in range(6)]
     first = generator.generate(clips[:1]).clips[0]
     np.testing.assert_array_equal(generator.generate(clips[:1]).clips[0], first)
     assert len(generator.generate(clips).clips) == 6

@@ -14,22 +14,22 @@ import torch
 from musicgen_serving.engine import buckets as planning
 from musicgen_serving.engine.batch import Batch
 from musicgen_serving.engine.buckets import Bucket, buckets, smallest
-from musicgen_serving.engine.clip import Clip, Ticket
+from musicgen_serving.engine.clip import Request
 from musicgen_serving.engine.decode_loop import DecodeLoop
+from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.waiting import Job
 from musicgen_serving.engine.window import Window
-from musicgen_serving.parameters import GenerationParams
 from tests.model_bundle.helpers.recorders import Repeater
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
 CLIPS = [
-    Clip("", 1, GenerationParams(max_new_tokens=70)),
-    Clip("", 2, GenerationParams(max_new_tokens=25, top_k=5)),
-    Clip("", 3, GenerationParams(max_new_tokens=100, guidance_scale=1)),
-    Clip("", 4, GenerationParams(max_new_tokens=20, top_p=0.8, top_k=0)),
-    Clip("", 5, GenerationParams(max_new_tokens=60, do_sample=False)),
-    Clip("", 6, GenerationParams(max_new_tokens=33, temperature=1.3)),
-    Clip("", 7, GenerationParams(max_new_tokens=50)),
+    ClipSpec("", 1, SamplingParams(max_new_tokens=70)),
+    ClipSpec("", 2, SamplingParams(max_new_tokens=25, top_k=5)),
+    ClipSpec("", 3, SamplingParams(max_new_tokens=100, guidance_scale=1)),
+    ClipSpec("", 4, SamplingParams(max_new_tokens=20, top_p=0.8, top_k=0)),
+    ClipSpec("", 5, SamplingParams(max_new_tokens=60, do_sample=False)),
+    ClipSpec("", 6, SamplingParams(max_new_tokens=33, temperature=1.3)),
+    ClipSpec("", 7, SamplingParams(max_new_tokens=50)),
 ]
 
 
@@ -41,7 +41,7 @@ def short_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
 def session(loop: DecodeLoop, reference: Reference) -> list[list[torch.Tensor]]:
     """The codes of all clips: two are admitted at a time, between steps, into what slots there are."""
     batch = Batch(loop, granule=32)
-    tickets = [Ticket([clip], [[0] * int(reference.mask[index % 2].sum())]) for index, clip in enumerate(CLIPS)]
+    tickets = [Request([clip], [[0] * int(reference.mask[index % 2].sum())]) for index, clip in enumerate(CLIPS)]
     waiting = list(enumerate(tickets))
     for step in itertools.count():
         for _ in range(min(2, batch.free, len(waiting)) if step % 7 == 0 else 0):

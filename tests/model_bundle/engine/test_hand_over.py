@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from musicgen_serving.engine.clip import Clip, Ticket
+from musicgen_serving.engine.clip import Request
+from musicgen_serving.engine.errors import NonFiniteError
 from musicgen_serving.engine.hand_over import HandOver
 from musicgen_serving.engine.pace import Pace, marker
+from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.waiting import Job
-from musicgen_serving.errors import NotFiniteError
-from musicgen_serving.parameters import GenerationParams
 
 CODES = torch.zeros((4, 5), dtype=torch.long)
 
@@ -45,7 +45,7 @@ class Moment:
 
 
 def job() -> Job:
-    return Job(Ticket([Clip("", 0, GenerationParams())], [[1]]), 0)
+    return Job(Request([ClipSpec("", 0, SamplingParams())], [[1]]), 0)
 
 
 def test_the_host_waits_for_the_step_so_many_before_and_for_no_other() -> None:
@@ -86,7 +86,7 @@ def test_whether_a_clip_is_broken_is_read_when_it_left_its_slot() -> None:
     broken.logical_not_()  # the slots' next clips
     hand_over.deliver(wait=True)
     assert len(good.ticket.wait()) == 1
-    with pytest.raises(NotFiniteError):
+    with pytest.raises(NonFiniteError):
         bad.ticket.wait()
 
 
@@ -95,7 +95,7 @@ def test_a_batch_steps_on_while_a_finished_clip_is_on_its_way(mono: Any) -> None
 
     device = Device()
     batch = Batch(mono.loop(slots=2), 32, device.mark)
-    jobs = [Job(Ticket([Clip("", 0, GenerationParams(max_new_tokens=count))], [[1] * 11]), 0) for count in (8, 20)]
+    jobs = [Job(Request([ClipSpec("", 0, SamplingParams(max_new_tokens=count))], [[1] * 11]), 0) for count in (8, 20)]
     for one in jobs:
         batch.admit(one, mono.states(0))
     for _ in range(12):

@@ -10,12 +10,12 @@ import torch
 
 from musicgen_serving.engine.decode_loop import DecodeLoop
 from musicgen_serving.engine.decoder_config import DecoderConfig
+from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.slots import allocate
 from musicgen_serving.engine.text_encoder import TextEncoder
 from musicgen_serving.engine.torch_step import TorchStep
 from musicgen_serving.engine.weight_files import WeightFiles
 from musicgen_serving.engine.window import window
-from musicgen_serving.parameters import GenerationParams
 from tests.model_bundle.helpers.random_decoder import random_decoder
 from tests.model_bundle.helpers.reference_musicgen import CPU, Reference
 from tests.model_bundle.helpers.step_operations import NOWHERE, Operations, on
@@ -26,7 +26,7 @@ SIZES = DecoderConfig(layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, cod
 def test_clips_come_move_and_leave_without_waiting() -> None:
     weights = on(NOWHERE, random_decoder(SIZES, 64, torch.float16))
     loop = DecodeLoop(SIZES, weights, allocate(SIZES, 4, 64, 16, NOWHERE, torch.float16))
-    states, params = torch.empty(5, 64, device=NOWHERE), GenerationParams(max_new_tokens=23, top_p=0.9)
+    states, params = torch.empty(5, 64, device=NOWHERE), SamplingParams(max_new_tokens=23, top_p=0.9)
     loop.admit(0, states, 20, params, 1)  # what is made once
     with Operations() as operations:
         loop.admit(1, states, 20, params, 2)

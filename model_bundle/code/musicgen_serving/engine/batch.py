@@ -61,7 +61,7 @@ class Batch:
         count = len(self.occupants)
         for occupant in self.occupants:
             occupant.position += 1
-            occupant.job.ticket.most_in_flight = max(occupant.job.ticket.most_in_flight, count)
+            occupant.job.ticket.max_in_flight = max(occupant.job.ticket.max_in_flight, count)
 
     def _step_singly(self) -> None:
         errors: list[Exception] = []

@@ -3,34 +3,24 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 
-from musicgen_serving.errors import AbandonedError
-from musicgen_serving.parameters import GenerationParams
+from musicgen_serving.engine.errors import RequestAbandonedError
+from musicgen_serving.engine.sampling_params import ClipSpec
 
 POLL_SECONDS = 0.25  # between looks at whether the client is still there
 
 
-@dataclass(frozen=True)
-class Clip:
-    """One clip to make: its text, its seed and how to sample."""
-
-    text: str
-    seed: int
-    params: GenerationParams
-
-
-class Ticket:
+class Request:
     """One request's clips in the engine: `wait` returns when all are made, or raises what went wrong."""
 
-    def __init__(self, clips: list[Clip], tokens: list[list[int]]) -> None:
+    def __init__(self, clips: list[ClipSpec], tokens: list[list[int]]) -> None:
         self.clips = clips
         self.tokens = tokens
         self.created = time.monotonic()
         self.first_started: float | None = None
-        self.most_in_flight = 0  # clips that one step advanced together with this request's
+        self.max_in_flight = 0  # clips that one step advanced together with this request's
         self._codes: dict[int, torch.Tensor] = {}
         self._error: BaseException | None = None
         self._done = threading.Event()
@@ -62,10 +52,10 @@ class Ticket:
             self._done.set()
 
     def wait(self, abandoned: Callable[[], bool] | None = None) -> list[torch.Tensor]:
-        """The codes of every clip, in order; AbandonedError as soon as `abandoned` says so."""
+        """The codes of every clip, in order; RequestAbandonedError as soon as `abandoned` says so."""
         while not self._done.wait(POLL_SECONDS):
             if abandoned is not None and abandoned():
-                self.fail(AbandonedError("the client must wait for its clips, got a closed connection"))
+                self.fail(RequestAbandonedError())
         if self._error is not None:
             raise self._error
         return [self._codes[index] for index in range(len(self.clips))]

@@ -11,12 +11,12 @@ from musicgen_serving.engine import delay_pattern
 from musicgen_serving.engine.decoder_config import DecoderConfig
 from musicgen_serving.engine.decoder_weights import DecoderWeights
 from musicgen_serving.engine.graphs import BUDGET_SECONDS, Recorded, Recorder, StepGraphs
+from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.slots import Slots
 from musicgen_serving.engine.torch_step import Advance, TorchStep
 from musicgen_serving.engine.transformer import forward, write_text
 from musicgen_serving.engine.window import Window, window
 from musicgen_serving.json_log import JsonLog
-from musicgen_serving.parameters import GenerationParams
 
 
 class DecodeLoop:
@@ -38,7 +38,7 @@ class DecodeLoop:
 
     @torch.inference_mode()
     def admit(
-        self, slot: int, states: torch.Tensor, frames: int, params: GenerationParams, seed: int,
+        self, slot: int, states: torch.Tensor, frames: int, params: SamplingParams, seed: int,
         prompt: torch.Tensor | None = None,
     ) -> int:  # fmt: skip
         """Put a clip into a slot and return the first position that `step` feeds.

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 
 from musicgen_serving.engine.batch import Batch
-from musicgen_serving.engine.clip import Ticket
+from musicgen_serving.engine.clip import Request
+from musicgen_serving.engine.errors import DeviceMemoryError, EngineStoppedError
 from musicgen_serving.engine.meter import Meter
 from musicgen_serving.engine.pace import Pace, marker
 from musicgen_serving.engine.waiting import Job, Waiting
-from musicgen_serving.errors import NoRoomError
 from musicgen_serving.json_log import JsonLog
 
 Encode = Callable[[list[list[int]]], list[torch.Tensor]]
@@ -27,12 +27,12 @@ class Engine:
     """
 
     def __init__(
-        self, batch: Batch, encode: Encode, *, most_waiting: int, log: JsonLog, on_death: Callable[[], None],
+        self, batch: Batch, encode: Encode, *, max_waiting: int, log: JsonLog, on_death: Callable[[], None],
         stream: torch.cuda.Stream | None = None,
     ) -> None:  # fmt: skip
         self._batch = batch
         self._encode = encode
-        self._waiting = Waiting(most_waiting)
+        self._waiting = Waiting(max_waiting)
         self._changed = threading.Condition()
         self._stopping = False
         self._hold = 0  # after running out of memory with this many in flight: admit none until there are fewer
@@ -55,11 +55,11 @@ class Engine:
             self._changed.notify()
         self._thread.join()
 
-    def submit(self, ticket: Ticket) -> None:
-        """Queue a request; NoRoomError where too many clips wait, or the engine has ended."""
+    def submit(self, ticket: Request) -> None:
+        """Queue a request; raise QueueFullError or EngineStoppedError."""
         with self._changed:
             if self._stopping:
-                raise NoRoomError("the engine must run to take requests, got one after its end")
+                raise EngineStoppedError
             self._waiting.add(ticket)
             self._changed.notify()
 
@@ -75,7 +75,7 @@ class Engine:
             self._end(error)
             self._on_death()
         else:
-            self._end(NoRoomError("the engine must run until a clip is made, got its end"))
+            self._end(EngineStoppedError())
 
     def _wait_for_work(self) -> bool:
         """Wait until a clip waits or is in flight; False when the engine is to end."""
@@ -140,7 +140,7 @@ class Engine:
             with self._changed:
                 self._waiting.put_back([job])
         else:
-            job.ticket.fail(NoRoomError("the clip must fit the device's memory, got out of memory with none beside it"))
+            job.ticket.fail(DeviceMemoryError())
         self._log.write("admission_failed", error=repr(error), in_flight=in_flight)
 
     def _end(self, error: BaseException) -> None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
+from musicgen_serving.engine.errors import NonFiniteError
 from musicgen_serving.engine.pace import Event, MarkNow
 from musicgen_serving.engine.waiting import Job
-from musicgen_serving.errors import NotFiniteError
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class HandOver:
             if one.when is not None:
                 one.when.synchronize()
             if bool(one.broken):
-                one.job.ticket.fail(NotFiniteError("the model's logits must be finite, got NaN or infinity"))
+                one.job.ticket.fail(NonFiniteError("logits"))
             else:
                 one.job.ticket.deliver(one.job.index, one.codes)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from musicgen_serving.engine.decoder_config import DecoderConfig
-from musicgen_serving.parameters import GenerationParams
+from musicgen_serving.engine.sampling_params import SamplingParams
 
 ROWS = 2  # of a slot: conditional, unconditional
 
@@ -41,7 +41,7 @@ class Slots:
             self.seed, self.greedy, self.broken, self.text_tokens, self.active, *self.cross,
         )  # fmt: skip
 
-    def set_parameters(self, slot: int, params: GenerationParams, seed: int, vocabulary: int) -> None:
+    def set_parameters(self, slot: int, params: SamplingParams, seed: int, vocabulary: int) -> None:
         """Write one clip's sampling parameters."""
         self.guidance[slot] = params.guidance_scale
         self.temperature[slot] = params.temperature

@@ -4,19 +4,20 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from musicgen_serving.engine.clip import Clip, Ticket
-from musicgen_serving.errors import NoRoomError
+from musicgen_serving.engine.clip import Request
+from musicgen_serving.engine.errors import QueueFullError
+from musicgen_serving.engine.sampling_params import ClipSpec
 
 
 @dataclass(frozen=True)
 class Job:
     """One clip of a ticket."""
 
-    ticket: Ticket
+    ticket: Request
     index: int
 
     @property
-    def clip(self) -> Clip:
+    def clip(self) -> ClipSpec:
         """What to make."""
         return self.ticket.clips[self.index]
 
@@ -41,11 +42,11 @@ class Waiting:
         """Seconds that the oldest waiting request has waited."""
         return max((time.monotonic() - jobs[0].ticket.created for jobs in self._requests), default=0.0)
 
-    def add(self, ticket: Ticket) -> None:
-        """Queue a request's clips; NoRoomError where they would be too many."""
+    def add(self, ticket: Request) -> None:
+        """Queue a request's clips; QueueFullError where they would be too many."""
         count = len(self) + len(ticket.clips)
         if count > self._most:
-            raise NoRoomError(f"clips waiting must be at most {self._most}, got {count}")
+            raise QueueFullError(count, self._most)
         self._requests.append(deque(Job(ticket, index) for index in range(len(ticket.clips))))
 
     def take(self, most: int) -> list[Job]:

@@ -13,9 +13,9 @@ from musicgen_serving.engine.decode_loop import DecodeLoop
 from musicgen_serving.engine.decoder_config import DecoderConfig
 from musicgen_serving.engine.kernels.step import KernelStep
 from musicgen_serving.engine.quantised import Quantised
+from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.slots import allocate
 from musicgen_serving.engine.window import Window, window
-from musicgen_serving.parameters import GenerationParams
 from tests.model_bundle.helpers.random_decoder import random_decoder
 from tests.model_bundle.helpers.recorders import Repeater
 from tests.model_bundle.helpers.step_operations import NOWHERE, Operations, on
@@ -36,10 +36,10 @@ def loop_of(slots: int, log: Any) -> DecodeLoop:
 def codes_of(loop: DecodeLoop) -> list[torch.Tensor]:
     """Two clips, the second joining late, with different ways to sample."""
     states = torch.randn(2, 5, SIZES.hidden, generator=torch.Generator().manual_seed(3))
-    loop.admit(0, states[0], FRAMES, GenerationParams(do_sample=False), 0)
+    loop.admit(0, states[0], FRAMES, SamplingParams(do_sample=False), 0)
     for step in range(FRAMES + 5):
         if step == 2:
-            loop.admit(1, states[1, :3], FRAMES, GenerationParams(top_k=9, top_p=0.9), 7)
+            loop.admit(1, states[1, :3], FRAMES, SamplingParams(top_k=9, top_p=0.9), 7)
         if step == FRAMES + 3:
             loop.slots.vacate(0)
         loop.step(0, 1 if step < 2 else 2, length=POSITIONS, text=TEXT, most=64, use_top_p=True)

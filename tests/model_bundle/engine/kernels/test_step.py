@@ -12,11 +12,11 @@ from musicgen_serving.engine.decode_loop import DecodeLoop
 from musicgen_serving.engine.decoder_config import DecoderConfig
 from musicgen_serving.engine.decoder_weights import DecoderWeights
 from musicgen_serving.engine.kernels.step import KernelStep
+from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.slots import allocate
 from musicgen_serving.engine.torch_step import Advance, TorchStep
 from musicgen_serving.engine.transformer import forward
 from musicgen_serving.engine.window import Window, window
-from musicgen_serving.parameters import GenerationParams
 from tests.model_bundle.helpers.kernel_cases import CPU, normal, relative_error
 from tests.model_bundle.helpers.random_decoder import eight_bit, random_decoder, single_precision
 
@@ -40,7 +40,7 @@ def some_loop(weights: DecoderWeights, make: Make, greedy: bool, config: Decoder
     loop = DecodeLoop(config, weights, slots, make(config, weights))
     prompt = torch.randint(128, (config.codebooks, 61), generator=torch.Generator().manual_seed(1))
     for slot, (count, given) in enumerate([(7, prompt), (1, None), (TEXT, None)]):
-        params = GenerationParams(do_sample=not greedy, guidance_scale=3 - slot, top_k=20, top_p=1 - slot / 5)
+        params = SamplingParams(do_sample=not greedy, guidance_scale=3 - slot, top_k=20, top_p=1 - slot / 5)
         loop.admit(slot, normal(count, 64, seed=slot), FRAMES, params, seed=slot, prompt=given)
     return loop
 

@@ -10,18 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from musicgen_serving.assembly import MAX_TEXT_TOKENS, Numbers, StartUp, assemble
 from musicgen_serving.engine.batch import Batch
-from musicgen_serving.engine.clip import Clip, Ticket
+from musicgen_serving.engine.clip import Request
 from musicgen_serving.engine.engine import Engine
-from musicgen_serving.errors import InvalidRequestError, NotFiniteError
+from musicgen_serving.engine.errors import NonFiniteError, PromptTooLongError
+from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, StartUp, WeightFormat, assemble
+from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.json_log import JsonLog
-from musicgen_serving.parameters import GenerationParams
-from musicgen_serving.request import MAX_TEXTS
 
 MAX_SLOTS = 32  # beyond it attention reads more than the weights, and a step grows with every clip
 GRANULES = {"cuda": 256, "cpu": 32}  # to which attention's length is rounded up
-WARM_UP = Clip("warm up", 0, GenerationParams(max_new_tokens=8))
+WARM_UP = ClipSpec("warm up", 0, SamplingParams(max_new_tokens=8))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,42 +28,42 @@ class Capacity:
     """How much is made at once: clips in flight, and further ones that may wait."""
 
     slots: int = 8
-    waiting: int = 16 * MAX_TEXTS
+    max_waiting: int = 256
 
     @classmethod
-    def for_requests(cls, requests: int) -> "Capacity":
-        """Enough for every request in flight to have a clip in a slot and all the others waiting.
+    def for_requests(cls, requests: int, max_clips: int) -> "Capacity":
+        """Enough for `requests` of up to `max_clips` clips to have one clip each in a slot and all the others waiting.
 
         A GPU has as many slots as its memory holds: what it reads beside the weights grows with clips, not with slots.
         """
         slots = MAX_SLOTS if torch.cuda.is_available() else min(max(requests, 8), MAX_SLOTS)
-        return cls(slots=slots, waiting=requests * MAX_TEXTS)
+        return cls(slots=slots, max_waiting=requests * max_clips)
 
 
 @dataclass(frozen=True)
-class Made:
+class GenerationResult:
     """A request's clips, [channels, samples] each; its wait for a slot, and the most clips made at once beside it."""
 
     clips: list[NDArray[np.float32]]
     queued_seconds: float
-    most_in_flight: int
+    max_in_flight: int
 
 
 class Generator:
     """The model on its device; `generate` may be called from any thread, and what is called at once runs together."""
 
-    def __init__(self, folder: Path, *, numbers: Numbers, capacity: Capacity, log: JsonLog) -> None:
+    def __init__(self, folder: Path, *, weight_format: WeightFormat, capacity: Capacity, log: JsonLog) -> None:
         """Load, start the engine and prove it with a short clip."""
         self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
         start_up = StartUp()
-        parts = assemble(folder, self.device, numbers, capacity.slots, start_up, log)
+        parts = assemble(folder, self.device, weight_format, capacity.slots, start_up, log)
         self.text_encoder, self._codec = parts.text_encoder, parts.codec
         self._codec_lock = threading.Lock()
         self.sampling_rate = self._codec.sampling_rate
         self.loop, self.batch = parts.loop, Batch(parts.loop, GRANULES[self.device.type])
         steps, self._codec_stream = streams(self.device)
         self.engine = Engine(
-            self.batch, self.text_encoder.encode, most_waiting=capacity.waiting, log=log, on_death=_end_process,
+            self.batch, self.text_encoder.encode, max_waiting=capacity.max_waiting, log=log, on_death=_end_process,
             stream=steps,
         )  # fmt: skip
         self.engine.start()
@@ -72,33 +71,33 @@ class Generator:
             self.generate([WARM_UP])
         start_up.write(log, self.device)
 
-    def generate(self, clips: list[Clip], abandoned: Callable[[], bool] | None = None) -> Made:
+    def generate(self, clips: list[ClipSpec], abandoned: Callable[[], bool] | None = None) -> GenerationResult:
         """Make clips.
 
-        Raises InvalidRequestError for a text of too many tokens, NoRoomError, AbandonedError once `abandoned` says
-        that nobody waits, NotFiniteError.
+        Raises PromptTooLongError, QueueFullError, EngineStoppedError, DeviceMemoryError, RequestAbandonedError once
+        `abandoned` returns true, or NonFiniteError.
         """
-        ticket = Ticket(clips, [self.tokens(index, clip.text) for index, clip in enumerate(clips)])
+        ticket = Request(clips, [self.tokens(index, clip.text) for index, clip in enumerate(clips)])
         self.engine.submit(ticket)
         codes = ticket.wait(abandoned)
-        return Made([self._samples(one) for one in codes], ticket.queued_seconds, ticket.most_in_flight)
+        return GenerationResult([self._samples(one) for one in codes], ticket.queued_seconds, ticket.max_in_flight)
 
     def close(self) -> None:
         """End the engine."""
         self.engine.stop()
 
     def tokens(self, index: int, text: str) -> list[int]:
-        """The tokens of text `index`; InvalidRequestError where they are too many."""
+        """The tokens of text `index`; PromptTooLongError where they are too many."""
         tokens = self.text_encoder.tokenize(text)
         if len(tokens) > MAX_TEXT_TOKENS:
-            raise InvalidRequestError(f"texts[{index}] must be at most {MAX_TEXT_TOKENS} tokens, got {len(tokens)}")
+            raise PromptTooLongError(index, len(tokens), MAX_TEXT_TOKENS)
         return tokens
 
     def _samples(self, codes: torch.Tensor) -> NDArray[np.float32]:
         with self._codec_lock, torch.cuda.stream(self._codec_stream):  # its activations are large: one clip at a time
             audio: NDArray[np.float32] = self._codec.decode(codes).float().cpu().numpy()
         if not np.isfinite(audio).all():
-            raise NotFiniteError("the codec's samples must be finite, got NaN or infinity")
+            raise NonFiniteError("samples")
         return audio
 
 

@@ -16,18 +16,18 @@ from musicgen_serving.engine.decode_loop import DecodeLoop
 from musicgen_serving.engine.decoder_config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.decoder_weights import DecoderWeights, load_decoder
 from musicgen_serving.engine.memory import free_bytes, slots_that_fit
+from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
 from musicgen_serving.engine.slots import allocate, bytes_per_slot
 from musicgen_serving.engine.text_encoder import TextEncoder
 from musicgen_serving.engine.torch_step import Advance
 from musicgen_serving.engine.weight_files import WeightFiles
 from musicgen_serving.json_log import JsonLog
-from musicgen_serving.parameters import MAX_NEW_TOKENS
 
 MAX_TEXT_TOKENS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class Numbers:
+class WeightFormat:
     """How the decoder's weights are kept, on a GPU; a CPU has float32 throughout."""
 
     dtype: str = "float16"
@@ -63,15 +63,15 @@ class StartUp:
 
 
 def assemble(
-    folder: Path, device: torch.device, numbers: Numbers, slots: int, start_up: StartUp, log: JsonLog
+    folder: Path, device: torch.device, weight_format: WeightFormat, slots: int, start_up: StartUp, log: JsonLog
 ) -> Parts:
     """Load everything; while the decoder's weights are read, the kernels are compiled and the rest is made.
 
     ValueError for a checkpoint that cannot be served, or whose slots do not fit.
     """
     sizes, on_gpu = decoder_config(read_config(folder)), device.type == "cuda"
-    dtype = torch.float16 if numbers.dtype == "float16" and on_gpu else torch.float32
-    eight_bit = numbers.eight_bit and on_gpu
+    dtype = torch.float16 if weight_format.dtype == "float16" and on_gpu else torch.float32
+    eight_bit = weight_format.eight_bit and on_gpu
     config = MusicgenConfig.from_pretrained(folder, local_files_only=True)  # pyright: ignore[reportUnknownMemberType]
 
     def read_decoder() -> DecoderWeights:

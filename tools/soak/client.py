@@ -1,4 +1,4 @@
-"""A client of the container's port."""
+"""An HTTP client for the container's port."""
 
 import http.client
 import json
@@ -9,8 +9,8 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class HttpAnswer:
-    """One HTTP response, read whole."""
+class HttpResponse:
+    """A complete HTTP response."""
 
     status: int
     headers: Message
@@ -18,24 +18,23 @@ class HttpAnswer:
 
     @property
     def json(self) -> Any:
-        """The body as JSON."""
         return json.loads(self.body)
 
 
 @dataclass(frozen=True)
-class BundleClient:
-    """Sends requests to a port of this machine, each on a connection of its own."""
+class ContainerClient:
+    """Sends requests to a port on 127.0.0.1, each on a new connection."""
 
     port: int
 
-    def send(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> HttpAnswer:
-        """Send one request and read the response."""
+    def send(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> HttpResponse:
+        """Send one request and read the whole response."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)) as connection:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
-            return HttpAnswer(response.status, response.headers, response.read())
+            return HttpResponse(response.status, response.headers, response.read())
 
-    def invoke(self, body: object, **headers: str) -> HttpAnswer:
+    def invoke(self, body: object, **headers: str) -> HttpResponse:
         """Post a JSON body to /invocations; `X_Header=…` becomes `X-Header: …`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         encoded = body if isinstance(body, bytes) else json.dumps(body).encode()

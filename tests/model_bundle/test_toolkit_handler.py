@@ -1,4 +1,4 @@
-"""The hooks under the toolkit's own handler, for whoever runs the bundle without its server."""
+"""The hooks under the toolkit's own handler, which runs the bundle without its server."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ CODE = Path(__file__).parents[2] / "model_bundle/code"
 PROGRAM = """
 import json, os, sys
 import transformers.file_utils
-if not hasattr(transformers.file_utils, "is_tf_available"):  # toolkit 2.6.0 imports it, transformers 5 has it no more
+if not hasattr(transformers.file_utils, "is_tf_available"):  # toolkit 2.6.0 imports it, transformers 5 removed it
     transformers.file_utils.is_tf_available = lambda: False
 from mms.context import Context, RequestProcessor
 from mms.metrics.metrics_store import MetricsStore
@@ -32,7 +32,7 @@ with mock_aws():
 """
 
 
-def test_the_toolkits_own_handler_answers_through_the_four_hooks(staged_musicgen: Path, tmp_path: Path) -> None:
+def test_the_toolkits_own_handler_calls_the_four_hooks(staged_musicgen: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     for file in staged_musicgen.iterdir():

@@ -1,0 +1,56 @@
+"""The engine's errors. Each has one sentence that may be shown to a client; the caller maps them to its protocol."""
+
+
+class EngineError(Exception):
+    """Base class of every error that the engine raises on purpose."""
+
+
+class PromptTooLongError(EngineError):
+    """A clip's text has more tokens than the model reads."""
+
+    def __init__(self, index: int, tokens: int, limit: int) -> None:
+        super().__init__(f"text {index} must be at most {limit} tokens, got {tokens}")
+        self.index = index
+        self.tokens = tokens
+        self.limit = limit
+
+
+class UnavailableError(EngineError):
+    """The engine cannot take the request now; another attempt may succeed."""
+
+
+class QueueFullError(UnavailableError):
+    """Too many clips are waiting for a slot."""
+
+    def __init__(self, waiting: int, limit: int) -> None:
+        super().__init__(f"too many clips waiting: {waiting} with this request (limit {limit}); retry later")
+        self.waiting = waiting
+        self.limit = limit
+
+
+class EngineStoppedError(UnavailableError):
+    """The engine stopped before the request was finished."""
+
+    def __init__(self) -> None:
+        super().__init__("the engine has stopped; retry")
+
+
+class DeviceMemoryError(UnavailableError):
+    """A clip does not fit in the device's memory, even with no other clip in flight."""
+
+    def __init__(self) -> None:
+        super().__init__("the device ran out of memory with no other clip in flight; retry later")
+
+
+class RequestAbandonedError(EngineError):
+    """The client went away before its clips were finished."""
+
+    def __init__(self) -> None:
+        super().__init__("the client closed its connection before its clips were finished")
+
+
+class NonFiniteError(EngineError):
+    """The model computed NaN or infinity, so the clip is unusable."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the model computed {what} with NaN or infinity")

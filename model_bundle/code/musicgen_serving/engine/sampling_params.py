@@ -1,0 +1,33 @@
+"""What to generate and how to sample it. Imports no torch, so request parsing can use it before the model loads."""
+
+from dataclasses import dataclass
+
+FRAMES_PER_SECOND = 50
+DELAY_TOKENS = 3  # the delay pattern shifts codebook k by k steps, so the last three steps complete no frame
+MAX_NEW_TOKENS = 1503
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """How a clip is sampled."""
+
+    max_new_tokens: int = 256
+    guidance_scale: float = 3.0
+    do_sample: bool = True
+    temperature: float = 1.0
+    top_k: int = 250
+    top_p: float = 1.0
+
+    @property
+    def frames(self) -> int:
+        """EnCodec frames of the clip, 50 per second."""
+        return self.max_new_tokens - DELAY_TOKENS
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """One clip to generate."""
+
+    text: str
+    seed: int
+    params: SamplingParams

@@ -1,0 +1,59 @@
+"""Errors that a client sees: refusals with their HTTP status, and the mapping of the engine's errors to them."""
+
+from musicgen_serving.audio_store import UploadError
+from musicgen_serving.engine.errors import EngineError, PromptTooLongError, RequestAbandonedError, UnavailableError
+
+PUBLIC_FAULTS = (EngineError, UploadError)  # failures with status 500 whose message the client may see
+
+
+class RequestError(Exception):
+    """Base class of refusals; `str(error)` is one sentence for the client."""
+
+    status: int
+    retry_after_seconds: int | None = None
+
+
+class MalformedBodyError(RequestError):
+    status = 400
+
+
+class NotAcceptableError(RequestError):
+    status = 406
+
+
+class BodyTooLargeError(RequestError):
+    status = 413
+
+
+class UnsupportedContentTypeError(RequestError):
+    status = 415
+
+
+class InvalidRequestError(RequestError):
+    status = 422
+
+
+class ClientClosedRequestError(RequestError):
+    """The client disconnected before its clips were finished; the status only appears in the log."""
+
+    status = 499
+
+
+class ServiceUnavailableError(RequestError):
+    """The model is still loading, or the instance is at capacity."""
+
+    status = 503
+    retry_after_seconds = 5
+
+
+def translate_engine_error(error: Exception) -> Exception:
+    """Return the refusal that an engine error stands for, or the error unchanged if it is a fault."""
+    match error:
+        case PromptTooLongError():
+            return InvalidRequestError(f"texts[{error.index}] must be at most {error.limit} tokens, got {error.tokens}")
+        case UnavailableError():
+            return ServiceUnavailableError(str(error))
+        case RequestAbandonedError():
+            return ClientClosedRequestError(str(error))
+        case _:
+            return error

@@ -1,0 +1,217 @@
+"""Parse and validate a request's headers and JSON body (docs/contracts.md, "Request"; docs/request.schema.json)."""
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+from musicgen_serving.engine.sampling_params import (
+    DELAY_TOKENS,
+    FRAMES_PER_SECOND,
+    MAX_NEW_TOKENS,
+    ClipSpec,
+    SamplingParams,
+)
+from musicgen_serving.http.errors import (
+    BodyTooLargeError,
+    InvalidRequestError,
+    MalformedBodyError,
+    NotAcceptableError,
+    UnsupportedContentTypeError,
+)
+
+INFERENCE_ID_HEADER = "X-Amzn-SageMaker-Inference-Id"
+JSON = "application/json"
+WAV = "audio/wav"
+MAX_JSON_BYTES = 1024 * 1024  # 16 texts of 1000 characters, each escaped to 12 bytes, are 192,000
+MAX_TEXTS = 16
+MAX_CHARACTERS = 1000
+_ACCEPTED = {"": JSON, "*/*": JSON, "application/*": JSON, JSON: JSON, "audio/*": WAV, WAV: WAV}
+
+
+@dataclass(frozen=True)
+class RequestContext:
+    """What a request's headers and connection say: the response's content type, the id, and a check for disconnects."""
+
+    accept: str
+    inference_id: str
+    client_gone: Callable[[], bool] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MusicRequest:
+    """A valid request body: one clip per text."""
+
+    texts: tuple[str, ...]
+    bucket_name: str | None
+    params: SamplingParams
+    seed: int | None
+
+    def clip_specs(self, inference_id: str) -> list[ClipSpec]:
+        """Return one ClipSpec per text; text i uses seed + i modulo 2**32. A missing seed is a hash of the id."""
+        seed = self.seed
+        if seed is None:
+            seed = int.from_bytes(hashlib.sha256(inference_id.encode()).digest()[:4], "big")
+        return [ClipSpec(text, (seed + index) % 2**32, self.params) for index, text in enumerate(self.texts)]
+
+    def bucket(self, allowed: tuple[str, ...]) -> str:
+        """Return the requested bucket, by default the first allowed one; InvalidRequestError if it is not allowed."""
+        if self.bucket_name is None:
+            return allowed[0]
+        if self.bucket_name not in allowed:
+            names = ", ".join(allowed)
+            raise InvalidRequestError(f"bucket_name must be one of {names}, got {_shown(self.bucket_name)}")
+        return self.bucket_name
+
+
+def parse_inference_id(header: str | None) -> str:
+    """Return the id from the header, or a new one; InvalidRequestError if it cannot be part of an S3 key."""
+    if not header:
+        return str(uuid.uuid4())
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", header):
+        allowed = "1 to 64 letters, digits, dots, dashes and underscores, a letter or digit first"
+        raise InvalidRequestError(f"{INFERENCE_ID_HEADER} must be {allowed}, got {_shown(header)}")
+    return header
+
+
+def parse_accept(header: str) -> str:
+    """Return JSON or WAV, whichever the `Accept` header lists first; NotAcceptableError if it lists neither."""
+    for choice in header.split(","):
+        content_type = choice.split(";")[0].strip().lower()
+        if content_type in _ACCEPTED:
+            return _ACCEPTED[content_type]
+    raise NotAcceptableError(f"Accept must be {JSON} or {WAV}, got {_shown(header)}")
+
+
+def check_content_type(content_type: str) -> None:
+    """Raise UnsupportedContentTypeError unless the type is JSON; parameters such as `charset=utf-8` are allowed."""
+    if content_type.split(";")[0].strip().lower() != JSON:
+        raise UnsupportedContentTypeError(f"Content-Type must be {JSON}, got {_shown(content_type)}")
+
+
+def parse_request(body: bytes, content_type: str) -> MusicRequest:
+    """Parse a request body.
+
+    Raises UnsupportedContentTypeError, BodyTooLargeError, MalformedBodyError, or InvalidRequestError with a sentence
+    that names the field, the value and what is allowed.
+    """
+    check_content_type(content_type)
+    if len(body) > MAX_JSON_BYTES:
+        raise BodyTooLargeError(f"body must be at most {MAX_JSON_BYTES} bytes of JSON, got {len(body)}")
+    fields = _object("body", _load_json(body), ("texts", "bucket_name", "generation_params"))
+    texts = _texts(fields)
+    bucket_name = fields.get("bucket_name")
+    if "bucket_name" in fields and not isinstance(bucket_name, str):
+        raise InvalidRequestError(f"bucket_name must be a string, got {_shown(bucket_name)}")
+    params, seed = parse_generation_params(fields.get("generation_params", {}))
+    return MusicRequest(texts=texts, bucket_name=cast("str | None", bucket_name), params=params, seed=seed)
+
+
+def _load_json(body: bytes) -> object:
+    try:
+        return json.loads(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise MalformedBodyError(f"body must be UTF-8, got another byte at {error.start}") from error
+    except json.JSONDecodeError as error:
+        at = f"line {error.lineno} column {error.colno}"
+        raise MalformedBodyError(f"body must be JSON, got an error at {at}: {error.msg.lower()}") from error
+    except ValueError as error:  # a number of more digits than Python converts
+        raise MalformedBodyError("body must be JSON with numbers of at most 4300 digits, got more") from error
+    except RecursionError as error:
+        raise MalformedBodyError("body must be JSON nested at most three deep, got far more") from error
+
+
+def _object(field: str, value: object, allowed: tuple[str, ...]) -> Mapping[str, object]:
+    """Return the value as an object that has allowed fields only."""
+    if not isinstance(value, dict):
+        raise InvalidRequestError(f"{field} must be an object, got {_shown(value)}")
+    fields = cast("dict[str, object]", value)
+    for name in fields:
+        if name not in allowed:
+            raise InvalidRequestError(f"{field} must have no field but {', '.join(allowed)}, got {_shown(name)}")
+    return fields
+
+
+def _texts(fields: Mapping[str, object]) -> tuple[str, ...]:
+    value = fields.get("texts")
+    if not isinstance(value, list) or not 1 <= len(cast("list[object]", value)) <= MAX_TEXTS:
+        got = _shown(cast("object", value)) if "texts" in fields else "nothing"
+        raise InvalidRequestError(f"texts must be an array of 1 to {MAX_TEXTS} strings, got {got}")
+    texts: list[str] = []
+    for index, text in enumerate(cast("list[object]", value)):
+        allowed = f"texts[{index}] must be a string of 1 to {MAX_CHARACTERS} characters"
+        if not isinstance(text, str):
+            raise InvalidRequestError(f"{allowed}, got {_shown(text)}")
+        if not 1 <= len(text) <= MAX_CHARACTERS:
+            raise InvalidRequestError(f"{allowed}, got {len(text)} characters")
+        if not re.search(r"\S", text):
+            raise InvalidRequestError(f"{allowed}, not all of them white space, got {_shown(text)}")
+        if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+            raise InvalidRequestError(f"{allowed} without lone surrogates, got {_shown(text)}")
+        texts.append(text)
+    return tuple(texts)
+
+
+@dataclass(frozen=True)
+class _Range:
+    """The allowed values of a numeric field, from `low` (or above it) to `high`."""
+
+    low: float
+    high: float
+    integer: bool = False
+    above_low: bool = False
+
+    def parse(self, field: str, value: object) -> float:
+        """Return the value as its field's type; like JSON Schema, accept 256.0 as an integer."""
+        if isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high:
+            number = int(value) if self.integer else float(value)
+            if number == value and not (self.above_low and value == self.low):
+                return number
+        kind = "an integer" if self.integer else "a number"
+        allowed = f"above {self.low}, up to {self.high}" if self.above_low else f"from {self.low} to {self.high}"
+        raise InvalidRequestError(f"{field} must be {kind} {allowed}, got {_shown(value)}")
+
+
+_PARAMS: dict[str, _Range | None] = {  # None: a boolean
+    "max_new_tokens": _Range(DELAY_TOKENS + 1, MAX_NEW_TOKENS, integer=True),
+    "duration": _Range(0.02, 30),
+    "guidance_scale": _Range(1, 20),
+    "do_sample": None,
+    "temperature": _Range(0, 5, above_low=True),
+    "top_k": _Range(0, 2048, integer=True),
+    "top_p": _Range(0, 1, above_low=True),
+    "seed": _Range(0, 2**32 - 1, integer=True),
+}
+
+
+def parse_generation_params(value: object) -> tuple[SamplingParams, int | None]:
+    """Return `generation_params` as sampling parameters and the seed, None if it is not given."""
+    fields = _object("generation_params", value, tuple(_PARAMS))
+    if "duration" in fields and "max_new_tokens" in fields:
+        raise InvalidRequestError("generation_params must have one of duration and max_new_tokens, got both")
+    parsed: dict[str, float] = {}
+    for name, item in fields.items():
+        field = f"generation_params.{name}"
+        if allowed := _PARAMS[name]:
+            parsed[name] = allowed.parse(field, item)
+        elif isinstance(item, bool):
+            parsed[name] = item
+        else:
+            raise InvalidRequestError(f"{field} must be true or false, got {_shown(item)}")
+    seed = cast("int | None", parsed.pop("seed", None))
+    if "duration" in parsed:
+        parsed["max_new_tokens"] = max(1, round(parsed.pop("duration") * FRAMES_PER_SECOND)) + DELAY_TOKENS
+    return SamplingParams(**parsed), seed  # pyright: ignore[reportArgumentType]  # each value has its field's type
+
+
+def _shown(value: object) -> str:
+    """Return a value as JSON on one short line: containers by kind and size, text cut at 60 characters."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return f"an array of {len(cast('list[object]', value))} items"
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:60] + "…"

@@ -1,0 +1,72 @@
+"""Load a staged model: its manifest (docs/contracts.md, "Tarball"), the generator and the S3 store."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+
+from musicgen_serving.audio_store import AudioStore
+from musicgen_serving.engine.generator import Capacity, Generator
+from musicgen_serving.engine.loading import WeightFormat
+from musicgen_serving.http.request import MAX_TEXTS
+from musicgen_serving.json_log import JsonLog
+from musicgen_serving.settings import Settings
+
+LAYOUT = 1
+# A clip is at most 4 MB: a minute without an answer is a fault, so retry.
+S3_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=10, read_timeout=60)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An unpacked model: its folder, its id on the Hub and the commit it was staged from."""
+
+    folder: Path
+    model_id: str
+    revision: str
+
+    @property
+    def size(self) -> str:
+        """The model's name without `musicgen-`, such as `large` or `stereo-small`."""
+        name = self.model_id.rsplit("/", 1)[-1].removeprefix("musicgen-")
+        return re.sub(r"[^a-z0-9-]", "-", name.lower())
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model, shared by all requests."""
+
+    checkpoint: Checkpoint
+    generator: Generator
+    store: AudioStore
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """Read the manifest of the model unpacked at `folder`; ValueError if it is missing or invalid."""
+    path = folder / "musicgen-manifest.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no {path.name}; it is not a staged model")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    if manifest.get("layout") != LAYOUT:
+        raise ValueError(f"{path} must have layout {LAYOUT}, got {manifest.get('layout')!r}")
+    for name in ("model_id", "revision"):
+        value = manifest.get(name)
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"{path} must have a string {name}, got {value!r}")
+    return Checkpoint(folder, manifest["model_id"], manifest["revision"])
+
+
+def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
+    """Load the model unpacked at `folder` and run a warm-up generation; ValueError if it cannot be served."""
+    checkpoint = read_checkpoint(folder)
+    store = AudioStore(boto3.client("s3", config=S3_CONFIG), settings.buckets)  # pyright: ignore[reportUnknownMemberType]
+    generator = Generator(
+        folder,
+        weight_format=WeightFormat(dtype=settings.decoder_dtype, eight_bit=settings.weight_quantisation == "int8"),
+        capacity=Capacity.for_requests(settings.max_concurrent_requests, MAX_TEXTS),
+        log=log,
+    )
+    return Model(checkpoint, generator, store)

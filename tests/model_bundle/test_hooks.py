@@ -1,0 +1,124 @@
+"""The hooks of `inference.py` with the tiny model: from a request body to uploaded audio."""
+
+import io
+import json
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+from botocore.exceptions import ClientError
+
+import inference
+from musicgen_serving.audio_store import AudioStore
+from musicgen_serving.engine.errors import PromptTooLongError
+from musicgen_serving.http.errors import InvalidRequestError, translate_engine_error
+from musicgen_serving.http.invocation import Invocations
+from musicgen_serving.http.request import RequestContext, parse_accept
+from musicgen_serving.model import Model, read_checkpoint
+
+
+@pytest.fixture
+def model(staged_musicgen: Path, generator: Any, s3: Any) -> Model:
+    return Model(read_checkpoint(staged_musicgen), generator, AudioStore(s3, ("out", "elsewhere")))
+
+
+def run_hooks(model: Model, body: dict[str, Any], accept: str = "", inference_id: str = "id-1") -> bytes:
+    """Run the hooks for one request and return the response's body."""
+    request = inference.input_fn(json.dumps(body).encode(), "application/json")
+    context = RequestContext(parse_accept(accept), inference_id)
+    return inference.output_fn(inference.predict_fn(request, model, context), accept)
+
+
+def samples(wav: bytes) -> tuple[Any, int]:
+    read: Any = soundfile.read(io.BytesIO(wav), always_2d=True)
+    return read
+
+
+def test_returns_the_contracts_metadata_for_the_aws_samples_request(model: Model, s3: Any) -> None:
+    body = {
+        "texts": ["calm piano", "loud drums"],
+        "bucket_name": "elsewhere",
+        "generation_params": {
+            "guidance_scale": 3,
+            "max_new_tokens": 53,
+            "do_sample": True,
+            "temperature": 1,
+            "seed": 7,
+        },
+    }
+    response = json.loads(run_hooks(model, body))
+    keys = [f"audio/id-1/musicgen_small_id-1_{index}.wav" for index in range(2)]
+    assert response["generated_outputs_s3"] == [f"s3://elsewhere/{key}" for key in keys]
+    assert list(s3.objects) == [("elsewhere", key) for key in keys]
+    assert (response["contract"], response["seeds"], response["durations"]) == (1, [7, 8], [1.0, 1.0])
+    assert (response["sampling_rate"], response["model"]) == (32000, "facebook/musicgen-small")
+    assert (response["revision"], response["inference_id"]) == ("0123456789abcdef0123456789abcdef01234567", "id-1")
+    assert set(response["timings"]) == {"generate_seconds", "upload_seconds"}
+
+
+def test_uploads_wav_of_the_requested_length_that_is_not_silent(model: Model, s3: Any) -> None:
+    run_hooks(model, {"texts": ["calm piano"], "generation_params": {"duration": 0.5}})
+    ((wav, content_type),) = s3.objects.values()
+    audio, rate = samples(wav)
+    assert (audio.shape, rate, content_type) == ((16000, 1), 32000, "audio/wav")
+    assert audio.std() > 0.001
+
+
+def test_returns_audio_and_uploads_its_metadata(model: Model, s3: Any) -> None:
+    wav = run_hooks(model, {"texts": ["calm piano"], "generation_params": {"max_new_tokens": 13}}, "audio/wav")
+    assert samples(wav)[0].shape == (10 * 640, 1)
+    ((key, (metadata, content_type)),) = s3.objects.items()
+    assert (key, content_type) == (("out", "audio/id-1/musicgen_small_id-1_0.json"), "application/json")
+    assert json.loads(metadata)["durations"] == [0.2]
+
+
+def test_the_same_inference_id_writes_the_same_bytes_to_the_same_keys(model: Model, s3: Any) -> None:
+    body = {"texts": ["calm piano"], "generation_params": {"max_new_tokens": 13}}
+    run_hooks(model, body)
+    first = dict(s3.objects)
+    run_hooks(model, body)
+    assert s3.objects == first
+
+
+def test_another_inference_id_gives_different_audio(model: Model, s3: Any) -> None:
+    body = {"texts": ["calm piano"], "generation_params": {"max_new_tokens": 13}}
+    run_hooks(model, body, inference_id="a")
+    run_hooks(model, body, inference_id="b")
+    (one, _), (other, _) = s3.objects.values()
+    assert one != other
+
+
+def test_rejects_two_texts_for_one_wav_before_generating(model: Model, s3: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="exactly one string when Accept is audio/wav, got 2"):
+        run_hooks(model, {"texts": ["a", "b"], "generation_params": {"max_new_tokens": 1503}}, "audio/wav")
+    assert s3.objects == {}
+
+
+def test_rejects_a_bucket_that_is_not_allowed(model: Model) -> None:
+    with pytest.raises(InvalidRequestError, match='bucket_name must be one of out, elsewhere, got "models"'):
+        run_hooks(model, {"texts": ["a"], "bucket_name": "models"})
+
+
+def test_rejects_a_text_with_too_many_tokens(model: Model) -> None:
+    with pytest.raises(PromptTooLongError) as caught:
+        run_hooks(model, {"texts": ["a", "q" * 1000]})
+    refusal = translate_engine_error(caught.value)
+    assert isinstance(refusal, InvalidRequestError)
+    assert str(refusal) == f"texts[1] must be at most 512 tokens, got {caught.value.tokens}"
+
+
+def test_a_failed_upload_is_a_500_and_never_an_empty_success(model: Model, s3: Any, memory_log: Any) -> None:
+    s3.failure = ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
+    invocations = Invocations(memory_log.log, 1)
+    invocations.serve(inference, model)
+    message = Message()
+    message["Content-Type"] = "application/json"
+    body = b'{"texts": ["a"], "generation_params": {"max_new_tokens": 5}}'
+    response = invocations.answer(message, lambda: body)
+    assert response.status == 500
+    name = f"audio/{memory_log.events('invocation')[0]['inference_id']}/"
+    error = json.loads(response.body)["error"]
+    assert error.startswith(f"the request could not be completed: could not write s3://out/{name}")
+    assert error.endswith("_0.wav: AccessDenied")
