@@ -14,11 +14,11 @@ from moto.server import ThreadedMotoServer
 from mypy_boto3_s3 import S3Client
 from safetensors.numpy import save
 
-import stage_model.gather
+import stage_model.archive.plan
 import stage_model.handler
-import stage_model.patience
+import stage_model.retry
+from stage_model.archive.plan import SizeLimits
 from stage_model.handler import handler
-from stage_model.materials import Sizes
 from tests.stage_model.fakes.hub import LoopbackHub, Repository
 from tests.stage_model.fakes.lambda_runner import Lambda, bundle
 from tests.stage_model.fakes.response_sink import ResponseSink
@@ -126,7 +126,7 @@ def sink() -> Iterator[ResponseSink]:
 
 def wait_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the waits between attempts short: they are real here."""
-    monkeypatch.setattr(stage_model.patience.Patience.__init__, "__defaults__", (120.0, 0.005, 0.02, 900.0))
+    monkeypatch.setattr(stage_model.retry.RetryBudget.__init__, "__defaults__", (120.0, 0.005, 0.02, 900.0))
 
 
 @pytest.fixture
@@ -198,7 +198,9 @@ def aws(hub: LoopbackHub, sink: ResponseSink, brief_waits: None, monkeypatch: py
             "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1",
         }.items():  # fmt: skip
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(stage_model.gather, "Sizes", lambda: Sizes(part_blocks=1, cast_part_blocks=1))
-        monkeypatch.setattr(stage_model.handler, "invoke_again", made.begin)
+        monkeypatch.setattr(
+            stage_model.archive.plan, "SizeLimits", lambda: SizeLimits(part_blocks=1, cast_part_blocks=1)
+        )
+        monkeypatch.setattr(stage_model.handler, "invoke_async", made.begin)
         monkeypatch.setattr(stage_model.handler, "SystemClock", lambda: made.clock)
         yield made

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from stage_model.answer import Answer, send_answer
-from stage_model.connections import Connections
+from stage_model.custom_resource.lifecycle import Response, send_response
+from stage_model.http import Connections
 from tests.stage_model.fakes.response_sink import ResponseSink
 
 
@@ -14,7 +14,7 @@ from tests.stage_model.fakes.response_sink import ResponseSink
 def test_a_reason_of_any_characters_fits(character: str, sink: ResponseSink) -> None:
     event = {"ResponseURL": sink.url, "StackId": "s" * 200, "RequestId": "r" * 36, "LogicalResourceId": "StagedModel"}
     connections = Connections()
-    send_answer(event, Answer("id" * 100, character * 5000), connections, time.time() + 30)
+    send_response(event, Response("id" * 100, character * 5000), connections, time.time() + 30)
     connections.close()
     (answer,) = sink.answers
     assert answer["Status"] == "FAILED" and len(json.dumps(answer)) <= 4096

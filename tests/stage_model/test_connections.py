@@ -8,9 +8,9 @@ from typing import cast
 import pytest
 from botocore.exceptions import ClientError
 
-from stage_model.connections import Connections, Request
 from stage_model.errors import StagingError, TransientError
-from stage_model.s3_client import translated
+from stage_model.http import Connections, Request
+from stage_model.s3 import translated
 
 
 class Server(ThreadingHTTPServer):

@@ -18,13 +18,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from stage_model.errors import LossyCastError, StagingError
-from stage_model.ledger import Ledger
-from stage_model.safetensors_index import index_safetensors
-from stage_model.shard_reader import ShardReader, first_stream, source_stream
-from stage_model.shards import make_shards, shard_index
-from stage_model.sources import BytesSource, Stream
-from stage_model.tensors import Tensor, WeightFile
-from stage_model.torch_index import index_torch
+from stage_model.source.reader import BytesSource, Stream
+from stage_model.upload.hashing import StreamHasher
+from stage_model.weights.safetensors import Tensor, WeightFile, index_safetensors
+from stage_model.weights.shards import ShardReader, first_stream, make_shards, reread_slots, shard_index, source_stream
+from stage_model.weights.torch_zip import index_torch
 
 Weights = dict[str, torch.Tensor]
 
@@ -60,23 +58,23 @@ def safetensors_file(weights: Weights, path: str = "model.safetensors") -> Weigh
 
 def convert(
     files: Sequence[WeightFile], dtype: str = "float16", cuts: Sequence[int] = (), max_shard: int = 4_000_000_000
-) -> tuple[dict[str, bytes], Ledger]:
+) -> tuple[dict[str, bytes], StreamHasher]:
     """Make all shards, each read in ranges that end at `cuts` of all bytes, and hash as staging does."""
     shards = make_shards(files, dtype, (), max_shard)
-    watched = [slot for shard in shards for slot in shard.slots if slot.again and slot.tensor.data is None]
-    readers = [ShardReader(shard, files, watched) for shard in shards]
+    reread = reread_slots(shards)
+    readers = [ShardReader(shard, files, reread) for shard in shards]
     streams = [stream for reader in readers for stream in reader.streams]
     streams += [Stream(source_stream(file), file.source.size) for file in files]
-    streams += [Stream(first_stream(slot), slot.tensor.nbytes) for slot in watched if slot.nbytes]
-    ledger, made, base = Ledger(streams), dict[str, bytes](), 0
+    streams += [Stream(first_stream(slot), slot.tensor.nbytes) for slot in reread if slot.nbytes]
+    hasher, made, base = StreamHasher(streams), dict[str, bytes](), 0
     for shard, reader in zip(shards, readers, strict=True):
         data = bytearray(reader.size)
         ends = sorted({min(max(cut - base, 0), reader.size) for cut in cuts} | {reader.size})
         for start, stop in zip([0, *ends], ends, strict=False):
-            ledger.take(reader.fill(start, [memoryview(data)[start:stop]]))
+            hasher.update(reader.fill(start, [memoryview(data)[start:stop]]))
         made[shard.path], base = bytes(data), base + reader.size
-    ledger.require_all()
-    return made, ledger
+    hasher.require_all()
+    return made, hasher
 
 
 def equal(staged: Weights, published: Weights) -> bool:
@@ -102,11 +100,11 @@ def test_any_ranges_reassemble_to_the_same_bytes_and_hash_each_published_byte_on
     weights["decoder.part"] = weights["decoder.layers.0.fc1.weight"][3]
     file = torch_file(weights)
     whole, _ = convert([file])
-    cut, ledger = convert([file], cuts=cuts)
+    cut, hasher = convert([file], cuts=cuts)
     assert cut == whole
     source = file.source
     assert isinstance(source, BytesSource)
-    assert ledger.digest(source_stream(file)) == hashlib.sha256(source.data).hexdigest()
+    assert hasher.digest(source_stream(file)) == hashlib.sha256(source.data).hexdigest()
 
 
 def test_shared_storages_views_and_other_orders_keep_their_values() -> None:

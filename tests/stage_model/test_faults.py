@@ -156,9 +156,9 @@ def test_a_run_killed_at_a_part_is_gone_on_with(after: int, aws: Lambda) -> None
     aws.s3.fault = fault
     event = aws.event("Create", "r1")
     code = (
-        "import json,sys; import stage_model.gather as g, stage_model.handler as h;"
-        "from stage_model.materials import Sizes;"
-        "g.Sizes=lambda: Sizes(part_blocks=1,cast_part_blocks=1); h.THREADS=1;"
+        "import json,sys; import stage_model.archive.plan as p, stage_model.handler as h;"
+        "from stage_model.archive.plan import SizeLimits;"
+        "p.SizeLimits=lambda: SizeLimits(part_blocks=1,cast_part_blocks=1); h.THREADS=1;"
         "C=type('C',(),{'get_remaining_time_in_millis':lambda s:120000,'invoked_function_arn':'f'});"
         "input(); h.handler(json.loads(sys.argv[1]), C())"
     )
@@ -232,7 +232,7 @@ def test_a_gated_model_needs_the_token_which_stays_at_the_hub(aws: Lambda, monke
     def read(arn: str) -> str:
         return "hf_secret-token"
 
-    monkeypatch.setattr("stage_model.origin.read_token", read)
+    monkeypatch.setattr("stage_model.handler.read_token", read)
     arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hub-abc"
     answer = aws.run(request="r2", TokenSecretArn=arn)
     assert aws.holds_the_model(answer)

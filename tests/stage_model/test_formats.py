@@ -1,4 +1,4 @@
-"""The virtual tarball: any order and any number of threads give the same bytes, and every reader takes them."""
+"""The virtual tarball_object: any order and any number of threads give the same bytes, and every reader takes them."""
 
 import gzip
 import io
@@ -14,34 +14,33 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stage_model.assembly import Assembly
-from stage_model.checksums import combine, crc32
+from stage_model.archive.plan import Manifest, ManifestEntry, Plan, StagedFile
+from stage_model.archive.tarball import Member, TarLayout, file_objects, split_into_parts, tarball_object
 from stage_model.errors import StagingError
-from stage_model.manifest import FileNote, Manifest
-from stage_model.objects import cut, separate_files, tarball
-from stage_model.pipeline import Steps, ThreadPipeline
-from stage_model.plan import Plan, StagedFile
-from stage_model.progress import Resume
-from stage_model.sources import BytesSource, CopyReader
-from stage_model.tar_layout import Member, TarLayout
+from stage_model.source.reader import BytesSource, CopyReader
+from stage_model.upload.hashing import combine_crc32, crc32
+from stage_model.upload.journal import ResumePoint
+from stage_model.upload.pipeline import PartProducer, PipelineSteps, ThreadPipeline
 
 MANIFEST = "musicgen-manifest.json"
 
 
 def planned(files: dict[str, bytes], blocks: int = 1) -> Plan:
     staged = [StagedFile(name, CopyReader(name, BytesSource(data), None)) for name, data in files.items()]
-    manifest = Manifest("a/b", "0" * 40, "float32", [FileNote(n, len(d), None) for n, d in files.items()])
+    manifest = Manifest("a/b", "0" * 40, "float32", [ManifestEntry(n, len(d), None) for n, d in files.items()])
     members = [Member(name, len(data)) for name, data in files.items()] + [Member(MANIFEST, manifest.size)]
     streams = [stream for file in staged for stream in file.reader.streams]
-    return Plan("key", staged, manifest, streams, [tarball("key", members, blocks)])
+    return Plan("key", staged, manifest, streams, [tarball_object("key", members, blocks)])
 
 
 def built(plan: Plan, threads: int) -> bytes:
-    assembly, frames = Assembly(plan, plan.objects, Resume()), dict[int, bytes]()
-    *jobs, last = assembly.jobs
-    keep = Steps(assembly.build, assembly.take, lambda job, part: frames.update({job.index: bytes(part.frame)}))
-    ThreadPipeline(threads).run(jobs, keep, assembly.buffer_size)
-    frames[last.index] = bytes(assembly.build_last(last).frame)
+    producer, frames = PartProducer(plan, ResumePoint()), dict[int, bytes]()
+    *tasks, last = producer.tasks
+    keep = PipelineSteps(
+        producer.build, producer.hash, lambda task, part: frames.update({task.index: bytes(part.frame)})
+    )
+    ThreadPipeline(threads).run(tasks, keep, producer.buffer_size)
+    frames[last.index] = bytes(producer.build_last(last).frame)
     assert len(b"".join(frames.values())) == plan.objects[0].size
     return b"".join(frames[index] for index in sorted(frames))
 
@@ -123,14 +122,14 @@ def test_javas_gzip_stream_reads_it_to_the_end(tar_gz: Path) -> None:
 
 def test_members_of_8_gib_and_more_get_a_size_that_tar_understands() -> None:
     layout = TarLayout([Member("model.safetensors", 9 << 30), Member(MANIFEST, 10)])
-    head = b"".join(piece.literal or b"" for piece in layout.pieces(0, layout.member_starts[0]))
+    head = b"".join(piece.literal or b"" for piece in layout.segments(0, layout.member_starts[0]))
     info = tarfile.TarFile(fileobj=io.BytesIO(head)).next()
     assert info is not None and (info.name, info.size) == ("model.safetensors", 9 << 30)
 
 
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_combined_checksums_are_those_of_the_whole(first: bytes, second: bytes) -> None:
-    assert combine(crc32([first]), crc32([second]), len(second)) == zlib.crc32(first + second)
+    assert combine_crc32(crc32([first]), crc32([second]), len(second)) == zlib.crc32(first + second)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 10**5), st.data())
@@ -138,9 +137,9 @@ def test_parts_cover_everything_once_and_the_last_holds_the_manifest(size: int, 
     whole_from = data.draw(st.integers(0, size))
     if whole_from // span >= 10_000:
         with pytest.raises(StagingError, match="parts"):
-            cut(size, span, whole_from)
+            split_into_parts(size, span, whole_from)
         return
-    parts = cut(size, span, whole_from)
+    parts = split_into_parts(size, span, whole_from)
     assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
     assert parts[-1].stop == size and parts[-1].start <= whole_from
     assert [part.number for part in parts] == list(range(1, len(parts) + 1))
@@ -148,5 +147,5 @@ def test_parts_cover_everything_once_and_the_last_holds_the_manifest(size: int, 
 
 def test_every_part_but_an_objects_last_is_at_least_5_mib() -> None:
     members = [Member("model.safetensors", 30 << 20), Member("empty", 0), Member(MANIFEST, 100)]
-    for made in [tarball("key", members), *separate_files("p/", members)]:
+    for made in [tarball_object("key", members), *file_objects("p/", members)]:
         assert all(made.framed_length(part) >= 5 << 20 for part in made.parts[:-1])

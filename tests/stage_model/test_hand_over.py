@@ -6,20 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from stage_model import handler, s3_client
-from stage_model.connections import Connections
+from stage_model import handler, s3
+from stage_model.custom_resource.lease import LEASE_S
 from stage_model.errors import OutOfTimeError
-from stage_model.hub_file import HubFile, Location
-from stage_model.lease import LEASE_S
-from stage_model.patience import Patience
+from stage_model.http import Connections
+from stage_model.retry import RetryBudget
+from stage_model.source.hub import Location, RemoteFile
 from tests.stage_model.fakes.clock import WaitingClock
 
 SIZE = 1 << 20  # bytes
 
 
 def test_two_requests_that_reach_their_time_outs_fit_into_what_is_kept_for_handing_over() -> None:
-    longest_s = max(float(s3_client.CONNECT_S + s3_client.READ_S), Connections().timeout_s)
-    assert 2 * longest_s + handler.LAST_S <= handler.HAND_OVER_S
+    longest_s = max(float(s3.CONNECT_TIMEOUT_S + s3.READ_TIMEOUT_S), Connections().timeout_s)
+    assert 2 * longest_s + handler.EXIT_RESERVE_S <= handler.CONTINUATION_RESERVE_S
     assert longest_s < LEASE_S / 2  # what a deletion relies on
 
 
@@ -58,7 +58,9 @@ def slow_source(clock: WaitingClock) -> Iterator[str]:
 
 def test_a_deadline_in_the_middle_of_a_range_ends_its_reading(clock: WaitingClock, slow_source: str) -> None:
     connections = Connections()
-    file = HubFile("file", SIZE, connections, Patience(clock, 8.0), lambda: Location(slow_source, {}, signed=True))
+    file = RemoteFile(
+        "file", SIZE, connections, RetryBudget(clock, 8.0), lambda: Location(slow_source, {}, signed=True)
+    )
     with pytest.raises(OutOfTimeError):
         file.read_into(0, [memoryview(bytearray(SIZE))])
     connections.close()

@@ -11,20 +11,19 @@ from typing import Any, cast
 import pytest
 
 import stage_model.handler
-from stage_model.assembly import Assembly
-from stage_model.connections import raise_if_busy
+from stage_model.archive.plan import collect_inputs
 from stage_model.errors import StagingError, TransientError
-from stage_model.gather import gather
-from stage_model.hub_file import Location, follow
-from stage_model.ledger import Ledger
-from stage_model.listing import parse_listing
-from stage_model.progress import PartDone, Resume
+from stage_model.http import raise_if_retryable
 from stage_model.request import StagedModelRequest
-from stage_model.running_sha256 import RunningSha256
-from stage_model.sources import Stream
-from stage_model.store import StoredPart
-from staging_simulation.campaign import violations
-from staging_simulation.model import BUNDLE, SIZES, MemoryHub
+from stage_model.s3 import StoredPart
+from stage_model.source.hub import Location, follow_redirect
+from stage_model.source.reader import Stream
+from stage_model.source.repository import parse_listing
+from stage_model.upload.hashing import Sha256, StreamHasher
+from stage_model.upload.journal import ResumePoint, UploadedPart
+from stage_model.upload.pipeline import PartProducer
+from staging_simulation.model import BUNDLE, LIMITS, MemoryHub
+from staging_simulation.schedule import violations
 from tests.stage_model.fakes.hub import Reply, Seen
 from tests.stage_model.fakes.lambda_runner import BUCKET, PREFIX, Lambda, flipped
 
@@ -73,26 +72,26 @@ def test_a_part_that_an_earlier_run_made_of_other_bytes_is_refused(
     request = StagedModelRequest(
         "facebook/tiny", "a" * 40, "float16", "assets", "bundle.zip", BUCKET, PREFIX, "tarball"
     )
-    plan = gather(request, MemoryHub(lossy=False), BUNDLE, SIZES).plan(())
-    first = Assembly(plan, plan.objects, Resume())
-    built = first.build(first.jobs[0], memoryview(bytearray(first.buffer_size)))
+    plan = collect_inputs(request, MemoryHub(lossy=False), BUNDLE, LIMITS).plan(())
+    first = PartProducer(plan, ResumePoint())
+    built = first.build(first.tasks[0], memoryview(bytearray(first.buffer_size)))
     stored = StoredPart(1, "etag", built.frame_crc, len(built.frame))
-    resume = Resume((PartDone(stored, built.payload_crc ^ flipped_bit, built.payload_length),))
-    again = Assembly(plan, plan.objects, resume)
-    made = again.build(again.jobs[0], memoryview(bytearray(again.buffer_size)))
+    resume = ResumePoint((UploadedPart(stored, built.payload_crc ^ flipped_bit, built.payload_length),))
+    again = PartProducer(plan, resume)
+    made = again.build(again.tasks[0], memoryview(bytearray(again.buffer_size)))
     with outcome:
-        again.take(again.jobs[0], made)
+        again.hash(again.tasks[0], made)
 
 
-def test_the_simulation_notices_a_ledger_that_compares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def finish(self: Ledger, stream: Stream, running: RunningSha256) -> None:
-        ledger = cast(Any, self)
-        ledger._digests[stream.name] = running.hexdigest()
-        ledger._hashes.pop(stream.name, None)
-        ledger._lengths.pop(stream.name, None)
+def test_the_simulation_notices_a_hasher_that_compares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finish(self: StreamHasher, stream: Stream, sha256: Sha256) -> None:
+        hasher = cast(Any, self)
+        hasher._digests[stream.name] = sha256.hexdigest()
+        hasher._hashes.pop(stream.name, None)
+        hasher._lengths.pop(stream.name, None)
 
-    monkeypatch.setattr(Ledger, "_finish", finish)
-    assert any("the staged bytes must be the right ones" in line for line in violations(range(250)))
+    monkeypatch.setattr(StreamHasher, "_finish", finish)
+    assert any("the staged bytes must be the expected ones" in line for line in violations(range(250)))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +109,7 @@ def test_the_simulation_notices_a_ledger_that_compares_nothing(monkeypatch: pyte
 )
 def test_a_busy_answer_tells_how_long_to_wait(headers: Mapping[str, str], wait_s: float | None) -> None:
     with pytest.raises(TransientError) as caught:
-        raise_if_busy(cast(http.client.HTTPResponse, SimpleNamespace(status=429, headers=headers)), "the Hub")
+        raise_if_retryable(cast(http.client.HTTPResponse, SimpleNamespace(status=429, headers=headers)), "the Hub")
     assert caught.value.retry_after_s == wait_s
 
 
@@ -145,8 +144,8 @@ def test_an_index_of_shards_that_names_no_files_is_refused(value: object, aws: L
 def test_a_redirect_never_leads_from_https_to_this_machine() -> None:
     hub = Location("https://huggingface.co/a/resolve/b/model.safetensors", {}, signed=False)
     with pytest.raises(StagingError, match=r"from huggingface\.co must lead to https, got http://127\.0\.0\.1"):
-        follow(hub, "http://127.0.0.1:9001/2018-06-01/runtime/invocation/next")
-    assert follow(hub, "https://cdn.example/x").url == "https://cdn.example/x"
+        follow_redirect(hub, "http://127.0.0.1:9001/2018-06-01/runtime/invocation/next")
+    assert follow_redirect(hub, "https://cdn.example/x").url == "https://cdn.example/x"
 
 
 def renamed(seen: Seen, reply: Reply) -> Reply:

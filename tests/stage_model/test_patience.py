@@ -3,7 +3,7 @@
 import pytest
 
 from stage_model.errors import OutOfTimeError, StalledError, TransientError
-from stage_model.patience import Patience, persist
+from stage_model.retry import RetryBudget, retry
 from tests.stage_model.fakes.clock import WaitingClock
 
 
@@ -16,47 +16,47 @@ def failing(clock: WaitingClock, until: float, asks: float | None) -> str:
 
 def test_a_rate_limit_longer_than_a_stall_is_waited_for() -> None:
     clock = WaitingClock()
-    assert persist(Patience(clock, 870.0), lambda: failing(clock, 300.0, 300.0)) == "done"
+    assert retry(RetryBudget(clock, 870.0), lambda: failing(clock, 300.0, 300.0)) == "done"
     assert clock.waits == [300.0]
 
 
 def test_windows_of_a_rate_limit_one_after_another_are_waited_for() -> None:
     clock = WaitingClock()
-    assert persist(Patience(clock, 870.0), lambda: failing(clock, 560.0, 280.0)) == "done"
+    assert retry(RetryBudget(clock, 870.0), lambda: failing(clock, 560.0, 280.0)) == "done"
     assert clock.waits == [280.0, 280.0]
 
 
 def test_short_waits_that_are_asked_for_again_and_again_come_to_an_end() -> None:
     clock = WaitingClock()
     with pytest.raises(StalledError, match=r"gave up after \d+ s without progress: the source answered 429, asking"):
-        persist(Patience(clock, 1e9), lambda: failing(clock, 1e9, 30.0))
+        retry(RetryBudget(clock, 1e9), lambda: failing(clock, 1e9, 30.0))
     assert 800.0 <= clock.time <= 900.0
 
 
 def test_a_wait_that_would_last_for_ever_is_refused_at_once() -> None:
     clock = WaitingClock()
     with pytest.raises(StalledError, match=r"gave up after 0 s without progress: .*, asking for 3600 s more"):
-        persist(Patience(clock, 870.0), lambda: failing(clock, 1e9, 3600.0))
+        retry(RetryBudget(clock, 870.0), lambda: failing(clock, 1e9, 3600.0))
     assert clock.waits == []
 
 
 def test_a_wait_beyond_the_deadline_lasts_until_it_so_that_the_next_invocation_does_not_ask_at_once() -> None:
     clock = WaitingClock()
     with pytest.raises(OutOfTimeError):
-        persist(Patience(clock, 100.0), lambda: failing(clock, 1e9, 300.0))
+        retry(RetryBudget(clock, 100.0), lambda: failing(clock, 1e9, 300.0))
     assert clock.time == 100.0
 
 
 def test_failures_that_ask_for_nothing_stall_after_two_minutes() -> None:
     clock = WaitingClock()
     with pytest.raises(StalledError, match=r"without progress: the source answered 429$"):
-        persist(Patience(clock, 1e9), lambda: failing(clock, 1e9, None))
+        retry(RetryBudget(clock, 1e9), lambda: failing(clock, 1e9, None))
     assert 105.0 <= clock.time <= 120.0
 
 
 def test_progress_begins_the_budget_anew() -> None:
     clock = WaitingClock()
-    attempts = Patience(clock, 1e9).start()
+    attempts = RetryBudget(clock, 1e9).attempts()
     for _ in range(20):
         attempts.progressed()
         attempts.wait_after(TransientError("the source answered 429", 300.0))

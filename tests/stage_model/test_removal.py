@@ -2,7 +2,7 @@
 
 import pytest
 
-import stage_model.patience
+import stage_model.retry
 from tests.stage_model.fakes.lambda_runner import Lambda
 from tests.stage_model.fakes.s3 import Reply
 
@@ -10,7 +10,7 @@ from tests.stage_model.fakes.s3 import Reply
 @pytest.fixture(autouse=True)
 def short_patience(brief_waits: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up after half a second."""
-    monkeypatch.setattr(stage_model.patience.Patience.__init__, "__defaults__", (0.5, 0.005, 0.02, 900.0))
+    monkeypatch.setattr(stage_model.retry.RetryBudget.__init__, "__defaults__", (0.5, 0.005, 0.02, 900.0))
 
 
 def is_removal(method: str, path: str) -> bool:

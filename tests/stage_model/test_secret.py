@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from stage_model.errors import StagingError
-from stage_model.secret import read_token
+from stage_model.source.hub import read_token
 
 
 @pytest.fixture

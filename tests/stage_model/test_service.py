@@ -7,21 +7,19 @@ from typing import Any, cast
 
 import pytest
 
-from stage_model.answer import Answer
+from stage_model.custom_resource.lease import parse_record
+from stage_model.custom_resource.lifecycle import Invocation, Response, serve
 from stage_model.errors import TransientError
-from stage_model.lease import Lease
-from stage_model.patience import Patience
 from stage_model.request import StagedModelRequest
-from stage_model.run_record import parse_record
-from stage_model.service import Invocation, serve
-from stage_model.stager import Staged
-from stage_model.store import Store, Versioned
+from stage_model.retry import RetryBudget
+from stage_model.s3 import Store, Versioned
+from stage_model.upload.stager import StagedModel, StagingContext
 from tests.stage_model.fakes.clock import WaitingClock
 
 BEGAN = 1_700_000_000.0
 INVOCATION_S = 900.0
 PREFIX = "models/Stack/StagedModel/"
-Stage = Callable[[WaitingClock, Patience], None]
+Stage = Callable[[WaitingClock, RetryBudget], None]
 
 
 @dataclass
@@ -51,7 +49,7 @@ class Stack:
     stage: Stage
     clock: WaitingClock = field(default_factory=lambda: WaitingClock(BEGAN))
     records: Records = field(default_factory=Records)
-    answers: list[tuple[float, Answer]] = field(default_factory=list[tuple[float, Answer]])
+    responses: list[tuple[float, Response]] = field(default_factory=list[tuple[float, Response]])
     invocations: int = 0
 
     def create(self, delivered_after: float = 0.0) -> str:
@@ -69,44 +67,46 @@ class Stack:
         while events:
             self.invocations += 1
             serve(events.pop(), self._invocation(events))
-        ((_, answer),) = self.answers
-        return answer.reason or ""
+        ((_, response),) = self.responses
+        return response.reason or ""
 
     def _invocation(self, events: list[Any]) -> Invocation:
         end = self.clock.now() + INVOCATION_S
-
-        def stage_in(store: Store, patience: Patience) -> Callable[[StagedModelRequest, Lease], Staged]:
-            def stage_request(request: StagedModelRequest, lease: Lease) -> Staged:
-                self.stage(self.clock, patience)
-                return Staged(f"{PREFIX}{'0' * 64}/model.tar.gz", 1)
-
-            return stage_request
-
-        def send(event: Mapping[str, Any], answer: Answer) -> None:
-            self.answers.append((self.clock.now(), answer))
-
-        return Invocation(
-            owner=f"run{self.invocations}",
-            clock=self.clock,
-            work=Patience(self.clock, end - 30.0),
-            patience=Patience(self.clock, end - 3.0),
-            open_store=lambda bucket: cast(Store, self.records),
-            stage=stage_in,
-            send=send,
-            hand_over=lambda event: events.append(event),
-        )
+        work, budget = RetryBudget(self.clock, end - 30.0), RetryBudget(self.clock, end - 3.0)
+        return Invocation(f"run{self.invocations}", work, budget, FakeEnvironment(self, events))
 
 
-def endless(clock: WaitingClock, patience: Patience) -> None:
+@dataclass
+class FakeEnvironment:
+    """The services of one invocation; see `Environment`."""
+
+    stack: Stack
+    events: list[Any]
+
+    def open_store(self, bucket: str) -> Store:
+        return cast(Store, self.stack.records)
+
+    def stage(self, request: StagedModelRequest, context: StagingContext) -> StagedModel:
+        self.stack.stage(self.stack.clock, context.budget)
+        return StagedModel(f"{PREFIX}{'0' * 64}/model.tar.gz", 1)
+
+    def respond(self, event: Mapping[str, Any], response: Response) -> None:
+        self.stack.responses.append((self.stack.clock.now(), response))
+
+    def continue_in_new_invocation(self, event: Mapping[str, Any]) -> None:
+        self.events.append(event)
+
+
+def endless(clock: WaitingClock, budget: RetryBudget) -> None:
     """Staging that never ends, though it moves."""
     while True:
-        patience.check_deadline()
+        budget.check_deadline()
         clock.sleep(10.0)
 
 
-def limited(clock: WaitingClock, patience: Patience) -> None:
+def limited(clock: WaitingClock, budget: RetryBudget) -> None:
     """A source that gives a little and then asks to be left alone, again and again."""
-    attempts = patience.start()
+    attempts = budget.attempts()
     while True:
         attempts.progressed()
         attempts.wait_after(TransientError("the source answered 429", 250.0))
@@ -116,7 +116,7 @@ def limited(clock: WaitingClock, patience: Patience) -> None:
 def test_staging_that_takes_too_long_is_answered_before_cloudformation_gives_up(delivered_after: float) -> None:
     stack = Stack(endless)
     assert stack.create(delivered_after) == "staging did not finish within 3600 s"
-    assert 3400.0 < stack.answers[0][0] - BEGAN < 3500.0
+    assert 3400.0 < stack.responses[0][0] - BEGAN < 3500.0
     assert stack.invocations > 1
     assert parse_record(stack.records.objects[f"{PREFIX}runs/r1.json"]).state == "answered"
 
@@ -135,6 +135,6 @@ def test_an_invocation_that_begins_too_late_says_so_at_once() -> None:
 
 
 def test_staging_that_ends_in_time_is_answered_with_its_model() -> None:
-    stack = Stack(lambda clock, patience: clock.sleep(600.0))
+    stack = Stack(lambda clock, budget: clock.sleep(600.0))
     assert stack.create() == ""
     assert stack.invocations == 1

@@ -16,12 +16,11 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mirror_model.copying import Place, copy_commit
-from stage_model.clock import SystemClock
-from stage_model.connections import Connections
 from stage_model.errors import OutOfTimeError, StagingError
-from stage_model.hub import HubRepository
-from stage_model.mirror import folder_of
-from stage_model.patience import Patience
+from stage_model.http import Connections
+from stage_model.retry import RetryBudget, SystemClock
+from stage_model.source.hub import HubRepository
+from stage_model.source.s3_mirror import mirror_prefix
 
 _HOURS = 12  # after which a copy gives up
 _ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[\w.-]+)*)")
@@ -32,12 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     bucket, prefix = options.to
     clock = SystemClock()
-    patience = Patience(clock, clock.now() + 3600 * _HOURS)
+    patience = RetryBudget(clock, clock.now() + 3600 * _HOURS)
     with closing(Connections()) as connections:
         repository = HubRepository(
             options.hub, options.model_id, options.revision, connections, patience, os.environ.get("HF_TOKEN")
         )
-        place = Place(bucket, folder_of(prefix, options.model_id, options.revision))
+        place = Place(bucket, mirror_prefix(prefix, options.model_id, options.revision))
         try:
             copy_commit(repository, boto3.client("s3", region_name=options.region), place, print)
         except (StagingError, OutOfTimeError, ClientError, BotoCoreError) as error:

@@ -4,8 +4,8 @@ import hashlib
 import io
 
 from stage_model.errors import StagingError
-from stage_model.repository import RepoFile
-from stage_model.sources import Source
+from stage_model.source.reader import Source
+from stage_model.source.repository import RepoFile
 
 
 class CheckedFile(io.RawIOBase):

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from mirror_model.checked_file import CheckedFile
-from stage_model.hub import HubRepository
-from stage_model.listing import read_small
-from stage_model.mirror import LISTING
-from stage_model.repository import RepoFile
-from stage_model.selection import find_weights, resolve_shards, support_files
+from stage_model.source.hub import HubRepository
+from stage_model.source.repository import RepoFile, read_verified
+from stage_model.source.s3_mirror import LISTING
+from stage_model.weights.select import find_weights, resolve_shards, support_files
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -42,5 +41,5 @@ def needed_files(repository: HubRepository) -> list[RepoFile]:
     _, lead = find_weights(listed)
     weights = [lead]
     if lead.path.endswith(".index.json"):
-        weights += resolve_shards(listed, lead.path, read_small(repository, lead))
+        weights += resolve_shards(listed, lead.path, read_verified(repository, lead))
     return [*support_files(listed), *weights]

@@ -10,9 +10,9 @@ from typing import Any
 
 from safetensors.numpy import load
 
-from stage_model.clock import SystemClock
 from stage_model.errors import OutOfTimeError
-from stage_model.handler import HAND_OVER_S, handler
+from stage_model.handler import CONTINUATION_RESERVE_S, handler
+from stage_model.retry import SystemClock
 from tests.stage_model.fakes.hub import LoopbackHub, Reply, Seen
 from tests.stage_model.fakes.response_sink import ResponseSink
 from tests.stage_model.fakes.s3 import LoopbackS3
@@ -88,7 +88,7 @@ class Lambda:
             if left[0] <= 0 < left[1] and self.invocations > over[0]:  # a part may still arrive after that
                 over[0] = self.invocations
                 left[:] = [parts(), left[1] - 1]
-                self.clock.ahead += self.seconds - HAND_OVER_S + 1
+                self.clock.ahead += self.seconds - CONTINUATION_RESERVE_S + 1
             return reply
 
         self.s3.change = count
