@@ -163,6 +163,16 @@ class ViewCursor:
             self._rest.append(view[count:])
         self.filled += count
 
+    def write(self, data: bytes | memoryview) -> None:
+        """Copy `data` into the next buffers. Raises ValueError if there is no room."""
+        while len(data):
+            if (view := self.next_view()) is None:
+                raise ValueError(f"{len(data)} bytes do not fit into the buffers")
+            count = min(len(view), len(data))
+            view[:count] = data[:count]
+            self.advance(count)
+            data = data[count:]
+
 
 def read_body(
     response: http.client.HTTPResponse, connection: socket.socket, cursor: ViewCursor, check: Callable[[], None]
@@ -177,12 +187,7 @@ def read_body(
     if left is None:  # chunked: rare, left to http.client
         _fill(cursor, lambda view, _: response.readinto(view), check)
     elif left:
-        data = response.fp.read(len(response.fp.peek()[:left]))  # what the response has buffered already
-        while data and (view := cursor.next_view()) is not None:
-            count = min(len(view), len(data))
-            view[:count] = data[:count]
-            cursor.advance(count)
-            data = data[count:]
+        cursor.write(response.fp.read(len(response.fp.peek()[:left])))  # what the response has buffered already
         _fill(cursor, connection.recv_into, check)
         response.length = 0
     response.read(1)  # reach the end of the body, so that the connection can be reused

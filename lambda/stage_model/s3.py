@@ -165,6 +165,16 @@ def _code(error: ClientError) -> str:
     return error.response.get("Error", {}).get("Code", "")
 
 
+def _if_exists(call: Callable[[], T]) -> T | None:
+    """Return the result of a request, or None if its object does not exist."""
+    try:
+        return call()
+    except ClientError as error:
+        if _code(error) in _ABSENT:
+            return None
+        raise
+
+
 class S3Store:
     """`Store` on an S3 bucket."""
 
@@ -173,15 +183,11 @@ class S3Store:
         self._signer = PartSigner(client, bucket)
 
     def size_of(self, key: str) -> int | None:
-        def head() -> int | None:
-            try:
-                return self._client.head_object(Bucket=self._bucket, Key=key)["ContentLength"]
-            except ClientError as error:
-                if _code(error) in _ABSENT:
-                    return None
-                raise
-
-        return translated(f"looking for s3://{self._bucket}/{key}", head)
+        found = translated(
+            f"looking for s3://{self._bucket}/{key}",
+            lambda: _if_exists(lambda: self._client.head_object(Bucket=self._bucket, Key=key)),
+        )
+        return found and found["ContentLength"]
 
     def read(self, key: str) -> Versioned | None:
         return read_object(self._client, self._bucket, key)
@@ -191,12 +197,10 @@ class S3Store:
             bucket = self._bucket
             if replaces is None:
                 return self._client.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")["ETag"]
-            try:
-                return self._client.put_object(Bucket=bucket, Key=key, Body=data, IfMatch=replaces)["ETag"]
-            except ClientError as error:
-                if _code(error) in _ABSENT:
-                    raise ConflictError(f"{key} is gone") from error
-                raise
+            replaced = _if_exists(lambda: self._client.put_object(Bucket=bucket, Key=key, Body=data, IfMatch=replaces))
+            if replaced is None:
+                raise ConflictError(f"{key} is gone")
+            return replaced["ETag"]
 
         return translated(f"writing s3://{self._bucket}/{key}", put)
 
@@ -287,12 +291,9 @@ def read_object(client: "S3Client", bucket: str, key: str) -> Versioned | None:
     """Return an object of at most 16 MiB, or None if it does not exist. Raises as `Store.read`."""
 
     def get() -> Versioned | None:
-        try:
-            found = client.get_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if _code(error) in _ABSENT:
-                return None
-            raise
+        found = _if_exists(lambda: client.get_object(Bucket=bucket, Key=key))
+        if found is None:
+            return None
         data, length = found["Body"].read(_MAX_OBJECT + 1), found["ContentLength"]
         if len(data) < min(length, _MAX_OBJECT + 1):  # botocore checks the length of unlimited reads only
             raise TransientError(f"s3://{bucket}/{key} broke off after {len(data)} of {length} bytes")

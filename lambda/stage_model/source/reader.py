@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from stage_model.http import ViewCursor
+
 Views = Sequence[memoryview]  # a destination scattered over memory: a payload's places in a framed part
 
 
@@ -14,29 +16,10 @@ def total_length(views: Views) -> int:
 
 def scatter(data: bytes | memoryview, views: Views) -> None:
     """Copy `data` into the views, whose combined length it must have."""
-    at = 0
-    for view in views:
-        view[:] = data[at : at + len(view)]
-        at += len(view)
-
-
-class ViewWriter:
-    """Writes sequentially into a sequence of views."""
-
-    def __init__(self, views: Views) -> None:
-        self._rest = iter(views)
-        self._view = next(self._rest, memoryview(b""))
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Write all of `data`, for which there must be room."""
-        at = 0
-        while at < len(data):
-            while not len(self._view):
-                self._view = next(self._rest)
-            count = min(len(self._view), len(data) - at)
-            self._view[:count] = data[at : at + count]
-            self._view = self._view[count:]
-            at += count
+    cursor = ViewCursor(views)
+    cursor.write(data)
+    if cursor.next_view() is not None:
+        raise ValueError(f"{len(data)} bytes must fill {total_length(views)}")
 
 
 class Source(Protocol):

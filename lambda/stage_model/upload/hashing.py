@@ -6,7 +6,7 @@ import ctypes
 import hashlib
 import sys
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
@@ -32,31 +32,11 @@ def combine_crc32(first: int, second: int, second_length: int) -> int:
 
 
 class Sha256(Protocol):
-    """An incremental SHA-256."""
+    """An incremental SHA-256: hashlib's, or one whose state can be exported."""
 
-    def update(self, view: memoryview) -> None: ...
+    def update(self, view: memoryview, /) -> None: ...
 
     def hexdigest(self) -> str: ...
-
-    def export(self) -> str | None:
-        """Return the state as text, or None if it cannot be exported."""
-        ...
-
-
-class HashlibSha256:
-    """hashlib's SHA-256, whose state is not accessible."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-
-    def update(self, view: memoryview) -> None:
-        self._hash.update(view)
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-    def export(self) -> str | None:
-        return None
 
 
 class OpensslSha256:
@@ -85,7 +65,7 @@ class OpensslSha256:
         restored._state = ctypes.create_string_buffer(state, _SHA256_CTX)
         return restored
 
-    def update(self, view: memoryview) -> None:
+    def update(self, view: memoryview, /) -> None:
         """Hash more bytes; ctypes releases the GIL."""
         data = bytes(view) if view.readonly else (ctypes.c_char * len(view)).from_buffer(view)
         self._openssl.SHA256_Update(self._state, data, ctypes.c_size_t(len(view)))
@@ -96,7 +76,7 @@ class OpensslSha256:
         self._openssl.SHA256_Final(digest, state)
         return digest.raw.hex()
 
-    def export(self) -> str | None:
+    def export(self) -> str:
         return _EXPORT_PREFIX + b64encode(self._state.raw).decode()
 
     @classmethod
@@ -113,7 +93,7 @@ def _openssl_works() -> bool:
     try:
         first = OpensslSha256()
         first.update(memoryview(b"a" * 100))
-        second = OpensslSha256.restore(first.export() or "")
+        second = OpensslSha256.restore(first.export())
         second.update(memoryview(bytearray(b"b" * 100)))
         return second.hexdigest() == hashlib.sha256(b"a" * 100 + b"b" * 100).hexdigest()
     except (AttributeError, ImportError, OSError, ValueError):
@@ -125,7 +105,7 @@ EXPORTABLE = _openssl_works()  # otherwise runs still hash, but cannot resume ha
 
 def new_sha256() -> Sha256:
     """Return an empty hash, exportable where possible."""
-    return OpensslSha256() if EXPORTABLE else HashlibSha256()
+    return OpensslSha256() if EXPORTABLE else hashlib.sha256()
 
 
 @dataclass(frozen=True)
@@ -155,13 +135,9 @@ class StreamHasher:
     Updates of a stream must arrive in its order, from one thread at a time.
     """
 
-    def __init__(
-        self, streams: Iterable[Stream], state: HasherState | None = None,
-        new_hash: Callable[[], Sha256] = new_sha256,
-    ) -> None:  # fmt: skip
+    def __init__(self, streams: Iterable[Stream], state: HasherState | None = None) -> None:
         state = state or HasherState()
         self._streams: Mapping[str, Stream] = {stream.name: stream for stream in streams}
-        self._new_hash = new_hash
         self._digests = dict(state.digests)
         self._lengths = {name: length for name, (length, _) in state.unfinished.items()}
         self._hashes: dict[str, Sha256] = {
@@ -170,7 +146,7 @@ class StreamHasher:
         self._lossy = set(state.lossy)
         for stream in self._streams.values():
             if stream.length == 0 and stream.name not in self._digests:
-                self._finish(stream, new_hash())
+                self._finish(stream, new_sha256())
 
     def update(self, updates: Sequence[HashUpdate]) -> None:
         """Hash more bytes. Raises StagingError when a finished stream has the wrong SHA-256."""
@@ -180,7 +156,7 @@ class StreamHasher:
                 continue
             stream = self._streams[update.stream]
             if stream.name not in self._hashes:
-                self._hashes[stream.name] = self._new_hash()
+                self._hashes[stream.name] = new_sha256()
             sha256 = self._hashes[stream.name]
             for view in update.views:
                 sha256.update(view)
@@ -209,11 +185,12 @@ class StreamHasher:
 
     def state(self) -> HasherState | None:
         """Return the current state, or None if an unfinished hash cannot be exported."""
-        states = {name: sha256.export() for name, sha256 in self._hashes.items()}
-        exported = {name: (self._lengths[name], state) for name, state in states.items() if state is not None}
-        if len(exported) < len(states):
-            return None
-        return HasherState(dict(self._digests), exported, tuple(sorted(self._lossy)))
+        unfinished: dict[str, tuple[int, str]] = {}
+        for name, sha256 in self._hashes.items():
+            if not isinstance(sha256, OpensslSha256):
+                return None
+            unfinished[name] = self._lengths[name], sha256.export()
+        return HasherState(dict(self._digests), unfinished, tuple(sorted(self._lossy)))
 
     def _finish(self, stream: Stream, sha256: Sha256) -> None:
         digest = sha256.hexdigest()

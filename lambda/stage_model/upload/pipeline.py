@@ -57,10 +57,12 @@ class ThreadPipeline:
 
 def raise_most_severe(errors: Sequence[BaseException]) -> None:
     """Raise the error that decides how the run ends: a lost lease, then a final error, then the first of the others."""
-    for kind in (SupersededError, StagingError, BaseException):
+    for kind in (SupersededError, StagingError):
         for error in errors:
             if isinstance(error, kind):
                 raise error
+    for error in errors:
+        raise error
 
 
 def _work(queue: "_TaskQueue[Task]", steps: PipelineSteps[Task, Result], buffer_size: int) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stage_model.errors import StagingError
-from stage_model.source.reader import HashUpdate, Stream, Views, ViewWriter, total_length
+from stage_model.http import ViewCursor
+from stage_model.source.reader import HashUpdate, Stream, Views, total_length
 from stage_model.weights.safetensors import ITEM_SIZES, Tensor, WeightFile
 
 MAX_SHARD = 4_000_000_000  # bytes: below the limits of plain ustar headers and 32-bit tools
@@ -170,7 +171,7 @@ class ShardReader:
         self.streams = (Stream(shard.path, shard.size), *twins)
 
     def fill(self, offset: int, views: Views) -> Sequence[HashUpdate]:
-        writer, header, end = ViewWriter(views), self._shard.header, offset + total_length(views)
+        writer, header, end = ViewCursor(views), self._shard.header, offset + total_length(views)
         writer.write(header[offset:end])
         updates: list[HashUpdate] = []
         spans = self._spans(max(0, offset - len(header)), max(0, end - len(header)))
@@ -187,7 +188,7 @@ class ShardReader:
                 yield slot, first, last
             index += 1
 
-    def _fill_run(self, run: list[Span], writer: ViewWriter) -> list[HashUpdate]:
+    def _fill_run(self, run: list[Span], writer: ViewCursor) -> list[HashUpdate]:
         """Read the bytes of adjacent slots of one file in one range, and write their staged bytes."""
         slot, first, last = run[0]
         if slot.tensor.data is not None:
@@ -271,7 +272,7 @@ def _hashed_at(slot: Slot, at: int) -> int:
 
 
 def _convert(
-    published: memoryview, slot: Slot, first: int, last: int, writer: ViewWriter, whole: bool = True
+    published: memoryview, slot: Slot, first: int, last: int, writer: ViewCursor, whole: bool = True
 ) -> list[HashUpdate]:
     """Write staged bytes [first, last) of a slot. `published` starts at the tensor if `whole`, else at `first`."""
     if slot.dtype == slot.tensor.dtype:
