@@ -1,4 +1,4 @@
-"""A run ends its work in time to hand over, whatever stands still just then."""
+"""A run stops working in time to continue in a new invocation, whatever blocks it."""
 
 import socket
 import threading
@@ -17,7 +17,7 @@ from tests.stage_model.fakes.clock import WaitingClock
 SIZE = 1 << 20  # bytes
 
 
-def test_two_requests_that_reach_their_time_outs_fit_into_what_is_kept_for_handing_over() -> None:
+def test_two_requests_that_time_out_fit_into_the_reserve_for_continuing() -> None:
     longest_s = max(float(s3.CONNECT_TIMEOUT_S + s3.READ_TIMEOUT_S), Connections().timeout_s)
     assert 2 * longest_s + handler.EXIT_RESERVE_S <= handler.CONTINUATION_RESERVE_S
     assert longest_s < LEASE_S / 2  # what a deletion relies on
@@ -25,13 +25,13 @@ def test_two_requests_that_reach_their_time_outs_fit_into_what_is_kept_for_handi
 
 @pytest.fixture
 def clock() -> WaitingClock:
-    """A clock that only the slow source moves on."""
+    """A clock that only the slow source advances."""
     return WaitingClock()
 
 
 @pytest.fixture
 def slow_source(clock: WaitingClock) -> Iterator[str]:
-    """The address of a file of which each sixteenth takes a second to arrive."""
+    """The URL of a file of which each sixteenth takes a second to arrive."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -46,7 +46,7 @@ def slow_source(clock: WaitingClock) -> Iterator[str]:
                 for _ in range(16):
                     clock.time += 1.0
                     connection.sendall(bytes(SIZE // 16))
-            except OSError:  # the reader has left, as it should
+            except OSError:  # the reader disconnected, as expected
                 return
 
     thread = threading.Thread(target=serve)
@@ -56,7 +56,7 @@ def slow_source(clock: WaitingClock) -> Iterator[str]:
     server.close()
 
 
-def test_a_deadline_in_the_middle_of_a_range_ends_its_reading(clock: WaitingClock, slow_source: str) -> None:
+def test_a_deadline_in_the_middle_of_a_range_stops_the_read(clock: WaitingClock, slow_source: str) -> None:
     connections = Connections()
     file = RemoteFile(
         "file", SIZE, connections, RetryBudget(clock, 8.0), lambda: Location(slow_source, {}, signed=True)

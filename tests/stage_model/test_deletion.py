@@ -1,4 +1,4 @@
-"""Removing a model that fails half-way: what is left is never taken for a model."""
+"""A deletion that fails half-way never leaves something that counts as a model."""
 
 import pytest
 
@@ -8,24 +8,24 @@ from tests.stage_model.fakes.s3 import Reply
 
 
 @pytest.fixture(autouse=True)
-def short_patience(brief_waits: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up after half a second."""
+def short_budget(brief_waits: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stall after half a second."""
     monkeypatch.setattr(stage_model.retry.RetryBudget.__init__, "__defaults__", (0.5, 0.005, 0.02, 900.0))
 
 
-def is_removal(method: str, path: str) -> bool:
+def is_deletion(method: str, path: str) -> bool:
     return method == "DELETE" and "uploadId" not in path and "/runs/" not in path
 
 
 @pytest.mark.parametrize("after", [1, 3])
-def test_a_model_removed_in_part_is_staged_anew(after: int, aws: Lambda) -> None:
+def test_a_partly_deleted_model_is_staged_again(after: int, aws: Lambda) -> None:
     first = aws.run("Create", "r1", Packaging="uncompressed")["PhysicalResourceId"]
     second = aws.run("Update", "r2", first, Packaging="uncompressed", DecoderDtype="float32")["PhysicalResourceId"]
     removed = [0]
 
     def fault(method: str, path: str) -> int | None:
-        removed[0] += is_removal(method, path)
-        return 503 if is_removal(method, path) and removed[0] > after else None
+        removed[0] += is_deletion(method, path)
+        return 503 if is_deletion(method, path) and removed[0] > after else None
 
     aws.s3.fault = fault
     failed = aws.run("Delete", "r3", first, Packaging="uncompressed")
@@ -37,9 +37,9 @@ def test_a_model_removed_in_part_is_staged_anew(after: int, aws: Lambda) -> None
 
 
 @pytest.mark.parametrize("packaging", ["tarball", "uncompressed"])
-def test_a_removal_that_fails_is_told_and_can_be_asked_for_again(packaging: str, aws: Lambda) -> None:
+def test_a_failed_deletion_is_reported_and_can_be_retried(packaging: str, aws: Lambda) -> None:
     staged = aws.run("Create", "r1", Packaging=packaging)["PhysicalResourceId"]
-    aws.s3.fault = lambda method, path: 503 if is_removal(method, path) else None
+    aws.s3.fault = lambda method, path: 503 if is_deletion(method, path) else None
     failed = aws.run("Delete", "r2", staged, Packaging=packaging)
     assert failed["Status"] == "FAILED" and failed["PhysicalResourceId"] == staged
     aws.s3.fault = None
@@ -47,7 +47,7 @@ def test_a_removal_that_fails_is_told_and_can_be_asked_for_again(packaging: str,
     assert aws.is_empty()
 
 
-def test_an_upload_that_met_another_writer_is_begun_anew(aws: Lambda) -> None:
+def test_an_upload_that_conflicted_with_another_writer_restarts(aws: Lambda) -> None:
     met: set[str] = set()
     answer_as_before = aws.s3.answer
 

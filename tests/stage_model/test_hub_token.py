@@ -1,4 +1,4 @@
-"""What a secret may hold; whatever else it holds is not shown."""
+"""The format of the Hub token in a secret, whose value never appears in errors."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # boto3.client is overloaded for every service, most of them without installed stubs.
 
@@ -13,7 +13,7 @@ from stage_model.source.hub import read_token
 
 @pytest.fixture
 def secret(s3: Any) -> Any:
-    """Makes a secret of a text; returns its ARN."""
+    """Create a secret with this text and return its ARN."""
     manager, made = boto3.client("secretsmanager", region_name="us-east-1"), list[str]()
 
     def make(text: str) -> str:
@@ -26,7 +26,7 @@ def secret(s3: Any) -> Any:
 
 
 @pytest.mark.parametrize("text", ["hf_abcDEF0123456789", "hf_abcDEF0123456789\n", "eyJhbGci.eyJzdWIi_x-y~+/.c2ln=="])
-def test_a_token_is_read_without_the_line_end_that_files_have(secret: Any, text: str) -> None:
+def test_a_token_is_stripped_of_its_newline(secret: Any, text: str) -> None:
     assert read_token(secret(text)) == text.strip()
 
 
@@ -42,14 +42,14 @@ def test_a_token_is_read_without_the_line_end_that_files_have(secret: Any, text:
         ("hf_абвгдежзийклмн", " as plain text"),
     ],
 )
-def test_what_is_no_token_is_refused_by_name_and_not_shown(secret: Any, text: str, hint: str) -> None:
+def test_a_malformed_token_is_rejected_without_showing_it(secret: Any, text: str, hint: str) -> None:
     arn = secret(text)
     with pytest.raises(StagingError) as refused:
         read_token(arn)
     assert str(refused.value) == f"the secret {arn} must hold the token{hint}"
 
 
-def test_a_secret_that_is_not_there_is_named(secret: Any) -> None:
+def test_a_missing_secret_is_named(secret: Any) -> None:
     arn = secret("hf_abcDEF0123456789").replace("token-0", "absent")
     with pytest.raises(StagingError, match=r"reading the secret .*absent.* failed: ResourceNotFoundException"):
         read_token(arn)

@@ -1,4 +1,4 @@
-"""Answers to CloudFormation, which takes at most 4096 bytes."""
+"""Responses to CloudFormation, which accepts at most 4096 bytes."""
 
 import json
 import time

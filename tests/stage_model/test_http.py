@@ -1,4 +1,4 @@
-"""Connections are kept and shared; what another attempt may mend is told apart from what is final."""
+"""Connections are pooled and shared; retryable errors are distinguished from final ones."""
 
 import threading
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from stage_model.s3 import translated
 
 
 class Server(ThreadingHTTPServer):
-    """Answers every request, and counts the connections; with `closing` it closes each one after its answer."""
+    """Answers every request and counts connections; with `closing` it closes each one after its reply."""
 
     daemon_threads = True
 
@@ -37,7 +37,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"ok")
-        self.close_connection = cast(Server, self.server).closing  # without saying so: the next request finds out
+        self.close_connection = cast(
+            Server, self.server
+        ).closing  # without a Connection header: the next request detects it
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the test's output quiet."""
@@ -54,7 +56,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def connections() -> Iterator[Connections]:
-    """Connections, closed at the end."""
+    """A connection pool, closed at the end."""
     made = Connections()
     yield made
     made.close()
@@ -65,7 +67,7 @@ def get(connections: Connections, server: Server) -> bytes:
         return exchange.response.read()
 
 
-def test_threads_one_after_another_share_a_connection(server: Server, connections: Connections) -> None:
+def test_consecutive_threads_share_a_connection(server: Server, connections: Connections) -> None:
     for _ in range(10):
         thread = threading.Thread(target=get, args=(connections, server))
         thread.start()
@@ -73,7 +75,7 @@ def test_threads_one_after_another_share_a_connection(server: Server, connection
     assert server.accepted == 1
 
 
-def test_a_connection_that_was_closed_takes_those_that_wait_with_it(server: Server, connections: Connections) -> None:
+def test_a_failed_connection_closes_the_idle_ones_to_its_host(server: Server, connections: Connections) -> None:
     def get_two() -> None:
         with connections.exchange(Request("GET", server.url, {})) as exchange:
             get(connections, server)
@@ -97,7 +99,7 @@ def test_a_connection_that_was_closed_takes_those_that_wait_with_it(server: Serv
         ("AccessDenied", 403, StagingError),
     ],
 )
-def test_only_what_may_pass_is_worth_another_attempt(code: str, status: int, kind: type[Exception]) -> None:
+def test_only_transient_errors_are_retryable(code: str, status: int, kind: type[Exception]) -> None:
     def refused() -> None:
         answer = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
         raise ClientError(answer, "PutObject")  # pyright: ignore[reportArgumentType] - the stub asks for its own TypedDict

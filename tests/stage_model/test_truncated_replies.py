@@ -1,4 +1,4 @@
-"""Answers that break off, other than the weights': none of them is taken for the whole, and none is final."""
+"""Truncated replies other than the weights' are detected and retried."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from stage_model.handler import handler
-from tests.stage_model.fakes.hub import Reply, Seen
+from tests.stage_model.fakes.hub import HubRequest, Reply
 from tests.stage_model.fakes.lambda_runner import Lambda
 from tests.stage_model.fakes.s3 import Reply as S3Reply
 
@@ -18,11 +18,11 @@ def scale() -> int:
     return 30
 
 
-def once(matches: Callable[[str], bool], cut: int | None) -> Callable[[Seen, Reply], Reply]:
-    """Return a fault that breaks the first such answer of the Hub off after `cut` bytes, or in its middle."""
+def once(matches: Callable[[str], bool], cut: int | None) -> Callable[[HubRequest, Reply], Reply]:
+    """Return a fault that truncates the first matching reply of the Hub after `cut` bytes, or in its middle."""
     left = [1]
 
-    def fault(seen: Seen, reply: Reply) -> Reply:
+    def fault(seen: HubRequest, reply: Reply) -> Reply:
         if not left[0] or not matches(seen.path):
             return reply
         left[0] -= 1
@@ -33,13 +33,13 @@ def once(matches: Callable[[str], bool], cut: int | None) -> Callable[[Seen, Rep
 
 @pytest.mark.parametrize("cut", [None, 0])
 @pytest.mark.parametrize("what", ["/api/models/", "/config.json", "/spiece.model"])
-def test_of_the_hub(what: str, cut: int | None, aws: Lambda) -> None:
+def test_of_the_hub_are_retried(what: str, cut: int | None, aws: Lambda) -> None:
     aws.hub.fault = once(lambda path: what in path, cut)
     assert aws.holds_the_model(aws.run())
 
 
 def cut_first(aws: Lambda, what: str) -> list[str]:
-    """Make S3 break off its first answer to such a request to read; return those that it broke off."""
+    """Truncate S3's first reply to such a read; return the truncated ones."""
     done: list[str] = []
 
     def change(method: str, path: str, reply: S3Reply) -> S3Reply:
@@ -53,7 +53,7 @@ def cut_first(aws: Lambda, what: str) -> list[str]:
 
 
 @pytest.mark.parametrize("what", ["bundle.zip", "/runs/", "list-type", "?uploads", "uploadId"])
-def test_of_s3(what: str, aws: Lambda) -> None:
+def test_of_s3_are_retried(what: str, aws: Lambda) -> None:
     first = aws.run(request="r1")
     done = cut_first(aws, what)
     answer = aws.run("Update", "r2", first["PhysicalResourceId"], DecoderDtype="float32")
@@ -61,7 +61,7 @@ def test_of_s3(what: str, aws: Lambda) -> None:
     assert done and aws.holds_the_model(answer)
 
 
-def test_of_a_record_read_by_a_second_delivery_which_says_nothing_beside_the_first(aws: Lambda) -> None:
+def test_of_a_record_read_by_a_duplicate_event_sends_no_second_response(aws: Lambda) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def fault(method: str, path: str) -> int | None:

@@ -1,4 +1,4 @@
-"""A request that takes too long for CloudFormation is told so while CloudFormation still listens."""
+"""A request that takes too long fails before CloudFormation stops waiting for a response."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ Stage = Callable[[WaitingClock, RetryBudget], None]
 
 @dataclass
 class Records:
-    """A bucket with records of runs alone."""
+    """A bucket that holds run records only."""
 
     objects: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
@@ -44,7 +44,7 @@ class Records:
 
 @dataclass
 class Stack:
-    """CloudFormation and Lambda around the service: invocations follow each other until there is an answer."""
+    """CloudFormation and Lambda: invocations follow each other until there is a response."""
 
     stage: Stage
     clock: WaitingClock = field(default_factory=lambda: WaitingClock(BEGAN))
@@ -53,7 +53,7 @@ class Stack:
     invocations: int = 0
 
     def create(self, delivered_after: float = 0.0) -> str:
-        """Ask for a model and return the reason that is answered."""
+        """Create a model and return the reason in the response."""
         properties = {
             "ModelId": "facebook/musicgen-tiny", "Revision": "a" * 40, "DecoderDtype": "float32", "CodeBucket": "code",
             "CodeKey": "bundle.zip", "ModelBucket": "artifacts", "KeyPrefix": PREFIX,
@@ -98,14 +98,14 @@ class FakeEnvironment:
 
 
 def endless(clock: WaitingClock, budget: RetryBudget) -> None:
-    """Staging that never ends, though it moves."""
+    """Make progress forever."""
     while True:
         budget.check_deadline()
         clock.sleep(10.0)
 
 
 def limited(clock: WaitingClock, budget: RetryBudget) -> None:
-    """A source that gives a little and then asks to be left alone, again and again."""
+    """Read from a source that sends a little and then asks for a wait, repeatedly."""
     attempts = budget.attempts()
     while True:
         attempts.progressed()
@@ -113,7 +113,7 @@ def limited(clock: WaitingClock, budget: RetryBudget) -> None:
 
 
 @pytest.mark.parametrize("delivered_after", [0.0, 1500.0])
-def test_staging_that_takes_too_long_is_answered_before_cloudformation_gives_up(delivered_after: float) -> None:
+def test_slow_staging_fails_before_cloudformation_times_out(delivered_after: float) -> None:
     stack = Stack(endless)
     assert stack.create(delivered_after) == "staging did not finish within 3600 s"
     assert 3400.0 < stack.responses[0][0] - BEGAN < 3500.0
@@ -121,20 +121,20 @@ def test_staging_that_takes_too_long_is_answered_before_cloudformation_gives_up(
     assert parse_record(stack.records.objects[f"{PREFIX}runs/r1.json"]).state == "answered"
 
 
-def test_what_it_waited_for_at_last_is_said() -> None:
+def test_the_last_error_is_reported() -> None:
     stack = Stack(limited)
     assert stack.create() == "staging did not finish within 3600 s: the source answered 429"
     assert stack.clock.now() - BEGAN < 3500.0
-    assert stack.invocations < 6, "an invocation that is asked to wait must not ask again at once in the next one"
+    assert stack.invocations < 6, "a wait that the server asks for must not be cut short by a new invocation"
 
 
-def test_an_invocation_that_begins_too_late_says_so_at_once() -> None:
+def test_an_invocation_that_starts_too_late_fails_at_once() -> None:
     stack = Stack(endless)
     assert stack.create(delivered_after=3450.0) == "staging did not finish within 3600 s"
     assert stack.invocations == 1
 
 
-def test_staging_that_ends_in_time_is_answered_with_its_model() -> None:
+def test_staging_that_ends_in_time_succeeds() -> None:
     stack = Stack(lambda clock, budget: clock.sleep(600.0))
     assert stack.create() == ""
     assert stack.invocations == 1
