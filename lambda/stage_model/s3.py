@@ -193,16 +193,18 @@ class S3Store:
         return read_object(self._client, self._bucket, key)
 
     def write(self, key: str, data: bytes, replaces: str | None) -> str:
+        bucket = self._bucket
+
         def put() -> str:
-            bucket = self._bucket
             if replaces is None:
                 return self._client.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")["ETag"]
-            replaced = _if_exists(lambda: self._client.put_object(Bucket=bucket, Key=key, Body=data, IfMatch=replaces))
-            if replaced is None:
+            etag = replaces
+            done = _if_exists(lambda: self._client.put_object(Bucket=bucket, Key=key, Body=data, IfMatch=etag))
+            if done is None:
                 raise ConflictError(f"{key} is gone")
-            return replaced["ETag"]
+            return done["ETag"]
 
-        return translated(f"writing s3://{self._bucket}/{key}", put)
+        return translated(f"writing s3://{bucket}/{key}", put)
 
     def delete(self, key: str) -> None:
         translated(f"deleting {key}", lambda: self._client.delete_object(Bucket=self._bucket, Key=key))

@@ -1,13 +1,14 @@
 """Records and journals that an earlier version stored stay readable, so that a deployment can interrupt a run."""
 
 import json
+from typing import Any
 
 from stage_model.custom_resource.lease import parse_record
 from stage_model.s3 import StoredPart, Upload
 from stage_model.upload.journal import Journal
 
 KEY = f"models/Stack/StagedModel/{'a' * 64}/model.tar.gz"
-JOURNAL = {
+JOURNAL: dict[str, Any] = {
     "target": KEY,
     "layout": "b" * 64,
     "kept": ["decoder.sinusoids"],
@@ -22,7 +23,7 @@ JOURNAL = {
         },
     },
 }
-RECORD = {
+RECORD: dict[str, Any] = {
     "request_id": "r1",
     "logical_id": "StagedModel",
     "state": "running",

@@ -33,7 +33,7 @@ class StagingContext:
         return retry(self.budget, operation)
 
     def abort_uploads(self, uploads: Sequence[Upload]) -> None:
-        """Abort these uploads, as far as they exist."""
+        """Abort these uploads if they exist."""
         for upload in uploads:
             self.retry(lambda upload=upload: self.store.abort(upload))
 
