@@ -1,4 +1,4 @@
-"""The most memory that a stretch of work takes beyond what was in use before it."""
+"""The peak memory of a block of work, above what was in use before it."""
 
 from pathlib import Path
 from types import TracebackType
@@ -8,7 +8,7 @@ import torch
 
 
 class PeakMemory:
-    """A context; after it, `taken` is in bytes: of the GPU's memory, or of the process's resident set."""
+    """A context manager that sets `taken`, in bytes: of GPU memory, or of the process's resident set."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
@@ -32,7 +32,7 @@ class PeakMemory:
 
 
 def _status(name: str) -> int:
-    """One line of /proc/self/status, in bytes."""
+    """Return a value of /proc/self/status in bytes."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024

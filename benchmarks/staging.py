@@ -1,16 +1,15 @@
-"""How much work staging is, beside what one would write first: `make bench-staging BENCH="--mib 2250 --rounds 3"`.
+"""Compares the cost of staging with obvious implementations: `make bench-staging BENCH="--mib 2250 --rounds 3"`.
 
-Everything runs on loopback with TLS, source and sink in a process of their own. In each round every way stages the same
-model once, in turn. It is as large as the smallest that is published, `facebook/musicgen-small`; only the slowest way,
-which would take a quarter of an hour for it, has a smaller one, once.
+Everything runs on loopback with TLS, with source and sink in a separate process. In each round every method stages the
+same model once, in turn. It is as large as the smallest published model, `facebook/musicgen-small`; only the slowest
+method, which would take a quarter of an hour for it, stages a smaller one, once.
 
 * default: download to disk, `tarfile` "w:gz" (level 9), `upload_file`;
 * level0: the same without compression, checking SHA-256 as staging does;
 * ours: the Lambda's own handler, eight threads; and once more with the decoder cast to float16.
 
-Reported are MB of source per processor-second (user and system of the stager alone), wall seconds, peak resident memory
-and bytes written to disk, these two as the kernel counted them. The last line compares medians; exit code 1 if a floor
-is not met.
+Reports MB of source per CPU-second (user and system of the stager alone), wall seconds, and the kernel's counts of peak
+resident memory and bytes written to disk. The last line compares medians; exit code 1 if a floor is not met.
 """
 
 import argparse
@@ -31,10 +30,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = [str(ROOT / part) for part in (".", "lambda", "local", "benchmarks")]
 WAYS = ("default", "level0", "ours", "ours-float16")
-SLOW_MIB = 192  # what level 9 compresses in about a minute; its speed does not depend on the size
+SLOW_MIB = 192  # level 9 takes about a minute; its speed is independent of the size
 FLOORS = {"x_default": 13.0, "x_level0": 2.2}
 MAX_RSS_MIB = 200.0
-_BLOCK = 512  # bytes, in which the kernel counts what a process has written to file systems on disk
+_BLOCK = 512  # bytes: the unit of ru_oublock
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Measured:
 
 def main() -> int:
     """Measure, print, and return 1 if a floor is not met."""
-    parser = argparse.ArgumentParser(description="Measures staging beside the obvious ways.")
+    parser = argparse.ArgumentParser(description="Compares staging with obvious implementations.")
     parser.add_argument("--mib", type=int, default=2250, help="size of the model (default 2250)")
     parser.add_argument("--rounds", type=int, default=3, help="stagings of each way (default 3)")
     options = parser.parse_args()
@@ -66,7 +65,7 @@ def main() -> int:
 
 @contextmanager
 def serving(mib: int) -> "Generator[tuple[subprocess.Popen[str], dict[str, Any]]]":
-    """Run Hub and S3 with a model of that size; yield their process and addresses."""
+    """Run Hub and S3 with a model of this size; yield their process and addresses."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(ROOT / "benchmarks" / "staging_servers.py"), folder, str(mib)]
         servers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
@@ -77,12 +76,12 @@ def serving(mib: int) -> "Generator[tuple[subprocess.Popen[str], dict[str, Any]]
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a child: the project's source roots, no numeric library's threads."""
+    """Return the environment of a child process: the source roots, and one thread per numeric library."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS), "OMP_NUM_THREADS": "1", **more}
 
 
 def measure(way: str, addresses: dict[str, Any], servers: "subprocess.Popen[str]") -> Measured:
-    """Stage once in a child and look at it from outside. Raises RuntimeError if it failed."""
+    """Stage once in a child process and measure it. Raises RuntimeError if it fails."""
     folder = Path(tempfile.mkdtemp())
     env = environment(
         HF_ENDPOINT=addresses["hub"], AWS_ENDPOINT_URL=addresses["s3"], AWS_CA_BUNDLE=addresses["authority"],
@@ -95,7 +94,7 @@ def measure(way: str, addresses: dict[str, Any], servers: "subprocess.Popen[str]
     began = time.monotonic()
     child = subprocess.Popen([*command, str(folder)], stdout=subprocess.PIPE, text=True, env=env)
     output = child.stdout.read() if child.stdout is not None else ""
-    _, status, usage = os.wait4(child.pid, 0)  # the kernel's own account of this child
+    _, status, usage = os.wait4(child.pid, 0)  # the kernel's resource usage of this child
     child.returncode = os.waitstatus_to_exitcode(status)
     wall = time.monotonic() - began
     shutil.rmtree(folder)
@@ -107,7 +106,7 @@ def measure(way: str, addresses: dict[str, Any], servers: "subprocess.Popen[str]
 
 
 def ask(servers: "subprocess.Popen[str]", question: str) -> str:
-    """Send the servers a line and return theirs."""
+    """Send the servers a line and return the reply."""
     if servers.stdin is not None:
         servers.stdin.write(question + "\n")
         servers.stdin.flush()
@@ -115,10 +114,10 @@ def ask(servers: "subprocess.Popen[str]", question: str) -> str:
 
 
 def read_line(servers: "subprocess.Popen[str]") -> str:
-    """Return the servers' next line. Raises RuntimeError if they are gone."""
+    """Return the servers' next line. Raises RuntimeError if they have exited."""
     line = servers.stdout.readline() if servers.stdout is not None else ""
     if not line:
-        raise RuntimeError("the benchmark's servers must answer, got end of file")
+        raise RuntimeError("the benchmark's servers exited; see their output above")
     return line.strip()
 
 

@@ -1,4 +1,4 @@
-"""The Hub and S3 of the staging benchmark, on loopback with TLS, in a process of their own.
+"""The Hub and S3 of the staging benchmark, on loopback with TLS, in their own process.
 
 `python staging_servers.py <folder> <MiB>` prints one JSON line of addresses, then serves until its input ends.
 """
@@ -34,7 +34,7 @@ def weights(mib: int) -> dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.floa
 
 
 def main() -> None:
-    """Serve."""
+    """Serve until standard input ends."""
     folder, mib = Path(sys.argv[1]), int(sys.argv[2])
     certificates = make_certificates(folder)
     data = save(weights(mib))
@@ -49,12 +49,12 @@ def main() -> None:
         sha256 = hashlib.sha256(data).hexdigest()
         addresses = {"hub": hub.url, "s3": s3.url, "authority": str(certificates.authority), "sha256": sha256}
         print(json.dumps({**addresses, "bytes": len(data)}), flush=True)
-        for line in sys.stdin:  # "check": is the last staged object right? then forget it
+        for line in sys.stdin:  # "check" verifies and discards the last staged object
             print(check(s3, repository) if line.strip() == "check" else "", flush=True)
 
 
 def check(s3: LoopbackS3, repository: Repository) -> str:
-    """Return "yes" if the one staged tarball holds every published value, and forget all that was written."""
+    """Return "yes" if the only staged tarball holds every published value, and discard all that was written."""
     import tarfile
 
     from safetensors.numpy import load

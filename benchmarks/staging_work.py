@@ -1,9 +1,9 @@
 # pyright: reportUnknownMemberType=false
 # boto3.client is overloaded for every service, most of them without installed stubs.
-"""One stager in a process of its own, so that its processor time and memory can be seen from outside.
+"""Stages one model in its own process, so that CPU time and memory can be measured from outside.
 
 `python staging_work.py default|level0|ours|ours-float16 <model id> <commit> <folder>`, endpoints in the environment.
-Prints the processor seconds (user and system) of the staging alone, without Python's start.
+Prints the CPU seconds (user and system) of the staging alone, without Python's start-up.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ BUCKET = "artifacts"
 
 
 def main() -> None:
-    """Stage once, the way that the first argument names."""
+    """Stage once, by the method in the first argument."""
     way, model_id, revision, folder = sys.argv[1:]
     began = time.process_time()
     if way.startswith("ours"):
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def by_disk(model_id: str, revision: str, folder: Path, level: int, verify: bool) -> None:
-    """Download, `tarfile`, upload: what one writes first. 9 is tarfile's default level."""
+    """Download, `tarfile`, upload: the obvious implementation. 9 is tarfile's default level."""
     source = f"{os.environ['HF_ENDPOINT']}/{model_id}/resolve/{revision}/"
     files = [folder / name for name in ("config.json", "model.safetensors")]
     for file in files:
@@ -48,7 +48,7 @@ def by_disk(model_id: str, revision: str, folder: Path, level: int, verify: bool
 
 
 def download(url: str, target: Path, verify: bool) -> None:
-    """Save a file; with `verify`, compare its SHA-256, as staging does."""
+    """Download a file; with `verify`, compare its SHA-256, as staging does."""
     with urllib.request.urlopen(url, context=ssl.create_default_context()) as answer, target.open("wb") as file:
         shutil.copyfileobj(answer, file)
     expected = os.environ.get(f"SHA256_{target.stem.upper()}")
@@ -60,17 +60,17 @@ def download(url: str, target: Path, verify: bool) -> None:
 
 
 class Time:
-    """Lambda's context object, as far as it is used."""
+    """The used part of Lambda's context object."""
 
     invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:stage"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return the whole of an invocation."""
+        """Return the longest duration of an invocation."""
         return 900_000
 
 
 def ours(model_id: str, revision: str, dtype: str) -> None:
-    """The Lambda's own entry point."""
+    """Run the Lambda's handler."""
     properties = {
         "ModelId": model_id, "Revision": revision, "DecoderDtype": dtype, "CodeBucket": "assets",
         "CodeKey": "bundle.zip", "ModelBucket": BUCKET, "KeyPrefix": "models/Bench/StagedModel/",

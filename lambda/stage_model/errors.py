@@ -1,19 +1,16 @@
-"""How staging can end other than well. Every message is one sentence that CloudFormation may show to people."""
+"""Staging errors. CloudFormation shows the messages to users."""
 
 
 class StagingError(Exception):
-    """Final: this request cannot be staged. Trying again changes nothing."""
+    """The request cannot be staged; retrying does not help."""
 
 
 class StalledError(StagingError):
-    """Nothing has moved for so long that this run gives up; for another one it may."""
+    """An operation made no progress for too long; a later invocation may succeed."""
 
 
 class TransientError(Exception):
-    """One attempt failed in a way that a later attempt may not.
-
-    `retry_after_s` is how long the other side asked to be left alone, in seconds, if it did.
-    """
+    """One attempt failed and may be retried; `retry_after_s` is the wait that the server asked for, in seconds."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -21,23 +18,23 @@ class TransientError(Exception):
 
 
 class OutOfTimeError(Exception):
-    """The invocation nears its deadline; what was done so far is safe."""
+    """The invocation is close to its deadline. The journal allows another one to continue."""
 
 
 class ConflictError(Exception):
-    """A conditional write found another object than it expected."""
+    """The precondition of a conditional write failed."""
 
 
 class UploadGoneError(Exception):
-    """A multipart upload no longer exists: an attempt whose answer was lost, or another run, ended it."""
+    """A multipart upload no longer exists: another run, or an attempt whose reply was lost, ended it."""
 
 
 class SupersededError(Exception):
-    """Another run has this request, or a later request has ended it: stop, and say nothing to CloudFormation."""
+    """Another run or a later request owns this work: stop without a response to CloudFormation."""
 
 
 class LossyCastError(Exception):
-    """Tensors, by name, whose float16 would not give back every bit: they must be kept in float32."""
+    """Tensors, by name, that float16 cannot represent exactly and that must stay float32."""
 
     def __init__(self, names: list[str]) -> None:
         super().__init__(f"not lossless in float16: {', '.join(names)}")

@@ -1,36 +1,35 @@
-"""The Lambda's entry point: connects the service to AWS, the Hub and CloudFormation."""
+"""The Lambda's entry point: connects the custom resource to AWS, the Hub and CloudFormation."""
 
 import logging
+import os
 import uuid
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
-from stage_model.answer import send_answer
-from stage_model.bundle import read_bundle
-from stage_model.clock import SystemClock
-from stage_model.connections import Connections
+from stage_model.archive.plan import collect_inputs
+from stage_model.custom_resource.lifecycle import Invocation, Response, send_response, serve
 from stage_model.errors import StagingError
-from stage_model.gather import gather
-from stage_model.lease import Lease
-from stage_model.lifecycle import StageRequest
-from stage_model.origin import open_repository
-from stage_model.patience import Patience, persist
-from stage_model.pipeline import ThreadPipeline
+from stage_model.http import Connections
 from stage_model.request import StagedModelRequest
-from stage_model.s3_client import invoke_again, s3_client
-from stage_model.s3_objects import S3Objects
-from stage_model.s3_store import S3Store
-from stage_model.service import Invocation, serve
-from stage_model.stager import Means, Staged, stage
-from stage_model.store import Store
+from stage_model.retry import RetryBudget, SystemClock, retry
+from stage_model.s3 import S3Store, invoke_async, read_object, s3_client
+from stage_model.source.hub import HubRepository, read_token
+from stage_model.source.repository import Repository, read_bundle
+from stage_model.source.s3_mirror import S3Mirror
+from stage_model.upload.pipeline import ThreadPipeline
+from stage_model.upload.stager import StagedModel, StagingContext, stage
+
+if TYPE_CHECKING:  # the stubs are a development dependency
+    from mypy_boto3_s3 import S3Client
 
 logging.getLogger("stage_model").setLevel(logging.INFO)
 THREADS = 8
-# Kept at the end of an invocation, to write the journal and begin the next invocation: enough for two requests that
-# reach their time-outs, the one under way at the deadline and one of these.
-HAND_OVER_S = 60.0
-LAST_S = 3.0
+# Reserved at the end of an invocation to save the journal and start the next one: enough for two requests that time
+# out, one in progress at the deadline and one of these.
+CONTINUATION_RESERVE_S = 60.0
+EXIT_RESERVE_S = 3.0
 
 
 class Context(Protocol):
@@ -38,41 +37,50 @@ class Context(Protocol):
 
     invoked_function_arn: str
 
-    def get_remaining_time_in_millis(self) -> int:
-        """Return how long this invocation may go on, in milliseconds."""
-        ...
+    def get_remaining_time_in_millis(self) -> int: ...
 
 
 def handler(event: Mapping[str, Any], context: Context) -> None:
-    """Serve one request of `Custom::StagedModel`; the outcome goes to the event's ResponseURL."""
+    """Serve one request of `Custom::StagedModel`; the response goes to the event's ResponseURL."""
     clock = SystemClock()
     end = clock.now() + context.get_remaining_time_in_millis() / 1000
-    work, patience = Patience(clock, end - HAND_OVER_S), Patience(clock, end - LAST_S)
+    work, budget = RetryBudget(clock, end - CONTINUATION_RESERVE_S), RetryBudget(clock, end - EXIT_RESERVE_S)
     with closing(Connections()) as connections, closing(s3_client()) as client:
-
-        def stage_in(store: Store, patience: Patience) -> StageRequest:
-            def stage_request(request: StagedModelRequest, lease: Lease) -> Staged:
-                bundle = _read_bundle(S3Objects(client, request.code_bucket), request, patience)
-                materials = gather(request, open_repository(request, client, connections, patience), bundle)
-                return stage(materials, Means(store, lease, patience, ThreadPipeline(THREADS)))
-
-            return stage_request
-
-        invocation = Invocation(
-            owner=uuid.uuid4().hex,
-            clock=clock,
-            work=work,
-            patience=patience,
-            open_store=lambda bucket: S3Store(client, bucket, connections),
-            stage=stage_in,
-            send=lambda event, answer: send_answer(event, answer, connections, end - LAST_S),
-            hand_over=lambda event: persist(patience, lambda: invoke_again(context.invoked_function_arn, event)),
-        )
-        serve(event, invocation)
+        environment = AwsEnvironment(context.invoked_function_arn, client, connections, budget)
+        serve(event, Invocation(uuid.uuid4().hex, work, budget, environment))
 
 
-def _read_bundle(code: S3Objects, request: StagedModelRequest, patience: Patience) -> Mapping[str, bytes]:
-    found = persist(patience, lambda: code.read(request.code_key))
-    if found is None:
-        raise StagingError(f"the bundle s3://{request.code_bucket}/{request.code_key} must exist")
-    return read_bundle(found.data)
+@dataclass(frozen=True)
+class AwsEnvironment:
+    """The services that the Lambda uses; see `Environment`."""
+
+    function_arn: str
+    client: "S3Client"
+    connections: Connections
+    budget: RetryBudget
+
+    def open_store(self, bucket: str) -> S3Store:
+        return S3Store(self.client, bucket, self.connections)
+
+    def stage(self, request: StagedModelRequest, context: StagingContext) -> StagedModel:
+        found = context.retry(lambda: read_object(self.client, request.code_bucket, request.code_key))
+        if found is None:
+            raise StagingError(f"the bundle s3://{request.code_bucket}/{request.code_key} must exist")
+        bundle = read_bundle(found.data)
+        inputs = collect_inputs(request, self._open_repository(request, context.budget), bundle)
+        return stage(inputs, context, ThreadPipeline(THREADS))
+
+    def respond(self, event: Mapping[str, Any], response: Response) -> None:
+        send_response(event, response, self.connections, self.budget.deadline)
+
+    def continue_in_new_invocation(self, event: Mapping[str, Any]) -> None:
+        retry(self.budget, lambda: invoke_async(self.function_arn, event))
+
+    def _open_repository(self, request: StagedModelRequest, budget: RetryBudget) -> Repository:
+        """Return the commit at `HF_ENDPOINT`: an https URL, or `s3://<bucket>/<prefix>` of a mirror."""
+        endpoint, model_id, revision = os.environ["HF_ENDPOINT"], request.model_id, request.revision
+        if endpoint.startswith("s3://"):
+            return S3Mirror(endpoint, model_id, revision, self.client, self.connections, budget)
+        arn = request.token_secret_arn
+        token = None if arn is None else retry(budget, lambda: read_token(arn))
+        return HubRepository(endpoint, model_id, revision, self.connections, budget, token)

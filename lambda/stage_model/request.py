@@ -1,4 +1,4 @@
-"""The properties of `Custom::StagedModel`, checked before anything is fetched or written."""
+"""The properties of `Custom::StagedModel`, validated before anything is fetched or written."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ PACKAGINGS = ("tarball", "uncompressed")
 
 @dataclass(frozen=True)
 class StagedModelRequest:
-    """What to stage and where; the fields are the contract's properties, the last two optional."""
+    """What to stage and where: the properties of the resource, in snake case."""
 
     model_id: str
     revision: str
@@ -31,38 +31,34 @@ class StagedModelRequest:
 
 
 @dataclass(frozen=True)
-class Place:
-    """The one prefix of one bucket that a resource may write or delete under."""
+class Destination:
+    """The bucket and key prefix that a resource may write to and delete from."""
 
     bucket: str
     key_prefix: str
 
 
 def parse_request(properties: Mapping[str, object]) -> StagedModelRequest:
-    """Check the resource's properties.
-
-    Raises StagingError, naming property, value and what is allowed.
-    """
-    place = parse_place(properties)
+    """Return the validated properties. Raises StagingError naming the property, its value and what is allowed."""
+    destination = parse_destination(properties)
     return StagedModelRequest(
         model_id=_matching(properties, "ModelId", _MODEL_ID, "a Hub model id such as facebook/musicgen-large"),
         revision=_matching(properties, "Revision", _COMMIT, "a commit of 40 hexadecimal digits"),
         decoder_dtype=_one_of(properties, "DecoderDtype", DECODER_DTYPES),
         code_bucket=_matching(properties, "CodeBucket", _BUCKET, "a bucket name"),
         code_key=_matching(properties, "CodeKey", re.compile(r".{1,1024}"), "an object key"),
-        model_bucket=place.bucket,
-        key_prefix=place.key_prefix,
+        model_bucket=destination.bucket,
+        key_prefix=destination.key_prefix,
         packaging=_one_of({"Packaging": "tarball", **properties}, "Packaging", PACKAGINGS),
-        token_secret_arn=_secret(properties),
+        token_secret_arn=_matching(properties, "TokenSecretArn", _SECRET_ARN, "the ARN of a Secrets Manager secret")
+        if properties.get("TokenSecretArn")
+        else None,
     )
 
 
-def parse_place(properties: Mapping[str, object]) -> Place:
-    """Check the two properties that say where the resource lives: all that a Delete needs.
-
-    Raises StagingError.
-    """
-    return Place(
+def parse_destination(properties: Mapping[str, object]) -> Destination:
+    """Return the validated bucket and key prefix: all that a Delete needs. Raises StagingError."""
+    return Destination(
         _matching(properties, "ModelBucket", _BUCKET, "a bucket name"),
         _matching(properties, "KeyPrefix", _KEY_PREFIX, "of the form models/<stack>/<resource>/"),
     )
@@ -73,12 +69,6 @@ def _matching(properties: Mapping[str, object], name: str, pattern: re.Pattern[s
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise StagingError(f"{name} must be {allowed}, got {value!r}")
     return value
-
-
-def _secret(properties: Mapping[str, object]) -> str | None:
-    if not properties.get("TokenSecretArn"):
-        return None
-    return _matching(properties, "TokenSecretArn", _SECRET_ARN, "the ARN of a Secrets Manager secret")
 
 
 def _one_of(properties: Mapping[str, object], name: str, allowed: tuple[str, ...]) -> str:

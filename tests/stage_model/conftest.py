@@ -1,4 +1,4 @@
-"""A loopback Hub, a loopback S3 and requests for them."""
+"""Fixtures: a loopback Hub and S3, and ways to invoke the staging function."""
 # pyright: reportUnknownMemberType=false
 # boto3.client is overloaded for every service, most of them without installed stubs.
 
@@ -14,11 +14,11 @@ from moto.server import ThreadedMotoServer
 from mypy_boto3_s3 import S3Client
 from safetensors.numpy import save
 
-import stage_model.gather
+import stage_model.archive.plan
 import stage_model.handler
-import stage_model.patience
+import stage_model.retry
+from stage_model.archive.plan import SizeLimits
 from stage_model.handler import handler
-from stage_model.materials import Sizes
 from tests.stage_model.fakes.hub import LoopbackHub, Repository
 from tests.stage_model.fakes.lambda_runner import Lambda, bundle
 from tests.stage_model.fakes.response_sink import ResponseSink
@@ -31,7 +31,7 @@ BUNDLE = {"inference.py": b"model_fn = None\n"}
 
 
 def decoder_like(seed: int, scale: int = 1) -> dict[str, np.ndarray[Any, Any]]:
-    """Weights as MusicGen publishes them: the decoder's fp32 values came from fp16, the others did not."""
+    """Return weights as MusicGen publishes them: only the decoder's fp32 values were upcast from fp16."""
     rng = np.random.default_rng(seed)
     weights: dict[str, np.ndarray[Any, Any]] = {}
     for layer in range(4):
@@ -50,7 +50,7 @@ def scale() -> int:
 
 @pytest.fixture
 def repository(scale: int) -> Repository:
-    """A small model: single-file safetensors, configuration, tokenizer, and files that must stay out."""
+    """A small model: single-file safetensors, configuration, tokenizer, and files that must not be staged."""
     files = {
         "config.json": json.dumps({"model_type": "musicgen", "dtype": "float32"}).encode(),
         "generation_config.json": b'{"max_length": 1500}',
@@ -107,7 +107,7 @@ def s3(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Client]:
 
 @dataclass
 class Time:
-    """Lambda's context object, as far as it is used."""
+    """The used part of Lambda's context object."""
 
     seconds: float = 120.0
     invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:stage"
@@ -119,14 +119,14 @@ class Time:
 
 @pytest.fixture
 def sink() -> Iterator[ResponseSink]:
-    """CloudFormation's end of the custom resource."""
+    """The ResponseURL of the custom resource."""
     with ResponseSink() as server:
         yield server
 
 
 def wait_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the waits between attempts short: they are real here."""
-    monkeypatch.setattr(stage_model.patience.Patience.__init__, "__defaults__", (120.0, 0.005, 0.02, 900.0))
+    """Shorten the waits between attempts, which are real here."""
+    monkeypatch.setattr(stage_model.retry.RetryBudget.__init__, "__defaults__", (120.0, 0.005, 0.02, 900.0))
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ Invoke = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def invoke(hub: LoopbackHub, s3: S3Client, sink: ResponseSink, monkeypatch: pytest.MonkeyPatch) -> Invoke:
-    """Run the handler on one request and return the one answer that CloudFormation got."""
+    """Run the handler on one request and return the only response that CloudFormation receives."""
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     wait_briefly(monkeypatch)
 
@@ -176,7 +176,7 @@ def invoke(hub: LoopbackHub, s3: S3Client, sink: ResponseSink, monkeypatch: pyte
 
 @pytest.fixture
 def left_in_bucket(s3: S3Client) -> Callable[[], tuple[list[str], int]]:
-    """Keys in the artifact bucket but for records of runs, and how many uploads are unfinished there."""
+    """The keys in the artifact bucket except run records, and the number of unfinished uploads."""
 
     def look() -> tuple[list[str], int]:
         keys = [item.get("Key", "") for item in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
@@ -198,7 +198,9 @@ def aws(hub: LoopbackHub, sink: ResponseSink, brief_waits: None, monkeypatch: py
             "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1",
         }.items():  # fmt: skip
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(stage_model.gather, "Sizes", lambda: Sizes(part_blocks=1, cast_part_blocks=1))
-        monkeypatch.setattr(stage_model.handler, "invoke_again", made.begin)
+        monkeypatch.setattr(
+            stage_model.archive.plan, "SizeLimits", lambda: SizeLimits(part_blocks=1, cast_part_blocks=1)
+        )
+        monkeypatch.setattr(stage_model.handler, "invoke_async", made.invoke_async)
         monkeypatch.setattr(stage_model.handler, "SystemClock", lambda: made.clock)
         yield made

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false
 # torch leaves parameters untyped.
-"""Weights converted while they stream: safetensors and what torch.save wrote, any ranges, any sharing, nothing lost."""
+"""Weights are converted in streams without loss: safetensors and torch.save files, any ranges, shared storages."""
 
 import hashlib
 import io
@@ -18,13 +18,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from stage_model.errors import LossyCastError, StagingError
-from stage_model.ledger import Ledger
-from stage_model.safetensors_index import index_safetensors
-from stage_model.shard_reader import ShardReader, first_stream, source_stream
-from stage_model.shards import make_shards, shard_index
-from stage_model.sources import BytesSource, Stream
-from stage_model.tensors import Tensor, WeightFile
-from stage_model.torch_index import index_torch
+from stage_model.source.reader import BytesSource, Stream
+from stage_model.upload.hashing import StreamHasher
+from stage_model.weights.safetensors import Tensor, WeightFile, index_safetensors
+from stage_model.weights.shards import ShardReader, first_stream, make_shards, reread_slots, shard_index, source_stream
+from stage_model.weights.torch_zip import index_torch
 
 Weights = dict[str, torch.Tensor]
 
@@ -60,23 +58,23 @@ def safetensors_file(weights: Weights, path: str = "model.safetensors") -> Weigh
 
 def convert(
     files: Sequence[WeightFile], dtype: str = "float16", cuts: Sequence[int] = (), max_shard: int = 4_000_000_000
-) -> tuple[dict[str, bytes], Ledger]:
-    """Make all shards, each read in ranges that end at `cuts` of all bytes, and hash as staging does."""
+) -> tuple[dict[str, bytes], StreamHasher]:
+    """Build all shards from ranges that end at `cuts` of all bytes, and hash them as staging does."""
     shards = make_shards(files, dtype, (), max_shard)
-    watched = [slot for shard in shards for slot in shard.slots if slot.again and slot.tensor.data is None]
-    readers = [ShardReader(shard, files, watched) for shard in shards]
+    reread = reread_slots(shards)
+    readers = [ShardReader(shard, files, reread) for shard in shards]
     streams = [stream for reader in readers for stream in reader.streams]
     streams += [Stream(source_stream(file), file.source.size) for file in files]
-    streams += [Stream(first_stream(slot), slot.tensor.nbytes) for slot in watched if slot.nbytes]
-    ledger, made, base = Ledger(streams), dict[str, bytes](), 0
+    streams += [Stream(first_stream(slot), slot.tensor.nbytes) for slot in reread if slot.nbytes]
+    hasher, made, base = StreamHasher(streams), dict[str, bytes](), 0
     for shard, reader in zip(shards, readers, strict=True):
         data = bytearray(reader.size)
         ends = sorted({min(max(cut - base, 0), reader.size) for cut in cuts} | {reader.size})
         for start, stop in zip([0, *ends], ends, strict=False):
-            ledger.take(reader.fill(start, [memoryview(data)[start:stop]]))
+            hasher.update(reader.fill(start, [memoryview(data)[start:stop]]))
         made[shard.path], base = bytes(data), base + reader.size
-    ledger.require_all()
-    return made, ledger
+    hasher.require_all()
+    return made, hasher
 
 
 def equal(staged: Weights, published: Weights) -> bool:
@@ -84,7 +82,7 @@ def equal(staged: Weights, published: Weights) -> bool:
     return same_names and all(torch.equal(staged[name].to(tensor.dtype), tensor) for name, tensor in published.items())
 
 
-def test_safetensors_and_torch_files_give_the_same_values_with_a_decoder_in_float16() -> None:
+def test_safetensors_and_torch_files_convert_to_the_same_values_with_a_float16_decoder() -> None:
     weights = musicgen_like()
     from_safetensors = load(convert([safetensors_file(weights)])[0]["model.safetensors"])
     from_torch = load(convert([torch_file(weights)])[0]["model.safetensors"])
@@ -102,11 +100,11 @@ def test_any_ranges_reassemble_to_the_same_bytes_and_hash_each_published_byte_on
     weights["decoder.part"] = weights["decoder.layers.0.fc1.weight"][3]
     file = torch_file(weights)
     whole, _ = convert([file])
-    cut, ledger = convert([file], cuts=cuts)
+    cut, hasher = convert([file], cuts=cuts)
     assert cut == whole
     source = file.source
     assert isinstance(source, BytesSource)
-    assert ledger.digest(source_stream(file)) == hashlib.sha256(source.data).hexdigest()
+    assert hasher.digest(source_stream(file)) == hashlib.sha256(source.data).hexdigest()
 
 
 def test_shared_storages_views_and_other_orders_keep_their_values() -> None:
@@ -147,7 +145,7 @@ def test_shards_stay_below_their_limit_and_the_index_finds_every_tensor() -> Non
     assert index["metadata"]["total_size"] == 12 * 30 * 40 * 2
 
 
-def test_a_cast_that_would_lose_a_bit_is_named() -> None:
+def test_a_lossy_cast_is_named() -> None:
     weights = {"decoder.good": from_half(50), "decoder.sinusoids": torch.sin(torch.arange(50.0))}
     with pytest.raises(LossyCastError) as caught:
         convert([safetensors_file(weights)])
@@ -188,7 +186,7 @@ def archive(pickled: bytes, **members: bytes) -> BytesSource:
     ("function", "arguments"),
     [(print, ("executed",)), (eval, ("1/0",)), (bytearray, (3,)), (getattr, (str, "mro"))],
 )
-def test_a_pickle_that_calls_something_is_refused_by_name(
+def test_a_pickle_that_calls_a_function_is_rejected_by_name(
     function: Callable[..., Any], arguments: tuple[object, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = archive(pickle.dumps({"a": _Evil(function, *arguments)}, 2))
@@ -197,41 +195,41 @@ def test_a_pickle_that_calls_something_is_refused_by_name(
     assert capsys.readouterr().out == ""
 
 
-def test_views_that_repeat_a_storage_are_refused_before_they_are_made() -> None:
+def test_views_that_repeat_a_storage_are_rejected_before_they_are_copied() -> None:
     one = torch.zeros(1)
     with pytest.raises(StagingError, match="at most 67108864 bytes of tensors out of row-major order, got more"):
         torch_file({f"decoder.{i}": one.expand(1 << 23) for i in range(3)})
 
 
-def test_a_file_that_is_mostly_something_else_is_refused() -> None:
+def test_a_file_of_mostly_other_data_is_rejected() -> None:
     class Sparse:
         size = 100 << 20
 
         def read_into(self, offset: int, views: Sequence[memoryview]) -> None:
-            raise AssertionError("nothing of it may be read")
+            raise AssertionError("it must not be read")
 
     places = [Tensor(f"text_encoder.{i}", "F32", (1,), i << 20) for i in range(1, 100)]
     with pytest.raises(StagingError, match="must hold at most 67108864 bytes that are not tensors', got 104857204"):
         make_shards([WeightFile("pytorch_model.bin", Sparse(), "0" * 64, places)], "float16", ())
 
 
-def test_strides_may_be_large_as_long_as_the_tensor_is_not() -> None:
+def test_strides_may_be_large_if_the_tensor_is_small() -> None:
     file = torch_file({"decoder.w": torch.zeros(2, 3, 70, 80, 9, 8).to(torch.int8)})
     assert [tensor.shape for tensor in file.tensors] == [(2, 3, 70, 80, 9, 8)]
 
 
-def test_a_pickle_that_nests_marks_without_end_is_refused_at_once() -> None:
+def test_excessively_nested_marks_are_rejected_at_once() -> None:
     with pytest.raises(StagingError, match="over 100 marks"):
         index_torch("pytorch_model.bin", archive(b"\x80\x02" + b"(" * 5_000_000 + b"."), "0" * 64)
 
 
-def test_many_tuples_on_a_deep_stack_take_no_longer_each() -> None:
+def test_tuples_on_a_deep_stack_take_constant_time_each() -> None:
     pickled = b"\x80\x02" + b"N" * 300_000 + b"(t" * 300_000 + b"."
     with pytest.raises(StagingError, match="must be well-formed"):
         index_torch("pytorch_model.bin", archive(pickled), "0" * 64)
 
 
-def test_a_pickle_nested_into_itself_is_refused_at_once() -> None:
+def test_a_pickle_nested_into_itself_is_rejected_at_once() -> None:
     bomb = b"\x80\x02)" + b"2".replace(b"2", b"q\x00h\x00\x86") * 60 + b"."
     with pytest.raises(StagingError, match="must hold a state dict"):
         index_torch("pytorch_model.bin", archive(bomb), "0" * 64)
@@ -249,14 +247,14 @@ def test_a_pickle_nested_into_itself_is_refused_at_once() -> None:
         b"\x80\x02}K\x01K\x02s.",
     ],
 )
-def test_malformed_pickles_are_refused(pickled: bytes) -> None:
+def test_malformed_pickles_are_rejected(pickled: bytes) -> None:
     with pytest.raises(StagingError):
         index_torch("pytorch_model.bin", archive(pickled), "0" * 64)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_no_damaged_torch_file_does_anything_but_convert_or_be_refused(data: st.DataObject) -> None:
+def test_a_damaged_torch_file_is_converted_or_rejected(data: st.DataObject) -> None:
     target = io.BytesIO()
     torch.save({"decoder.a": from_half(4, 5), "b": torch.arange(3)}, target)
     raw = bytearray(target.getvalue())
@@ -285,19 +283,19 @@ def test_no_damaged_torch_file_does_anything_but_convert_or_be_refused(data: st.
         (b"{" * 5000, "JSON"),
     ],
 )
-def test_malformed_safetensors_headers_are_refused_by_what_is_wrong(header: bytes, message: str) -> None:
+def test_malformed_safetensors_headers_are_rejected_by_what_is_wrong(header: bytes, message: str) -> None:
     source = BytesSource(len(header).to_bytes(8, "little") + header + bytes(4))
     with pytest.raises(StagingError, match=message):
         index_safetensors("model.safetensors", source, "0" * 64)
 
 
 @pytest.mark.parametrize("length", [0, 1, 2**63, 2**64 - 1, 40 << 20])
-def test_absurd_header_lengths_are_refused(length: int) -> None:
+def test_absurd_header_lengths_are_rejected(length: int) -> None:
     with pytest.raises(StagingError, match="header"):
         index_safetensors("model.safetensors", BytesSource(length.to_bytes(8, "little") + bytes(64)), "0" * 64)
 
 
-def test_a_compressed_member_is_refused() -> None:
+def test_a_compressed_member_is_rejected() -> None:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as made:
         made.writestr("archive/data.pkl", b"\x80\x02}." + bytes(1000))
@@ -305,7 +303,7 @@ def test_a_compressed_member_is_refused() -> None:
         index_torch("pytorch_model.bin", BytesSource(target.getvalue()), "0" * 64)
 
 
-def test_a_source_that_reads_differently_the_second_time_is_found_out() -> None:
+def test_a_source_that_changes_between_two_reads_is_detected() -> None:
     class Fickle(BytesSource):
         def read_into(self, offset: int, views: Any) -> None:
             super().read_into(offset, views)

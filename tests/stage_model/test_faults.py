@@ -19,7 +19,7 @@ import pytest
 
 import stage_model.handler
 from stage_model.handler import handler
-from tests.stage_model.fakes.hub import Reply, Seen
+from tests.stage_model.fakes.hub import HubRequest, Reply
 from tests.stage_model.fakes.lambda_runner import BUCKET, PREFIX, Lambda, bundle, expire_leases, flipped, on_weights
 
 ROOT = Path(__file__).parents[2]
@@ -31,19 +31,19 @@ def scale() -> int:
     return 30
 
 
-def with_header(**headers: str) -> Callable[[Seen, Reply], Reply]:
+def with_header(**headers: str) -> Callable[[HubRequest, Reply], Reply]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda seen, reply: replace(reply, headers={**reply.headers, **named})
 
 
-SURVIVED: dict[str, Callable[[Seen, Reply], Reply]] = {
+SURVIVED: dict[str, Callable[[HubRequest, Reply], Reply]] = {
     "truncated replies": on_weights(lambda s, r: replace(r, cut=len(r.body) // 3), times=8),
     "429 with Retry-After": on_weights(lambda s, r: Reply(429, {"Retry-After": "0"}, b"slow down"), times=8),
     "500": on_weights(lambda s, r: Reply(500, {}, b""), times=8),
     "503": on_weights(lambda s, r: Reply(503, {}, b""), times=8),
     "connection closed": on_weights(lambda s, r: replace(r, cut=0), times=8),
 }
-REFUSED: dict[str, tuple[Callable[[Seen, Reply], Reply], str]] = {
+REFUSED: dict[str, tuple[Callable[[HubRequest, Reply], Reply], str]] = {
     "a bit flipped in transit": (on_weights(flipped), "SHA-256|twice|header|data_offsets"),
     "wrong Content-Range": (on_weights(with_header(Content_Range="bytes 0-1/2")), "must send bytes"),
     "more bytes than asked for": (on_weights(lambda s, r: replace(r, body=r.body + b"x")), "must send"),
@@ -56,13 +56,13 @@ REFUSED: dict[str, tuple[Callable[[Seen, Reply], Reply], str]] = {
 
 
 @pytest.mark.parametrize("name", SURVIVED)
-def test_passing_faults_of_the_source_end_in_the_right_object(name: str, aws: Lambda) -> None:
+def test_transient_faults_of_the_source_are_retried(name: str, aws: Lambda) -> None:
     aws.hub.fault = SURVIVED[name]
     assert aws.holds_the_model(aws.run())
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_lasting_faults_of_the_source_leave_nothing_and_say_why(name: str, aws: Lambda) -> None:
+def test_permanent_faults_of_the_source_fail_with_a_reason_and_leave_nothing(name: str, aws: Lambda) -> None:
     aws.hub.fault, message = REFUSED[name]
     answer = aws.run()
     assert answer["Status"] == "FAILED" and aws.is_empty()
@@ -73,7 +73,7 @@ def test_lasting_faults_of_the_source_leave_nothing_and_say_why(name: str, aws: 
 def test_a_changed_etag_ends_the_staging(aws: Lambda) -> None:
     count = [0]
 
-    def fault(seen: Seen, reply: Reply) -> Reply:
+    def fault(seen: HubRequest, reply: Reply) -> Reply:
         count[0] += 1
         return with_header(ETag=f'"{count[0] > 4}"')(seen, reply)
 
@@ -82,7 +82,7 @@ def test_a_changed_etag_ends_the_staging(aws: Lambda) -> None:
     assert "changed while it was read" in answer["Reason"] and aws.is_empty()
 
 
-def test_a_wrong_published_checksum_ends_the_staging(aws: Lambda) -> None:
+def test_a_wrong_published_checksum_fails(aws: Lambda) -> None:
     data = aws.hub.repository.lfs["model.safetensors"]
     served = data[:-1] + bytes([data[-1] ^ 1])
     listing = aws.hub.repository.listing()
@@ -92,15 +92,15 @@ def test_a_wrong_published_checksum_ends_the_staging(aws: Lambda) -> None:
     assert "must have SHA-256" in answer["Reason"] and aws.is_empty()
 
 
-def test_a_storm_of_errors_on_every_side_is_sat_out(aws: Lambda) -> None:
+def test_frequent_errors_of_hub_and_s3_are_retried(aws: Lambda) -> None:
     draw = random.Random(3)
     aws.hub.fault = lambda seen, reply: Reply(draw.choice([429, 500, 503]), {}, b"") if draw.random() < 0.6 else reply
     aws.s3.fault = lambda method, path: draw.choice([500, 503]) if draw.random() < 0.6 else None
     assert aws.holds_the_model(aws.run())
 
 
-def test_an_expired_address_is_asked_for_again(aws: Lambda) -> None:
-    def expire(seen: Seen, reply: Reply) -> Reply:
+def test_an_expired_url_is_resolved_again(aws: Lambda) -> None:
+    def expire(seen: HubRequest, reply: Reply) -> Reply:
         aws.hub.expire()
         return reply
 
@@ -110,7 +110,7 @@ def test_an_expired_address_is_asked_for_again(aws: Lambda) -> None:
 
 
 @pytest.mark.parametrize("status", [503, 500, 0])
-def test_failing_part_uploads_are_sent_again(status: int, aws: Lambda) -> None:
+def test_failed_part_uploads_are_retried(status: int, aws: Lambda) -> None:
     left = [6]
 
     def fault(method: str, path: str) -> int | None:
@@ -122,11 +122,11 @@ def test_failing_part_uploads_are_sent_again(status: int, aws: Lambda) -> None:
     assert aws.holds_the_model(aws.run())
 
 
-def test_many_short_invocations_hand_over_and_answer_once(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_short_invocations_send_one_response(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_model.handler, "THREADS", 1)
-    aws.hand_over_at(lambda: 2)
+    aws.end_invocations_after(lambda: 2)
     assert aws.holds_the_model(aws.run())
-    assert aws.invocations >= 3 and aws.died == 0 and len(aws.sink.answers) == 1
+    assert aws.invocations >= 3 and aws.crashes == 0 and len(aws.sink.answers) == 1
 
 
 def test_two_runs_of_one_request_end_in_one_object(aws: Lambda) -> None:
@@ -141,7 +141,7 @@ def test_two_runs_of_one_request_end_in_one_object(aws: Lambda) -> None:
 
 
 @pytest.mark.parametrize("after", range(1, 9))
-def test_a_run_killed_at_a_part_is_gone_on_with(after: int, aws: Lambda) -> None:
+def test_a_run_killed_at_a_part_is_resumed(after: int, aws: Lambda) -> None:
     killed = threading.Event()
     parts = [0]
     child: list[subprocess.Popen[bytes]] = []
@@ -156,9 +156,9 @@ def test_a_run_killed_at_a_part_is_gone_on_with(after: int, aws: Lambda) -> None
     aws.s3.fault = fault
     event = aws.event("Create", "r1")
     code = (
-        "import json,sys; import stage_model.gather as g, stage_model.handler as h;"
-        "from stage_model.materials import Sizes;"
-        "g.Sizes=lambda: Sizes(part_blocks=1,cast_part_blocks=1); h.THREADS=1;"
+        "import json,sys; import stage_model.archive.plan as p, stage_model.handler as h;"
+        "from stage_model.archive.plan import SizeLimits;"
+        "p.SizeLimits=lambda: SizeLimits(part_blocks=1,cast_part_blocks=1); h.THREADS=1;"
         "C=type('C',(),{'get_remaining_time_in_millis':lambda s:120000,'invoked_function_arn':'f'});"
         "input(); h.handler(json.loads(sys.argv[1]), C())"
     )
@@ -207,7 +207,7 @@ def test_another_resources_keys_are_never_deleted(aws: Lambda) -> None:
     assert foreign in aws.s3.objects
 
 
-def test_equal_inputs_are_found_and_changed_ones_get_another_key(aws: Lambda) -> None:
+def test_equal_inputs_are_not_staged_again_and_changed_ones_get_another_key(aws: Lambda) -> None:
     first = aws.run(request="r1")
     parts = sum("partNumber" in request for request in aws.s3.requests)
     assert aws.run("Update", "r2", first["PhysicalResourceId"])["PhysicalResourceId"] == first["PhysicalResourceId"]
@@ -216,15 +216,17 @@ def test_equal_inputs_are_found_and_changed_ones_get_another_key(aws: Lambda) ->
     assert aws.run("Update", "r3", first["PhysicalResourceId"])["PhysicalResourceId"] != first["PhysicalResourceId"]
 
 
-def test_a_source_that_closes_the_connection_after_each_answer_is_staged(aws: Lambda) -> None:
-    def close(seen: Seen, reply: Reply) -> Reply:
+def test_a_source_that_closes_each_connection_is_staged(aws: Lambda) -> None:
+    def close(seen: HubRequest, reply: Reply) -> Reply:
         return replace(reply, headers={**reply.headers, "Connection": "close"})
 
     aws.hub.fault = close
     assert aws.holds_the_model(aws.run())
 
 
-def test_a_gated_model_needs_the_token_which_stays_at_the_hub(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gated_model_needs_the_token_which_only_the_hub_receives(
+    aws: Lambda, monkeypatch: pytest.MonkeyPatch
+) -> None:
     aws.hub.token = "hf_secret-token"
     refused = aws.run(request="r1")
     assert "gated" in refused["Reason"] and "no token is configured" in refused["Reason"] and aws.is_empty()
@@ -232,7 +234,7 @@ def test_a_gated_model_needs_the_token_which_stays_at_the_hub(aws: Lambda, monke
     def read(arn: str) -> str:
         return "hf_secret-token"
 
-    monkeypatch.setattr("stage_model.origin.read_token", read)
+    monkeypatch.setattr("stage_model.handler.read_token", read)
     arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hub-abc"
     answer = aws.run(request="r2", TokenSecretArn=arn)
     assert aws.holds_the_model(answer)
@@ -254,7 +256,7 @@ def test_a_gated_model_needs_the_token_which_stays_at_the_hub(aws: Lambda, monke
         ({"Packaging": "rar"}, "Packaging must be one of"),
     ],
 )
-def test_bad_properties_fail_with_what_is_wrong(properties: dict[str, str], reason: str, aws: Lambda) -> None:
+def test_invalid_properties_fail_with_a_reason(properties: dict[str, str], reason: str, aws: Lambda) -> None:
     answer = aws.run(**properties)
     assert answer["Status"] == "FAILED" and reason in answer["Reason"] and aws.is_empty()
 
@@ -271,13 +273,13 @@ def test_bad_properties_fail_with_what_is_wrong(properties: dict[str, str], reas
         (bundle({f"f{n}": b"" for n in range(1001)}), "1 to 1000 files"),
     ],
 )
-def test_bad_bundles_fail_with_what_is_wrong(code: bytes, reason: str, aws: Lambda) -> None:
+def test_invalid_bundles_fail_with_a_reason(code: bytes, reason: str, aws: Lambda) -> None:
     aws.s3.objects["assets/bundle.zip"] = code
     answer = aws.run()
     assert answer["Status"] == "FAILED" and reason in answer["Reason"] and aws.is_empty()
 
 
-def test_a_torch_file_that_tries_to_execute_is_refused(aws: Lambda, tmp_path: Path) -> None:
+def test_a_torch_file_that_tries_to_execute_is_rejected(aws: Lambda, tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> Any:
             return os.mkdir, (str(tmp_path / "executed"),)
@@ -298,7 +300,7 @@ def test_random_faults_over_real_sockets_never_leave_a_wrong_object(chunk: int, 
             503 if d.random() < o["s3"] else 0 if d.random() < o["break"] / 4 and "partNumber" in p else None
         )
         aws.s3.loses_answer = lambda m, p, d=draw, o=odds: d.random() < o["lost"] / 2
-        aws.hand_over_at(lambda d=draw: d.randrange(1, 9), times=draw.choice([0, 0, 1, 3]))
+        aws.end_invocations_after(lambda d=draw: d.randrange(1, 9), times=draw.choice([0, 0, 1, 3]))
         answer = aws.run(request=f"seed{seed}", Packaging=draw.choice(["tarball", "uncompressed"]))
         aws.hub.fault = aws.s3.fault = aws.s3.loses_answer = aws.s3.change = None
         right = aws.holds_the_model(answer) if answer["Status"] == "SUCCESS" else aws.is_empty()
@@ -307,7 +309,7 @@ def test_random_faults_over_real_sockets_never_leave_a_wrong_object(chunk: int, 
         aws.s3.objects = {key: data for key, data in aws.s3.objects.items() if key.startswith("assets/")}
 
 
-def _faulty(draw: random.Random, odds: Mapping[str, float], seen: Seen, reply: Reply) -> Reply:
+def _faulty(draw: random.Random, odds: Mapping[str, float], seen: HubRequest, reply: Reply) -> Reply:
     if draw.random() < odds["busy"]:
         return Reply(draw.choice([429, 500, 503]), {}, b"")
     if draw.random() < odds["flip"] / 10:

@@ -1,4 +1,4 @@
-"""What proves that the right bytes were read and stored: every check is made, and each of them matters."""
+"""The checks on bytes read and stored: each one is made, and each one matters."""
 
 import http.client
 import json
@@ -11,21 +11,20 @@ from typing import Any, cast
 import pytest
 
 import stage_model.handler
-from stage_model.assembly import Assembly
-from stage_model.connections import raise_if_busy
+from stage_model.archive.plan import collect_inputs
 from stage_model.errors import StagingError, TransientError
-from stage_model.gather import gather
-from stage_model.hub_file import Location, follow
-from stage_model.ledger import Ledger
-from stage_model.listing import parse_listing
-from stage_model.progress import PartDone, Resume
+from stage_model.http import raise_if_retryable
 from stage_model.request import StagedModelRequest
-from stage_model.running_sha256 import RunningSha256
-from stage_model.sources import Stream
-from stage_model.store import StoredPart
-from staging_simulation.campaign import violations
-from staging_simulation.model import BUNDLE, SIZES, MemoryHub
-from tests.stage_model.fakes.hub import Reply, Seen
+from stage_model.s3 import StoredPart
+from stage_model.source.hub import Location, follow_redirect
+from stage_model.source.reader import Stream
+from stage_model.source.repository import parse_listing
+from stage_model.upload.hashing import Sha256, StreamHasher
+from stage_model.upload.journal import ResumePoint, UploadedPart
+from stage_model.upload.pipeline import PartProducer
+from staging_simulation.model import BUNDLE, LIMITS, MemoryHub
+from staging_simulation.schedule import violations
+from tests.stage_model.fakes.hub import HubRequest, Reply
 from tests.stage_model.fakes.lambda_runner import BUCKET, PREFIX, Lambda, flipped
 
 
@@ -36,13 +35,13 @@ def scale() -> int:
 
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
-def test_a_small_file_with_a_flipped_bit_is_refused_by_its_git_checksum(name: str, aws: Lambda) -> None:
+def test_a_small_file_with_a_flipped_bit_is_rejected_by_its_git_checksum(name: str, aws: Lambda) -> None:
     aws.hub.fault = lambda seen, reply: flipped(seen, reply) if f"/{name}" in seen.path else reply
     answer = aws.run()
     assert f"{name} must have git blob SHA-1" in answer["Reason"] and aws.is_empty()
 
 
-def test_ranges_after_the_first_ask_for_the_same_version(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranges_after_the_first_request_the_same_version(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_model.handler, "THREADS", 1)
     aws.run()
     ranges = [seen for seen in aws.hub.seen if seen.on_cdn and "model.safetensors" in seen.path]
@@ -50,7 +49,7 @@ def test_ranges_after_the_first_ask_for_the_same_version(aws: Lambda, monkeypatc
 
 
 @pytest.mark.parametrize("left_out", ["x-amz-checksum-crc32", "x-amz-mp-object-size", "if-none-match"])
-def test_the_loopback_s3_refuses_a_completion_without_what_s3_checks(left_out: str, aws: Lambda) -> None:
+def test_the_loopback_s3_requires_all_checksums_of_a_completion(left_out: str, aws: Lambda) -> None:
     upload = b"<UploadId>"
     begun = aws.s3.answer("POST", f"/{BUCKET}/{PREFIX}x?uploads", {}, b"").body.partition(upload)[2]
     upload_id = begun.partition(b"<")[0].decode()
@@ -67,32 +66,32 @@ def test_the_loopback_s3_refuses_a_completion_without_what_s3_checks(left_out: s
     ("flipped_bit", "outcome"),
     [(0, nullcontext()), (1, pytest.raises(StagingError, match="must read the same twice"))],
 )
-def test_a_part_that_an_earlier_run_made_of_other_bytes_is_refused(
+def test_a_part_with_other_bytes_than_in_an_earlier_run_is_rejected(
     flipped_bit: int, outcome: AbstractContextManager[object]
 ) -> None:
     request = StagedModelRequest(
         "facebook/tiny", "a" * 40, "float16", "assets", "bundle.zip", BUCKET, PREFIX, "tarball"
     )
-    plan = gather(request, MemoryHub(lossy=False), BUNDLE, SIZES).plan(())
-    first = Assembly(plan, plan.objects, Resume())
-    built = first.build(first.jobs[0], memoryview(bytearray(first.buffer_size)))
+    plan = collect_inputs(request, MemoryHub(lossy=False), BUNDLE, LIMITS).plan(())
+    first = PartProducer(plan, ResumePoint())
+    built = first.build(first.tasks[0], memoryview(bytearray(first.buffer_size)))
     stored = StoredPart(1, "etag", built.frame_crc, len(built.frame))
-    resume = Resume((PartDone(stored, built.payload_crc ^ flipped_bit, built.payload_length),))
-    again = Assembly(plan, plan.objects, resume)
-    made = again.build(again.jobs[0], memoryview(bytearray(again.buffer_size)))
+    resume = ResumePoint((UploadedPart(stored, built.payload_crc ^ flipped_bit, built.payload_length),))
+    again = PartProducer(plan, resume)
+    made = again.build(again.tasks[0], memoryview(bytearray(again.buffer_size)))
     with outcome:
-        again.take(again.jobs[0], made)
+        again.hash(again.tasks[0], made)
 
 
-def test_the_simulation_notices_a_ledger_that_compares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def finish(self: Ledger, stream: Stream, running: RunningSha256) -> None:
-        ledger = cast(Any, self)
-        ledger._digests[stream.name] = running.hexdigest()
-        ledger._hashes.pop(stream.name, None)
-        ledger._lengths.pop(stream.name, None)
+def test_the_simulation_detects_a_hasher_that_compares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def finish(self: StreamHasher, stream: Stream, sha256: Sha256) -> None:
+        hasher = cast(Any, self)
+        hasher._digests[stream.name] = sha256.hexdigest()
+        hasher._hashes.pop(stream.name, None)
+        hasher._lengths.pop(stream.name, None)
 
-    monkeypatch.setattr(Ledger, "_finish", finish)
-    assert any("the staged bytes must be the right ones" in line for line in violations(range(250)))
+    monkeypatch.setattr(StreamHasher, "_finish", finish)
+    assert any("the staged bytes must be the expected ones" in line for line in violations(range(250)))
 
 
 @pytest.mark.parametrize(
@@ -108,22 +107,22 @@ def test_the_simulation_notices_a_ledger_that_compares_nothing(monkeypatch: pyte
         ({"Retry-After": "7", "RateLimit": '"api";r=0;t=55'}, 7.0),
     ],
 )
-def test_a_busy_answer_tells_how_long_to_wait(headers: Mapping[str, str], wait_s: float | None) -> None:
+def test_a_retryable_reply_says_how_long_to_wait(headers: Mapping[str, str], wait_s: float | None) -> None:
     with pytest.raises(TransientError) as caught:
-        raise_if_busy(cast(http.client.HTTPResponse, SimpleNamespace(status=429, headers=headers)), "the Hub")
+        raise_if_retryable(cast(http.client.HTTPResponse, SimpleNamespace(status=429, headers=headers)), "the Hub")
     assert caught.value.retry_after_s == wait_s
 
 
 @pytest.mark.parametrize(
     "path", ["../evil.json", "/etc/passwd.json", "a/b.json", ".hidden.json", "a\\b.json", "a\n.json"]
 )
-def test_names_that_lead_elsewhere_are_never_taken_from_a_listing(path: str, aws: Lambda) -> None:
+def test_paths_outside_the_root_are_ignored_in_a_listing(path: str, aws: Lambda) -> None:
     listing = {**aws.hub.repository.listing(), "siblings": [{"rfilename": path, "size": 2, "blobId": "0" * 40}]}
     assert parse_listing(json.dumps(listing).encode(), "the model", aws.hub.repository.revision) == []
 
 
 def run_with_index(aws: Lambda, shard: object) -> Any:
-    """Stage a repository whose index names that as the one shard."""
+    """Stage a repository whose index names this as the only shard."""
     aws.hub.repository.lfs.pop("model.safetensors")
     index = json.dumps({"weight_map": {"decoder.a": shard}}).encode()
     aws.hub.repository.files["model.safetensors.index.json"] = index
@@ -131,26 +130,26 @@ def run_with_index(aws: Lambda, shard: object) -> Any:
 
 
 @pytest.mark.parametrize("name", ["../evil.safetensors", "/etc/passwd", "a/b.safetensors"])
-def test_an_index_of_shards_names_files_of_the_listing_only(name: str, aws: Lambda) -> None:
+def test_a_shard_index_must_name_files_of_the_listing(name: str, aws: Lambda) -> None:
     answer = run_with_index(aws, name)
     assert "must hold every shard" in answer["Reason"] and aws.is_empty()
 
 
 @pytest.mark.parametrize("value", [["x"], {"a": 1}, 3, None])
-def test_an_index_of_shards_that_names_no_files_is_refused(value: object, aws: Lambda) -> None:
+def test_a_shard_index_without_files_is_rejected(value: object, aws: Lambda) -> None:
     answer = run_with_index(aws, value)
     assert "must name at most 1000 files, got 0, one of them" in answer["Reason"] and aws.is_empty()
 
 
-def test_a_redirect_never_leads_from_https_to_this_machine() -> None:
+def test_a_redirect_from_https_to_loopback_is_rejected() -> None:
     hub = Location("https://huggingface.co/a/resolve/b/model.safetensors", {}, signed=False)
     with pytest.raises(StagingError, match=r"from huggingface\.co must lead to https, got http://127\.0\.0\.1"):
-        follow(hub, "http://127.0.0.1:9001/2018-06-01/runtime/invocation/next")
-    assert follow(hub, "https://cdn.example/x").url == "https://cdn.example/x"
+        follow_redirect(hub, "http://127.0.0.1:9001/2018-06-01/runtime/invocation/next")
+    assert follow_redirect(hub, "https://cdn.example/x").url == "https://cdn.example/x"
 
 
-def renamed(seen: Seen, reply: Reply) -> Reply:
-    """Answer as the Hub does when a model has a new name."""
+def renamed(seen: HubRequest, reply: Reply) -> Reply:
+    """Reply as the Hub does for a renamed model."""
     if seen.path.startswith("/api/models/facebook/musicgen-tiny/") and "moved" not in seen.path:
         return Reply(307, {"Location": f"{seen.path}&moved=1"}, b"")
     return reply
@@ -161,8 +160,8 @@ def test_a_renamed_model_is_found_under_its_new_name(aws: Lambda) -> None:
     assert aws.holds_the_model(aws.run())
 
 
-def test_a_listing_that_redirects_in_circles_is_refused(aws: Lambda) -> None:
-    def circle(seen: Seen, reply: Reply) -> Reply:
+def test_a_listing_that_redirects_in_circles_is_rejected(aws: Lambda) -> None:
+    def circle(seen: HubRequest, reply: Reply) -> Reply:
         return replace(reply, status=307, headers={"Location": seen.path}) if "/api/" in seen.path else reply
 
     aws.hub.fault = circle

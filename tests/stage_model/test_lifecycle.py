@@ -1,4 +1,4 @@
-"""The custom resource end to end: loopback Hub, loopback S3, CloudFormation's address."""
+"""The custom resource end to end, with a loopback Hub, S3 and response URL."""
 
 import hashlib
 import io
@@ -41,7 +41,7 @@ def test_create_stages_exactly_the_model_the_bundle_and_the_manifest(
     }
 
 
-def test_create_answers_with_what_the_stack_needs(invoke: Invoke, hub: LoopbackHub, s3: S3Client) -> None:
+def test_create_returns_the_attributes_that_the_stack_uses(invoke: Invoke, hub: LoopbackHub, s3: S3Client) -> None:
     answer = invoke()
     key, digest = answer["PhysicalResourceId"], answer["Data"]["Digest"]
     assert key == f"models/Stack/Model/{digest}/model.tar.gz"
@@ -66,7 +66,9 @@ def test_delete_removes_the_staged_object(invoke: Invoke, left_in_bucket: Look) 
 
 
 @pytest.mark.usefixtures("s3")
-def test_float16_halves_the_decoder_and_says_so_in_the_manifest(invoke: Invoke, hub: LoopbackHub, s3: S3Client) -> None:
+def test_float16_halves_the_decoder_and_is_recorded_in_the_manifest(
+    invoke: Invoke, hub: LoopbackHub, s3: S3Client
+) -> None:
     staged = members(s3, invoke(DecoderDtype="float16")["PhysicalResourceId"])
     published, weights = load(hub.repository.lfs["model.safetensors"]), load(staged["model.safetensors"])
     assert {name: values.dtype.name for name, values in weights.items() if name.startswith("decoder.")} == {
@@ -112,7 +114,7 @@ def test_uncompressed_packaging_stages_the_same_files_under_a_prefix(
     assert not [key for key in left_in_bucket()[0] if key.startswith(prefix)]
 
 
-def test_answer_is_sent_again_when_cloudformation_does_not_take_it(invoke: Invoke, sink: ResponseSink) -> None:
+def test_the_response_is_retried_when_cloudformation_rejects_it(invoke: Invoke, sink: ResponseSink) -> None:
     sink.refusals = 2
     assert invoke("Delete", "models/Stack/Model/unstaged")["Status"] == "SUCCESS"
     assert sink.content_types == [""]

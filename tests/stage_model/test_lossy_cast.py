@@ -1,4 +1,4 @@
-"""Decoder tensors that float16 does not hold: found in one pass, kept, and everything else cast."""
+"""Decoder tensors that float16 cannot represent are found in one pass and keep float32; all others are cast."""
 
 import io
 import json
@@ -24,7 +24,7 @@ def manifest(aws: Lambda, key: str) -> dict[str, object]:
 
 @pytest.fixture
 def names(aws: Lambda) -> list[str]:
-    """Tensors of a decoder that was trained in float32, each of them several parts long."""
+    """Tensors of a decoder trained in float32, each several parts long."""
     draw = np.random.default_rng(3)
     names = [f"decoder.model.decoder.layers.{layer:02d}.fc1.weight" for layer in range(24)]
     weights = {name: draw.standard_normal((150, 150)).astype("f4") for name in names}
@@ -32,17 +32,17 @@ def names(aws: Lambda) -> list[str]:
     return names
 
 
-def test_any_number_of_them_costs_one_more_beginning(names: list[str], aws: Lambda) -> None:
+def test_any_number_of_them_costs_one_restart(names: list[str], aws: Lambda) -> None:
     answer = aws.run()
     assert aws.holds_the_model(answer) and uploads_begun(aws) == 2
     assert manifest(aws, answer["PhysicalResourceId"])["kept_float32"] == names
 
 
-def test_those_found_before_a_hand_over_are_remembered(
+def test_those_found_before_a_new_invocation_are_remembered(
     names: list[str], aws: Lambda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stage_model.handler, "THREADS", 1)
-    aws.hand_over_at(lambda: 7)
+    aws.end_invocations_after(lambda: 7)
     answer = aws.run()
     assert aws.holds_the_model(answer) and aws.invocations >= 5
     assert uploads_begun(aws) == 2 and manifest(aws, answer["PhysicalResourceId"])["kept_float32"] == names

@@ -1,4 +1,4 @@
-"""A mirror in S3, made by the command that makes one, is as good a source as the Hub; a wrong one stages nothing."""
+"""Staging from an S3 mirror gives the same object as from the Hub; a damaged mirror stages nothing."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 from mypy_boto3_s3 import S3Client
 
 from mirror_model.__main__ import main
-from tests.stage_model.fakes.hub import LoopbackHub, Reply, Seen
+from tests.stage_model.fakes.hub import HubRequest, LoopbackHub, Reply
 
 MIRROR = "a-mirror"
 Invoke = Callable[..., dict[str, Any]]
@@ -17,7 +17,7 @@ Left = Callable[[], tuple[list[str], int]]
 
 @pytest.fixture
 def mirror(hub: LoopbackHub, s3: S3Client) -> Any:
-    """Make a mirror under s3://a-mirror/models; returns the command's exit code."""
+    """Mirror the commit to s3://a-mirror/models and return the command's exit code."""
     s3.create_bucket(Bucket=MIRROR)
 
     def make(*more: str) -> int:
@@ -58,7 +58,7 @@ def test_a_mirror_holds_what_is_staged_and_the_hubs_listing(mirror: Any, hub: Lo
 
 
 @pytest.mark.parametrize("packaging", ["tarball", "uncompressed"])
-def test_staging_from_a_mirror_makes_the_very_object_that_the_hub_gives(
+def test_staging_from_a_mirror_gives_the_same_object_as_from_the_hub(
     mirror: Any, invoke: Invoke, hub: LoopbackHub, left_in_bucket: Left, monkeypatch: pytest.MonkeyPatch, packaging: str
 ) -> None:
     by_hub = invoke(Packaging=packaging)
@@ -84,10 +84,10 @@ def test_a_gated_model_is_mirrored_with_the_token_of_the_environment(
     assert "hf_secret" not in "".join(capsys.readouterr())
 
 
-def test_a_file_that_came_damaged_is_not_mirrored_and_the_mirror_is_no_mirror(
+def test_a_damaged_file_is_not_mirrored_and_the_mirror_is_incomplete(
     mirror: Any, hub: LoopbackHub, s3: S3Client, folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def flip(seen: Seen, reply: Reply) -> Reply:
+    def flip(seen: HubRequest, reply: Reply) -> Reply:
         if seen.on_cdn and seen.path.startswith("/model.safetensors"):
             reply.body = reply.body[:-1] + bytes([reply.body[-1] ^ 1])
         return reply
@@ -107,7 +107,7 @@ def test_a_file_that_came_damaged_is_not_mirrored_and_the_mirror_is_no_mirror(
         ("model.safetensors", None, "model.safetensors"),
     ],
 )
-def test_a_mirror_that_is_wrong_stages_nothing(
+def test_a_damaged_mirror_stages_nothing(
     mirror: Any, from_mirror: Invoke, s3: S3Client, folder: str, left_in_bucket: Left,
     name: str, data: bytes | None, reason: str,
 ) -> None:  # fmt: skip
@@ -144,7 +144,7 @@ def test_one_flipped_bit_in_a_mirrored_file_stages_nothing(
         ("--revision", "main", "must be 40 hexadecimal digits, got 'main'"),
     ],
 )
-def test_what_cannot_be_mirrored_is_said_at_once(
+def test_what_cannot_be_mirrored_is_reported_at_once(
     argument: str, value: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = {"--model-id": "facebook/x", "--revision": "a" * 40, "--to": "s3://bucket/prefix", argument: value}

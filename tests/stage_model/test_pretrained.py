@@ -13,13 +13,12 @@ import torch
 from transformers import MusicgenForConditionalGeneration
 
 from local_aws.hub.tiny_musicgen import make_tiny_musicgen
-from stage_model.assembly import Assembly
-from stage_model.gather import gather
-from stage_model.materials import Sizes
-from stage_model.progress import Resume
-from stage_model.repository import RepoFile
+from stage_model.archive.plan import SizeLimits, collect_inputs
 from stage_model.request import StagedModelRequest
-from stage_model.sources import BytesSource
+from stage_model.source.reader import BytesSource
+from stage_model.source.repository import RepoFile
+from stage_model.upload.journal import ResumePoint
+from stage_model.upload.pipeline import PartProducer
 
 
 class Folder:
@@ -58,17 +57,17 @@ def stage_into(source: Path, target: Path, packaging_shard: int) -> list[str]:
         "models/S/M/",
         "uncompressed",
     )
-    sizes = Sizes(shard=packaging_shard, cast_part_blocks=1)
-    materials = gather(request, Folder(source), {"inference.py": b"pass\n"}, sizes)
-    plan = materials.plan(())
-    assembly = Assembly(plan, plan.objects, Resume())
-    *jobs, last = assembly.jobs
-    for job in jobs:
-        built = assembly.build(job, memoryview(bytearray(assembly.buffer_size)))
-        assembly.take(job, built)
-        append(target / plan.objects[job.target].key.removeprefix(plan.key), bytes(built.frame))
-    append(target / plan.objects[last.target].key.removeprefix(plan.key), bytes(assembly.build_last(last).frame))
-    return list(plan.kept)
+    sizes = SizeLimits(shard=packaging_shard, cast_part_blocks=1)
+    inputs = collect_inputs(request, Folder(source), {"inference.py": b"pass\n"}, sizes)
+    plan = inputs.plan(())
+    producer = PartProducer(plan, ResumePoint())
+    *tasks, last = producer.tasks
+    for task in tasks:
+        built = producer.build(task, memoryview(bytearray(producer.buffer_size)))
+        producer.hash(task, built)
+        append(target / plan.objects[task.target].key.removeprefix(plan.key), bytes(built.frame))
+    append(target / plan.objects[last.target].key.removeprefix(plan.key), bytes(producer.build_last(last).frame))
+    return list(plan.manifest.kept_float32)
 
 
 def append(path: Path, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The staging protocol in thousands of seeded schedules, each ending in the right objects or in none."""
+"""The staging protocol in thousands of seeded schedules, each of which must leave the correct objects or none."""
 
 import os
 import subprocess
@@ -8,61 +8,59 @@ from pathlib import Path
 
 import pytest
 
-import stage_model.lifecycle
-import stage_model.service
-from stage_model.lease import Lease
-from stage_model.store import Objects
-from staging_simulation.campaign import violations
-from staging_simulation.schedule import Schedule, describe
+from stage_model.custom_resource import lifecycle
+from stage_model.custom_resource.lease import Lease
+from stage_model.s3 import Store
+from staging_simulation.schedule import Schedule, describe, violations
 
-# Some at a time, so that a failing one is found soon; at night `make simulate` runs 100,000 others.
+# In chunks, so that a failure shows early; `make simulate` runs 100,000 others each night.
 _SCHEDULES = 5000
 _CHUNKS = 20
 _ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("chunk", range(_CHUNKS))
-def test_every_schedule_ends_in_the_right_objects_or_none(chunk: int) -> None:
+def test_every_schedule_leaves_the_correct_objects_or_none(chunk: int) -> None:
     size = _SCHEDULES // _CHUNKS
     assert violations(range(chunk * size, (chunk + 1) * size)) == []
 
 
 @pytest.mark.parametrize("seed", [11459, 36044, 84793, 91532])
-def test_schedules_that_once_ended_wrongly_end_well(seed: int) -> None:
+def test_schedules_that_once_failed_pass(seed: int) -> None:
     Schedule(seed).run()
 
 
-def test_a_seed_always_tells_the_same_story() -> None:
+def test_a_seed_always_gives_the_same_trace() -> None:
     assert describe(41) == describe(41)
 
 
-def test_the_command_runs_the_schedules_it_is_asked_for() -> None:
+def test_the_command_runs_the_requested_schedules() -> None:
     command = [sys.executable, "-m", "staging_simulation", "--schedules", "30", "--first", "7"]
     environment = {**os.environ, "PYTHONPATH": f"{_ROOT / 'lambda'}:{_ROOT / 'tools'}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("30 schedules ended well, from seed 7\n", "")
+    assert (done.stdout, done.stderr) == ("30 schedules passed, from seed 7\n", "")
 
 
 def do_nothing(*_: object) -> None:
-    """Stand in for a step that is left out."""
+    """Replace a step that is left out."""
 
 
-def test_it_notices_a_later_request_that_leaves_earlier_ones_running(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage_model.service, "end_other_runs", do_nothing)
+def test_it_detects_a_later_request_that_leaves_earlier_ones_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "end_earlier_requests", do_nothing)
     wrong = violations(range(400))
     assert wrong
-    assert all("see it again: python -m staging_simulation --seed " in line for line in wrong)
+    assert all("reproduce: python -m staging_simulation --seed " in line for line in wrong)
 
 
-def test_it_notices_a_delete_that_leaves_what_nobody_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage_model.lifecycle, "remove_unheard", do_nothing)
+def test_it_detects_a_delete_that_leaves_unacknowledged_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "delete_unacknowledged", do_nothing)
     assert violations(range(800))
 
 
-def test_it_notices_records_that_are_replaced_without_looking(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_detects_unconditional_record_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     def overwrite(self: Lease, *_: object, **changes: object) -> None:
         self.record = replace(self.record, **changes)
-        objects: Objects = self._objects  # pyright: ignore[reportPrivateUsage] - breaks it on purpose
+        objects: Store = self._store  # pyright: ignore[reportPrivateUsage] - breaks it on purpose
         found = objects.read(self._key)  # pyright: ignore[reportPrivateUsage]
         objects.write(self._key, self.record.to_bytes(), found.etag if found else None)  # pyright: ignore[reportPrivateUsage]
 

@@ -1,1 +1,1 @@
-"""Copies a commit from the Hugging Face Hub into S3, where the staging Lambda can read it: `hub_endpoint=s3://…`."""
+"""Copies a commit from the Hugging Face Hub to S3, where the staging Lambda can read it: `hub_endpoint=s3://…`."""

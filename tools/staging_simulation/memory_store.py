@@ -1,22 +1,21 @@
-"""S3 in memory: conditional writes, multipart uploads, checksums; requests and answers that get lost or late."""
+"""S3 in memory: conditional writes, multipart uploads and checksums, with lost and delayed requests and replies."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from stage_model.checksums import crc32
 from stage_model.errors import ConflictError, StagingError, TransientError, UploadGoneError
-from stage_model.store import StoredPart, Upload, Versioned
-from staging_simulation.faults import Faults
-from staging_simulation.scheduler import Scheduler
+from stage_model.s3 import StoredPart, Upload, Versioned
+from stage_model.upload.hashing import crc32
+from staging_simulation.scheduler import Faults, Scheduler
 
 T = TypeVar("T")
 
 
 @dataclass
 class Pending:
-    """An unfinished upload, and its parts."""
+    """An unfinished upload and its parts: (ETag, bytes) by number."""
 
     key: str
     parts: dict[int, tuple[str, bytes]] = field(default_factory=dict[int, tuple[str, bytes]])
@@ -68,7 +67,7 @@ class MemoryStore:
         return self._request(f"create {key}", create)
 
     def put_part(self, upload: Upload, number: int, data: memoryview, crc: int) -> StoredPart:
-        body = bytes(data)  # sent now, whatever happens to the buffer afterwards
+        body = bytes(data)  # sent now; the buffer may change afterwards
 
         def put() -> StoredPart:
             pending = self._pending(upload)
@@ -76,7 +75,7 @@ class MemoryStore:
             if crc32([received]) != crc:
                 raise TransientError("BadDigest")
             self._count += 1
-            etag = f"etag-{self._count}" if self._faults.unlike_etags else _etag(received)
+            etag = f"etag-{self._count}" if self._faults.random_etags else _etag(received)
             pending.parts[number] = (etag, received)
             return StoredPart(number, etag, crc, len(received))
 
@@ -84,14 +83,12 @@ class MemoryStore:
 
     def matching_parts(self, upload: Upload, parts: Sequence[StoredPart]) -> Mapping[int, StoredPart]:
         def listed() -> dict[int, StoredPart]:
-            held = self._pending(upload).parts
-            found = {part.number: held[part.number] for part in parts if part.number in held}
-            return {
-                part.number: StoredPart(part.number, found[part.number][0], part.crc, part.length)
-                for part in parts
-                if part.number in found
-                and (crc32([found[part.number][1]]), len(found[part.number][1])) == (part.crc, part.length)
-            }
+            pending, found = self._pending(upload), dict[int, StoredPart]()
+            for part in parts:
+                etag, data = pending.parts.get(part.number, ("", b""))
+                if etag and (crc32([data]), len(data)) == (part.crc, part.length):
+                    found[part.number] = StoredPart(part.number, etag, part.crc, part.length)
+            return found
 
         return self._request(f"parts of {upload.upload_id}", listed)
 
@@ -125,8 +122,8 @@ class MemoryStore:
         return self.uploads[upload.upload_id]
 
     def _request(self, what: str, effect: Callable[[], T]) -> T:
-        """Arrive late, perhaps not at all; take effect at one instant; answer late, perhaps not heard."""
-        self._faults.travel()
+        """Deliver a request, apply its effect atomically and deliver the reply; either message may be late or lost."""
+        self._faults.transmit()
         if self._faults.loses_request():
             self._scheduler.note(f"{what}: request lost")
             raise TransientError("request lost")
@@ -134,13 +131,13 @@ class MemoryStore:
             result = effect()
         except (ConflictError, TransientError, UploadGoneError) as error:
             self._scheduler.note(f"{what}: {type(error).__name__}")
-            self._faults.travel()
+            self._faults.transmit()
             raise
         self._scheduler.note(what)
-        self._faults.travel()
-        if self._faults.loses_answer():
-            self._scheduler.note(f"{what}: answer lost")
-            raise TransientError("answer lost")
+        self._faults.transmit()
+        if self._faults.loses_reply():
+            self._scheduler.note(f"{what}: reply lost")
+            raise TransientError("reply lost")
         return result
 
 

@@ -1,4 +1,4 @@
-"""What is staged in the simulation: a tiny repository in memory, and the bytes that a right staging of it gives."""
+"""A tiny model repository in memory, and the objects that staging it must produce."""
 
 import hashlib
 import json
@@ -9,31 +9,29 @@ from functools import cache
 import numpy as np
 from safetensors.numpy import save
 
-from stage_model.assembly import Assembly
+from stage_model.archive.plan import SizeLimits, StagingInputs, collect_inputs
 from stage_model.errors import LossyCastError
-from stage_model.gather import gather
-from stage_model.materials import Materials, Sizes
-from stage_model.progress import Resume
-from stage_model.repository import RepoFile
 from stage_model.request import StagedModelRequest
-from stage_model.sources import BytesSource
-from stage_model.views import Views, total_length
-from staging_simulation.faults import Faults
+from stage_model.source.reader import BytesSource, Views, total_length
+from stage_model.source.repository import RepoFile
+from stage_model.upload.journal import ResumePoint
+from stage_model.upload.pipeline import PartProducer
+from staging_simulation.scheduler import Faults
 
 BUNDLE = {"inference.py": b"model_fn = None\n"}
-SIZES = Sizes(shard=200_000, part_blocks=1, cast_part_blocks=1)
+LIMITS = SizeLimits(shard=200_000, part_blocks=1, cast_part_blocks=1)
 BUCKET, PREFIX = "artifacts", "models/Stack/StagedModel/"
 
 
-def request_of(properties: dict[str, str]) -> dict[str, str]:
-    """Return a resource's properties."""
+def properties_of(properties: dict[str, str]) -> dict[str, str]:
+    """Return the resource's properties, with these in place of the defaults."""
     base = {"CodeBucket": "assets", "CodeKey": "bundle.zip", "ModelBucket": BUCKET, "KeyPrefix": PREFIX}
     return {"ModelId": "facebook/musicgen-tiny", "Revision": "a" * 40, "DecoderDtype": "float16", **base, **properties}
 
 
 @cache
 def published(lossy: bool) -> dict[str, bytes]:
-    """Return a repository's files; with `lossy` there is a tensor that float16 would damage."""
+    """Return a repository's files; with `lossy` one tensor cannot be cast to float16."""
     rng = np.random.default_rng(7)
     weights = {f"decoder.{i}": rng.standard_normal((100, 150)).astype("f2").astype("f4") for i in range(5)}
     weights["text_encoder.shared"] = rng.standard_normal((50, 100)).astype("f4")
@@ -44,10 +42,10 @@ def published(lossy: bool) -> dict[str, bytes]:
 
 @dataclass
 class FaultySource:
-    """A file whose reading takes time; `damage` is what arrives of its bytes."""
+    """A file whose reads take time (`wait`) and may be damaged."""
 
     data: bytes
-    between: Callable[[], None]
+    wait: Callable[[], None]
     damage: Callable[[bytes], bytes]
 
     @property
@@ -55,29 +53,27 @@ class FaultySource:
         return len(self.data)
 
     def read_into(self, offset: int, views: Views) -> None:
-        self.between()
+        self.wait()
         BytesSource(self.damage(self.data[offset : offset + total_length(views)])).read_into(0, views)
 
 
 @dataclass
 class MemoryHub:
-    """A commit in memory; with `wrong` a bit of its weights is not what their checksum says."""
+    """A commit in memory; with `corrupt` its weights do not match their checksum."""
 
     lossy: bool
     faults: Faults | None = None
-    wrong: bool = False
+    corrupt: bool = False
 
     def list_files(self) -> Sequence[RepoFile]:
         if self.faults:
             self.faults.work()
-        return [
-            RepoFile(path, len(data), hashlib.sha256(data).hexdigest(), None)
-            for path, data in published(self.lossy).items()
-        ]
+        files = published(self.lossy).items()
+        return [RepoFile(path, len(data), hashlib.sha256(data).hexdigest(), None) for path, data in files]
 
     def open(self, file: RepoFile) -> FaultySource:
         data = published(self.lossy)[file.path]
-        if self.wrong and file.path == "model.safetensors":
+        if self.corrupt and file.path == "model.safetensors":
             data = data[:-9] + bytes([data[-9] ^ 4]) + data[-8:]
         if self.faults is None:
             return FaultySource(data, lambda: None, lambda read: read)
@@ -85,28 +81,28 @@ class MemoryHub:
 
 
 @cache
-def right_objects(packaging: str, dtype: str, revision: str, lossy: bool) -> dict[str, bytes]:
-    """Return the objects that a right staging leaves, made in one go without any protocol."""
-    model_id = request_of({})["ModelId"]
+def expected_objects(packaging: str, dtype: str, revision: str, lossy: bool) -> dict[str, bytes]:
+    """Return the objects of a correct staging, built without the protocol."""
+    model_id = properties_of({})["ModelId"]
     request = StagedModelRequest(model_id, revision, dtype, "assets", "bundle.zip", BUCKET, PREFIX, packaging)
-    materials = gather(request, MemoryHub(lossy), BUNDLE, SIZES)
-    kept: list[str] = []
+    inputs = collect_inputs(request, MemoryHub(lossy), BUNDLE, LIMITS)
+    keep: list[str] = []
     while True:
         try:
-            return _make(materials, kept)
+            return _build_objects(inputs, keep)
         except LossyCastError as error:
-            kept += error.names
+            keep += error.names
 
 
-def _make(materials: Materials, kept: Sequence[str]) -> dict[str, bytes]:
-    plan = materials.plan(kept)
-    assembly, made = Assembly(plan, plan.objects, Resume()), dict[str, bytes]()
-    *jobs, last = assembly.jobs
-    for job in jobs:
-        built = assembly.build(job, memoryview(bytearray(assembly.buffer_size)))
-        assembly.take(job, built)
-        key = plan.objects[job.target].key
-        made[key] = made.get(key, b"") + bytes(built.frame)
+def _build_objects(inputs: StagingInputs, keep_float32: Sequence[str]) -> dict[str, bytes]:
+    plan = inputs.plan(keep_float32)
+    producer, objects = PartProducer(plan, ResumePoint()), dict[str, bytes]()
+    *tasks, last = producer.tasks
+    for task in tasks:
+        built = producer.build(task, memoryview(bytearray(producer.buffer_size)))
+        producer.hash(task, built)
+        key = plan.objects[task.target].key
+        objects[key] = objects.get(key, b"") + bytes(built.frame)
     key = plan.objects[last.target].key
-    made[key] = made.get(key, b"") + bytes(assembly.build_last(last).frame)
-    return made
+    objects[key] = objects.get(key, b"") + bytes(producer.build_last(last).frame)
+    return objects

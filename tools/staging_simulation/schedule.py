@@ -1,67 +1,62 @@
-"""One seeded schedule: a stack's history under faults, and what must hold at its end."""
+"""One seeded schedule: the history of a stack under faults, and the invariants that must hold at its end."""
 
 import json
 import random
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from stage_model import running_sha256
-from stage_model.answer import Answer
-from stage_model.gather import gather
-from stage_model.lease import Lease
-from stage_model.lifecycle import StageRequest
-from stage_model.patience import Patience
-from stage_model.pipeline import Job, Made, Steps, raise_gravest
+from stage_model.archive.plan import collect_inputs
+from stage_model.custom_resource.lease import parse_record
+from stage_model.custom_resource.lifecycle import Invocation, Response, serve
 from stage_model.request import StagedModelRequest
-from stage_model.run_record import parse_record
-from stage_model.service import Invocation, serve
-from stage_model.stager import Means, Staged, stage
-from stage_model.store import Store
-from staging_simulation.cloudformation import CloudFormation, staged_keys
-from staging_simulation.faults import Faults
-from staging_simulation.lambda_service import LambdaService
+from stage_model.retry import RetryBudget
+from stage_model.upload import hashing
+from stage_model.upload.pipeline import PipelineSteps, Result, Task, raise_most_severe
+from stage_model.upload.stager import StagedModel, StagingContext, stage
+from staging_simulation.control_plane import CloudFormation, LambdaService, staged_keys
 from staging_simulation.memory_store import MemoryStore
-from staging_simulation.model import BUNDLE, PREFIX, SIZES, MemoryHub, right_objects
-from staging_simulation.scheduler import Scheduler, VirtualClock
+from staging_simulation.model import BUNDLE, LIMITS, PREFIX, MemoryHub, expected_objects
+from staging_simulation.scheduler import Faults, Scheduler, VirtualClock
 
 
 class ShuffledPipeline:
-    """Does what threads do, one step at a time in an order from the seed."""
+    """Runs the steps that threads would run concurrently one at a time, in random order."""
 
     def __init__(self, scheduler: Scheduler, threads: int) -> None:
         self._scheduler, self._threads = scheduler, threads
 
-    def run(self, jobs: Sequence[Job], steps: Steps[Job, Made], buffer_size: int) -> None:
-        built: dict[int, Made] = {}
-        to_ship: list[int] = []
-        begun = taken = 0
-        while taken < len(jobs) or to_ship:
-            moves = ["build"] if begun < len(jobs) and begun - taken + len(to_ship) < self._threads else []
-            moves += ["take"] if taken in built else []
-            moves += ["ship"] if to_ship else []
-            move = self._scheduler.random.choice(moves)
+    def run(self, tasks: Sequence[Task], steps: PipelineSteps[Task, Result], buffer_size: int) -> None:
+        built: dict[int, Result] = {}
+        to_upload: list[int] = []
+        started = hashed = 0
+        while hashed < len(tasks) or to_upload:
+            choices = ["build"] if started < len(tasks) and started - hashed + len(to_upload) < self._threads else []
+            choices += ["hash"] if hashed in built else []
+            choices += ["upload"] if to_upload else []
+            choice = self._scheduler.random.choice(choices)
             try:
-                if move == "build":
-                    built[begun] = steps.build(jobs[begun], memoryview(bytearray(buffer_size)))
-                    begun += 1
-                elif move == "take":
-                    steps.take(jobs[taken], built[taken])
-                    to_ship.append(taken)
-                    taken += 1
+                if choice == "build":
+                    built[started] = steps.build(tasks[started], memoryview(bytearray(buffer_size)))
+                    started += 1
+                elif choice == "hash":
+                    steps.hash(tasks[hashed], built[hashed])
+                    to_upload.append(hashed)
+                    hashed += 1
                 else:
-                    index = to_ship.pop(self._scheduler.random.randrange(len(to_ship)))
-                    steps.ship(jobs[index], built.pop(index))
+                    index = to_upload.pop(self._scheduler.random.randrange(len(to_upload)))
+                    steps.upload(tasks[index], built.pop(index))
             except Exception as error:
-                raise_gravest([error])
+                raise_most_severe([error])
 
 
 class Violation(AssertionError):
-    """A schedule that did not end as it must."""
+    """An invariant does not hold at the end of a schedule."""
 
 
 class Schedule:
-    """Everything of one seed."""
+    """Everything that one seed determines."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -70,107 +65,117 @@ class Schedule:
         self.clock = VirtualClock(self.scheduler)
         self.store = MemoryStore(self.scheduler, self.faults)
         self.lossy = self.scheduler.random.random() < 0.3
-        timeout = self.scheduler.random.choice([150.0, 300.0, 900.0])
-        self.service = LambdaService(self.scheduler, self.faults, timeout, self._invoke)
+        timeout_s = self.scheduler.random.choice([150.0, 300.0, 900.0])
+        self.service = LambdaService(self.scheduler, self.faults, timeout_s, self._invoke)
         self.cloudformation = CloudFormation(self.scheduler, self.faults, self.service)
 
     def run(self) -> None:
-        """Play the schedule. Raises Violation."""
-        random.seed(self.seed)  # the jitter of waits between attempts
-        exportable = running_sha256.EXPORTABLE
-        running_sha256.EXPORTABLE = exportable and self.faults.exportable
+        """Run the schedule. Raises Violation."""
+        random.seed(self.seed)  # the jitter of retries
+        exportable = hashing.EXPORTABLE
+        hashing.EXPORTABLE = exportable and self.faults.exportable
         try:
-            story = self.scheduler.spawn("cloudformation", self.cloudformation.play)
+            stack = self.scheduler.spawn("cloudformation", self.cloudformation.run)
             self.scheduler.run()
-            if story.error is not None:
-                raise story.error
+            if stack.error is not None:
+                raise stack.error
             self._check()
         finally:
-            running_sha256.EXPORTABLE = exportable
+            hashing.EXPORTABLE = exportable
 
     def _invoke(self, event: Mapping[str, Any], deadline: float) -> None:
         draw = self.scheduler.random
-        hand_over = draw.choice([5.0, 20.0])
-        work, patience = Patience(self.clock, deadline - hand_over), Patience(self.clock, deadline - 1)
-
-        def stage_in(store: Store, patience: Patience) -> StageRequest:
-            def stage_request(request: StagedModelRequest, lease: Lease) -> Staged:
-                wrong = self.faults.wrong_source and request.revision.startswith("b")
-                materials = gather(request, MemoryHub(self.lossy, self.faults, wrong), BUNDLE, SIZES)
-                threads = draw.choice([1, 2, 4])
-                return stage(materials, Means(store, lease, patience, ShuffledPipeline(self.scheduler, threads)))
-
-            return stage_request
-
-        def send(event: Mapping[str, Any], answer: Answer) -> None:
-            self.faults.travel()
-            self.cloudformation.receive(event, answer)
-            self.faults.travel()
-
-        def again(event: Mapping[str, Any]) -> None:
-            self.faults.travel()
-            self.scheduler.note("hands over")
-            self.service.invoke(event)
-
+        work = RetryBudget(self.clock, deadline - draw.choice([5.0, 20.0]))
         owner = str(uuid.UUID(int=draw.getrandbits(128)))
-
-        def open_store(bucket: str) -> MemoryStore:
-            return self.store  # one bucket is all there is
-
-        serve(event, Invocation(owner, self.clock, work, patience, open_store, stage_in, send, again))
+        serve(event, Invocation(owner, work, RetryBudget(self.clock, deadline - 1), SimulatedEnvironment(self)))
 
     def _check(self) -> None:
-        present = {key: self.store.objects[key] for key in staged_keys(self.store.objects)}
-        live = self.cloudformation.live
-        right = self._right() if live is not None else {}
-        dead = self.cloudformation.outcomes[-1].request_id in self.service.exhausted
-        if dead or self.cloudformation.gave_up:
-            # A request that died again and again leaves things behind. What is live must be right all the same.
-            present = {key: data for key, data in present.items() if key in right}
-        self._require(present.keys() == right.keys(), f"keys must be {sorted(right)}, got {sorted(present)}")
-        self._require(present == right, "the staged bytes must be the right ones")
-        self._check_uploads()
-        for outcome in self.cloudformation.outcomes:
-            answers = self.cloudformation.answers.get(outcome.request_id, [])
-            self._require(
-                all(a == answers[0] for a in answers), f"{outcome.request_id} must have one answer: {answers}"
-            )
-            excused = outcome.cancelled or outcome.request_id in self.service.exhausted
-            self._require(outcome.answer is not None or excused, f"{outcome.request_id} must be answered")
-            if self.faults.calm:
-                good = outcome.answer is not None and outcome.answer.reason is None and len(answers) == 1
-                self._require(good, f"in calm weather {outcome.request_id} must succeed once, got {answers}")
-
-    def _right(self) -> dict[str, bytes]:
+        staged = {key: self.store.objects[key] for key in staged_keys(self.store.objects)}
         live = self.cloudformation.live_properties
-        return right_objects(live["Packaging"], live["DecoderDtype"], live["Revision"], self.lossy)
+        expected: dict[str, bytes] = {}
+        if self.cloudformation.live is not None:
+            expected = expected_objects(live["Packaging"], live["DecoderDtype"], live["Revision"], self.lossy)
+        exhausted = self.cloudformation.outcomes[-1].request_id in self.service.exhausted
+        if exhausted or self.cloudformation.gave_up:
+            # A request whose every retry died leaves objects behind; the live model must be correct nevertheless.
+            staged = {key: data for key, data in staged.items() if key in expected}
+        self._require(staged.keys() == expected.keys(), f"keys must be {sorted(expected)}, got {sorted(staged)}")
+        self._require(staged == expected, "the staged bytes must be the expected ones")
+        self._check_records()
+        for outcome in self.cloudformation.outcomes:
+            request_id = outcome.request_id
+            responses = self.cloudformation.responses.get(request_id, [])
+            unequal = any(response != responses[0] for response in responses)
+            self._require(not unequal, f"{request_id} must have one response: {responses}")
+            excused = outcome.cancelled or request_id in self.service.exhausted
+            self._require(outcome.response is not None or excused, f"{request_id} must have a response")
+            if self.faults.none:
+                good = outcome.response is not None and outcome.response.reason is None and len(responses) == 1
+                self._require(good, f"without faults {request_id} must succeed once, got {responses}")
 
-    def _check_uploads(self) -> None:
-        """Nothing that a record knows of may be left; what a killed run could not tell, a lifecycle rule ends."""
-        self._require(not self.store.uploads or not self.faults.calm, f"left in calm weather: {self.store.uploads}")
+    def _check_records(self) -> None:
+        """Require that no record's uploads are left; a lifecycle rule ends those that a killed run could not record."""
+        uploads = self.store.uploads
+        self._require(not uploads or not self.faults.none, f"uploads are left without faults: {uploads}")
         for key, data in self.store.objects.items():
             if key.startswith(f"{PREFIX}runs/"):
                 record = parse_record(data)
                 excused = record.request_id in self.service.exhausted
-                done = record.state in ("answered", "superseded", "done") or excused
-                self._require(done, f"{key} must have ended, got {record.state}")
-                uploads = (record.journal or {}).get("uploads", [])
-                left = [u for _, u in uploads if u in self.store.uploads]
-                self._require(not left or excused, f"uploads that {key} knows of are left: {left}")
+                self._require(record.state != "running" or excused, f"{key} must have ended, got {record.state}")
+                left = [upload for _, upload in (record.journal or {}).get("uploads", []) if upload in uploads]
+                self._require(not left or excused, f"uploads in {key} are left: {left}")
 
     def _require(self, condition: bool, message: str) -> None:
         if not condition:
             raise Violation(f"seed {self.seed}: {message}")
 
 
+@dataclass(frozen=True)
+class SimulatedEnvironment:
+    """The services of one invocation; see `Environment`."""
+
+    schedule: Schedule
+
+    def open_store(self, bucket: str) -> MemoryStore:
+        return self.schedule.store  # the only bucket
+
+    def stage(self, request: StagedModelRequest, context: StagingContext) -> StagedModel:
+        faults, scheduler = self.schedule.faults, self.schedule.scheduler
+        corrupt = faults.corrupt_source and request.revision.startswith("b")
+        inputs = collect_inputs(request, MemoryHub(self.schedule.lossy, faults, corrupt), BUNDLE, LIMITS)
+        threads = scheduler.random.choice([1, 2, 4])
+        return stage(inputs, context, ShuffledPipeline(scheduler, threads))
+
+    def respond(self, event: Mapping[str, Any], response: Response) -> None:
+        self.schedule.faults.transmit()
+        self.schedule.cloudformation.receive(event, response)
+        self.schedule.faults.transmit()
+
+    def continue_in_new_invocation(self, event: Mapping[str, Any]) -> None:
+        self.schedule.faults.transmit()
+        self.schedule.scheduler.note("continues in a new invocation")
+        self.schedule.service.invoke(event)
+
+
+def violations(seeds: range) -> list[str]:
+    """Run schedules in sequence; return the violations and how to reproduce them."""
+    found: list[str] = []
+    for seed in seeds:
+        try:
+            Schedule(seed).run()
+        except Violation as error:
+            found.append(f"{error}\nreproduce: python -m staging_simulation --seed {seed}")
+    return found
+
+
 def describe(seed: int) -> str:
-    """Return the story of a seed, for its report."""
+    """Return the trace of a seed."""
     schedule = Schedule(seed)
     try:
         schedule.run()
-        end = "ended well"
+        result = "passed"
     except Violation as error:
-        end = f"VIOLATION: {error}"
+        result = f"VIOLATION: {error}"
     records = {key: json.loads(data) for key, data in schedule.store.objects.items() if "/runs/" in key}
     states = "\n".join(f"{key}: {record['state']}" for key, record in records.items())
-    return "\n".join([*schedule.scheduler.trace, states, end])
+    return "\n".join([*schedule.scheduler.trace, states, result])

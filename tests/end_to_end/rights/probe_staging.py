@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from local_aws.emulator.account import ROOT_ACCESS_KEY_ID, ROOT_SECRET_ACCESS_KEY
 from local_aws.emulator.process import LocalAws
 from local_aws.hub import Fault, HubRequest
-from stage_model.handler import HAND_OVER_S
+from stage_model.handler import CONTINUATION_RESERVE_S
 from tests.end_to_end.rights.deployed_rights import DeployedRights
 from tests.end_to_end.rights.probe_refusals import ProbeFailed, Refusals
 
@@ -140,7 +140,7 @@ class Staging:
         event = self._functions.event("Create", self._properties)
         self._hub.busy = True
         try:
-            with self._functions.living(self._function, seconds=int(HAND_OVER_S) + 3):  # three for its work
+            with self._functions.living(self._function, seconds=int(CONTINUATION_RESERVE_S) + 3):  # three for its work
                 self._functions.invoke(self._function, event)
         finally:
             self._hub.busy = False

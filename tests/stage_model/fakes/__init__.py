@@ -1,1 +1,1 @@
-"""Loopback servers and clocks that stand in for the Hub, S3, CloudFormation and time."""
+"""Fakes of the Hub, S3, CloudFormation and the clock, for tests of staging and its benchmarks."""

@@ -1,11 +1,11 @@
-"""A clock of the staging code that waiting alone moves on."""
+"""A clock that advances only by sleeping."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class WaitingClock:
-    """Seconds, and the waits so far."""
+    """The time in seconds, and all waits so far."""
 
     time: float = 0.0
     waits: list[float] = field(default_factory=list[float])
@@ -15,6 +15,5 @@ class WaitingClock:
         return self.time
 
     def sleep(self, seconds: float) -> None:
-        """Move on."""
         self.waits.append(seconds)
         self.time += seconds

@@ -1,4 +1,4 @@
-"""A Hub on loopback: listing with blobs, resolve with redirect to a signed address of another host, ranges, faults."""
+"""A Hub on loopback: listings, redirects to signed URLs on another host, ranges, and faults."""
 
 import hashlib
 import json
@@ -36,8 +36,8 @@ class Repository:
 
 
 @dataclass
-class Seen:
-    """A request that arrived: path, headers, and whether it came to the CDN's port."""
+class HubRequest:
+    """A received request: path, headers, and whether it was sent to the CDN's port."""
 
     path: str
     headers: dict[str, str]
@@ -46,15 +46,15 @@ class Seen:
 
 @dataclass
 class Reply:
-    """What a fault may change before it is sent."""
+    """A reply, which a fault may change before it is sent."""
 
     status: int
     headers: dict[str, str]
     body: bytes
-    cut: int | None = None  # send only so many bytes of the body, then break off
+    cut: int | None = None  # bytes of the body to send before closing the connection
 
 
-Fault = Callable[[Seen, Reply], Reply]
+Fault = Callable[[HubRequest, Reply], Reply]
 
 
 @dataclass
@@ -66,7 +66,7 @@ class LoopbackHub:
     token: str | None = None
     signature: int = 0
     tls: ssl.SSLContext | None = None
-    seen: list[Seen] = field(default_factory=list[Seen])
+    seen: list[HubRequest] = field(default_factory=list[HubRequest])
 
     def __enter__(self) -> Self:
         self._hub = self._serve(on_cdn=False)
@@ -84,7 +84,7 @@ class LoopbackHub:
         return "https" if self.tls is not None else "http"
 
     def expire(self) -> None:
-        """Make every signed address given so far answer 403."""
+        """Make all signed URLs issued so far answer 403."""
         self.signature += 1
 
     def _serve(self, on_cdn: bool) -> ThreadingHTTPServer:
@@ -95,7 +95,7 @@ class LoopbackHub:
             disable_nagle_algorithm = True  # headers and body are two packets: else 40 ms each
 
             def do_GET(self) -> None:
-                seen = Seen(self.path, dict(self.headers), on_cdn)
+                seen = HubRequest(self.path, dict(self.headers), on_cdn)
                 hub.seen.append(seen)
                 reply = hub.reply(seen)
                 self._send(hub.fault(seen, reply) if hub.fault else reply)
@@ -118,8 +118,8 @@ class LoopbackHub:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return server
 
-    def reply(self, seen: Seen) -> Reply:
-        """Return the right answer to a request."""
+    def reply(self, seen: HubRequest) -> Reply:
+        """Return the correct reply to a request."""
         path = urlsplit(seen.path).path
         if not seen.on_cdn and self.token is not None and seen.headers.get("Authorization") != f"Bearer {self.token}":
             return Reply(401, {}, b'{"error": "gated"}')
@@ -136,14 +136,14 @@ class LoopbackHub:
             return Reply(302, {"Location": target}, b"")
         return Reply(404, {}, b'{"error": "not found"}')
 
-    def _from_cdn(self, seen: Seen) -> Reply:
+    def _from_cdn(self, seen: HubRequest) -> Reply:
         parts = urlsplit(seen.path)
         if parse_qs(parts.query)["signature"] != [str(self.signature)]:
             return Reply(403, {}, b"expired")
         return _ranged(seen, self.repository.lfs[parts.path[1:]])
 
 
-def _ranged(seen: Seen, data: bytes) -> Reply:
+def _ranged(seen: HubRequest, data: bytes) -> Reply:
     etag = f'"{len(data)}-{zlib.crc32(data[:4096]):08x}"'
     if seen.headers.get("If-Match", etag) != etag:
         return Reply(412, {}, b"")

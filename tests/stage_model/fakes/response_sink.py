@@ -1,4 +1,4 @@
-"""The address that CloudFormation gives to a custom resource: takes PUTs and remembers them."""
+"""The ResponseURL of a custom resource: accepts PUTs and records them."""
 
 import json
 import threading
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 
 class ResponseSink:
-    """Collects answers; `refusals` is how many PUTs it answers with 503 first."""
+    """Records responses; the first `refusals` PUTs are answered with 503."""
 
     def __init__(self) -> None:
         self.answers: list[dict[str, Any]] = []

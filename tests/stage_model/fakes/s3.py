@@ -1,4 +1,4 @@
-"""A loopback S3 with exactly what staging uses: conditional writes, multipart uploads, checksums, listings, faults."""
+"""A loopback S3 with what staging uses: conditional writes, multipart uploads, checksums, listings; and faults."""
 
 import base64
 import hashlib
@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-# Headers of a part and of a completion that S3 does not ask for, and that staging always sends.
-_PROMISED = {
+# Optional headers of a part and of a completion that staging always sends.
+_REQUIRED_HEADERS = {
     "PUT": frozenset({"x-amz-checksum-crc32"}),
     "POST": frozenset({"x-amz-checksum-crc32", "x-amz-checksum-type", "x-amz-mp-object-size", "if-none-match"}),
 }
@@ -34,7 +34,7 @@ class Upload:
 
 @dataclass
 class Reply:
-    """An answer's status, body and headers; of the body only `cut` bytes are sent, if that is given."""
+    """A reply's status, body and headers; only the first `cut` bytes of the body are sent, if given."""
 
     status: int
     body: bytes = b""
@@ -77,14 +77,14 @@ class LoopbackS3:
         self._server.server_close()
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Reply:
-        """Return the answer to a request, having taken its effect."""
+        """Apply a request and return the reply."""
         parts = urlsplit(target)
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         key = unquote(parts.path).lstrip("/")  # bucket and key together
         with self._lock:
             if "uploadId" in query:
                 lowered = {k.lower(): v for k, v in headers.items()}
-                missing = _PROMISED.get(method, frozenset()) - lowered.keys() if self.demanding else ()
+                missing = _REQUIRED_HEADERS.get(method, frozenset()) - lowered.keys() if self.demanding else ()
                 if missing:
                     return _error(400, f"Missing {', '.join(sorted(missing))}")
                 return self._upload(method, key, query, lowered, body)
@@ -216,7 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _unchunked(headers: dict[str, str], body: bytes) -> bytes:
-    """Return the payload of a body that the SDK sent in signed chunks."""
+    """Return the payload of an `aws-chunked` body."""
     if "aws-chunked" not in headers.get("content-encoding", ""):
         return body
     payload, at = list[bytes](), 0

@@ -1,0 +1,238 @@
+"""What a request stages, complete before any weights are transferred: inputs, staged files, manifest and objects."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from stage_model.archive.tarball import (
+    CAST_PART_BLOCKS,
+    PART_BLOCKS,
+    Member,
+    StagedObject,
+    file_objects,
+    tarball_object,
+)
+from stage_model.errors import StagingError
+from stage_model.request import StagedModelRequest
+from stage_model.source.reader import BytesSource, CopyReader, Reader, Stream
+from stage_model.source.repository import RepoFile, Repository, read_verified
+from stage_model.weights.safetensors import WeightFile, index_safetensors
+from stage_model.weights.select import MANIFEST, find_weights, resolve_shards, support_files
+from stage_model.weights.shards import (
+    DECODER,
+    MAX_SHARD,
+    Shard,
+    ShardReader,
+    first_stream,
+    make_shards,
+    reread_slots,
+    shard_index,
+    source_stream,
+    staged_dtype,
+)
+from stage_model.weights.torch_zip import index_torch
+
+_LAYOUT_VERSION = 1
+_LICENSE = "CC-BY-NC-4.0 (model weights)"
+_PLACEHOLDER = "0" * 64  # as long as the SHA-256 that replaces it
+
+
+@dataclass(frozen=True)
+class ManifestEntry:
+    """A file: path, size in bytes, and its published SHA-256, or None for a file that was not published as staged."""
+
+    path: str
+    size: int
+    source_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of `musicgen-manifest.json`, except for the SHA-256 of the staged files.
+
+    `sources` are published files that were converted; `kept_float32` are decoder tensors that float16 would damage.
+    """
+
+    model_id: str
+    revision: str
+    decoder_dtype: str
+    files: Sequence[ManifestEntry]
+    sources: Sequence[ManifestEntry] = ()
+    kept_float32: Sequence[str] = ()
+
+    @property
+    def size(self) -> int:
+        """The length of the rendered manifest in bytes, whatever the checksums."""
+        return len(self.render({entry.path: _PLACEHOLDER for entry in self.files}))
+
+    def render(self, sha256: Mapping[str, str]) -> bytes:
+        """Return the JSON document, given each staged file's SHA-256 in hexadecimal by path."""
+        document = {
+            "layout": _LAYOUT_VERSION,
+            "model_id": self.model_id,
+            "revision": self.revision,
+            "decoder_dtype": self.decoder_dtype,
+            "license": _LICENSE,
+            "files": [
+                {"path": e.path, "size": e.size, "sha256": sha256[e.path], "source_sha256": e.source_sha256}
+                for e in self.files
+            ],
+            "sources": [{"path": e.path, "size": e.size, "sha256": e.source_sha256} for e in self.sources],
+            "kept_float32": list(self.kept_float32),
+        }
+        return json.dumps(document, indent=1).encode() + b"\n"
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """One file of the staged model: its path there, and the reader that produces its bytes."""
+
+    path: str
+    reader: Reader
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The staged model: `files` in order, then the manifest; the `objects` that hold them; the `streams` to hash.
+
+    `key` is the resource's physical id: the tarball's key, or the prefix of the files.
+    """
+
+    key: str
+    files: Sequence[StagedFile]
+    manifest: Manifest
+    streams: Sequence[Stream]
+    objects: Sequence[StagedObject]
+
+    @property
+    def layout_id(self) -> str:
+        """A hash that must be equal for a run to continue with another run's parts."""
+        files = [(file.path, file.reader.size) for file in self.files]
+        parts = [(obj.key, [(part.start, part.stop) for part in obj.parts]) for obj in self.objects]
+        return hashlib.sha256(json.dumps([files, list(self.manifest.kept_float32), parts]).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class SizeLimits:
+    """The largest size of shards (bytes) and of parts (blocks of 65,535 bytes)."""
+
+    shard: int = MAX_SHARD
+    part_blocks: int = PART_BLOCKS
+    cast_part_blocks: int = CAST_PART_BLOCKS
+
+
+@dataclass(frozen=True)
+class StagingInputs:
+    """Everything that a request stages. `small_files` are whole files by staged path.
+
+    `copied` are weights staged as published, with decoder tensors of `decoder_dtypes`; `converted` are weights that are
+    cast or change their format.
+    """
+
+    request: StagedModelRequest
+    small_files: Mapping[str, bytes]
+    published: Sequence[ManifestEntry]
+    copied: Sequence[StagedFile]
+    converted: Sequence[WeightFile]
+    decoder_dtypes: Collection[str] = ()
+    limits: SizeLimits = field(default_factory=SizeLimits)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of all inputs, which names the object: equal inputs have the same key."""
+        request, published = self.request, [(entry.path, entry.size, entry.source_sha256) for entry in self.published]
+        small_files = [(path, hashlib.sha256(data).hexdigest()) for path, data in self.small_files.items()]
+        options = [_LAYOUT_VERSION, request.model_id, request.revision, request.decoder_dtype, request.packaging]
+        return hashlib.sha256(json.dumps([options, published, small_files]).encode()).hexdigest()
+
+    def plan(self, keep_float32: Collection[str]) -> Plan:
+        """Return the layout of all objects; the tensors named in `keep_float32` are not cast."""
+        small_files = dict(self.small_files)
+        shards: list[Shard] = []
+        if self.converted:
+            shards = make_shards(self.converted, self.request.decoder_dtype, keep_float32, self.limits.shard)
+        if len(shards) > 1:
+            small_files["model.safetensors.index.json"] = shard_index(shards)
+        files = [
+            StagedFile(path, CopyReader(path, BytesSource(data), hashlib.sha256(data).hexdigest()))
+            for path, data in small_files.items()
+        ]
+        reread = reread_slots(shards)
+        files += [StagedFile(shard.path, ShardReader(shard, self.converted, reread)) for shard in shards]
+        files += self.copied
+        streams = [stream for file in files for stream in file.reader.streams]
+        streams += [Stream(source_stream(file), file.source.size, file.sha256) for file in self.converted]
+        streams += [Stream(first_stream(slot), slot.tensor.nbytes) for slot in reread if slot.nbytes]
+        manifest = self._manifest(files, shards, keep_float32)
+        members = [*(Member(file.path, file.reader.size) for file in files), Member(MANIFEST, manifest.size)]
+        blocks = self.limits.cast_part_blocks if self.converted else self.limits.part_blocks
+        key = f"{self.request.key_prefix}{self.digest}/"
+        if self.request.packaging == "uncompressed":
+            key += "model/"
+            return Plan(key, files, manifest, streams, file_objects(key, members, blocks))
+        key += "model.tar.gz"
+        return Plan(key, files, manifest, streams, [tarball_object(key, members, blocks)])
+
+    def _manifest(self, files: Sequence[StagedFile], shards: Sequence[Shard], kept: Collection[str]) -> Manifest:
+        entries = [ManifestEntry(file.path, file.reader.size, file.reader.streams[0].sha256) for file in files]
+        sources = [ManifestEntry(file.path, file.source.size, file.sha256) for file in self.converted]
+        staged = {slot.dtype for shard in shards for slot in shard.slots if slot.tensor.name.startswith(DECODER)}
+        dtype = "float16" if "F16" in (staged or self.decoder_dtypes) else "float32"
+        return Manifest(self.request.model_id, self.request.revision, dtype, entries, sources, sorted(kept))
+
+
+def collect_inputs(
+    request: StagedModelRequest, repository: Repository, bundle: Mapping[str, bytes], limits: SizeLimits | None = None
+) -> StagingInputs:
+    """Select the files, and read the small ones and the headers of the weights.
+
+    Raises StagingError if the repository cannot be staged.
+    """
+    listing = repository.list_files()
+    kind, lead = find_weights(listing)
+    small_files = {file.path: read_verified(repository, file) for file in support_files(listing)}
+    small_files |= {f"code/{path}": data for path, data in bundle.items()}
+    published, index = [lead], None
+    if lead.path.endswith(".index.json"):
+        index = read_verified(repository, lead)
+        published = resolve_shards(listing, lead.path, index)
+    weights = [_index(kind, file, repository) for file in published]
+    limits = limits or SizeLimits()
+    entries = [ManifestEntry(file.path, file.source.size, file.sha256) for file in weights]
+    tensors = [tensor for file in weights for tensor in file.tensors]
+    if kind == "torch" or any(staged_dtype(tensor, request.decoder_dtype, ()) != tensor.dtype for tensor in tensors):
+        small_files["config.json"] = with_float32_dtype(small_files["config.json"])
+        return StagingInputs(request, small_files, entries, (), weights, (), limits)
+    if index is not None:
+        small_files[lead.path] = index
+    copied = [StagedFile(file.path, CopyReader(file.path, file.source, file.sha256)) for file in weights]
+    dtypes = {tensor.dtype for tensor in tensors if tensor.name.startswith(DECODER)}
+    return StagingInputs(request, small_files, entries, copied, (), dtypes, limits)
+
+
+def _index(kind: str, file: RepoFile, repository: Repository) -> WeightFile:
+    if file.sha256 is None:
+        raise StagingError(f"{file.path} must be an LFS file, whose SHA-256 the Hub gives")
+    index = index_torch if kind == "torch" else index_safetensors
+    return index(file.path, repository.open(file), file.sha256)
+
+
+def with_float32_dtype(config: bytes) -> bytes:
+    """Return a config.json with which `transformers` loads all weights as float32, upcasting smaller types.
+
+    `from_pretrained` applies the top-level dtype to the whole model and ignores nested ones; without one it would use
+    the first weight's. Raises StagingError for a config.json that is not a JSON object.
+    """
+    try:
+        document: Any = json.loads(config)
+    except (ValueError, RecursionError) as error:
+        raise StagingError(f"config.json must be JSON, got {error}") from error
+    if not isinstance(document, dict):
+        raise StagingError(f"config.json must be a JSON object, got {document!r:.60}")
+    fields = cast(dict[str, Any], document)
+    if fields.get("dtype", fields.get("torch_dtype")) == "float32":
+        return config
+    fields.pop("torch_dtype", None)
+    return json.dumps({**fields, "dtype": "float32"}, indent=2).encode() + b"\n"

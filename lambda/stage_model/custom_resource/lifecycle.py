@@ -1,0 +1,206 @@
+"""One event of `Custom::StagedModel`, from request to response: Create and Update stage a model, Delete deletes one.
+
+A model that an Update replaced is deleted by CloudFormation's Delete for the old physical id.
+"""
+
+import json
+import logging
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol, cast
+
+from stage_model.custom_resource.cleanup import delete_unacknowledged, end_earlier_requests, is_model
+from stage_model.custom_resource.lease import Lease, RequestIdentity, acquire, issued_at
+from stage_model.errors import OutOfTimeError, StagingError, StalledError, SupersededError, TransientError
+from stage_model.http import Connections, Request
+from stage_model.request import StagedModelRequest, parse_destination, parse_request
+from stage_model.retry import RetryBudget, SystemClock, retry
+from stage_model.s3 import Store
+from stage_model.upload.stager import StagedModel, StagingContext
+
+_log = logging.getLogger(__name__)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,128}")
+_RESPONSE_TIMEOUT_S = 3600.0  # CloudFormation's limit
+_FAILURE_RESERVE_S = 180.0  # of which are kept to report a failure: enough for a run that dies then to be retried
+_MAX_REASON = 1000  # bytes of JSON; CloudFormation accepts 4096 for the whole response
+
+
+@dataclass(frozen=True)
+class Response:
+    """The outcome of a request; `reason` is None for success, else one sentence for the user."""
+
+    physical_id: str
+    reason: str | None = None
+    data: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Environment(Protocol):
+    """The services that a run uses: AWS in the Lambda, in-memory ones in the simulation."""
+
+    def open_store(self, bucket: str) -> Store: ...
+
+    def stage(self, request: StagedModelRequest, context: StagingContext) -> StagedModel: ...
+
+    def respond(self, event: Mapping[str, Any], response: Response) -> None: ...
+
+    def continue_in_new_invocation(self, event: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A unique `owner`, and the retry budgets for work and, ending later, for the journal and the response."""
+
+    owner: str
+    work: RetryBudget
+    budget: RetryBudget
+    environment: Environment
+
+
+def serve(event: Mapping[str, Any], invocation: Invocation) -> None:
+    """Serve one event, delivered for the first time or again."""
+    environment = invocation.environment
+    try:
+        destination = parse_destination(_properties(event))
+        if not _REQUEST_ID.fullmatch(str(event.get("RequestId", ""))):
+            raise StagingError(f"RequestId must match {_REQUEST_ID.pattern}, got {event.get('RequestId')!r}")
+    except StagingError as error:
+        # Nothing can have been staged: let a Delete succeed so that the stack can be deleted, and report all others.
+        response = _failure(event, str(error))
+        deleting = event.get("RequestType") == "Delete"
+        environment.respond(event, Response(response.physical_id) if deleting else response)
+        return
+    store = environment.open_store(destination.bucket)
+    logical_id, issued = str(event.get("LogicalResourceId", "")), issued_at(str(event.get("ResponseURL", "")))
+    identity = RequestIdentity(destination.key_prefix, event["RequestId"], logical_id, issued)
+    try:
+        lease = acquire(store, identity, invocation.owner, invocation.work, invocation.budget)
+        try:
+            _serve_leased(event, invocation, store, lease)
+        except OutOfTimeError:
+            # Only the lease's holder starts a new invocation: if waiting runs did, duplicates would multiply.
+            _log.info("continuing in a new invocation")
+            environment.continue_in_new_invocation(event)
+    except SupersededError as error:
+        _log.info("nothing left to do: %s", error)
+    except StalledError:  # the record is unreachable: Lambda retries the event, or another run holds it
+        raise
+    except StagingError as error:  # the record can never be read or written: report that now
+        environment.respond(event, _failure(event, str(error)))
+
+
+def _serve_leased(event: Mapping[str, Any], invocation: Invocation, store: Store, lease: Lease) -> None:
+    if lease.record.state == "running":
+        _finish(event, invocation, store, lease)
+    response = Response(**(lease.record.answer or {}))
+    _log.info("%s of %s: %s", event.get("RequestType"), response.physical_id, response.reason or "done")
+    invocation.environment.respond(event, response)
+    try:
+        lease.save(state="answered")  # otherwise a repeated event sends the same response again, which is harmless
+    except StagingError as error:
+        _log.info("the response was sent but not recorded: %s", error)
+
+
+def _finish(event: Mapping[str, Any], invocation: Invocation, store: Store, lease: Lease) -> None:
+    """Perform the request, or find that it is too late, and record the response.
+
+    Raises OutOfTimeError when there is no response yet, but time for another invocation.
+    """
+    record = lease.record
+    # `min`, because a signature of version 2 holds a later time than its own.
+    last = min(record.issued, record.started) + _RESPONSE_TIMEOUT_S - _FAILURE_RESERVE_S
+    work = replace(invocation.work, deadline=min(invocation.work.deadline, last))
+    try:
+        response = _perform_or_clean_up(event, replace(invocation, work=work), store, lease)
+    except OutOfTimeError as error:
+        if work.clock.now() < last:
+            lease.release()
+            raise
+        cause = f": {error.__cause__}" if error.__cause__ else ""
+        response = _failure(event, f"staging did not finish within {_RESPONSE_TIMEOUT_S:.0f} s{cause}")
+        # The journal is kept, so that the next request can clean up.
+        lease.save(state="done", answer=asdict(response))
+    else:
+        lease.save(state="done", answer=asdict(response), journal=None)
+
+
+def _perform_or_clean_up(event: Mapping[str, Any], invocation: Invocation, store: Store, lease: Lease) -> Response:
+    try:
+        return _perform(event, invocation.environment, StagingContext(store, lease, invocation.work), lease)
+    except (OutOfTimeError, SupersededError):
+        raise
+    except StagingError as error:
+        reason = str(error)
+    except Exception as error:  # without a response CloudFormation would wait for an hour
+        _log.exception("unforeseen error")
+        reason = f"unforeseen {type(error).__name__}; the function's log has the details"
+    StagingContext(store, lease, invocation.budget).cleanup(lease.journal)
+    return _failure(event, reason)
+
+
+def _perform(event: Mapping[str, Any], environment: Environment, context: StagingContext, lease: Lease) -> Response:
+    key_prefix, kind = parse_destination(_properties(event)).key_prefix, event.get("RequestType")
+    physical_id = str(event.get("PhysicalResourceId", ""))
+    end_earlier_requests(context, key_prefix, lease)
+    if kind == "Delete":
+        if is_model(key_prefix, physical_id):
+            context.delete_model(physical_id)
+        else:  # CloudFormation knows of no model: all there is of this resource is left over
+            context.abort_uploads_under(key_prefix)
+            delete_unacknowledged(context, key_prefix, lease.record, ())
+        return Response(physical_id)
+    if kind not in ("Create", "Update"):
+        raise StagingError(f"RequestType must be Create, Update or Delete, got {kind!r}")
+    request = parse_request(_properties(event))
+    staged = environment.stage(request, context)
+    if kind == "Update":
+        delete_unacknowledged(context, key_prefix, lease.record, {staged.key, physical_id})
+    data = {
+        "ModelDataUrl": f"s3://{request.model_bucket}/{staged.key}",
+        "Digest": staged.key.removeprefix(request.key_prefix).partition("/")[0],
+        "Bytes": str(staged.size),
+        "Revision": request.revision,
+    }
+    return Response(staged.key, None, data)
+
+
+def _properties(event: Mapping[str, Any]) -> Mapping[str, object]:
+    return cast(Mapping[str, object], event.get("ResourceProperties") or {})
+
+
+def _failure(event: Mapping[str, Any], reason: str) -> Response:
+    """Return a failed response with the old physical id, or for a Create one whose Delete removes only leftovers."""
+    unstaged = f"{_properties(event).get('KeyPrefix', '')}unstaged"
+    return Response(str(event.get("PhysicalResourceId", unstaged)), reason)
+
+
+def send_response(event: Mapping[str, str], response: Response, connections: Connections, deadline: float) -> None:
+    """PUT the response to the event's ResponseURL, retrying until `deadline` (epoch seconds).
+
+    Raises OutOfTimeError if it was not accepted by then.
+    """
+    document: dict[str, object] = {
+        "Status": "SUCCESS" if response.reason is None else "FAILED",
+        "PhysicalResourceId": response.physical_id,
+        "StackId": event["StackId"],
+        "RequestId": event["RequestId"],
+        "LogicalResourceId": event["LogicalResourceId"],
+        "Data": dict(response.data),
+    }
+    if response.reason is not None:
+        reason = response.reason[:_MAX_REASON]
+        while len(json.dumps(reason)) > _MAX_REASON:  # a character takes up to twelve bytes of JSON
+            reason = reason[:-10]
+        document["Reason"] = reason
+    body = json.dumps(document).encode()
+    # The URL is signed for an empty content type.
+    request = Request("PUT", event["ResponseURL"], {"Content-Type": "", "Content-Length": str(len(body))}, body)
+
+    def put() -> None:
+        with connections.exchange(request) as exchange:
+            exchange.response.read(65536)
+            if exchange.response.status not in (200, 204):
+                raise TransientError(f"CloudFormation's address answered {exchange.response.status}")
+
+    retry(RetryBudget(SystemClock(), deadline, stall_s=math.inf), put)

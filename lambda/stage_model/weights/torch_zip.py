@@ -1,0 +1,193 @@
+"""Tensors of a file written by `torch.save`: a zip of uncompressed storages, and a pickle of views into them."""
+
+import io
+import struct
+import zipfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from stage_model.errors import StagingError
+from stage_model.source.reader import Source
+from stage_model.weights.safetensors import (
+    ITEM_SIZES,
+    MAX_TENSORS,
+    KnownBytes,
+    Tensor,
+    WeightFile,
+    check_shape,
+    check_stride,
+    read_range,
+)
+from stage_model.weights.torch_pickle import TensorRef, read_state_dict
+
+_MAX_DIRECTORY = 64 << 20  # bytes read to list the members
+_MAX_PICKLE = 64 << 20  # bytes; real ones have 100 kB
+_MAX_REORDERED = 64 << 20  # bytes of tensors not in row-major order, which are held in memory
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: signature, lengths of name and extra field
+_READERS = 8
+
+
+def index_torch(path: str, source: Source, sha256: str) -> WeightFile:
+    """Locate every tensor of a state dict. Raises StagingError, naming the problem, for anything else."""
+    members = _members(path, source)
+    pickles = [name for name in members if name.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise StagingError(f"{path} must hold one data.pkl, as torch.save writes it, got {len(pickles)}")
+    root = pickles[0].removesuffix("data.pkl")
+    archive = _Members(path, source, members)
+    name = f"{root}byteorder"  # absent from older files, which are little-endian
+    if name in members and (order := archive.read(name, 64)) != b"little":
+        raise StagingError(f"the byte order of {path} must be little, got {order!r}")
+    pickle = archive.read(pickles[0], _MAX_PICKLE)
+    views = read_state_dict(path, pickle)
+    if not 0 < len(views) <= MAX_TENSORS:
+        raise StagingError(f"{path} must hold 1 to {MAX_TENSORS} tensors, got {len(views)}")
+    archive.find({f"{root}data/{view.storage.key}" for view in views.values()})
+    known = list(archive.known)
+    tensors = [_tensor(path, name, view, archive, f"{root}data/", known) for name, view in views.items()]
+    return WeightFile(path, source, sha256, tensors, known)
+
+
+def _members(path: str, source: Source) -> dict[str, zipfile.ZipInfo]:
+    try:
+        with zipfile.ZipFile(io.BufferedReader(_RangeFile(source, _MAX_DIRECTORY), 1 << 16)) as file:
+            infos = file.infolist()
+    except (zipfile.BadZipFile, struct.error, ValueError, OSError, NotImplementedError) as error:
+        raise StagingError(f"{path} must be a zip archive, as torch.save writes it, got {error}") from error
+    for info in infos:
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x1 or info.file_size != info.compress_size:
+            raise StagingError(f"the members of {path} must be stored plainly, got {info.filename!r:.200} otherwise")
+    members = {info.filename: info for info in infos}
+    if len(members) != len(infos) or not infos:
+        raise StagingError(f"{path} must name every member once, got {len(infos)} for {len(members)} names")
+    return members
+
+
+class _RangeFile(io.RawIOBase):
+    """A source as a file object for `zipfile`; `limit` bounds the bytes read in total, whatever the headers say."""
+
+    def __init__(self, source: Source, limit: int) -> None:
+        super().__init__()
+        self._source = source
+        self._left = limit
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._source.size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"offset must be at least 0, got {base + offset}")
+        self._at = base + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride] - the base takes any buffer
+        view = memoryview(buffer).cast("B")
+        length = max(0, min(len(view), self._source.size - self._at))
+        self._left -= length
+        if self._left < 0:
+            raise StagingError("a zip archive's directory must be at most 64 MiB, got a larger one")
+        if length:
+            self._source.read_into(self._at, [view[:length]])
+        self._at += length
+        return length
+
+
+class _Members:
+    """Where members' bytes begin: after local headers, whose length is stored in the headers themselves."""
+
+    def __init__(self, path: str, source: Source, members: Mapping[str, zipfile.ZipInfo]) -> None:
+        self._path, self._source, self._members = path, source, members
+        self._starts: dict[str, int] = {}
+        self._reordered_left = _MAX_REORDERED
+        self.known: list[KnownBytes] = []
+
+    def find(self, names: set[str]) -> None:
+        """Read the local headers of these members concurrently: each takes one request."""
+        missing = sorted(names - self._starts.keys())
+        with ThreadPoolExecutor(_READERS) as pool:
+            for name, header in zip(missing, pool.map(self._header, missing), strict=True):
+                signature, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+                offset = self._members[name].header_offset
+                if signature != b"PK\3\4":
+                    raise StagingError(f"{name} of {self._path} must begin with a zip header, got {signature!r}")
+                start = offset + _LOCAL_HEADER.size + name_length + extra_length
+                if start + self._members[name].file_size > self._source.size:
+                    raise StagingError(f"{name} of {self._path} must lie within the file, got one that reaches beyond")
+                self._starts[name] = start
+                self.known.append(KnownBytes(offset, header))
+
+    def __getitem__(self, name: str) -> tuple[int, int]:
+        """Return the offset and the size of a member's bytes."""
+        return self._starts[name], self._members[name].file_size
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Return a small member."""
+        self.find({name})
+        start, size = self[name]
+        data = read_range(self._source, start, size, limit)
+        self.known.append(KnownBytes(start, data))
+        return data
+
+    def region(self, start: int, length: int, copied: int) -> bytes:
+        """Return the storage bytes of a view that is copied to a tensor of `copied` bytes.
+
+        Raises StagingError before reading if all such views together exceed the limit.
+        """
+        self._reordered_left -= max(length, copied)  # a view can repeat bytes, or skip some
+        if self._reordered_left < 0:
+            raise StagingError(
+                f"{self._path} must hold at most {_MAX_REORDERED} bytes of tensors out of row-major order, got more"
+            )
+        return read_range(self._source, start, length, _MAX_REORDERED)
+
+    def _header(self, name: str) -> bytes:
+        if name not in self._members:
+            raise StagingError(f"{self._path} must hold the storage {name!r:.200} that its pickle names")
+        return read_range(self._source, self._members[name].header_offset, _LOCAL_HEADER.size)
+
+
+def _tensor(path: str, name: str, view: TensorRef, archive: _Members, folder: str, known: list[KnownBytes]) -> Tensor:
+    shape, stride = check_shape(name, view.shape), check_stride(name, view.stride)
+    begin, size = archive[folder + view.storage.key]
+    item = ITEM_SIZES[view.storage.dtype]
+    spanned = _spanned(path, name, view, shape, stride)
+    if view.storage.count * item != size:
+        raise StagingError(f"the storage of {name} in {path} must be {view.storage.count * item} bytes, got {size}")
+    tensor = Tensor(name, view.storage.dtype, shape, begin + view.offset * item)
+    if _row_major(shape, stride):
+        return tensor
+    region = KnownBytes(tensor.start, archive.region(tensor.start, spanned * item, tensor.nbytes))
+    known.append(region)
+    elements = np.frombuffer(region.data, f"V{item}")
+    strided = np.lib.stride_tricks.as_strided(elements, shape, [step * item for step in stride], writeable=False)
+    return replace(tensor, data=strided.tobytes())
+
+
+def _spanned(path: str, name: str, view: TensorRef, shape: Sequence[int], stride: Sequence[int]) -> int:
+    """Return how many storage elements a view spans. Raises StagingError if it exceeds the storage."""
+    if len(shape) != len(stride) or view.offset < 0:
+        raise StagingError(f"{name} in {path} must have a stride for every size, got {view!r:.300}")
+    spanned = 0 if 0 in shape else 1 + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+    if view.offset + spanned > view.storage.count:
+        raise StagingError(f"{name} in {path} must lie within its storage of {view.storage.count}, got {view!r:.300}")
+    return spanned
+
+
+def _row_major(shape: Sequence[int], stride: Sequence[int]) -> bool:
+    expected = 1
+    for length, step in zip(reversed(shape), reversed(stride), strict=True):
+        if length != 1 and step != expected:
+            return 0 in shape
+        expected *= length
+    return True
