@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import MusicgenForConditionalGeneration
 
-from local_aws.hub.tiny_musicgen import make_tiny_musicgen
+from local_aws.hub.tiny_model import make_tiny_musicgen
 from stage_model.assembly import Assembly
 from stage_model.gather import gather
 from stage_model.materials import Sizes
