@@ -1,38 +1,38 @@
-"""The embedded AWS's data plane: asynchronous SageMaker endpoints that run the real serving stack on this machine."""
+"""The embedded AWS's SageMaker: asynchronous endpoints that run the real serving stack on this machine.
+
+`api` receives the calls, `endpoint` runs them, and everything an endpoint does on AWS it does with its execution role's
+rights. The emulator installs it; autoscaling reads endpoints through `find_endpoint`.
+"""
 
 import atexit
 import functools
 from collections.abc import Callable
 
 from local_aws.emulator import account, clients
-from local_aws.sagemaker import moto_runtime, moto_sagemaker
-from local_aws.sagemaker.endpoint import Endpoint
-from local_aws.sagemaker.instance import Launch
-from local_aws.sagemaker.registry import DataPlane, EndpointKey
-from local_aws.sagemaker.serving_stack import ServingStack
+from local_aws.sagemaker import api
+from local_aws.sagemaker.container import Launch, ServingStack
+from local_aws.sagemaker.endpoint import Endpoint, EndpointKey, EndpointRegistry
 
-_installed: list[Callable[[], DataPlane]] = []
+_installed: list[Callable[[], EndpointRegistry]] = []
 
 
 def install(*, launch: Launch = ServingStack) -> None:
-    """Extends moto, in the process that serves it. Call once, after moto is imported.
+    """Patch the SageMaker APIs of moto, in the process that serves it. Call once, after moto is imported.
 
-    The server must have said where it listens (`clients.set_runtime`) before the first endpoint is made. `launch`
-    starts a container; tests pass one of their own. When the process exits, the containers end first; when it is
-    killed, they end themselves.
+    `clients.set_runtime` must be called before the first endpoint is created. `launch` starts a container from its
+    environment and the path of its log. The containers stop when the process exits or is killed.
     """
 
     @functools.cache
-    def data_plane() -> DataPlane:
-        plane = DataPlane(clients.runtime(), launch)
-        atexit.register(plane.shutdown)
-        return plane
+    def registry() -> EndpointRegistry:
+        made = EndpointRegistry(clients.runtime(), launch)
+        atexit.register(made.shutdown)
+        return made
 
-    _installed[:] = [data_plane]
-    moto_sagemaker.install(data_plane)
-    moto_runtime.install(data_plane)
+    _installed[:] = [registry]
+    api.install(registry)
 
 
 def find_endpoint(name: str, *, region: str = account.REGION) -> Endpoint | None:
-    """The endpoint of that name, whatever its status, once `install` was called; for whoever scales it."""
+    """Return the endpoint of that name, whatever its status; None if there is none or `install` was not called."""
     return _installed[0]().find(EndpointKey(account.ACCOUNT_ID, region, name)) if _installed else None
