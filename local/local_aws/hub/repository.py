@@ -35,14 +35,7 @@ class HubFile:
 
     def blocks(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the bytes from `start` to before `stop`."""
-        if isinstance(self.content, bytes):
-            yield self.content[start:stop]
-            return
-        with self.content.open("rb") as source:
-            source.seek(start)
-            while start < stop and (block := source.read(min(_BLOCK_BYTES, stop - start))):
-                yield block
-                start += len(block)
+        return _blocks(self.content, start, stop)
 
     def sibling(self, *, blobs: bool) -> dict[str, Any]:
         """Return the entry in the model information; size and checksums only with `?blobs=true`."""
@@ -85,11 +78,15 @@ class Repository:
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         if lfs is None:
             lfs = Path(path).suffix in _LFS_SUFFIXES or size > _LFS_SIZE
-        file = HubFile(path, content, size, "", None)
-        sha256 = _digest(hashlib.sha256(), file) if lfs else None
-        if sha256:
-            file = HubFile(path, _lfs_pointer(sha256, size), len(_lfs_pointer(sha256, size)), "", None)
-        blob_id = _digest(hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False), file)
+        if lfs:
+            digest = hashlib.sha256()
+            for block in _blocks(content, 0, size):
+                digest.update(block)
+            sha256 = digest.hexdigest()
+            stored = _lfs_pointer(sha256, size)
+        else:
+            sha256, stored = None, b"".join(_blocks(content, 0, size))
+        blob_id = hashlib.sha1(b"blob %d\0" % len(stored) + stored, usedforsecurity=False).hexdigest()
         self.files[path] = HubFile(path, content, size, blob_id, sha256)
 
     def read(self, path: str) -> bytes:
@@ -118,7 +115,12 @@ def _lfs_pointer(sha256: str, size: int) -> bytes:
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
 
 
-def _digest(digest: "hashlib._Hash", file: HubFile) -> str:
-    for block in file.blocks(0, file.size):
-        digest.update(block)
-    return digest.hexdigest()
+def _blocks(content: bytes | Path, start: int, stop: int) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content[start:stop]
+        return
+    with content.open("rb") as source:
+        source.seek(start)
+        while start < stop and (block := source.read(min(_BLOCK_BYTES, stop - start))):
+            yield block
+            start += len(block)

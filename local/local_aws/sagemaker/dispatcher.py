@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -24,8 +24,7 @@ _CONNECT_SECONDS = 5.0
 _MAX_RETRY_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """A complete response of the container."""
 
     status: int
@@ -33,29 +32,25 @@ class Response:
     content_type: str
 
 
-@dataclass(frozen=True)
-class Invalid:
+class Invalid(NamedTuple):
     """A response that SageMaker does not accept."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class Busy:
+class Busy(NamedTuple):
     """The container did not take the request (503, or it does not listen)."""
 
     retry_after: float
 
 
-@dataclass(frozen=True)
-class Lost:
+class Lost(NamedTuple):
     """The connection broke after the request was sent: the container may have worked on it."""
 
     reason: str
 
 
-@dataclass(frozen=True)
-class TimedOut:
+class TimedOut(NamedTuple):
     """No complete response within InvocationTimeoutSeconds."""
 
 
@@ -128,8 +123,15 @@ class Dispatcher:
             reason = f"ClientError: Failed to download the input from {request.input_location}: {error}"
             self._results.fail(request, reason)
             return True
+        headers = {
+            "Content-Type": request.content_type,
+            "Accept": request.accept,
+            "X-Amzn-SageMaker-Inference-Id": request.inference_id,
+            "X-Amzn-SageMaker-Custom-Attributes": request.custom_attributes,
+        }
+        given = {name: value for name, value in headers.items() if value is not None}
         started = self._queue.clock()
-        outcome = call_container(self._base_url, body, _headers(request), request.invocation_timeout)
+        outcome = call_container(self._base_url, body, given, request.invocation_timeout)
         if isinstance(outcome, Response | Invalid):
             self._measure(request, outcome, started)
         return self._settle(request, outcome)
@@ -230,12 +232,3 @@ def _receive(connection: http.client.HTTPConnection, response: http.client.HTTPR
         expected -= len(block)
     content_type = response.headers.get("Content-Type", "application/octet-stream")
     return Response(response.status, b"".join(blocks), content_type)
-
-
-def _headers(request: AsyncRequest) -> dict[str, str]:
-    optional = {"Accept": request.accept, "X-Amzn-SageMaker-Custom-Attributes": request.custom_attributes}
-    return {
-        "Content-Type": request.content_type,
-        "X-Amzn-SageMaker-Inference-Id": request.inference_id,
-        **{name: value for name, value in optional.items() if value is not None},
-    }

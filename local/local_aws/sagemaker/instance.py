@@ -10,14 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_aws.emulator.clients import Runtime
-from local_aws.sagemaker.container import (
-    Container,
-    Launch,
-    answers_ping,
-    container_environment,
-    free_port,
-    temporary_folder,
-)
+from local_aws.sagemaker.container import Container, Launch, answers_ping, container_environment, temporary_folder
 from local_aws.sagemaker.container_logs import ContainerLogs
 from local_aws.sagemaker.dispatcher import Dispatcher
 from local_aws.sagemaker.endpoint_config import EndpointConfig
@@ -146,12 +139,7 @@ class Instance:
         self._credentials = self._host.credentials.register(self._role)
         self._temporary = temporary_folder(runtime.state)
         environment = container_environment(
-            config,
-            runtime,
-            base=self._folder,
-            temporary=self._temporary,
-            port=free_port(),
-            credentials=self._credentials,
+            config, runtime, base=self._folder, temporary=self._temporary, credentials=self._credentials
         )
         environment["MUSICGEN_LOG_FILE"] = str(log)  # /proc/1/fd/1 in a container: the same place as its output
         log.touch()

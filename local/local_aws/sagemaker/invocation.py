@@ -66,8 +66,7 @@ def parse_invocation(headers: Mapping[str, str], body: bytes, config: EndpointCo
     }
     integers = {name: _integer(headers.get(_PREFIX + header), name, low, high) for name, header, low, high in _INTEGERS}
     location = texts["inputLocation"]
-    if len(body) > _MAX_BODY_BYTES:
-        raise _violation("body", f"Member must have length less than or equal to {_MAX_BODY_BYTES}")
+    _check_bounds("body", "length", len(body), 0, _MAX_BODY_BYTES)
     if bool(location) == bool(body):
         got = "both" if location else "neither"
         raise InvalidInvocation(f"Exactly one of Body and InputLocation must be provided, got {got}")
@@ -93,10 +92,7 @@ def parse_invocation(headers: Mapping[str, str], body: bytes, config: EndpointCo
 def _text(value: str | None, name: str, low: int, high: int, pattern: str) -> str | None:
     if value is None:
         return None
-    if len(value) < low:
-        raise _violation(name, f"Member must have length greater than or equal to {low}")
-    if len(value) > high:
-        raise _violation(name, f"Member must have length less than or equal to {high}")
+    _check_bounds(name, "length", len(value), low, high)
     if not re.fullmatch(pattern, value):
         raise _violation(name, f"Member must satisfy regular expression pattern: {pattern}")
     return value
@@ -107,12 +103,15 @@ def _integer(text: str | None, name: str, low: int, high: int) -> int | None:
         return None
     if not re.fullmatch(r"-?[0-9]{1,18}", text):
         raise _violation(name, "Member must be an integer")
-    value = int(text)
+    _check_bounds(name, "value", int(text), low, high)
+    return int(text)
+
+
+def _check_bounds(name: str, quantity: str, value: int, low: int, high: int) -> None:
     if value < low:
-        raise _violation(name, f"Member must have value greater than or equal to {low}")
+        raise _violation(name, f"Member must have {quantity} greater than or equal to {low}")
     if value > high:
-        raise _violation(name, f"Member must have value less than or equal to {high}")
-    return value
+        raise _violation(name, f"Member must have {quantity} less than or equal to {high}")
 
 
 def _violation(name: str, rule: str) -> InvalidInvocation:

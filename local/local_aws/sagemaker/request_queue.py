@@ -109,12 +109,6 @@ class RequestQueue:
             return len(self._waiting) + len(self._in_progress)
 
     @property
-    def waiting(self) -> int:
-        """Requests that no instance works on."""
-        with self._changed:
-            return len(self._waiting)
-
-    @property
     def oldest_age(self) -> float:
         """Seconds since the oldest waiting request arrived, 0 if none waits: ApproximateAgeOfOldestRequest."""
         with self._changed:

@@ -18,7 +18,6 @@ from local_aws.emulator.clients import Runtime
 from local_aws.sagemaker.container import (
     ServingStack,
     container_environment,
-    free_port,
     session_processes,
     temporary_folder,
 )
@@ -63,7 +62,6 @@ def environment(tmp_path: Path, config: EndpointConfig) -> dict[str, str]:
         runtime,
         base=tmp_path / "instance",
         temporary=temporary_folder(tmp_path),
-        port=free_port(),
         credentials={},
     )
 

@@ -187,8 +187,11 @@ def test_gated_model_needs_its_token(repository: Repository, tmp_path: Path) -> 
 def test_hook_changes_replies_and_requests_are_recorded(hub: LoopbackHub) -> None:
     url = file_url(hub, "config.json")
 
-    def fetch_with(hook: Callable[[Reply], Reply]) -> tuple[int, http.client.HTTPMessage, bytes]:
-        hub.on_reply = lambda request, reply: hook(reply)
+    def fetch_with(change: Callable[[Reply], Reply]) -> tuple[int, http.client.HTTPMessage, bytes]:
+        def hook(request: HubRequest, reply: Reply) -> Reply:
+            return change(reply)
+
+        hub.on_reply = hook
         return fetch(url)
 
     status, headers, _ = fetch_with(lambda reply: Reply(429, {"Retry-After": "7"}))
