@@ -45,7 +45,6 @@ class Container(Protocol):
 
     def stop(self) -> None:
         """Stop everything that the container started; return when it has ended. May be called twice."""
-        ...
 
 
 Launch = Callable[[Mapping[str, str], Path], Container]
@@ -115,12 +114,7 @@ def answers_ping(base_url: str) -> bool:
 
 
 def container_environment(
-    config: EndpointConfig,
-    runtime: Runtime,
-    *,
-    base: Path,
-    temporary: Path,
-    credentials: Mapping[str, str],
+    config: EndpointConfig, runtime: Runtime, *, base: Path, temporary: Path, credentials: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the container's whole environment: the model's variables, what SageMaker sets, what this machine needs.
 

@@ -27,8 +27,6 @@ class EndpointRecord(Protocol):
 
 
 class EndpointKey(NamedTuple):
-    """What identifies an endpoint."""
-
     account: str
     region: str
     name: str

@@ -59,7 +59,7 @@ class ResultWriter:
             return
         self.metrics.add("InvocationsProcessed")
         parameters = {"contentType": content_type, "outputLocation": request.output_location}
-        self._notify(self._config.success_topic, request, "Completed", parameters)
+        self._notify(request, "Completed", parameters)
 
     def expire(self, request: AsyncRequest) -> None:
         """Fail a request that waited longer than its time to live."""
@@ -87,21 +87,17 @@ class ResultWriter:
                 parameters["failureLocation"] = request.failure_location
             except (ClientError, BotoCoreError) as error:
                 _log.warning("failure object of inference %s not written: %s", request.inference_id, error)
-        self._notify(self._config.error_topic, request, status, parameters, reason)
+        self._notify(request, status, parameters, reason)
 
     def _write(self, location: str, body: bytes, content_type: str) -> None:
         bucket, _, key = location.removeprefix("s3://").partition("/")
         self._role.client("s3").put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
 
     def _notify(
-        self,
-        topic: str | None,
-        request: AsyncRequest,
-        status: str,
-        parameters: dict[str, str],
-        reason: str | None = None,
+        self, request: AsyncRequest, status: str, parameters: dict[str, str], reason: str | None = None
     ) -> None:
         """Publish the message that real asynchronous endpoints send; absent fields are left out."""
+        topic = self._config.success_topic if status == "Completed" else self._config.error_topic
         if not topic:
             return
         request_parameters = {

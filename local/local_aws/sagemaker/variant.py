@@ -25,10 +25,9 @@ class ProvisioningError(Exception):
 
 
 class Variant:
-    """Runs `config` on instances that take their requests from `queue`. Raises ProvisioningError if its role cannot be
-    assumed.
+    """Runs `config` on instances that take their requests from `queue`; none until `start` or `set_desired`.
 
-    The variant has no instance until `start` or `set_desired`, which API calls and autoscaling use alike.
+    Raises ProvisioningError if its role cannot be assumed.
     """
 
     def __init__(self, config: EndpointConfig, queue: RequestQueue, host: Host) -> None:
