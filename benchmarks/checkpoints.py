@@ -15,7 +15,7 @@ from transformers import (
     T5Config,
 )
 
-from local_aws.hub.tiny_musicgen import save_processor
+from local_aws.hub.tiny_model import save_processor
 
 # layers, width, heads and feed-forward width of the published language models, and of one that shows the overhead alone
 SIZES = {

@@ -55,7 +55,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def tiny_musicgen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a tiny MusicGen in the Hub's layout; read only."""
-    from local_aws.hub.tiny_musicgen import make_tiny_musicgen  # here, because it imports torch
+    from local_aws.hub.tiny_model import make_tiny_musicgen  # here, because it imports torch
 
     folder = tmp_path_factory.mktemp("tiny-musicgen")
     make_tiny_musicgen(folder)

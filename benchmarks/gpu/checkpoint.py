@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from transformers import EncodecModel, MusicgenForCausalLM, MusicgenForConditionalGeneration, T5EncoderModel
 
 from benchmarks.checkpoints import config_of, write_settings
-from local_aws.hub.tiny_musicgen import save_processor
+from local_aws.hub.tiny_model import save_processor
 
 FILTERS = {"tiny": 4}  # of EnCodec; 64 where it is as published
 

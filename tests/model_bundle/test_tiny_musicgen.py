@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from local_aws.hub.tiny_musicgen import make_tiny_musicgen
+from local_aws.hub.tiny_model import make_tiny_musicgen
 
 
 def test_has_the_hubs_file_layout(tiny_musicgen: Path) -> None:

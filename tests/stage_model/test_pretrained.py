@@ -12,7 +12,7 @@ import pytest
 import torch
 from transformers import MusicgenForConditionalGeneration
 
-from local_aws.hub.tiny_musicgen import make_tiny_musicgen
+from local_aws.hub.tiny_model import make_tiny_musicgen
 from stage_model.archive.plan import SizeLimits, collect_inputs
 from stage_model.request import StagedModelRequest
 from stage_model.source.reader import BytesSource

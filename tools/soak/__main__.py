@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    from local_aws.hub.tiny_musicgen import make_tiny_musicgen
+    from local_aws.hub.tiny_model import make_tiny_musicgen
 
     with tempfile.TemporaryDirectory() as temporary:
         staged, base = Path(temporary) / "staged", Path(temporary) / "base"

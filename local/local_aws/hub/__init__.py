@@ -1,6 +1,10 @@
-"""A Hugging Face Hub on loopback: serves one folder as one commit of one model, as the Hub and its CDN do."""
+"""A Hugging Face Hub on loopback, for `make local`, the benchmarks and the tests: one model at one commit.
 
-from local_aws.hub.faults import Fault, FaultHook, HubRequest
-from local_aws.hub.server import LoopbackHub
+Files, redirects to a CDN, signed URLs and errors are as the Hub's. It imports nothing else of local_aws, and anything
+may import it.
+"""
 
-__all__ = ["Fault", "FaultHook", "HubRequest", "LoopbackHub"]
+from local_aws.hub.repository import Repository
+from local_aws.hub.server import HubRequest, LoopbackHub, Reply
+
+__all__ = ["HubRequest", "LoopbackHub", "Reply", "Repository"]

@@ -10,11 +10,12 @@ import signal
 import threading
 from pathlib import Path
 
+from local_aws.hub.repository import Repository
 from local_aws.hub.server import LoopbackHub
 
 
 def main() -> None:
-    """Command line; see the module's docstring."""
+    """Run the command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m local_aws.hub", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="the model's files, in the Hub's layout")
     parser.add_argument("--model-id", required=True, help="the name to serve it under, <organisation>/<name>")
@@ -25,19 +26,15 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     try:
-        hub = LoopbackHub(arguments.folder, model_id=arguments.model_id, revision=arguments.revision)
+        repository = Repository.from_folder(arguments.folder, model_id=arguments.model_id, revision=arguments.revision)
     except ValueError as error:
         parser.error(str(error))
-    with hub:
-        _write_ready(arguments.state, hub.url)
+    with LoopbackHub(repository) as hub:
+        arguments.state.mkdir(parents=True, exist_ok=True)
+        draft = arguments.state / "hub.json.draft"
+        draft.write_text(json.dumps({"url": hub.url, "pid": os.getpid()}), encoding="utf-8")
+        draft.replace(arguments.state / "hub.json")  # a reader that sees the file sees all of it
         stop.wait()
-
-
-def _write_ready(state: Path, url: str) -> None:
-    state.mkdir(parents=True, exist_ok=True)
-    draft = state / "hub.json.draft"
-    draft.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
-    draft.replace(state / "hub.json")  # whoever sees the file sees all of it
 
 
 if __name__ == "__main__":

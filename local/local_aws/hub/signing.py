@@ -1,4 +1,4 @@
-"""Signed, expiring addresses of the CDN, in the form that the Hub redirects to."""
+"""Signed, expiring URLs of the CDN, in the form to which the Hub redirects."""
 
 import hashlib
 import hmac
@@ -7,8 +7,8 @@ from collections.abc import Callable
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 
-class Signer:
-    """Makes and checks `/repos/<repository>/<sha256>?Expires=…&Signature=…`. `clock`: seconds since the epoch."""
+class UrlSigner:
+    """Signs and verifies `/repos/<repository>/<sha256>?Expires=…&Signature=…`; `clock` returns Unix time."""
 
     def __init__(self, repository: str, valid_seconds: float, clock: Callable[[], float]) -> None:
         self._repository = hashlib.sha256(repository.encode()).hexdigest()
@@ -17,7 +17,7 @@ class Signer:
         self._key = secrets.token_bytes(32)
 
     def sign(self, sha256: str, filename: str) -> str:
-        """The path with its query; good for `valid_seconds` from now."""
+        """Return the path and query for an object, valid for `valid_seconds` from now."""
         path = f"/repos/{self._repository[:2]}/{self._repository}/{sha256}"
         expires = str(int(self._clock() + self._valid_seconds))
         query = {
@@ -29,7 +29,7 @@ class Signer:
         return f"{path}?{urlencode(query)}"
 
     def verify(self, target: str) -> str | None:
-        """The SHA-256 of the object that `target` (path and query) may read now, or None."""
+        """Return the SHA-256 of the object that `target` (path and query) grants access to now, or None."""
         parts = urlsplit(target)
         query = parse_qs(parts.query)
         expires, signature = query.get("Expires", [""])[0], query.get("Signature", [""])[0]
@@ -37,6 +37,10 @@ class Signer:
         if not genuine or int(expires) < self._clock():
             return None
         return parts.path.rpartition("/")[2]
+
+    def expire_all(self) -> None:
+        """Invalidate every URL signed so far."""
+        self._key = secrets.token_bytes(32)
 
     def _signature(self, path: str, expires: str) -> str:
         return hmac.new(self._key, f"{path}\n{expires}".encode(), hashlib.sha256).hexdigest()

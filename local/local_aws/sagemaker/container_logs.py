@@ -1,13 +1,14 @@
-"""Carries a container's output to CloudWatch Logs with the execution role's rights, as SageMaker does."""
+"""Sends a container's output to CloudWatch Logs with the execution role's rights, as SageMaker does."""
 
 import logging
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws.sagemaker.role import RoleSession
+from local_aws.sagemaker.execution_role import RoleSession
 
 _log = logging.getLogger(__name__)
 _PERIOD_SECONDS = 1.0
@@ -16,10 +17,10 @@ _LINE_BYTES = 64 * 1024
 
 
 class ContainerLogs:
-    """Follows a log file and ships whole lines to `/aws/sagemaker/Endpoints/<endpoint>`, stream `stream`.
+    """Follows a log file and sends whole lines to `/aws/sagemaker/Endpoints/<endpoint>`, stream `stream`.
 
-    Without rights or without the group the lines stay in the file alone, as on AWS they would be lost; the reason is
-    logged once. The group is created only where the role may do so.
+    Without permission or without the log group the lines stay in the file only (on AWS they are lost) and the reason is
+    logged once. The group is created if the role may do so.
     """
 
     def __init__(self, path: Path, role: RoleSession, endpoint_name: str, stream: str) -> None:
@@ -29,30 +30,30 @@ class ContainerLogs:
         self._stream = stream
         self._offset = 0
         self._ready = False
-        self._complained = False
+        self._warned = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"logs-{stream}")
         self._thread.start()
 
     def stop(self) -> None:
-        """Ships what is left and ends."""
+        """Send the remaining lines and stop."""
         self._stopping.set()
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
         while not self._stopping.wait(_PERIOD_SECONDS):
-            self._ship()
-        self._ship(final=True)
+            self._send()
+        self._send(final=True)
 
-    def _ship(self, *, final: bool = False) -> None:
+    def _send(self, *, final: bool = False) -> None:
         try:
             while lines := self._next_lines(final=final):
                 self._put(lines)
                 self._offset += sum(map(len, lines))
         except (ClientError, BotoCoreError) as error:
-            if not self._complained:
+            if not self._warned:
                 _log.warning("container output of %s stays in %s: %s", self._stream, self._path, error)
-                self._complained = True
+                self._warned = True
 
     def _next_lines(self, *, final: bool) -> list[bytes]:
         with self._path.open("rb") as file:
@@ -64,19 +65,16 @@ class ContainerLogs:
         return lines
 
     def _put(self, lines: list[bytes]) -> None:
-        self._prepare()
+        logs = self._role.client("logs")
+        if not self._ready:
+            self._create_stream(logs)
         now = int(time.time() * 1000)
         texts = [line[:_LINE_BYTES].decode("utf-8", "replace").rstrip() for line in lines]
         events = [{"timestamp": now, "message": text} for text in texts if text]
         if events:
-            self._role.client("logs").put_log_events(
-                logGroupName=self._group, logStreamName=self._stream, logEvents=events
-            )
+            logs.put_log_events(logGroupName=self._group, logStreamName=self._stream, logEvents=events)
 
-    def _prepare(self) -> None:
-        if self._ready:
-            return
-        logs = self._role.client("logs")
+    def _create_stream(self, logs: Any) -> None:
         try:
             logs.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
         except logs.exceptions.ResourceNotFoundException:

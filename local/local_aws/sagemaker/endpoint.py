@@ -1,19 +1,19 @@
-"""The life of one asynchronous endpoint: creation, update, scaling, deletion; its backlog outlives its deployments."""
+"""Asynchronous endpoints: creation, update, scaling and deletion of each, and the registry of them all."""
 
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from local_aws.sagemaker.backlog import Backlog
-from local_aws.sagemaker.container_call import Refused
-from local_aws.sagemaker.definition import VariantDefinition
-from local_aws.sagemaker.deployment import Deployment, Machinery
-from local_aws.sagemaker.dispatcher import expire
-from local_aws.sagemaker.errors import ProvisioningError
+from local_aws.emulator.clients import Runtime
+from local_aws.sagemaker.container import Launch
+from local_aws.sagemaker.endpoint_config import EndpointConfig
+from local_aws.sagemaker.execution_role import CredentialsServer
+from local_aws.sagemaker.instance import Host
+from local_aws.sagemaker.request_queue import RequestQueue
+from local_aws.sagemaker.variant import DRAIN_SECONDS, ProvisioningError, Variant
 
 _WATCH_SECONDS = 0.25
-_DRAIN_SECONDS = 3600.0  # the longest that an invocation may take
 
 
 class EndpointRecord(Protocol):
@@ -26,131 +26,160 @@ class EndpointRecord(Protocol):
     last_modified_time: datetime
 
 
-class Endpoint:
-    """Runs an endpoint behind `record`. API calls return at once; their work goes on in threads of this object."""
+class EndpointKey(NamedTuple):
+    account: str
+    region: str
+    name: str
 
-    def __init__(self, record: EndpointRecord, definition: VariantDefinition, machinery: Machinery) -> None:
+
+class EndpointRegistry:
+    """All endpoints of one embedded AWS; `launch` starts their containers."""
+
+    def __init__(self, runtime: Runtime, launch: Launch) -> None:
+        self._host = Host(runtime, CredentialsServer(), launch)
+        self._endpoints: dict[EndpointKey, Endpoint] = {}
+        self._lock = threading.Lock()
+
+    def create(self, key: EndpointKey, record: EndpointRecord, config: EndpointConfig) -> None:
+        """Start an endpoint, which from now on keeps the status in moto's `record`."""
+        with self._lock:
+            self._endpoints[key] = Endpoint(record, config, self._host)
+
+    def find(self, key: EndpointKey) -> "Endpoint | None":
+        """Return the endpoint, whatever its status."""
+        with self._lock:
+            return self._endpoints.get(key)
+
+    def remove(self, key: EndpointKey) -> None:
+        """Remove an endpoint that has stopped."""
+        with self._lock:
+            self._endpoints.pop(key, None)
+
+    def shutdown(self) -> None:
+        """Stop every endpoint without answering its requests; return when no process runs."""
+        with self._lock:
+            endpoints = list(self._endpoints.values())
+            self._endpoints.clear()
+        for endpoint in endpoints:
+            endpoint.queue.discard()
+            endpoint.stop()
+        self._host.credentials.close()
+
+
+class Endpoint:
+    """One endpoint, whose status is in `record`. API calls return at once; the work continues in threads.
+
+    The queue survives updates; `variant` is what serves, and None until the endpoint is first in service.
+    """
+
+    def __init__(self, record: EndpointRecord, config: EndpointConfig, host: Host) -> None:
         self.record = record
-        self.backlog = Backlog()
-        self._machinery = machinery
-        self._live: Deployment | None = None
-        self._deployments: list[Deployment] = []  # coming up, live and draining
+        self.queue = RequestQueue()
+        self.variant: Variant | None = None
+        self._host = host
+        self._variants: list[Variant] = []  # starting, serving and draining
         self._scaling = False
         self._lock = threading.RLock()
-        self._ended = threading.Event()
+        self._stopped = threading.Event()
         record.endpoint_status = "Creating"
-        self._show_counts()
-        self._spawn(lambda: self._create(definition))
+        self._update_counts()
+        self._spawn(lambda: self._create(config))
         self._spawn(self._watch)
 
-    @property
-    def live(self) -> Deployment | None:
-        """The deployment that serves; None until the endpoint was first in service."""
-        return self._live
-
-    def update(self, definition: VariantDefinition) -> None:
-        """Brings a new deployment up beside the old one, then drains and ends the old; on failure the old one stays."""
+    def update(self, config: EndpointConfig) -> None:
+        """Start a new variant next to the old one, then drain and stop the old one; on failure the old one stays."""
         self._set_status("Updating")
-        self._spawn(lambda: self._update(definition))
+        self._spawn(lambda: self._update(config))
 
     def scale(self, count: int) -> None:
-        """Asks the live deployment for `count` instances; the status is Updating until they are there."""
-        if self._live:
+        """Request `count` instances; the status is Updating until they are in service."""
+        if self.variant:
             with self._lock:
                 self._set_status("Updating")
-                self._live.fleet.set_desired(count)
+                self.variant.set_desired(count)
                 self._scaling = True
 
-    def delete(self, forget: Callable[[], None]) -> None:
-        """Ends the instances, fails what still waits, then calls `forget`."""
+    def delete(self, on_deleted: Callable[[], None]) -> None:
+        """Stop the endpoint in the background, then call `on_deleted`."""
         self._set_status("Deleting")
 
         def work() -> None:
-            self.end()
-            forget()
+            self.stop()
+            on_deleted()
 
         self._spawn(work)
 
-    def end(self) -> None:
-        """Ends everything of this endpoint; returns when nothing of it runs. Waiting requests are failed."""
+    def stop(self) -> None:
+        """Fail the waiting requests and stop all instances; return when none of their processes runs."""
         with self._lock:
-            self._ended.set()
-            left = self.backlog.close()
-            deployments = list(self._deployments)
-        for request in left:
-            if self._live:
-                self._live.answers.fail(request, Refused("ClientError: The endpoint was deleted."))
-            self.backlog.finish(request)
-        for deployment in deployments:
-            deployment.fleet.stop()
+            self._stopped.set()
+            waiting = self.queue.close()
+            variants = list(self._variants)
+        for request in waiting:
+            if self.variant:
+                self.variant.results.fail(request, "ClientError: The endpoint was deleted.")
+            self.queue.finish(request)
+        for variant in variants:
+            variant.stop()
 
-    def abandon(self) -> None:
-        """As `end`, but answers nobody: for the end of the server itself."""
-        self.backlog.abandon()
-        self.end()
-
-    def _create(self, definition: VariantDefinition) -> None:
+    def _create(self, config: EndpointConfig) -> None:
         try:
-            self._bring_up(definition)
+            self._start_variant(config)
         except ProvisioningError as error:
             self._set_status("Failed", str(error))
         else:
             self._set_status("InService")
 
-    def _update(self, definition: VariantDefinition) -> None:
+    def _update(self, config: EndpointConfig) -> None:
         try:
-            old = self._bring_up(definition)
+            old = self._start_variant(config)
         except ProvisioningError as error:
             self._set_status("InService", str(error))  # AWS rolls back: in service as before, with the reason
             return
-        self.record.endpoint_config_name = definition.endpoint_config_name
+        self.record.endpoint_config_name = config.endpoint_config_name
         for variant in self.record.production_variants:
-            variant["DesiredInstanceCount"] = definition.initial_instance_count
+            variant["DesiredInstanceCount"] = config.initial_instance_count
         self._set_status("InService")
         if old:
-            old.fleet.stop(drain_seconds=_DRAIN_SECONDS)
-            self._deployments.remove(old)
+            old.stop(drain_seconds=DRAIN_SECONDS)
+            self._variants.remove(old)
 
-    def _bring_up(self, definition: VariantDefinition) -> Deployment | None:
-        """Makes a new deployment the live one; returns the one before it."""
-        deployment = Deployment(definition, self.backlog, self._machinery)
+    def _start_variant(self, config: EndpointConfig) -> Variant | None:
+        """Start a variant and put it in place of the current one, which is returned."""
+        variant = Variant(config, self.queue, self._host)
         with self._lock:
-            self._deployments.append(deployment)
+            self._variants.append(variant)
         try:
-            if self._ended.is_set():
+            if self._stopped.is_set():
                 raise ProvisioningError("The endpoint was deleted.")
-            deployment.bring_up()
+            variant.start()
         except ProvisioningError:
-            deployment.fleet.stop()
-            self._deployments.remove(deployment)
+            variant.stop()
+            self._variants.remove(variant)
             raise
         with self._lock:
-            old, self._live = self._live, deployment
+            old, self.variant = self.variant, variant
         return old
 
     def _watch(self) -> None:
-        while not self._ended.wait(_WATCH_SECONDS):
-            live = self._live
-            if live:
-                for request in self.backlog.take_expired():
-                    expire(request, live.answers)
-                    self.backlog.finish(request)
-                self._show_counts()
-                self._settle(live)
+        while not self._stopped.wait(_WATCH_SECONDS):
+            if variant := self.variant:
+                for request in self.queue.take_expired():
+                    variant.results.expire(request)
+                    self.queue.finish(request)
+                self._update_counts()
+                with self._lock:
+                    if self._scaling and variant.settled:
+                        self._scaling = False
+                        self._set_status("InService")
 
-    def _settle(self, live: Deployment) -> None:
-        with self._lock:
-            if self._scaling and live.fleet.settled:
-                self._scaling = False
-                self._set_status("InService")
-
-    def _show_counts(self) -> None:
+    def _update_counts(self) -> None:
         for variant in self.record.production_variants:
-            variant["CurrentInstanceCount"] = self._live.fleet.in_service if self._live else 0
+            variant["CurrentInstanceCount"] = self.variant.in_service if self.variant else 0
 
     def _set_status(self, status: str, reason: str | None = None) -> None:
         with self._lock:
-            if self._ended.is_set() or self.record.endpoint_status == "Deleting":
+            if self._stopped.is_set() or self.record.endpoint_status == "Deleting":
                 return
             self.record.endpoint_status = status
             self.record.failure_reason = reason

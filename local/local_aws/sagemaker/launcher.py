@@ -1,8 +1,8 @@
-"""The container's entry point, on this machine: the unmodified Hugging Face serving toolkit, with its paths moved.
+"""The container's entry point: runs the unmodified Hugging Face serving toolkit with its paths moved.
 
-Run as a script by the serving environment's own interpreter, in a session of its own, never imported. It is what
-docker would be: it changes nothing that the toolkit, multi-model-server or the bundle do, but where they put things. It
-ends the whole session when the embedded AWS that started it is gone, which closes standard input's pipe.
+A script for the serving environment's interpreter, in its own session; never import it. Like docker, it changes only
+where the toolkit, multi-model-server and the bundle put their files. It kills the whole session when the embedded AWS
+that started it exits, which closes the pipe to standard input.
 """
 # pyright: reportAttributeAccessIssue=false, reportPrivateUsage=false
 # (the serving toolkits ship no types, and their module attributes are replaced here)
@@ -19,7 +19,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def end_with_parent() -> None:
-    """Ends this whole process group as soon as standard input closes: the pipe's other end is the embedded AWS."""
+    """Kill this process group when standard input closes: the other end of the pipe is the embedded AWS."""
 
     def watch() -> None:
         while os.read(0, 1):
@@ -30,17 +30,17 @@ def end_with_parent() -> None:
 
 
 def adopt_orphans() -> None:
-    """Makes this process the parent of multi-model-server's Java, whose own launcher exits: as pid 1 in a container."""
+    """Become the parent of multi-model-server's Java process, whose launcher exits, like pid 1 in a container."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
 
 
-def own_server_process(startup_timeout: float) -> object:
-    """The multi-model-server process of this instance, as a psutil.Process.
+def find_model_server(startup_timeout: float) -> object:
+    """Return the multi-model-server process of this instance, as a psutil.Process.
 
-    Takes the place of the toolkit's search through all processes of the machine, which refuses to run when a second
-    instance serves beside this one. multi-model-server writes its process id below TMPDIR, which is this instance's.
+    Replaces the toolkit's search through all processes of the machine, which fails if two instances run on it.
+    multi-model-server writes its process id below TMPDIR, and each instance has its own.
     """
     import psutil
 
@@ -51,24 +51,24 @@ def own_server_process(startup_timeout: float) -> object:
         if text:
             return psutil.Process(int(text))
         time.sleep(0.05)
-    raise TimeoutError(f"multi-model-server must start within {startup_timeout:g} s, got no {pid_file.name}")
+    raise TimeoutError(f"multi-model-server did not write {pid_file.name} within {startup_timeout:g} s")
 
 
 def serve() -> None:
-    """Starts the toolkit as the image's entry point does, and returns when multi-model-server has ended."""
+    """Start the toolkit as the image's entry point does; return when multi-model-server exits."""
     import transformers.file_utils
 
-    # Toolkit 2.6.0 imports this name, which transformers 5 dropped together with TensorFlow.
+    # Toolkit 2.6.0 imports this name, which transformers 5 removed together with TensorFlow.
     if not hasattr(transformers.file_utils, "is_tf_available"):
         transformers.file_utils.is_tf_available = lambda: False
     import sagemaker_huggingface_inference_toolkit.mms_model_server as toolkit
     import sagemaker_inference.model_server as base
     from sagemaker_huggingface_inference_toolkit import handler_service
 
-    config_file = str(Path(tempfile.gettempdir()) / "sagemaker-mms.properties")  # /etc belongs to the machine
+    config_file = str(Path(tempfile.gettempdir()) / "sagemaker-mms.properties")  # instead of /etc
     base.MMS_CONFIG_FILE = config_file
     toolkit.MMS_CONFIG_FILE = config_file
-    toolkit._retry_retrieve_mms_server_process = own_server_process
+    toolkit._retry_retrieve_mms_server_process = find_model_server
     toolkit.start_model_server(handler_service=handler_service.__name__)
 
 

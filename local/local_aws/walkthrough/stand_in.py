@@ -25,7 +25,7 @@ class StandIn:
 
 def make_stand_in(folder: Path) -> StandIn:
     """Make the model in a child process (it imports torch) and derive its "commit" from what was made."""
-    command = [sys.executable, "-m", "local_aws.hub.tiny_musicgen", str(folder)]
+    command = [sys.executable, "-m", "local_aws.hub.tiny_model", str(folder)]
     made = subprocess.run(command, capture_output=True, text=True)
     if made.returncode != 0:
         raise StepFailed(f"the stand-in could not be made:\n{made.stderr}")

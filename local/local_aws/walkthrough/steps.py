@@ -10,7 +10,7 @@ from pathlib import Path
 
 from local_aws.emulator.process import LocalAws
 from local_aws.emulator.residue import residue
-from local_aws.hub import LoopbackHub
+from local_aws.hub import LoopbackHub, Repository
 from local_aws.walkthrough import scaling
 from local_aws.walkthrough.cdk_cli import CdkCli
 from local_aws.walkthrough.client import StackOutputs
@@ -61,9 +61,10 @@ class Walkthrough:
             self.report.say(f"{stand_in.model_id} at {stand_in.revision[:12]}…: {stand_in.size / 1e6:.1f} MB of noise")
         with self.report.step("start the embedded AWS and a loopback Hugging Face Hub"):
             aws = started.enter_context(LocalAws(self.state / "aws", clock_factor=scaling.CLOCK_FACTOR))
-            hub = started.enter_context(
-                LoopbackHub(stand_in.folder, model_id=stand_in.model_id, revision=stand_in.revision)
+            repository = Repository.from_folder(
+                stand_in.folder, model_id=stand_in.model_id, revision=stand_in.revision
             )
+            hub = started.enter_context(LoopbackHub(repository))
             self.report.say(f"AWS  {aws.endpoint_url}  account {aws.account_id}, {aws.region}\nHub  {hub.url}")
         return stand_in, aws, hub
 

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from local_aws.emulator.account import ROOT_ACCESS_KEY_ID, ROOT_SECRET_ACCESS_KEY
 from local_aws.emulator.process import LocalAws
-from local_aws.hub import Fault, HubRequest
+from local_aws.hub import HubRequest, Reply
 from stage_model.handler import CONTINUATION_RESERVE_S
 from tests.end_to_end.rights.deployed_rights import DeployedRights
 from tests.end_to_end.rights.probe_refusals import ProbeFailed, Refusals
@@ -26,9 +26,9 @@ class Hub:
     def __init__(self) -> None:
         self.busy = False
 
-    def __call__(self, request: HubRequest) -> Fault | None:
-        """The fault for a request; LoopbackHub asks."""
-        return Fault(status=503, headers={"Retry-After": "600"}) if self.busy else None
+    def __call__(self, request: HubRequest, reply: Reply) -> Reply:
+        """Return what LoopbackHub sends instead of `reply`."""
+        return Reply(503, {"Retry-After": "600"}) if self.busy else reply
 
 
 class Functions:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from local_aws.emulator.process import LocalAws
-from local_aws.hub import LoopbackHub
+from local_aws.hub import LoopbackHub, Repository
 from local_aws.walkthrough.cdk_cli import CdkCli
 from local_aws.walkthrough.client import StackOutputs
 from local_aws.walkthrough.report import Report
@@ -130,9 +130,8 @@ def probed_stack(
     """
     stand_in = make_stand_in(folder / "stand-in")
     faults = Hub()
-    loopback = LoopbackHub(
-        stand_in.folder, model_id=stand_in.model_id, revision=stand_in.revision, faults=faults, token=token
-    )
+    repository = Repository.from_folder(stand_in.folder, model_id=stand_in.model_id, revision=stand_in.revision)
+    loopback = LoopbackHub(repository, on_reply=faults, token=token)
     with LocalAws(folder / "aws") as aws, loopback as hub:
         cdk = CdkCli(PROJECT, folder / "cdk.out", aws.environment(), folder / "cdk.log", Report(io.StringIO(), 3))
         context = {"env": "dev", "model_id": stand_in.model_id, "revision": stand_in.revision}

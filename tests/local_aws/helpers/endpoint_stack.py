@@ -1,4 +1,4 @@
-"""An asynchronous endpoint and all that it needs, made through the API of moto's server in the test's process."""
+"""An asynchronous endpoint and everything it needs, created through the API of moto's server in this process."""
 
 import io
 import json
@@ -18,17 +18,17 @@ ROLE_TRUST = {
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """The condition's first true value; fails the test when none comes in time."""
+    """Return the condition's first true value; fail the test if there is none in time."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if value := condition():
             return value
         time.sleep(0.02)
-    pytest.fail(f"nothing became true within {seconds} s")
+    pytest.fail(f"the condition was not met within {seconds} s")
 
 
 class EndpointStack:
-    """Buckets, topics, queues, role, model and configuration of one asynchronous endpoint, through the API."""
+    """Buckets, topics, queue, role, model and configuration of one asynchronous endpoint."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -57,7 +57,7 @@ class EndpointStack:
         self.s3.put_object(Bucket=self.bucket, Key="model.tar.gz", Body=buffer.getvalue())
 
     def create_model(self, suffix: str, environment: Mapping[str, str] | None = None, **data: Any) -> str:
-        """A model whose data is the tarball, unless `data` says otherwise in the container's own fields."""
+        """Create a model whose data is the tarball, or what `data` (fields of the container) says; return its name."""
         name = f"{self.name}-{suffix}"
         container = {
             "Image": "image",
@@ -110,8 +110,8 @@ class EndpointStack:
 
     def await_status(self, status: str) -> dict[str, Any]:
         def reached() -> dict[str, Any] | None:
-            seen = self.describe()
-            return seen if seen["EndpointStatus"] == status else None
+            described = self.describe()
+            return described if described["EndpointStatus"] == status else None
 
         return wait_until(reached)
 
@@ -133,7 +133,7 @@ class EndpointStack:
         return wait_until(lambda: self.object(location))
 
     def messages(self, count: int) -> list[dict[str, Any]]:
-        """The first `count` SNS messages, each with the name of its topic under "topic"."""
+        """Return the next `count` SNS messages or more, each with the name of its topic under "topic"."""
         found: list[dict[str, Any]] = []
 
         def enough() -> bool:

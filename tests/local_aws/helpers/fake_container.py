@@ -1,4 +1,4 @@
-"""Containers in threads of the test's process, which do what a request tells them."""
+"""Containers in threads of the test's process that obey the body of each request."""
 
 import contextlib
 import json
@@ -11,8 +11,8 @@ from typing import Any
 
 
 class FakeContainer:
-    """A container in a thread. A request's JSON body says what to do: `sleep` (seconds), `status`, `text`, `busy`
-    (answer 503 to the first n deliveries), `drop` (break off the first n deliveries), `chunked`."""
+    """A container in a thread. A request's JSON body sets its behaviour: `sleep` (seconds), `status`, `text`, `busy`
+    (answer 503 to the first n deliveries), `drop` (close the connection of the first n deliveries), `chunked`."""
 
     def __init__(self, world: "FakeWorld", environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
@@ -35,7 +35,7 @@ class FakeContainer:
         return self._alive
 
     def stop(self) -> None:
-        """Breaks off whatever is in progress, as a killed process does."""
+        """Close all connections, as a killed process does."""
         if not self._alive:
             return
         self._alive = False
@@ -63,9 +63,9 @@ class _ContainerHandler(BaseHTTPRequestHandler):
             container.in_flight += 1
             container.most_in_flight = max(container.most_in_flight, container.in_flight)
         wanted: dict[str, Any] = json.loads(body)
-        delivery = world.note(container, dict(self.headers), body)
+        delivery = world.record(container, dict(self.headers), body)
         time.sleep(wanted.get("sleep", 0))
-        with container.lock:  # before the answer, upon which the next request may come at once
+        with container.lock:  # before the response: the next request may follow at once
             container.in_flight -= 1
         with contextlib.suppress(OSError):
             self._answer(wanted, delivery)
@@ -93,11 +93,11 @@ class _ContainerHandler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 class FakeWorld:
-    """All fake containers of one test and what they received; `ping_status` is what new containers answer."""
+    """All fake containers of one test and the requests they received; `ping_status` is for new containers."""
 
     def __init__(self) -> None:
         self.containers: list[FakeContainer] = []
@@ -112,8 +112,8 @@ class FakeWorld:
         self.containers.append(container)
         return container
 
-    def note(self, container: FakeContainer, headers: dict[str, str], body: bytes) -> int:
-        """Keeps a request; how often one with this inference id was received by now."""
+    def record(self, container: FakeContainer, headers: dict[str, str], body: bytes) -> int:
+        """Record a request; return how often its inference id has been received."""
         identifier = headers["X-Amzn-SageMaker-Inference-Id"]
         with self._lock:
             self.received.append((headers, body))

@@ -1,4 +1,4 @@
-"""The scaling of an endpoint, made through the API in the shape of the stack's template."""
+"""The scaling of an endpoint as the stack's template defines it, created through the API."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ _DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 class ScalingStack:
     """Target, target tracking, wake policy and alarms of `<endpoint>`'s variant AllTraffic.
 
-    The keywords are what tests change: the tracked metric's dimensions, whether there is a wake policy, the most
-    instances, a topic for an alarm on failed requests.
+    Tests may change the tracked metric's dimensions, the wake policy, the maximum number of instances, and the topic of
+    an alarm on failed requests.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class ScalingStack:
             self._watch_failures(notify)
 
     def schedule(self, when: str, *, least: int) -> None:
-        """Has the least capacity change at a time."""
+        """Schedule a change of MinCapacity."""
         self._scaling.put_scheduled_action(
             **self._place,
             ScheduledActionName="Ready",
@@ -48,14 +48,14 @@ class ScalingStack:
         )
 
     def bounds(self) -> tuple[int, int]:
-        """The least and the most instances now."""
+        """Return MinCapacity and MaxCapacity."""
         resource = self._place["ResourceId"]
         answer = self._scaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=[resource])
         (target,) = answer["ScalableTargets"]
         return target["MinCapacity"], target["MaxCapacity"]
 
     def delete(self) -> None:
-        """Removes all of it."""
+        """Delete everything."""
         for action in self._scaling.describe_scheduled_actions(**self._place)["ScheduledActions"]:
             self._scaling.delete_scheduled_action(**self._place, ScheduledActionName=action["ScheduledActionName"])
         self._scaling.deregister_scalable_target(**self._place)

@@ -1,4 +1,4 @@
-"""moto's server in this process with the data plane in it, and containers that do what a request tells them."""
+"""moto's server in this process with the SageMaker patches, and fake containers that obey each request's body."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from moto.server import ThreadedMotoServer
 from local_aws import sagemaker
 from local_aws.emulator import clients
 from local_aws.emulator.clients import Runtime
-from local_aws.sagemaker.definition import ModelData, VariantDefinition
+from local_aws.sagemaker.endpoint_config import EndpointConfig, ModelData
 from tests.local_aws.helpers.endpoint_stack import EndpointStack, wait_until
 from tests.local_aws.helpers.fake_container import FakeWorld
 
@@ -17,8 +17,8 @@ _current: list[FakeWorld] = []
 
 
 @pytest.fixture(scope="session")
-def moto_with_data_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of moto's server, over plain http, with the data plane installed once."""
+def sagemaker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of moto's server, over plain http, with the SageMaker patches installed once."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -30,7 +30,7 @@ def moto_with_data_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 
 
 @pytest.fixture
-def world(moto_with_data_plane: str) -> Iterator[FakeWorld]:
+def world(sagemaker_server: str) -> Iterator[FakeWorld]:
     """The containers of this test."""
     _current[:] = [FakeWorld()]
     yield _current[0]
@@ -40,7 +40,7 @@ def world(moto_with_data_plane: str) -> Iterator[FakeWorld]:
 
 @pytest.fixture
 def stack(world: FakeWorld, request: pytest.FixtureRequest) -> Iterator[EndpointStack]:
-    """A stack of this test's own; its endpoint, if it has one, is deleted at the end."""
+    """A stack with a unique name; its endpoint, if created, is deleted at the end."""
     stack = EndpointStack(f"e{abs(hash(request.node.nodeid)) % 10**10}")
     yield stack
     if stack.name in str(stack.sagemaker.list_endpoints()["Endpoints"]):
@@ -50,7 +50,7 @@ def stack(world: FakeWorld, request: pytest.FixtureRequest) -> Iterator[Endpoint
 
 @pytest.fixture
 def endpoint(stack: EndpointStack) -> EndpointStack:
-    """A stack whose endpoint is in service on one instance that works on two requests at once."""
+    """A stack whose endpoint is in service on one instance with two concurrent requests."""
     stack.create_endpoint(stack.configure())
     stack.await_status("InService")
     return stack
@@ -63,9 +63,9 @@ def eventually() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def definition() -> VariantDefinition:
-    """One variant as an endpoint's configuration defines it, for what needs no endpoint."""
-    return VariantDefinition(
+def config() -> EndpointConfig:
+    """An endpoint configuration, for tests that need no endpoint."""
+    return EndpointConfig(
         endpoint_name="e",
         endpoint_config_name="c",
         variant_name="AllTraffic",

@@ -1,4 +1,4 @@
-"""What a container gets from its surroundings: the role's credentials, and a place for its output."""
+"""A container's credentials and the log stream of its output."""
 
 import logging
 import urllib.error
@@ -13,8 +13,7 @@ import pytest
 
 from local_aws.emulator import clients
 from local_aws.sagemaker.container_logs import ContainerLogs
-from local_aws.sagemaker.credentials_server import CredentialsServer
-from local_aws.sagemaker.role import RoleSession
+from local_aws.sagemaker.execution_role import CredentialsServer, RoleSession
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def test_credentials_need_the_containers_own_token(role: RoleSession, server: Cr
 
 
 class DeniedLogs:
-    """A role without rights on the log group."""
+    """A CloudWatch Logs client that is denied access to the log group."""
 
     class exceptions:  # noqa: N801 - boto3's name
         class ResourceNotFoundException(Exception):
@@ -85,7 +84,7 @@ class DeniedLogs:
         raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "CreateLogStream")
 
 
-def test_output_that_may_not_be_logged_stays_in_the_file_and_is_reported_once(
+def test_output_without_log_permission_stays_in_the_file_and_warns_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, eventually: Callable[..., Any]
 ) -> None:
     log, denied = tmp_path / "container.log", DeniedLogs()
@@ -105,7 +104,7 @@ def test_output_that_may_not_be_logged_stays_in_the_file_and_is_reported_once(
     assert "AccessDeniedException" in record.getMessage()
 
 
-def test_lines_are_shipped_whole_and_in_order(role: RoleSession, stack: Any, tmp_path: Path) -> None:
+def test_lines_are_sent_whole_and_in_order(role: RoleSession, stack: Any, tmp_path: Path) -> None:
     log = tmp_path / "container.log"
     lines = [f"line {number} \u266b" for number in range(3000)] + ["x" * 70_000, "", "last without newline"]
     log.write_text("\n".join(lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The loopback Hub, as Hugging Face's own client and as plain HTTP see it."""
+"""The loopback Hub, through Hugging Face's client and through plain HTTP."""
 
 # pyright: reportUnknownVariableType=false
 # (huggingface_hub types its download helper in part)
@@ -14,6 +14,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
 from local_aws.emulator.certificates import make_certificates
-from local_aws.hub import Fault, HubRequest, LoopbackHub
+from local_aws.hub import HubRequest, LoopbackHub, Reply, Repository
 
 MODEL, COMMIT = "facebook/musicgen-small", "ab" * 20
 WEIGHTS = bytes(range(256)) * 4096
@@ -41,8 +42,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hub(folder: Path) -> Iterator[LoopbackHub]:
-    with LoopbackHub(folder, model_id=MODEL, revision=COMMIT) as hub:
+def repository(folder: Path) -> Repository:
+    return Repository.from_folder(folder, model_id=MODEL, revision=COMMIT)
+
+
+@pytest.fixture
+def hub(repository: Repository) -> Iterator[LoopbackHub]:
+    with LoopbackHub(repository) as hub:
         yield hub
 
 
@@ -64,7 +70,7 @@ def file_url(hub: LoopbackHub, name: str = "model.safetensors") -> str:
     return f"{hub.url}/{MODEL}/resolve/{COMMIT}/{name}"
 
 
-def test_huggingfaces_own_client_lists_sizes_and_checksums(hub: LoopbackHub) -> None:
+def test_huggingface_client_lists_sizes_and_checksums(hub: LoopbackHub) -> None:
     info = HfApi(endpoint=hub.url).model_info(MODEL, revision=COMMIT, files_metadata=True)
     assert info.sha == COMMIT
     files: dict[str, Any] = {file.rfilename: file for file in info.siblings or []}
@@ -77,7 +83,7 @@ def test_huggingfaces_own_client_lists_sizes_and_checksums(hub: LoopbackHub) -> 
 
 
 @pytest.mark.parametrize(("name", "content"), [("config.json", CONFIG), ("model.safetensors", WEIGHTS)])
-def test_huggingfaces_own_client_downloads_a_file(hub: LoopbackHub, tmp_path: Path, name: str, content: bytes) -> None:
+def test_huggingface_client_downloads_a_file(hub: LoopbackHub, tmp_path: Path, name: str, content: bytes) -> None:
     path = hf_hub_download(MODEL, name, revision=COMMIT, endpoint=hub.url, cache_dir=tmp_path / "cache")
     assert Path(path).read_bytes() == content
 
@@ -114,7 +120,7 @@ def test_large_file_redirects_to_a_second_origin_that_serves_ranges(hub: Loopbac
         ("lines=1-2", 200, CONFIG),
     ],
 )
-def test_range_gives_exactly_the_bytes_asked_for(hub: LoopbackHub, header: str, status: int, expected: bytes) -> None:
+def test_range_returns_exactly_the_requested_bytes(hub: LoopbackHub, header: str, status: int, expected: bytes) -> None:
     got, _, body = fetch(file_url(hub, "config.json"), {"Range": header})
     assert (got, body) == (status, expected)
 
@@ -130,23 +136,27 @@ def test_if_match_with_another_etag_answers_412(hub: LoopbackHub) -> None:
     assert fetch(file_url(hub, "config.json"), {"If-Match": '"other"'})[0] == 412
 
 
-def test_signed_address_expires(folder: Path) -> None:
+def test_signed_url_expires_with_time_and_on_demand(repository: Repository) -> None:
     now = [1_000_000.0]
-    with LoopbackHub(folder, model_id=MODEL, revision=COMMIT, signed_seconds=60, clock=lambda: now[0]) as hub:
+    with LoopbackHub(repository, signed_seconds=60, clock=lambda: now[0]) as hub:
         location = fetch(file_url(hub))[1]["Location"]
         assert fetch(location)[0] == 200
         now[0] += 61
         assert fetch(location)[0] == 403
+        location = fetch(file_url(hub))[1]["Location"]
+        assert fetch(location)[0] == 200
+        hub.signer.expire_all()
+        assert fetch(location)[0] == 403
 
 
-def test_forged_signature_and_a_leaked_token_are_refused(hub: LoopbackHub) -> None:
+def test_forged_signature_and_leaked_token_are_refused(hub: LoopbackHub) -> None:
     location = fetch(file_url(hub))[1]["Location"]
     later = location.replace("Expires=", "Expires=9")
     assert fetch(later)[0] == 403
     assert fetch(location, {"Authorization": "Bearer hub-token"})[0] == 400
 
 
-def test_unknown_names_carry_the_hubs_error_codes(hub: LoopbackHub, tmp_path: Path) -> None:
+def test_unknown_names_return_the_hubs_error_codes(hub: LoopbackHub, tmp_path: Path) -> None:
     api = HfApi(endpoint=hub.url)
     with pytest.raises(RepositoryNotFoundError):
         api.model_info("facebook/nothing")
@@ -162,8 +172,8 @@ def test_path_outside_the_listing_is_not_found(hub: LoopbackHub, name: str) -> N
     assert (status, headers["X-Error-Code"]) == (404, "EntryNotFound")
 
 
-def test_gated_model_needs_its_token(folder: Path, tmp_path: Path) -> None:
-    with LoopbackHub(folder, model_id=MODEL, revision=COMMIT, token="right") as hub:
+def test_gated_model_needs_its_token(repository: Repository, tmp_path: Path) -> None:
+    with LoopbackHub(repository, token="right") as hub:
         with pytest.raises(GatedRepoError):
             hf_hub_download(MODEL, "config.json", revision=COMMIT, endpoint=hub.url, cache_dir=tmp_path / "a")
         assert fetch(file_url(hub))[0] == 401
@@ -174,34 +184,41 @@ def test_gated_model_needs_its_token(folder: Path, tmp_path: Path) -> None:
         assert Path(path).read_bytes() == WEIGHTS
 
 
-def test_faults_spoil_answers_as_asked(folder: Path) -> None:
-    faults: dict[int, Fault] = {
-        1: Fault(status=429, headers={"Retry-After": "7"}),
-        2: Fault(flip_bit_at=3),
-        3: Fault(headers={"ETag": '"changed"'}),
-        4: Fault(truncate_to=5),
-    }
+def test_hook_changes_replies_and_requests_are_recorded(hub: LoopbackHub) -> None:
+    url = file_url(hub, "config.json")
 
-    def hook(request: HubRequest) -> Fault | None:
-        assert (request.origin, request.method) == ("hub", "GET")
-        return faults.get(request.number)
+    def fetch_with(change: Callable[[Reply], Reply]) -> tuple[int, http.client.HTTPMessage, bytes]:
+        def hook(request: HubRequest, reply: Reply) -> Reply:
+            return change(reply)
 
-    with LoopbackHub(folder, model_id=MODEL, revision=COMMIT, faults=hook) as hub:
-        url = file_url(hub, "config.json")
-        status, headers, _ = fetch(url)
-        assert (status, headers["Retry-After"]) == (429, "7")
-        assert fetch(url)[2] == CONFIG[:3] + bytes([CONFIG[3] ^ 1]) + CONFIG[4:]
-        assert fetch(url)[1]["ETag"] == '"changed"'
-        with pytest.raises(http.client.IncompleteRead) as broken:
-            fetch(url)
-        assert broken.value.partial == CONFIG[:5]
-        assert fetch(url)[2] == CONFIG
+        hub.on_reply = hook
+        return fetch(url)
+
+    status, headers, _ = fetch_with(lambda reply: Reply(429, {"Retry-After": "7"}))
+    assert (status, headers["Retry-After"]) == (429, "7")
+    assert fetch_with(lambda reply: replace(reply, body=reply.body[::-1]))[2] == CONFIG[::-1]
+    assert fetch_with(lambda reply: replace(reply, headers={"ETag": '"changed"'}))[1]["ETag"] == '"changed"'
+    with pytest.raises(http.client.IncompleteRead) as broken:
+        fetch_with(lambda reply: replace(reply, truncate_to=5))
+    assert broken.value.partial == CONFIG[:5]
+    hub.on_reply = None
+    assert fetch(url)[2] == CONFIG
+    path = urlsplit(url).path
+    assert hub.requests == [HubRequest("hub", "GET", f"{path}?", request.headers) for request in hub.requests]
+    assert [request.path for request in hub.requests] == [path] * 5
 
 
-def test_serves_over_tls(folder: Path, tmp_path: Path) -> None:
+def test_file_written_while_the_hub_serves_is_served(hub: LoopbackHub) -> None:
+    hub.repository.write("config.json", b"new")
+    hub.repository.write("notes.bin", b"small", lfs=False)
+    assert (fetch(file_url(hub, "config.json"))[2], hub.repository.read("config.json")) == (b"new", b"new")
+    assert fetch(file_url(hub, "notes.bin"))[2] == b"small"
+
+
+def test_serves_over_tls(repository: Repository, tmp_path: Path) -> None:
     certificates = make_certificates(tmp_path)
     trust = ssl.create_default_context(cafile=str(certificates.authority))
-    with LoopbackHub(folder, model_id=MODEL, revision=COMMIT, tls=certificates.server_context()) as hub:
+    with LoopbackHub(repository, tls=certificates.server_context()) as hub:
         with urllib.request.urlopen(file_url(hub), context=trust, timeout=10) as response:  # follows the redirect
             assert response.read() == WEIGHTS
         with pytest.raises(urllib.error.URLError, match="certificate verify failed"):
@@ -215,9 +232,9 @@ def test_serves_over_tls(folder: Path, tmp_path: Path) -> None:
         ("musicgen", COMMIT, "model_id must be <organisation>/<name>, got 'musicgen'"),
     ],
 )
-def test_wrong_names_are_refused_at_once(folder: Path, model_id: str, revision: str, message: str) -> None:
+def test_invalid_model_id_or_revision_is_refused(model_id: str, revision: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        LoopbackHub(folder, model_id=model_id, revision=revision)
+        Repository(model_id, revision)
 
 
 def test_command_line_serves_until_terminated(folder: Path, tmp_path: Path, eventually: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""InvokeEndpointAsync from call to answer, through boto3, against containers that do as they are told."""
+"""InvokeEndpointAsync from call to result, through boto3, with fake containers."""
 
 import json
 from typing import Any
@@ -13,7 +13,7 @@ def code(error: ClientError) -> tuple[str, int]:
     return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"]
 
 
-def test_inline_request_ends_as_output_object_and_success_message(endpoint: Any, world: Any) -> None:
+def test_inline_request_produces_output_object_and_success_message(endpoint: Any, world: Any) -> None:
     answer = endpoint.invoke(
         {"text": "hello"}, InferenceId="my-id", Accept="application/json", CustomAttributes="trace=1"
     )
@@ -43,7 +43,7 @@ def test_inline_request_ends_as_output_object_and_success_message(endpoint: Any,
     assert endpoint.object(answer["FailureLocation"]) is None
 
 
-def test_refused_request_ends_as_failure_object_and_error_message(endpoint: Any) -> None:
+def test_refused_request_produces_failure_object_and_error_message(endpoint: Any) -> None:
     answer = endpoint.invoke({"status": 422, "text": "texts must not be empty"})
     assert json.loads(endpoint.await_object(answer["FailureLocation"])) == {"text": "texts must not be empty"}
     assert answer["FailureLocation"].startswith(f"s3://{endpoint.bucket}/failures/")
@@ -67,7 +67,7 @@ def test_input_from_s3_reaches_the_container(endpoint: Any, world: Any) -> None:
     assert message["requestParameters"]["inputLocation"] == location
 
 
-def test_input_that_is_not_there_fails_the_request(endpoint: Any) -> None:
+def test_missing_input_fails_the_request(endpoint: Any) -> None:
     answer = endpoint.runtime.invoke_endpoint_async(
         EndpointName=endpoint.name, InputLocation=f"s3://{endpoint.bucket}/in/absent.json"
     )
@@ -77,13 +77,13 @@ def test_input_that_is_not_there_fails_the_request(endpoint: Any) -> None:
     assert endpoint.messages(1)[0]["failureReason"] == reason
 
 
-def test_filename_and_extension_shape_the_output_location(endpoint: Any) -> None:
+def test_filename_and_extension_set_the_output_location(endpoint: Any) -> None:
     answer = endpoint.invoke({}, S3OutputPathExtension="team/a", Filename="clip.json")
     assert answer["OutputLocation"] == f"s3://{endpoint.bucket}/out/team/a/clip.json"
     assert endpoint.await_object(answer["OutputLocation"])
 
 
-def test_inference_id_is_drawn_when_none_is_given(endpoint: Any, world: Any) -> None:
+def test_inference_id_is_generated_by_default(endpoint: Any, world: Any) -> None:
     answer = endpoint.invoke({})
     endpoint.await_object(answer["OutputLocation"])
     assert world.received[0][0]["X-Amzn-SageMaker-Inference-Id"] == answer["InferenceId"]
@@ -121,7 +121,7 @@ def test_synchronous_call_of_an_asynchronous_endpoint_is_refused(endpoint: Any, 
     assert world.received == []
 
 
-def test_output_that_cannot_be_written_ends_as_failure(stack: Any) -> None:
+def test_output_that_cannot_be_written_fails_the_request(stack: Any) -> None:
     config = stack.configure(output_path="s3://no-such-bucket/out/")
     stack.create_endpoint(config)
     stack.await_status("InService")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.sagemaker.definition import VariantDefinition
+from local_aws.sagemaker.endpoint_config import EndpointConfig
 from local_aws.sagemaker.invocation import InvalidInvocation, parse_invocation
 
 PREFIX = "X-Amzn-SageMaker-"
@@ -50,21 +50,21 @@ PREFIX = "X-Amzn-SageMaker-"
         ({"S3OutputPathExtension": "a?b"}, b"{}", "'s3OutputPathExtension' failed to satisfy constraint"),
     ],
 )
-def test_value_beyond_its_limit_is_refused_with_awss_words(
-    definition: VariantDefinition, headers: dict[str, str], body: bytes, message: str
+def test_value_beyond_its_limit_is_refused_with_aws_message(
+    config: EndpointConfig, headers: dict[str, str], body: bytes, message: str
 ) -> None:
     named = {PREFIX + name: value for name, value in headers.items()}
     with pytest.raises(InvalidInvocation, match=message.replace("(", r"\(")):
-        parse_invocation(named, body, definition, now=0)
+        parse_invocation(named, body, config, now=0)
 
 
-def test_values_at_their_limits_are_taken(definition: VariantDefinition) -> None:
+def test_values_at_their_limits_are_accepted(config: EndpointConfig) -> None:
     headers = {PREFIX + "RequestTTLSeconds": "60", PREFIX + "InvocationTimeoutSeconds": "3600"}
-    request: Any = parse_invocation(headers, b"x" * 128_000, definition, now=5)
+    request: Any = parse_invocation(headers, b"x" * 128_000, config, now=5)
     assert (request.expires_at, request.invocation_timeout) == (65, 3600)
 
 
-def test_defaults_are_awss(definition: VariantDefinition) -> None:
-    request = parse_invocation({}, b"{}", definition, now=0)
+def test_defaults_are_those_of_aws(config: EndpointConfig) -> None:
+    request = parse_invocation({}, b"{}", config, now=0)
     assert (request.expires_at, request.invocation_timeout) == (21_600, 900)
     assert request.failure_location is None

@@ -69,9 +69,9 @@ def measured_start(path: Path, endpoint: Any, eventually: Callable[..., Any]) ->
     eventually(lambda: record.read(path)[-1].desired == 1)
     wished = time.monotonic()
     live = sagemaker.find_endpoint(endpoint.name)
-    assert live and live.live
-    fleet = live.live.fleet
-    eventually(lambda: fleet.in_service == 1)
+    assert live and live.variant
+    variant = live.variant
+    eventually(lambda: variant.in_service == 1)
     return (time.monotonic() - wished) * FACTOR
 
 

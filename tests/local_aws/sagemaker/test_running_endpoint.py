@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 from local_aws.sagemaker import invocation
 
 
-def test_update_brings_the_new_container_up_before_the_old_one_goes(endpoint: Any, world: Any) -> None:
+def test_update_starts_the_new_container_before_the_old_one_stops(endpoint: Any, world: Any) -> None:
     endpoint.create_model("v2", {"VERSION": "2"})
     config = endpoint.configure("config2", model="v2")
     world.ping_status = 503
@@ -27,7 +27,7 @@ def test_update_brings_the_new_container_up_before_the_old_one_goes(endpoint: An
     assert endpoint.await_object(answer["OutputLocation"])
 
 
-def test_update_lets_the_old_container_finish_its_work(endpoint: Any, world: Any) -> None:
+def test_update_lets_the_old_container_finish_its_requests(endpoint: Any, world: Any) -> None:
     answer = endpoint.invoke({"sleep": 2, "text": "old"})
     endpoint.eventually(lambda: world.received)
     endpoint.sagemaker.update_endpoint(EndpointName=endpoint.name, EndpointConfigName=endpoint.configure("config2"))
@@ -48,7 +48,7 @@ def test_update_that_retains_variant_properties_keeps_the_instance_count(endpoin
     endpoint.eventually(lambda: world.running == world.containers[2:] and len(world.running) == 2)
 
 
-def test_update_at_zero_instances_brings_up_the_new_ones(endpoint: Any, world: Any) -> None:
+def test_update_at_zero_instances_starts_the_new_ones(endpoint: Any, world: Any) -> None:
     scale(endpoint, 0)
     endpoint.await_status("InService")
     answer = endpoint.invoke({"text": "waited"})
@@ -71,7 +71,7 @@ def test_failed_update_keeps_the_old_container_and_configuration(endpoint: Any, 
     assert endpoint.await_object(endpoint.invoke({})["OutputLocation"])
 
 
-def test_endpoint_in_change_refuses_another_change(stack: Any, world: Any) -> None:
+def test_endpoint_that_is_changing_refuses_another_change(stack: Any, world: Any) -> None:
     world.ping_status = 503
     config = stack.configure()
     stack.create_endpoint(config)
@@ -91,14 +91,14 @@ def test_requests_wait_while_scaled_to_zero_and_are_served_after_waking(endpoint
     (variant,) = endpoint.await_status("InService")["ProductionVariants"]
     assert (variant["DesiredInstanceCount"], variant["CurrentInstanceCount"]) == (0, 0)
     assert world.running == []
-    answer = endpoint.invoke({"text": "patient"})
+    answer = endpoint.invoke({"text": "waited"})
     assert endpoint.object(answer["OutputLocation"]) is None
     scale(endpoint, 1)
-    assert json.loads(endpoint.await_object(answer["OutputLocation"])) == {"text": "patient"}
+    assert json.loads(endpoint.await_object(answer["OutputLocation"])) == {"text": "waited"}
     assert len(world.containers) == 2
 
 
-def test_scaled_out_endpoint_works_on_several_instances(endpoint: Any, world: Any) -> None:
+def test_scaled_out_endpoint_uses_all_instances(endpoint: Any, world: Any) -> None:
     scale(endpoint, 3)
     endpoint.await_status("InService")
     assert len(world.running) == 3
@@ -108,7 +108,7 @@ def test_scaled_out_endpoint_works_on_several_instances(endpoint: Any, world: An
     assert [container.most_in_flight for container in world.containers] == [2, 2, 2]
 
 
-def test_scaling_in_hands_unfinished_work_to_the_instances_left(endpoint: Any, world: Any) -> None:
+def test_scaling_in_completes_all_requests(endpoint: Any, world: Any) -> None:
     scale(endpoint, 2)
     endpoint.await_status("InService")
     answers = [endpoint.invoke({"sleep": 1.5}, InferenceId=f"r{number}") for number in range(4)]
@@ -141,7 +141,7 @@ def test_dead_container_is_replaced_and_its_request_served(endpoint: Any, world:
 def test_container_that_stops_answering_its_ping_is_replaced(
     stack: Any, world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("local_aws.sagemaker.deployment._UNHEALTHY_SECONDS", 0.5)
+    monkeypatch.setattr("local_aws.sagemaker.variant._UNHEALTHY_SECONDS", 0.5)
     stack.create_endpoint(stack.configure())
     stack.await_status("InService")
     world.containers[0].ping_status = 500

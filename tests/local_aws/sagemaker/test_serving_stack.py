@@ -1,4 +1,4 @@
-"""The real thing: embedded AWS over TLS with IAM on, the real serving stack, the real bundle, a tiny model."""
+"""End to end: the embedded AWS over TLS with IAM, the real serving stack and bundle, a tiny model."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ from local_aws.emulator.process import LocalAws
 BUNDLE = Path(__file__).parents[3] / "model_bundle" / "code"
 NAME = "real"
 ONE_SECOND = {"texts": ["a tune"], "generation_params": {"max_new_tokens": 53, "seed": 1}}
-# What the stack sets on the model; the addresses are those of a container, which must not collide here.
+# As the stack sets it on the model; the addresses are a container's, and must be moved on this machine.
 ENVIRONMENT = {
     "MUSICGEN_OUTPUT_BUCKET": "outputs",
     "MUSICGEN_EXTERNAL_BUCKETS": "",
@@ -37,7 +37,7 @@ def allow(*actions: str, resource: str) -> dict[str, Any]:
 
 
 class RealEndpoint:
-    """An endpoint on one real instance, made through the API; its role may do what the contract says and no more."""
+    """An endpoint on one real instance; its role has only the permissions of the contract."""
 
     def __init__(self, aws: LocalAws, tarball: bytes) -> None:
         self.aws = aws
@@ -109,7 +109,7 @@ class RealEndpoint:
             return None
 
     def processes(self, *words: str) -> list[psutil.Process]:
-        """Running processes of this endpoint's instances whose command line has all `words`, oldest first."""
+        """Return the processes of this endpoint's instances whose command line has all `words`, oldest first."""
         found: list[psutil.Process] = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -137,7 +137,7 @@ def real(
     assert list((aws.state_dir / "tmp").iterdir()) == []
 
 
-def test_prompt_becomes_a_clip_under_the_execution_roles_rights(
+def test_prompt_becomes_a_clip_with_the_execution_roles_rights(
     real: RealEndpoint, eventually: Callable[..., Any]
 ) -> None:
     answer = real.invoke(ONE_SECOND)
@@ -148,7 +148,7 @@ def test_prompt_becomes_a_clip_under_the_execution_roles_rights(
     assert (len(samples), rate) == (32_000, 32_000)
 
 
-def test_invalid_prompt_becomes_a_failure_object_with_its_sentence(
+def test_invalid_prompt_becomes_a_failure_object_with_its_message(
     real: RealEndpoint, eventually: Callable[..., Any]
 ) -> None:
     answer = real.invoke({"texts": []})
@@ -156,11 +156,11 @@ def test_invalid_prompt_becomes_a_failure_object_with_its_sentence(
     assert failure["error"].startswith("texts must be")
 
 
-def test_message_that_the_role_may_not_publish_is_not_sent_but_the_output_stands(
+def test_output_is_written_when_the_role_may_not_publish_the_message(
     real: RealEndpoint, eventually: Callable[..., Any]
 ) -> None:
     sqs, sns = real.aws.client("sqs"), real.aws.client("sns")
-    queue = sqs.create_queue(QueueName="heard")["QueueUrl"]
+    queue = sqs.create_queue(QueueName="messages")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     sns.subscribe(TopicArn=real.topic, Protocol="sqs", Endpoint=arn)
     answer = real.invoke(ONE_SECOND)
@@ -184,7 +184,7 @@ def test_container_output_is_in_the_log_group(real: RealEndpoint, eventually: Ca
     assert eventually(ready_line)
 
 
-def test_killed_worker_comes_back_in_the_same_container(real: RealEndpoint, eventually: Callable[..., Any]) -> None:
+def test_killed_worker_restarts_in_the_same_container(real: RealEndpoint, eventually: Callable[..., Any]) -> None:
     launchers = real.processes("launcher.py")
     real.processes("model_service_worker")[-1].kill()
     answer = real.invoke(ONE_SECOND)
@@ -192,7 +192,7 @@ def test_killed_worker_comes_back_in_the_same_container(real: RealEndpoint, even
     assert real.processes("launcher.py") == launchers
 
 
-def test_second_instance_serves_beside_the_first_and_goes_again(
+def test_second_instance_serves_next_to_the_first_and_is_removed(
     real: RealEndpoint, eventually: Callable[..., Any]
 ) -> None:
     def scale(count: int) -> None:

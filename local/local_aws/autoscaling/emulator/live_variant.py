@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from local_aws.autoscaling.emulator.cloud import Cloud
 from local_aws.autoscaling.endpoint_metrics import DURATIONS, Load
 from local_aws.sagemaker.endpoint import Endpoint
-from local_aws.sagemaker.tally import Tally
+from local_aws.sagemaker.results import EndpointMetrics
 
 _log = logging.getLogger(__name__)
 
@@ -22,26 +22,26 @@ class LiveVariant:
         self._variant = variant
         self._cloud = cloud
         self._factor = factor
-        self._tally: Tally | None = None
+        self._metrics: EndpointMetrics | None = None
 
     def load(self) -> Load:
         """The endpoint now. All instances run on this machine, so its CPU use is the CPU use of each."""
-        backlog, live = self.endpoint.backlog, self.endpoint.live
-        instances = live.fleet.in_service if live else 0
+        queue, variant = self.endpoint.queue, self.endpoint.variant
+        instances = variant.in_service if variant else 0
         percent = psutil.cpu_percent(interval=None)
-        age = backlog.oldest_age * self._factor
-        return Load(backlog.size, age, (percent,) * instances, self._events())
+        age = queue.oldest_age * self._factor
+        return Load(queue.size, age, (percent,) * instances, self._events())
 
     @property
     def desired(self) -> int:
         """The instance count last asked for."""
-        live = self.endpoint.live
-        return live.fleet.desired if live else 0
+        variant = self.endpoint.variant
+        return variant.desired if variant else 0
 
     @property
     def settled(self) -> bool:
         """Whether the endpoint is in service: with SageMaker's status Updating it takes no change."""
-        return self.endpoint.live is not None and self.endpoint.record.endpoint_status == "InService"
+        return self.endpoint.variant is not None and self.endpoint.record.endpoint_status == "InService"
 
     def set_desired(self, count: int) -> None:
         """Asks by the API; a refusal is logged, as a failed scaling activity is on AWS."""
@@ -52,11 +52,11 @@ class LiveVariant:
 
     def _events(self) -> dict[str, tuple[float, ...]]:
         """What happened since the call before, on this deployment and, after an update, at the end of the last one."""
-        before, live = self._tally, self.endpoint.live
-        self._tally = live.answers.tally if live else None
+        before, variant = self._metrics, self.endpoint.variant
+        self._metrics = variant.results.metrics if variant else None
         events = before.take() if before else {}
-        if self._tally and self._tally is not before:
-            for name, values in self._tally.take().items():
+        if self._metrics and self._metrics is not before:
+            for name, values in self._metrics.take().items():
                 events[name] = events.get(name, ()) + values
         return {name: self._in_its_time(name, values) for name, values in events.items()}
 

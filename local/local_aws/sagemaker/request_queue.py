@@ -1,28 +1,28 @@
-"""The queue of one asynchronous endpoint. It outlives instances and updates; every request leaves it exactly once."""
+"""The queue of one asynchronous endpoint, which survives instances and updates."""
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 
-from local_aws.sagemaker.request import AsyncRequest
+from local_aws.sagemaker.invocation import AsyncRequest
 
 _MAX_WAITING = 10_000  # 128 kB each at most: 1.3 GB
 
 
-class BacklogFull(Exception):
-    """More requests wait than the queue takes."""
+class QueueFull(Exception):
+    """The queue already holds as many waiting requests as it may."""
 
 
-class BacklogClosed(Exception):
+class QueueClosed(Exception):
     """The endpoint is being deleted."""
 
 
-class Backlog:
-    """First in, first out; a request that has to wait for its retry lets the others pass. Thread-safe.
+class RequestQueue:
+    """First in, first out, except that a request that waits for its retry lets the others pass. Thread-safe.
 
-    A request is waiting (`put`, `put_back`) or in progress (`take` until `finish` or `put_back`). `clock` returns
-    seconds and never goes back.
+    A request is waiting (`put`, `put_back`) or in progress (from `take` to `finish` or `put_back`). `clock` returns
+    seconds and is monotonic.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,38 +31,40 @@ class Backlog:
         self._in_progress: set[AsyncRequest] = set()
         self._changed = threading.Condition()
         self._closed = False
-        self._abandoned = False
+        self._discarding = False
 
     def put(self, request: AsyncRequest) -> None:
-        """Accepts a new request; raises BacklogFull or BacklogClosed."""
+        """Add a new request; raises QueueFull or QueueClosed."""
         with self._changed:
             if self._closed:
-                raise BacklogClosed
+                raise QueueClosed
             if len(self._waiting) >= _MAX_WAITING:
-                raise BacklogFull
+                raise QueueFull
             self._waiting.append(request)
             self._changed.notify()
 
     def take(self, timeout: float) -> AsyncRequest | None:
-        """The oldest request that may be delivered now, or None after `timeout` seconds (of real time)."""
+        """Return the oldest request that may be delivered now, or None after `timeout` seconds (of real time)."""
         deadline = time.monotonic() + timeout
         with self._changed:
-            while not (request := self._first_due()):
+            while True:
+                now = self.clock()
+                request = next((request for request in self._waiting if request.not_before <= now), None)
+                if request:
+                    self._move_to_progress([request])
+                    return request
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     return None
                 self._changed.wait(min(remaining, 0.1))
-            self._waiting.remove(request)
-            self._in_progress.add(request)
-            return request
 
     def put_back(self, request: AsyncRequest, *, delay: float) -> bool:
-        """Returns a request taken earlier to the head, not to be taken again for `delay` seconds.
+        """Return a request in progress to the head of the queue, to be taken again in `delay` seconds at the earliest.
 
-        False when the endpoint is being deleted: the caller then still has the request, and must answer it.
+        Returns False if the endpoint is being deleted: the caller then keeps the request and must answer it.
         """
         with self._changed:
-            if self._abandoned:
+            if self._discarding:
                 return True
             if self._closed:
                 return False
@@ -73,12 +75,12 @@ class Backlog:
             return True
 
     def finish(self, request: AsyncRequest) -> None:
-        """Ends the progress of a request that was taken and has been answered."""
+        """Remove a request that was taken and has been answered."""
         with self._changed:
             self._in_progress.discard(request)
 
     def take_expired(self) -> list[AsyncRequest]:
-        """All waiting requests whose time to live has passed; the caller must answer and `finish` them."""
+        """Take all waiting requests whose time to live has passed; the caller must answer and `finish` them."""
         with self._changed:
             now = self.clock()
             expired = [request for request in self._waiting if request.expires_at <= now]
@@ -86,18 +88,18 @@ class Backlog:
             return expired
 
     def close(self) -> list[AsyncRequest]:
-        """Refuses requests from now on; returns those that wait, which the caller must answer and `finish`."""
+        """Refuse new requests and take those that wait; the caller must answer and `finish` them."""
         with self._changed:
             self._closed = True
-            left = list(self._waiting)
-            self._move_to_progress(left)
+            waiting = list(self._waiting)
+            self._move_to_progress(waiting)
             self._changed.notify_all()
-            return left
+            return waiting
 
-    def abandon(self) -> None:
-        """Lets go of everything: the server itself ends, and with it all that could be told."""
+    def discard(self) -> None:
+        """Drop the waiting requests and those put back later: the server is shutting down."""
         with self._changed:
-            self._abandoned = True
+            self._discarding = True
             self._waiting.clear()
 
     @property
@@ -107,20 +109,10 @@ class Backlog:
             return len(self._waiting) + len(self._in_progress)
 
     @property
-    def waiting(self) -> int:
-        """Requests that no instance works on."""
-        with self._changed:
-            return len(self._waiting)
-
-    @property
     def oldest_age(self) -> float:
-        """Seconds since the oldest waiting request came in, 0 if none: ApproximateAgeOfOldestRequest."""
+        """Seconds since the oldest waiting request arrived, 0 if none waits: ApproximateAgeOfOldestRequest."""
         with self._changed:
             return max((self.clock() - request.received_at for request in self._waiting), default=0.0)
-
-    def _first_due(self) -> AsyncRequest | None:
-        now = self.clock()
-        return next((request for request in self._waiting if request.not_before <= now), None)
 
     def _move_to_progress(self, requests: list[AsyncRequest]) -> None:
         for request in requests:

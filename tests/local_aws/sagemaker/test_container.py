@@ -1,4 +1,4 @@
-"""The serving stack as a child process: that it serves, and that nothing of it outlives its starter."""
+"""The serving stack as a child process: it serves, and none of its processes outlives its parent."""
 
 import contextlib
 import json
@@ -15,9 +15,13 @@ import pytest
 
 from local_aws.emulator import clients
 from local_aws.emulator.clients import Runtime
-from local_aws.sagemaker.definition import VariantDefinition
-from local_aws.sagemaker.environment import InstancePaths, container_environment, free_port, temporary_folder
-from local_aws.sagemaker.serving_stack import ServingStack, session_members
+from local_aws.sagemaker.container import (
+    ServingStack,
+    container_environment,
+    session_processes,
+    temporary_folder,
+)
+from local_aws.sagemaker.endpoint_config import EndpointConfig
 
 LOCAL = Path(__file__).parents[3] / "local"
 SERVICE = """
@@ -28,11 +32,11 @@ class Echo:
     def handle(self, data, context):
         return ["echo"] * len(data)
 """
-STARTER = """
+PARENT = """
 import json, sys, time
 from pathlib import Path
 from local_aws.emulator import clients
-from local_aws.sagemaker.serving_stack import ServingStack
+from local_aws.sagemaker.container import ServingStack
 given = json.loads(sys.argv[1])
 state = Path(given["state"])
 clients.set_runtime(clients.Runtime("http://127.0.0.1:1", state, state / "a.pem", state / "a.pem"))
@@ -42,7 +46,7 @@ time.sleep(600)
 
 
 @pytest.fixture
-def environment(tmp_path: Path, definition: VariantDefinition) -> dict[str, str]:
+def environment(tmp_path: Path, config: EndpointConfig) -> dict[str, str]:
     """A container that serves an echo through multi-model-server itself, on the container's port."""
     code = tmp_path / "instance" / "model" / "code"
     code.mkdir(parents=True)
@@ -53,16 +57,21 @@ def environment(tmp_path: Path, definition: VariantDefinition) -> dict[str, str]
         "MINE": "with the model's variables",
     }
     runtime = Runtime("http://127.0.0.1:1", tmp_path, tmp_path / "a.pem", tmp_path / "a.pem")
-    paths = InstancePaths(base=tmp_path / "instance", temporary=temporary_folder(tmp_path))
-    return container_environment(replace(definition, environment=variables), paths, runtime, free_port(), {})
+    return container_environment(
+        replace(config, environment=variables),
+        runtime,
+        base=tmp_path / "instance",
+        temporary=temporary_folder(tmp_path),
+        credentials={},
+    )
 
 
 @pytest.fixture
-def starter(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def parent(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A process that started a serving stack, and the stack's session."""
     given = json.dumps({"environment": environment, "state": str(tmp_path)})
     process = subprocess.Popen(
-        [sys.executable, "-c", STARTER, given], stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(LOCAL)}
+        [sys.executable, "-c", PARENT, given], stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(LOCAL)}
     )
     assert process.stdout
     yield process, int(process.stdout.readline())
@@ -83,14 +92,14 @@ def serves(environment: dict[str, str]) -> bool:
 def listening_addresses(session: int) -> set[str]:
     """The addresses, without port, on which processes of the session listen."""
     found: set[str] = set()
-    for pid in session_members(session):
+    for pid in session_processes(session):
         with contextlib.suppress(psutil.NoSuchProcess):  # multi-model-server's metric collector comes and goes
             listening = [c for c in psutil.Process(pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
             found |= {connection.laddr.ip.removeprefix("::ffff:") for connection in listening}
     return found
 
 
-def test_stack_serves_and_ends_whole_when_stopped(
+def test_stack_serves_and_leaves_no_process_when_stopped(
     environment: dict[str, str], tmp_path: Path, eventually: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = Runtime("http://127.0.0.1:1", tmp_path, tmp_path / "a.pem", tmp_path / "a.pem")
@@ -99,21 +108,21 @@ def test_stack_serves_and_ends_whole_when_stopped(
     try:
         eventually(lambda: serves(environment), 60)
         assert "serving with the model's variables" in (tmp_path / "log").read_text()
-        assert len(session_members(stack.pid)) >= 4  # launcher, Java, worker's parent, worker
+        assert len(session_processes(stack.pid)) >= 4  # launcher, Java, worker's parent, worker
         assert listening_addresses(stack.pid) == {"127.0.0.1"}
         assert stack.alive()
     finally:
         stack.stop()
-    assert session_members(stack.pid) == []
+    assert session_processes(stack.pid) == []
     assert not stack.alive()
 
 
-def test_stack_ends_whole_when_its_starter_is_killed(
-    starter: tuple[subprocess.Popen[str], int], environment: dict[str, str], eventually: Callable[..., Any]
+def test_stack_leaves_no_process_when_its_parent_is_killed(
+    parent: tuple[subprocess.Popen[str], int], environment: dict[str, str], eventually: Callable[..., Any]
 ) -> None:
-    process, session = starter
+    process, session = parent
     eventually(lambda: serves(environment), 60)
-    assert len(session_members(session)) >= 4
+    assert len(session_processes(session)) >= 4
     process.kill()
     process.wait()
-    eventually(lambda: session_members(session) == [])
+    eventually(lambda: session_processes(session) == [])

