@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from local_aws.autoscaling.emulator import record
-from local_aws.autoscaling.emulator.pace import Pace
-from local_aws.autoscaling.emulator.service import ScalingService
-from local_aws.autoscaling.simulator.loads import Traffic, arrivals
+from local_aws.autoscaling.emulator import scaling_history as record
+from local_aws.autoscaling.emulator.accelerated_clock import AcceleratedClock as Pace
+from local_aws.autoscaling.emulator.scaling_service import ScalingService
+from local_aws.autoscaling.simulator.traffic import Traffic
+from local_aws.autoscaling.simulator.traffic import arrival_times as arrivals
 from tests.local_aws.helpers.scaling_stack import ScalingStack
 
 FACTOR = 600.0  # a minute is a tenth of a second

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from local_aws import sagemaker
-from local_aws.autoscaling.deployed import DeployedEndpoint
-from local_aws.autoscaling.emulator import record
-from local_aws.autoscaling.emulator.cloud import Cloud
-from local_aws.autoscaling.emulator.pace import Pace
-from local_aws.autoscaling.emulator.service import ScalingService
-from local_aws.autoscaling.scaling import Scaling
-from local_aws.autoscaling.simulator.loads import Traffic
-from local_aws.planner.plan import Question, make_plan, percentile
-from local_aws.planner.prices import Price
+from local_aws.autoscaling.emulator import scaling_history as record
+from local_aws.autoscaling.emulator.accelerated_clock import AcceleratedClock as Pace
+from local_aws.autoscaling.emulator.aws_api import AwsApi as Cloud
+from local_aws.autoscaling.emulator.scaling_service import ScalingService
+from local_aws.autoscaling.model.scaling_config import ScalingConfig as Scaling
+from local_aws.autoscaling.model.template import DeclaredEndpoint as DeployedEndpoint
+from local_aws.autoscaling.simulator.traffic import Traffic
+from local_aws.planner.plan import Price, make_plan, percentile
+from local_aws.planner.plan import Scenario as Question
 from tests.local_aws.helpers.scaling_stack import ScalingStack
 
 FACTOR = 120.0  # a minute is half a second

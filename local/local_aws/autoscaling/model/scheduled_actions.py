@@ -1,4 +1,4 @@
-"""Scheduled actions of Application Auto Scaling: at a time, a target's bounds change.
+"""Scheduled actions of Application Auto Scaling, which change a scalable target's bounds.
 
 https://docs.aws.amazon.com/autoscaling/application/userguide/scheduled-scaling-using-cron-expressions.html
 """
@@ -11,15 +11,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
-# Minutes, hours, day of month, month, day of week, year: the least and the most of each.
+# Minutes, hours, day of month, month, day of week, year: lowest and highest value of each.
 _FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (1, 7), (1970, 2199))
 
 
 @dataclass(frozen=True)
 class ScheduledAction:
-    """When `schedule` matches, in `timezone`, the target's bounds become these; None leaves one as it is.
+    """Set the target's bounds when `schedule` matches in `timezone`; a bound of None stays as it is.
 
-    ValueError unless `schedule` is `cron(...)`, without L, W and #, or `at(yyyy-mm-ddThh:mm:ss)`.
+    Raise ValueError unless `schedule` is `cron(...)`, without L, W and #, or `at(yyyy-mm-ddThh:mm:ss)`.
     """
 
     name: str
@@ -34,10 +34,10 @@ class ScheduledAction:
         except (ZoneInfoNotFoundError, ValueError) as error:
             raise ValueError(f"Timezone must be a name such as Europe/Berlin, got {self.timezone!r}") from error
         if not self._at:
-            _ = self._cron  # refuses what it does not know
+            _ = self._cron  # raises for an unsupported schedule
 
     def due(self, moment: datetime) -> bool:
-        """Whether the action happens in the minute of `moment` (with its time zone)."""
+        """Return whether the action is due in the minute of `moment` (timezone-aware)."""
         local = moment.astimezone(ZoneInfo(self.timezone))
         if self._at:
             return local.replace(second=0, microsecond=0, tzinfo=None) == self._at.replace(second=0)
@@ -51,16 +51,15 @@ class ScheduledAction:
 
     @cached_property
     def _cron(self) -> tuple[frozenset[int], ...]:
+        """The allowed values of each field."""
         found = re.fullmatch(r"cron\((.+)\)", self.schedule)
         fields = found[1].upper().split() if found else []
         if len(fields) != len(_FIELDS):
             raise ValueError(f"Schedule must be cron() with six fields or at(), got {self.schedule!r}")
-        return tuple(_values(text, low, high) for text, (low, high) in zip(fields, _FIELDS, strict=True))
-
-
-def _values(text: str, low: int, high: int) -> frozenset[int]:
-    """All numbers that a field's text allows."""
-    return frozenset(number for part in text.split(",") for number in _range(part, low, high))
+        return tuple(
+            frozenset(number for part in text.split(",") for number in _range(part, low, high))
+            for text, (low, high) in zip(fields, _FIELDS, strict=True)
+        )
 
 
 def _range(part: str, low: int, high: int) -> range:
@@ -72,14 +71,12 @@ def _range(part: str, low: int, high: int) -> range:
         first = _number(start, high)
         last = _number(end, high) if end else (high if step else first)
     if not (low <= first <= last <= high and (not step or re.fullmatch(r"[1-9]\d*", step))):
-        raise ValueError(
-            f"a field of cron() must be within {low}-{high}, as *, ?, lists, ranges and steps, got {part!r}"
-        )
+        raise ValueError(f"a cron() field must be {low}-{high}, *, ?, a list, a range or a step, got {part!r}")
     return range(first, last + 1, int(step or 1))
 
 
 def _number(text: str, high: int) -> int:
-    """A number, or a month's or a day's name; -1 for anything else."""
+    """Return a number, or that of a month's or day's name; -1 for anything else."""
     names = {12: _MONTHS, 7: _DAYS}.get(high, ())
     if text in names:
         return names.index(text) + 1

@@ -1,4 +1,4 @@
-"""The metrics that SageMaker publishes each minute for an asynchronous endpoint, under the dimensions it uses.
+"""The metrics that SageMaker publishes each minute for an asynchronous endpoint, with SageMaker's dimensions.
 
 https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html and
 https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html (host metrics)
@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html (host
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from local_aws.autoscaling.metrics import Metric
+from local_aws.autoscaling.model.metrics import Metric
 
 NAMESPACE = "AWS/SageMaker"
 HOST_NAMESPACE = "/aws/sagemaker/Endpoints"
@@ -15,13 +15,12 @@ DURATIONS = ("TimeInBacklog", "TotalProcessingTime", "ModelLatency")  # in ms, m
 
 
 @dataclass(frozen=True)
-class Load:
-    """An endpoint at the end of a minute.
+class EndpointLoad:
+    """An endpoint's load at the end of a minute.
 
-    `backlog`: requests waiting or running; `oldest_age`: seconds that the oldest has waited; `cpu_percent`: one number
-    for each instance in service; `events`: what happened in the minute, by metric name, one value for each event: 1
-    to be counted (InvocationsProcessed, InvocationFailures, ExpiredRequests, ...), or a duration in SageMaker's unit
-    (DURATIONS).
+    `backlog`: requests waiting or running; `oldest_age`: seconds that the oldest has waited; `cpu_percent`: one value
+    per instance in service; `events`: the minute's events by metric name, one value per event: 1 for a count
+    (InvocationsProcessed, InvocationFailures, ExpiredRequests, ...), or a duration in SageMaker's unit (DURATIONS).
     """
 
     backlog: int
@@ -35,11 +34,11 @@ class Load:
         return len(self.cpu_percent)
 
 
-def samples(endpoint: str, variant: str, load: Load) -> Iterator[tuple[Metric, float]]:
-    """One minute's samples. What did not happen has none, as for metrics of events on AWS.
+def endpoint_samples(endpoint: str, variant: str, load: EndpointLoad) -> Iterator[tuple[Metric, float]]:
+    """Yield one minute's samples; an event that did not occur has none, as on AWS.
 
-    The backlog per instance of no instance is the backlog: AWS says that an endpoint at zero scales out, by target
-    tracking alone, once "the number of requests in the queue exceeds the target".
+    At zero instances, the backlog per instance is the backlog: AWS says that target tracking alone scales an endpoint
+    out from zero once "the number of requests in the queue exceeds the target".
     """
     queue = {
         "ApproximateBacklogSize": float(load.backlog),
