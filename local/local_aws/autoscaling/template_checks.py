@@ -11,13 +11,8 @@ from typing import Any
 from local_aws.autoscaling.model.alarms import Alarm
 from local_aws.autoscaling.model.endpoint_metrics import NAMESPACE
 from local_aws.autoscaling.model.metrics import Metric, MetricSeries
-from local_aws.autoscaling.model.policies import StepScaling
-from local_aws.autoscaling.model.scaling_config import (
-    ScalingConfig,
-    all_actions,
-    parse_step_scaling,
-    parse_target_tracking,
-)
+from local_aws.autoscaling.model.policies import StepScaling, TargetTracking
+from local_aws.autoscaling.model.scaling_config import ScalingConfig, all_actions
 from local_aws.autoscaling.model.template import (
     ENDPOINT,
     TARGET,
@@ -72,8 +67,7 @@ class Declared:
 
     def step_policies(self, condition: Callable[[StepScaling], bool]) -> set[str]:
         """Return the ARNs of the step scaling policies that meet a condition."""
-        policies = [parse_step_scaling(policy) for policy in self.scaling.policies_of_type("StepScaling")]
-        return {policy.arn for policy in policies if condition(policy)}
+        return {policy.arn for policy in self.scaling.policies if isinstance(policy, StepScaling) and condition(policy)}
 
     def simulate(self, arrivals: list[Arrival], *, instances: int) -> SimulationResult:
         return simulate(
@@ -115,7 +109,7 @@ def least_is_zero(declared: Declared) -> str | None:
 
 def follows_the_backlog(declared: Declared) -> str | None:
     """Target tracking follows the average backlog per instance."""
-    policies = [parse_target_tracking(policy) for policy in declared.scaling.policies_of_type("TargetTrackingScaling")]
+    policies = [policy for policy in declared.scaling.policies if isinstance(policy, TargetTracking)]
     if len(policies) != 1:
         return f"there must be exactly one target tracking policy, got {len(policies)}"
     wanted, found = declared.queue_series("ApproximateBacklogSizePerInstance"), policies[0].series

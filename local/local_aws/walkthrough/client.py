@@ -19,19 +19,10 @@ _ROLE = "walkthrough-client"
 _NOTIFICATION_TIMEOUT = 180.0  # seconds; a clip of a few seconds takes about as long on one CPU thread
 
 
-@dataclass(frozen=True)
-class StackOutputs:
-    """The outputs of the deployed stack by name."""
-
-    values: dict[str, str]
-
-    @classmethod
-    def read(cls, aws: LocalAws, stack: str) -> "StackOutputs":
-        described = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-        return cls({output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]})
-
-    def __getitem__(self, name: str) -> str:
-        return self.values[name]
+def stack_outputs(aws: LocalAws, stack: str) -> dict[str, str]:
+    """Return the outputs of the deployed stack by name."""
+    described = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
 
 
 @dataclass(frozen=True)
@@ -57,7 +48,7 @@ class Invocation:
 class Client:
     """Invoke the endpoint under a role that has only the stack's client policy."""
 
-    def __init__(self, aws: LocalAws, outputs: StackOutputs) -> None:
+    def __init__(self, aws: LocalAws, outputs: dict[str, str]) -> None:
         self._iam, self._policy = aws.client("iam"), outputs["ClientPolicyArn"]
         self._endpoint = outputs["EndpointName"]
         principal = {"AWS": f"arn:aws:iam::{aws.account_id}:root"}
@@ -94,7 +85,7 @@ class Client:
 class NotificationQueue:
     """A queue subscribed to the success and error topics."""
 
-    def __init__(self, aws: LocalAws, outputs: StackOutputs) -> None:
+    def __init__(self, aws: LocalAws, outputs: dict[str, str]) -> None:
         self._received: dict[str, dict[str, Any]] = {}
         self._sqs, self._sns = aws.client("sqs"), aws.client("sns")
         self._url = self._sqs.create_queue(QueueName="walkthrough-listener")["QueueUrl"]
@@ -133,17 +124,8 @@ class NotificationQueue:
         self._sqs.delete_queue(QueueUrl=self._url)
 
 
-@dataclass(frozen=True)
-class Clip:
-    """The properties of a wav file."""
-
-    seconds: float
-    sampling_rate: int
-    channels: int
-
-
-def check_clip(data: bytes, expected_seconds: float) -> Clip:
-    """Decode a wav and check its length to one EnCodec frame.
+def check_clip(data: bytes, expected_seconds: float) -> str:
+    """Decode a wav, check its length to one EnCodec frame, and describe it.
 
     Raise StepFailed if it is not audio, is silent, contains NaN or infinity, or has another length.
     """
@@ -151,9 +133,9 @@ def check_clip(data: bytes, expected_seconds: float) -> Clip:
         samples, rate = soundfile.read(io.BytesIO(data), always_2d=True, dtype="float32")
     except soundfile.LibsndfileError as error:
         raise StepFailed(f"the result is not audio: {error}") from error
-    clip, peak = Clip(len(samples) / rate, rate, samples.shape[1]), float(np.abs(samples).max(initial=0))
+    seconds, peak = len(samples) / rate, float(np.abs(samples).max(initial=0))
     if not np.isfinite(samples).all() or peak == 0:
         raise StepFailed(f"the clip must contain sound, got a peak of {peak}")
-    if abs(clip.seconds - expected_seconds) > FRAME_SECONDS:
-        raise StepFailed(f"the clip must last {expected_seconds:.2f} s, got {clip.seconds:.2f} s")
-    return clip
+    if abs(seconds - expected_seconds) > FRAME_SECONDS:
+        raise StepFailed(f"the clip must last {expected_seconds:.2f} s, got {seconds:.2f} s")
+    return f"{seconds:.2f} s, {rate} Hz, {samples.shape[1]} channel"

@@ -14,7 +14,7 @@ from local_aws.emulator.residue import residue
 from local_aws.hub import LoopbackHub
 from local_aws.planner.timeline_chart import draw, format_timeline
 from local_aws.walkthrough.cdk_cli import CdkCli
-from local_aws.walkthrough.client import Client, ClipRequest, Invocation, NotificationQueue, StackOutputs, check_clip
+from local_aws.walkthrough.client import Client, ClipRequest, Invocation, NotificationQueue, check_clip, stack_outputs
 from local_aws.walkthrough.report import Report, StepFailed
 from local_aws.walkthrough.tiny_model import TinyModel, make_tiny_model
 
@@ -80,12 +80,12 @@ class Walkthrough:
             template = json.loads((cdk.assembly / f"{STACK}.template.json").read_text())
             self.report.say(f"{STACK}: {len(template['Resources'])} resources, no open cdk-nag findings")
 
-    def _deploy(self, cdk: CdkCli, aws: LocalAws) -> StackOutputs:
+    def _deploy(self, cdk: CdkCli, aws: LocalAws) -> dict[str, str]:
         with self.report.step("cdk bootstrap: once per account"):
             cdk.bootstrap(aws.account_id, aws.region)
         with self.report.step("cdk deploy: the Lambda stages the model, the endpoint comes into service"):
             cdk.deploy()
-            outputs = StackOutputs.read(aws, STACK)
+            outputs = stack_outputs(aws, STACK)
             endpoint = aws.client("sagemaker").describe_endpoint(EndpointName=outputs["EndpointName"])
             self.report.say(f"staged   {outputs['ModelDataUrl']}")
             self.report.say(f"endpoint {outputs['EndpointName']} is {endpoint['EndpointStatus']}")
@@ -120,7 +120,7 @@ class Walkthrough:
     def _history(self, aws: LocalAws, endpoint: str) -> list[scaling_history.RecordedMinute]:
         return scaling_history.read(scaling_history.path_of(aws.state_dir / scaling_history.FOLDER, endpoint))
 
-    def _use(self, aws: LocalAws, outputs: StackOutputs) -> None:
+    def _use(self, aws: LocalAws, outputs: dict[str, str]) -> None:
         """Request one clip, several at once, and an invalid one."""
         with ExitStack() as opened:
             notifications = NotificationQueue(aws, outputs)
@@ -135,7 +135,7 @@ class Walkthrough:
             with self.report.step("InvokeEndpointAsync: an invalid request fails with an explanation"):
                 user.send_invalid_request()
 
-    def _keep_running(self, aws: LocalAws, outputs: StackOutputs) -> None:
+    def _keep_running(self, aws: LocalAws, outputs: dict[str, str]) -> None:
         """Show how to use the stack, and wait for Ctrl-C."""
         script = self.state / "environment.sh"
         exports = [
@@ -183,9 +183,9 @@ class _EndpointUser:
         response = self._response(self.client.invoke(request))
         self.report.say(f"response {json.dumps(response)}")
         data = self.client.download(response["generated_outputs_s3"][0])
-        clip = check_clip(data, self.request.seconds)
+        description = check_clip(data, self.request.seconds)
         wav.write_bytes(data)
-        self.report.say(f"clip     {clip.seconds:.2f} s, {clip.sampling_rate} Hz, {clip.channels} channel: {wav}")
+        self.report.say(f"clip     {description}: {wav}")
 
     def make_clips_concurrently(self, count: int) -> None:
         """Send several prompts at once, check that each gets its own clip, and report the largest batch."""

@@ -50,49 +50,49 @@ class Clock:
 
 
 def test_tracking_scales_out_after_three_minutes_and_in_after_fifteen() -> None:
-    clock = Clock(Autoscaler(TARGET, [], [tracking()]), capacity=1)
+    clock = Clock(Autoscaler(TARGET, [tracking()]), capacity=1)
     assert clock.advance(3, backlog=8.0) == [1, 1, 2]
     assert clock.advance(15, backlog=1.0) == [2] * 14 + [1]
 
 
 def test_tracking_does_not_scale_without_data() -> None:
-    clock = Clock(Autoscaler(TARGET, [], [tracking()]), capacity=3)
+    clock = Clock(Autoscaler(TARGET, [tracking()]), capacity=3)
     assert clock.advance(60) == [3] * 60
 
 
 def test_capacity_stays_within_the_target() -> None:
-    clock = Clock(Autoscaler(ScalableTarget("r", 2, 5), [], [tracking()]), capacity=3)
+    clock = Clock(Autoscaler(ScalableTarget("r", 2, 5), [tracking()]), capacity=3)
     assert clock.advance(3, backlog=400.0)[-1] == 5
     assert clock.advance(20, backlog=0.0)[-1] == 2
 
 
 def test_low_alarm_never_adds_instances() -> None:
-    clock = Clock(Autoscaler(TARGET, [], [tracking()]), capacity=0)
+    clock = Clock(Autoscaler(TARGET, [tracking()]), capacity=0)
     assert clock.advance(30, backlog=1.0) == [0] * 30
 
 
 def test_scale_in_needs_all_tracking_policies_with_scale_in_enabled() -> None:
-    autoscaler = Autoscaler(TARGET, [], [tracking("a"), tracking("b"), tracking("c", disable_scale_in=True)])
+    autoscaler = Autoscaler(TARGET, [tracking("a"), tracking("b"), tracking("c", disable_scale_in=True)])
     clock = Clock(autoscaler, capacity=4)
     assert clock.advance(20, a=0.0, b=4.0, c=4.0)[-1] == 4
     assert clock.advance(15, a=0.0, b=2.0, c=4.0)[-1] == 2
 
 
 def test_disabled_scale_in_keeps_capacity() -> None:
-    clock = Clock(Autoscaler(TARGET, [], [tracking(disable_scale_in=True)]), capacity=4)
+    clock = Clock(Autoscaler(TARGET, [tracking(disable_scale_in=True)]), capacity=4)
     assert clock.advance(30, backlog=0.0)[-1] == 4
 
 
 def test_largest_capacity_wins() -> None:
     policy, alarm = step(3)
-    clock = Clock(Autoscaler(TARGET, [policy], [tracking()]), [alarm], capacity=1)
+    clock = Clock(Autoscaler(TARGET, [policy, tracking()]), [alarm], capacity=1)
     assert clock.advance(3, backlog=8.0, step_metric=0.0) == [1, 1, 2]
     assert clock.advance(1, backlog=8.0, step_metric=1.0) == [5]
 
 
 def test_step_repeats_only_after_its_cooldown() -> None:
     policy, alarm = step(2, cooldown=180.0)
-    clock = Clock(Autoscaler(TARGET, [policy], []), [alarm], capacity=1)
+    clock = Clock(Autoscaler(TARGET, [policy]), [alarm], capacity=1)
     # The activity completes when the endpoint has settled, a minute after the decision; the cooldown is three more.
     assert clock.advance(9, step_metric=1.0) == [3, 3, 3, 3, 5, 5, 5, 5, 7]
 
@@ -100,20 +100,20 @@ def test_step_repeats_only_after_its_cooldown() -> None:
 def test_larger_step_during_the_cooldown_adds_the_difference() -> None:
     policy = StepScaling("p", "p", "ChangeInCapacity", (StepAdjustment(2, 0, 10), StepAdjustment(3, 10)), 600.0)
     alarm = Alarm("p", series("m"), "GreaterThanOrEqualToThreshold", 1.0, 1, 1, actions={"ALARM": ("p",)})
-    clock = Clock(Autoscaler(TARGET, [policy], []), [AlarmEvaluator(alarm)], capacity=1)
+    clock = Clock(Autoscaler(TARGET, [policy]), [AlarmEvaluator(alarm)], capacity=1)
     assert clock.advance(1, m=1.0) == [3]
     assert clock.advance(1, m=20.0) == [4]
 
 
 def test_scale_in_waits_for_its_cooldown() -> None:
     policy, alarm = step(-1, cooldown=180.0)
-    clock = Clock(Autoscaler(TARGET, [policy], []), [alarm], capacity=5)
+    clock = Clock(Autoscaler(TARGET, [policy]), [alarm], capacity=5)
     assert clock.advance(6, step_metric=1.0) == [4, 4, 4, 4, 3, 3]
 
 
 def test_scale_out_ends_the_cooldown_of_a_scale_in() -> None:
     (shrink, shrinks), (grow, grows) = step(-1, cooldown=6000.0, name="less"), step(1, cooldown=0.0, name="more")
-    clock = Clock(Autoscaler(TARGET, [shrink, grow], []), [shrinks, grows], capacity=5)
+    clock = Clock(Autoscaler(TARGET, [shrink, grow]), [shrinks, grows], capacity=5)
     assert clock.advance(2, less_metric=1.0, more_metric=0.0) == [4, 4]
     assert clock.advance(1, less_metric=0.0, more_metric=1.0) == [5]
     assert clock.advance(1, less_metric=1.0, more_metric=0.0) == [4]
@@ -121,6 +121,6 @@ def test_scale_out_ends_the_cooldown_of_a_scale_in() -> None:
 
 def test_nothing_changes_while_the_endpoint_is_updating() -> None:
     policy, alarm = step(1, cooldown=0.0)
-    clock = Clock(Autoscaler(TARGET, [policy], []), [alarm], capacity=0)
+    clock = Clock(Autoscaler(TARGET, [policy]), [alarm], capacity=0)
     assert clock.advance(5, settled=False, step_metric=1.0) == [0] * 5
     assert clock.advance(1, step_metric=1.0) == [1]

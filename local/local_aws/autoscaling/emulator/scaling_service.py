@@ -67,10 +67,15 @@ class ScalingService:
             return
         policies, alarms, actions = self._aws.policies(), self._aws.alarms(), self._aws.scheduled_actions()
         self._alarm_descriptions = {alarm["AlarmName"]: alarm for alarm in alarms}
+        starts_at = self._started_at + timedelta(seconds=self._clock.now - PERIOD_SECONDS)
         for resource_id, target in targets.items():
             scheduled = [action for action in actions if action["ResourceId"] == resource_id]
             try:
-                self._tick(resource_id, ScalingConfig.of(target, policies, alarms, scheduled))
+                config = ScalingConfig.of(target, policies, alarms, scheduled)
+                if (controller := self._controller(resource_id, config)) is not None:
+                    minute = controller.tick(self._clock.now)
+                    self._aws.publish(minute.published, starts_at)
+                    scaling_history.append(scaling_history.path_of(self._folder, controller.endpoint), minute)
             except (ValueError, KeyError) as error:  # an unsupported target must not stop the others
                 _log.warning("%s is not scaled at %g s: %r", resource_id, self._clock.now, error)
 
@@ -80,14 +85,6 @@ class ScalingService:
                 self.round()
             except (ClientError, BotoCoreError) as error:  # try again in the next minute
                 _log.warning("no scaling at %g s: %r", self._clock.now, error)
-
-    def _tick(self, resource_id: str, config: ScalingConfig) -> None:
-        controller = self._controller(resource_id, config)
-        if controller is None:
-            return
-        minute = controller.tick(self._clock.now)
-        self._aws.publish(minute.published, self._started_at + timedelta(seconds=self._clock.now - PERIOD_SECONDS))
-        scaling_history.append(scaling_history.path_of(self._folder, controller.endpoint), minute)
 
     def _controller(self, resource_id: str, config: ScalingConfig) -> Controller | None:
         """Return the target's controller, a new one for a new endpoint, or None if the endpoint does not exist."""

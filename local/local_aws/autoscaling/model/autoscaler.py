@@ -7,12 +7,12 @@ https://docs.aws.amazon.com/autoscaling/application/userguide/target-tracking-sc
 https://docs.aws.amazon.com/autoscaling/application/userguide/step-scaling-policy-overview.html#step-scaling-cooldown
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from local_aws.autoscaling.model.alarms import AlarmEvaluator
 from local_aws.autoscaling.model.metrics import MetricStore
-from local_aws.autoscaling.model.policies import StepScaling, TargetTracking
+from local_aws.autoscaling.model.policies import ScalingPolicy, StepScaling, TargetTracking
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Proposal:
-    policy: StepScaling | TargetTracking
+    policy: ScalingPolicy
     capacity: int
 
 
@@ -67,12 +67,15 @@ class _TargetTrackingAlarms:
 class Autoscaler:
     """Decide once a minute. A new autoscaler starts without cooldowns."""
 
-    def __init__(
-        self, target: ScalableTarget, steps: Iterable[StepScaling], tracking: Iterable[TargetTracking]
-    ) -> None:
+    def __init__(self, target: ScalableTarget, policies: Iterable[ScalingPolicy]) -> None:
         self.target = target
-        self._steps = {policy.arn: policy for policy in steps}
-        self._tracking = [_TargetTrackingAlarms(policy) for policy in tracking]
+        self._steps: dict[str, StepScaling] = {}  # by ARN
+        self._tracking: list[_TargetTrackingAlarms] = []
+        for policy in policies:
+            if isinstance(policy, StepScaling):
+                self._steps[policy.arn] = policy
+            else:
+                self._tracking.append(_TargetTrackingAlarms(policy))
         self._enforce_bounds = False
         self._in_progress: _ScalingActivity | None = None
         self._last_scale_in: _ScalingActivity | None = None
@@ -144,27 +147,23 @@ class Autoscaler:
 
     def _choose(self, proposals: list[_Proposal], desired: int, now: float) -> _Proposal | None:
         """Prefer any scale-out; otherwise scale in to the largest proposed capacity."""
-        out = [self._less_recently_added(item, desired, now) for item in proposals if item.capacity > desired]
+        out = [item for item in proposals if item.capacity > desired]
         if out:
-            return self._largest(out, lambda capacity: capacity > desired)
-        allowed = [item for item in proposals if not self._scale_in_cooldown(item.policy, now)]
-        largest = max((item.capacity for item in allowed), default=desired)
-        return self._largest(
-            [item for item in allowed if item.capacity == largest], lambda capacity: capacity < desired
-        )
+            candidates = [_Proposal(item.policy, self._less_recently_added(item, desired, now)) for item in out]
+        else:
+            last = self._last_scale_in
+            allowed = [p for p in proposals if not (last and last.in_cooldown(p.policy.scale_in_cooldown, now))]
+            largest = max((item.capacity for item in allowed), default=desired)
+            candidates = [item for item in allowed if item.capacity == largest]
+        bounded = [_Proposal(item.policy, self.target.clamp(item.capacity)) for item in candidates]
+        best = max(bounded, key=lambda item: item.capacity, default=None)
+        if best and (best.capacity > desired if out else best.capacity < desired):
+            return best
+        return None
 
-    def _less_recently_added(self, proposal: _Proposal, desired: int, now: float) -> _Proposal:
+    def _less_recently_added(self, proposal: _Proposal, desired: int, now: float) -> int:
         """Within its cooldown, the capacity that a policy last added counts towards what it may add next."""
-        policy = proposal.policy
-        cooldown = policy.cooldown if isinstance(policy, StepScaling) else policy.scale_out_cooldown
-        last = self._last_scale_out.get(policy.arn)
-        added = last.after - last.before if last and last.in_cooldown(cooldown, now) else 0
-        return _Proposal(policy, max(desired, proposal.capacity - added))
-
-    def _scale_in_cooldown(self, policy: StepScaling | TargetTracking, now: float) -> bool:
-        cooldown = policy.cooldown if isinstance(policy, StepScaling) else policy.scale_in_cooldown
-        return self._last_scale_in is not None and self._last_scale_in.in_cooldown(cooldown, now)
-
-    def _largest(self, proposals: list[_Proposal], is_change: Callable[[int], bool]) -> _Proposal | None:
-        bounded = [_Proposal(item.policy, self.target.clamp(item.capacity)) for item in proposals]
-        return max((item for item in bounded if is_change(item.capacity)), key=lambda item: item.capacity, default=None)
+        last = self._last_scale_out.get(proposal.policy.arn)
+        if last is None or not last.in_cooldown(proposal.policy.scale_out_cooldown, now):
+            return proposal.capacity
+        return max(desired, proposal.capacity - (last.after - last.before))

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean
 
 from local_aws.autoscaling.model.metric_math import Expression
@@ -37,34 +37,26 @@ class Metric:
         return f"{self.namespace} {self.name} ({dimensions or 'no dimensions'})"
 
 
-@dataclass
-class _Samples:
-    times: list[float] = field(default_factory=list[float])
-    values: list[float] = field(default_factory=list[float])
-
-
 class MetricStore:
     """Samples by metric, kept for 26 hours. Times are in seconds and must not decrease within one metric."""
 
     def __init__(self) -> None:
-        self._samples: dict[Metric, _Samples] = {}
+        self._samples: dict[Metric, tuple[list[float], list[float]]] = {}  # times, values
 
     def put(self, metric: Metric, value: float, at: float) -> None:
-        samples = self._samples.setdefault(metric, _Samples())
-        if samples.times and at < samples.times[-1]:
-            raise ValueError(f"at must be {samples.times[-1]:g} or later for {metric}, got {at:g}")
-        samples.times.append(at)
-        samples.values.append(value)
-        if at - samples.times[0] > 2 * _RETENTION_SECONDS:  # rarely and in bulk: deleting a list's head is slow
-            cut = bisect_left(samples.times, at - _RETENTION_SECONDS)
-            del samples.times[:cut], samples.values[:cut]
+        times, values = self._samples.setdefault(metric, ([], []))
+        if times and at < times[-1]:
+            raise ValueError(f"at must be {times[-1]:g} or later for {metric}, got {at:g}")
+        times.append(at)
+        values.append(value)
+        if at - times[0] > 2 * _RETENTION_SECONDS:  # rarely and in bulk: deleting a list's head is slow
+            cut = bisect_left(times, at - _RETENTION_SECONDS)
+            del times[:cut], values[:cut]
 
     def between(self, metric: Metric, start: float, end: float) -> list[float]:
         """Return the values from `start` (inclusive) to `end` (exclusive)."""
-        samples = self._samples.get(metric)
-        if samples is None:
-            return []
-        return samples.values[bisect_left(samples.times, start) : bisect_left(samples.times, end)]
+        times, values = self._samples.get(metric, ([], []))
+        return values[bisect_left(times, start) : bisect_left(times, end)]
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,14 @@ class StepScaling:
         if self.aggregation not in AGGREGATIONS:
             raise ValueError(f"MetricAggregationType must be one of {', '.join(AGGREGATIONS)}, got {self.aggregation}")
 
+    @property
+    def scale_out_cooldown(self) -> float:
+        return self.cooldown
+
+    @property
+    def scale_in_cooldown(self) -> float:
+        return self.cooldown
+
     def change(self, capacity: int, recent: Sequence[float], threshold: float) -> int:
         """Return the instances to add at `capacity`, negative to remove; 0 without datapoints or a matching step."""
         if not recent:
@@ -104,3 +112,6 @@ class TargetTracking:
         does not document this, but says that the endpoint then scales out once the backlog exceeds the target.
         """
         return math.ceil(max(current, 1) * metric / self.target)
+
+
+ScalingPolicy = StepScaling | TargetTracking

@@ -13,7 +13,7 @@ from local_aws.autoscaling.model.alarms import Alarm, AlarmState, TreatMissingDa
 from local_aws.autoscaling.model.autoscaler import Autoscaler, ScalableTarget
 from local_aws.autoscaling.model.metric_math import Expression
 from local_aws.autoscaling.model.metrics import MathSeries, Metric, MetricSeries, Series
-from local_aws.autoscaling.model.policies import StepAdjustment, StepScaling, TargetTracking
+from local_aws.autoscaling.model.policies import ScalingPolicy, StepAdjustment, StepScaling, TargetTracking
 from local_aws.autoscaling.model.scheduled_actions import ScheduledAction
 
 Description = Mapping[str, Any]  # one item of a Describe call's response
@@ -33,7 +33,7 @@ class ScalingConfig:
     """A scalable target with its policies and scheduled actions, and all alarms of the account."""
 
     target: ScalableTarget
-    policies: tuple[Description, ...]
+    policies: tuple[ScalingPolicy, ...]
     alarms: tuple[Alarm, ...]
     scheduled_actions: tuple[ScheduledAction, ...] = ()
 
@@ -51,17 +51,14 @@ class ScalingConfig:
         """
         return cls(
             ScalableTarget(target["ResourceId"], int(target["MinCapacity"]), int(target["MaxCapacity"])),
-            tuple(policy for policy in policies if policy["ResourceId"] == target["ResourceId"]),
+            tuple(_parse_policy(policy) for policy in policies if policy["ResourceId"] == target["ResourceId"]),
             tuple(parse_alarm(alarm) for alarm in alarms),
             tuple(_parse_scheduled_action(action) for action in scheduled_actions),
         )
 
-    def policies_of_type(self, policy_type: Literal["StepScaling", "TargetTrackingScaling"]) -> list[Description]:
-        return [policy for policy in self.policies if policy["PolicyType"] == policy_type]
-
     def with_scaling_alarms_only(self) -> "ScalingConfig":
         """Drop the alarms that invoke none of the policies, which a simulation does not need."""
-        arns = {policy["PolicyARN"] for policy in self.policies}
+        arns = {policy.arn for policy in self.policies}
         return replace(self, alarms=tuple(alarm for alarm in self.alarms if arns & all_actions(alarm)))
 
     def without_scheduled_actions(self) -> "ScalingConfig":
@@ -69,11 +66,7 @@ class ScalingConfig:
 
     def autoscaler(self) -> Autoscaler:
         """Return a new autoscaler, without cooldowns."""
-        return Autoscaler(
-            self.target,
-            [parse_step_scaling(policy) for policy in self.policies_of_type("StepScaling")],
-            [parse_target_tracking(policy) for policy in self.policies_of_type("TargetTrackingScaling")],
-        )
+        return Autoscaler(self.target, self.policies)
 
 
 def all_actions(alarm: Alarm) -> set[str]:
@@ -103,45 +96,45 @@ def parse_alarm(description: Description) -> Alarm:
     )
 
 
-def parse_step_scaling(description: Description) -> StepScaling:
-    settings: Description = description["StepScalingPolicyConfiguration"]
-    return StepScaling(
-        arn=description["PolicyARN"],
-        name=description["PolicyName"],
-        adjustment_type=settings["AdjustmentType"],
-        steps=tuple(
-            StepAdjustment(
-                adjustment=int(step["ScalingAdjustment"]),
-                lower=_number(step, "MetricIntervalLowerBound", -math.inf),
-                upper=_number(step, "MetricIntervalUpperBound", math.inf),
-            )
-            for step in settings["StepAdjustments"]
-        ),
-        cooldown=_number(settings, "Cooldown", _DEFAULT_COOLDOWN),
-        aggregation=settings.get("MetricAggregationType") or "Average",
-        min_magnitude=int(settings.get("MinAdjustmentMagnitude") or 0),
-    )
-
-
-def parse_target_tracking(description: Description) -> TargetTracking:
-    settings: Description = description["TargetTrackingScalingPolicyConfiguration"]
-    return TargetTracking(
-        arn=description["PolicyARN"],
-        name=description["PolicyName"],
-        series=_parse_tracked_series(settings, description["ResourceId"]),
-        target=float(settings["TargetValue"]),
-        scale_out_cooldown=_number(settings, "ScaleOutCooldown", _DEFAULT_COOLDOWN),
-        scale_in_cooldown=_number(settings, "ScaleInCooldown", _DEFAULT_COOLDOWN),
-        disable_scale_in=str(settings.get("DisableScaleIn", False)).lower() == "true",
-    )
-
-
 def endpoint_and_variant(resource_id: str) -> tuple[str, str]:
     """Return the names in `endpoint/<name>/variant/<variant>`. Raise ValueError for another resource id."""
     parts = resource_id.split("/")
     if len(parts) != 4 or (parts[0], parts[2]) != ("endpoint", "variant"):
         raise ValueError(f"ResourceId must be endpoint/<name>/variant/<variant>, got {resource_id}")
     return parts[1], parts[3]
+
+
+def _parse_policy(description: Description) -> ScalingPolicy:
+    arn, name = description["PolicyARN"], description["PolicyName"]
+    if description["PolicyType"] == "StepScaling":
+        settings: Description = description["StepScalingPolicyConfiguration"]
+        steps = [
+            StepAdjustment(
+                adjustment=int(step["ScalingAdjustment"]),
+                lower=_number(step, "MetricIntervalLowerBound", -math.inf),
+                upper=_number(step, "MetricIntervalUpperBound", math.inf),
+            )
+            for step in settings["StepAdjustments"]
+        ]
+        return StepScaling(
+            arn,
+            name,
+            settings["AdjustmentType"],
+            tuple(steps),
+            cooldown=_number(settings, "Cooldown", _DEFAULT_COOLDOWN),
+            aggregation=settings.get("MetricAggregationType") or "Average",
+            min_magnitude=int(settings.get("MinAdjustmentMagnitude") or 0),
+        )
+    settings = description["TargetTrackingScalingPolicyConfiguration"]
+    return TargetTracking(
+        arn,
+        name,
+        _parse_tracked_series(settings, description["ResourceId"]),
+        float(settings["TargetValue"]),
+        scale_out_cooldown=_number(settings, "ScaleOutCooldown", _DEFAULT_COOLDOWN),
+        scale_in_cooldown=_number(settings, "ScaleInCooldown", _DEFAULT_COOLDOWN),
+        disable_scale_in=str(settings.get("DisableScaleIn", False)).lower() == "true",
+    )
 
 
 def _parse_scheduled_action(description: Description) -> ScheduledAction:
