@@ -1,6 +1,4 @@
-"""What the stack's functions do, each as a probe that fails when a right is missing."""
-
-from __future__ import annotations
+"""Probes of the roles of the stack's Lambda functions: each fails if a permission is missing."""
 
 import json
 import uuid
@@ -16,33 +14,32 @@ from local_aws.emulator.account import ROOT_ACCESS_KEY_ID, ROOT_SECRET_ACCESS_KE
 from local_aws.emulator.process import LocalAws
 from local_aws.hub import Fault, HubRequest
 from stage_model.handler import HAND_OVER_S
-from tests.end_to_end.rights.deployed_rights import DeployedRights
-from tests.end_to_end.rights.probe_refusals import ProbeFailed, Refusals
+from tests.end_to_end.rights.access_denials import AccessDenials, ProbeFailed
+from tests.end_to_end.rights.deployed_permissions import DeployedPermissions
 
 
-class Hub:
-    """What the Hub does wrong: while `busy`, it asks everybody to come back in ten minutes."""
+class BusyHub:
+    """Faults for LoopbackHub: while `busy`, it answers 503 and asks clients to retry in ten minutes."""
 
     def __init__(self) -> None:
         self.busy = False
 
     def __call__(self, request: HubRequest) -> Fault | None:
-        """The fault for a request; LoopbackHub asks."""
         return Fault(status=503, headers={"Retry-After": "600"}) if self.busy else None
 
 
-class Functions:
-    """Invokes functions as CloudFormation does, with a presigned address to answer at."""
+class FunctionInvoker:
+    """Invoke functions as CloudFormation does, with a presigned URL for the response."""
 
     def __init__(self, aws: LocalAws) -> None:
         self._s3, self._lambda = aws.client("s3"), aws.client("lambda")
-        self._answers, self._signer = f"probe-answers-{uuid.uuid4().hex}", _signer(aws)
-        self._s3.create_bucket(Bucket=self._answers)
+        self._responses, self._signer = f"probe-answers-{uuid.uuid4().hex}", _signer(aws)
+        self._s3.create_bucket(Bucket=self._responses)
 
     def event(self, kind: str, properties: dict[str, str], **more: str) -> dict[str, Any]:
-        """A custom resource's event."""
+        """Return a custom resource event."""
         request_id = str(uuid.uuid4())
-        place = {"Bucket": self._answers, "Key": request_id}
+        place = {"Bucket": self._responses, "Key": request_id}
         return {
             "RequestType": kind,
             "RequestId": request_id,
@@ -54,7 +51,7 @@ class Functions:
         }
 
     def invoke(self, function: str, event: dict[str, Any]) -> None:
-        """Run the function to its end; ProbeFailed when it could not."""
+        """Run the function to its end. Raise ProbeFailed if it fails."""
         try:
             ended = self._lambda.invoke(FunctionName=function, Payload=json.dumps(event))
         except ClientError as error:
@@ -63,8 +60,8 @@ class Functions:
             raise ProbeFailed(ended["Payload"].read().decode())
 
     @contextmanager
-    def living(self, function: str, *, seconds: int) -> Generator[None]:
-        """The function with another time-out."""
+    def timeout_of(self, function: str, *, seconds: int) -> Generator[None]:
+        """Change the function's timeout temporarily."""
         timeout = self._lambda.get_function_configuration(FunctionName=function)["Timeout"]
         self._lambda.update_function_configuration(FunctionName=function, Timeout=seconds)
         try:
@@ -73,25 +70,25 @@ class Functions:
             self._lambda.update_function_configuration(FunctionName=function, Timeout=timeout)
 
     def request(self, function: str, event: dict[str, Any]) -> dict[str, Any]:
-        """The function's answer; ProbeFailed with its reason when that is a failure."""
+        """Invoke the function and return its response. Raise ProbeFailed with the reason of a failure."""
         self.invoke(function, event)
-        answer = self.answer(event)
-        if answer is None:
-            raise ProbeFailed("the function did not answer")
-        return answer
+        response = self.response(event)
+        if response is None:
+            raise ProbeFailed("the function sent no response")
+        return response
 
-    def answer(self, event: dict[str, Any]) -> dict[str, Any] | None:
-        """The answer to an event, if there is one yet; ProbeFailed with its reason when that is a failure."""
-        if not self._s3.list_objects_v2(Bucket=self._answers, Prefix=event["RequestId"])["KeyCount"]:
+    def response(self, event: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the response to an event, if it exists. Raise ProbeFailed with the reason of a failure."""
+        if not self._s3.list_objects_v2(Bucket=self._responses, Prefix=event["RequestId"])["KeyCount"]:
             return None
-        answer = json.loads(self._s3.get_object(Bucket=self._answers, Key=event["RequestId"])["Body"].read())
-        if answer["Status"] != "SUCCESS":
-            raise ProbeFailed(answer["Reason"])
-        return answer
+        response = json.loads(self._s3.get_object(Bucket=self._responses, Key=event["RequestId"])["Body"].read())
+        if response["Status"] != "SUCCESS":
+            raise ProbeFailed(response["Reason"])
+        return response
 
 
 def _signer(aws: LocalAws) -> Any:
-    """A client whose presigned addresses are of Signature Version 4, as CloudFormation's are."""
+    """Return a client that presigns URLs with Signature Version 4, as CloudFormation does."""
     session: Any = boto3.session.Session()
     return session.client(
         "s3",
@@ -103,26 +100,31 @@ def _signer(aws: LocalAws) -> Any:
     )
 
 
-class Staging:
+class StagingProbes:
     """The staging Lambda."""
 
     def __init__(
-        self, aws: LocalAws, rights: DeployedRights, functions: Functions, properties: dict[str, str], hub: Hub
+        self,
+        aws: LocalAws,
+        permissions: DeployedPermissions,
+        functions: FunctionInvoker,
+        properties: dict[str, str],
+        hub: BusyHub,
     ) -> None:
         self._s3, self._logs, self._hub = aws.client("s3"), aws.client("logs"), hub
-        self._functions, self._function = functions, rights.physical("StagedModelFunction")
-        self._log_group = rights.physical("StagedModelLogs")
-        # Other than the deployed one, so that there is something to stage each time.
+        self._functions, self._function = functions, permissions.physical("StagedModelFunction")
+        self._log_group = permissions.physical("StagedModelLogs")
+        # Differs from the deployed model, so that there is something to stage each time.
         self._properties = {**properties, "DecoderDtype": "float32"}
         self._bucket, self._prefix = properties["ModelBucket"], properties["KeyPrefix"]
 
-    def stages(self, refusals: Refusals) -> None:
-        """A Create makes a model that was not there."""
-        answer = self._functions.request(self._function, self._functions.event("Create", self._properties))
-        self._remove(answer["PhysicalResourceId"])
+    def creates(self, denials: AccessDenials) -> None:
+        """A Create stages a model that did not exist."""
+        response = self._functions.request(self._function, self._functions.event("Create", self._properties))
+        self._remove(response["PhysicalResourceId"])
 
-    def removes(self, refusals: Refusals) -> None:
-        """A Delete removes the model and the upload that a killed run has left, and is logged."""
+    def deletes(self, denials: AccessDenials) -> None:
+        """A Delete removes the model and an upload left by a killed run, and is logged."""
         lines, key = self._lines(), f"{self._prefix}{uuid.uuid4().hex * 2}/model.tar.gz"
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=b"a model")
         self._s3.create_multipart_upload(Bucket=self._bucket, Key=key)
@@ -131,34 +133,34 @@ class Staging:
         objects = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=key).get("Contents", [])
         uploads = self._s3.list_multipart_uploads(Bucket=self._bucket, Prefix=key).get("Uploads", [])
         if objects or uploads:
-            raise ProbeFailed(f"left behind: {objects} {uploads}")
+            raise ProbeFailed(f"left: {objects} {uploads}")
         if self._lines() == lines:
             raise ProbeFailed("nothing was logged")
 
-    def hands_over(self, refusals: Refusals) -> None:
-        """An invocation that the Hub asks to wait for longer than it lives begins another, which answers."""
+    def continues_in_a_new_invocation(self, denials: AccessDenials) -> None:
+        """An invocation that must wait longer than its timeout starts a new one, which sends the response."""
         event = self._functions.event("Create", self._properties)
         self._hub.busy = True
         try:
-            with self._functions.living(self._function, seconds=int(HAND_OVER_S) + 3):  # three for its work
+            with self._functions.timeout_of(self._function, seconds=int(HAND_OVER_S) + 3):  # three for the work
                 self._functions.invoke(self._function, event)
         finally:
             self._hub.busy = False
-        answer = refusals.wait("an answer", lambda: self._functions.answer(event))
-        self._remove(answer["PhysicalResourceId"])
+        response = denials.wait("a response", lambda: self._functions.response(event))
+        self._remove(response["PhysicalResourceId"])
 
-    def why_it_fails(self, without: Sequence[str] = ()) -> str:
-        """What a Create that lacks some of the deployed properties is answered, which must be a failure."""
+    def creation_failure(self, without: Sequence[str] = ()) -> str:
+        """Return why a Create without some of the deployed properties fails."""
         properties = {name: value for name, value in self._properties.items() if name not in without}
         event = self._functions.event("Create", properties)
         try:
-            answer = self._functions.request(self._function, event)
+            response = self._functions.request(self._function, event)
         except ProbeFailed as failure:
             return str(failure)
-        raise AssertionError(f"staging must fail, got {answer}")
+        raise AssertionError(f"staging must fail, got {response}")
 
     def _remove(self, staged: str) -> None:
-        """Delete the tarball of that key, or the files under that prefix."""
+        """Delete the tarball with that key, or the files under that prefix."""
         for item in self._s3.list_objects_v2(Bucket=self._bucket, Prefix=staged)["Contents"]:
             self._s3.delete_object(Bucket=self._bucket, Key=item["Key"])
 
@@ -167,16 +169,16 @@ class Staging:
         return len(found)
 
 
-class Emptying:
-    """CDK's function that empties buckets."""
+class BucketEmptierProbes:
+    """CDK's Lambda that empties buckets."""
 
-    def __init__(self, aws: LocalAws, rights: DeployedRights, functions: Functions) -> None:
+    def __init__(self, aws: LocalAws, permissions: DeployedPermissions, functions: FunctionInvoker) -> None:
         self._s3, self._logs, self._functions = aws.client("s3"), aws.client("logs"), functions
-        self._function = rights.physical("CustomS3AutoDeleteObjectsCustomResourceProviderHandler")
-        self._log_group = rights.physical("BucketEmptierLogs")
-        self._bucket = rights.physical("StorageInputBucket")
+        self._function = permissions.physical("CustomS3AutoDeleteObjectsCustomResourceProviderHandler")
+        self._log_group = permissions.physical("BucketEmptierLogs")
+        self._bucket = permissions.physical("StorageInputBucket")
 
-    def empties(self, refusals: Refusals) -> None:
+    def empties_a_bucket(self, denials: AccessDenials) -> None:
         """A Delete empties the input bucket, and is logged."""
         policy, lines = self._s3.get_bucket_policy(Bucket=self._bucket)["Policy"], self._lines()
         self._s3.put_object(Bucket=self._bucket, Key="in/left", Body=b"over")
@@ -184,7 +186,9 @@ class Emptying:
             event = self._functions.event("Delete", {"BucketName": self._bucket}, PhysicalResourceId=self._bucket)
             self._functions.request(self._function, event)
         finally:
-            self._s3.put_bucket_policy(Bucket=self._bucket, Policy=policy)  # it denies writing before it empties
+            self._s3.put_bucket_policy(
+                Bucket=self._bucket, Policy=policy
+            )  # the function denies writes before it empties the bucket
         if self._s3.list_objects_v2(Bucket=self._bucket)["KeyCount"]:
             raise ProbeFailed("the bucket was not emptied")
         if self._lines() == lines:

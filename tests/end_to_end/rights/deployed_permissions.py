@@ -1,6 +1,4 @@
-"""What a deployed stack lets whom do, right by right, and the same with some rights taken away for a while."""
-
-from __future__ import annotations
+"""The permissions that a deployed stack grants, and a way to remove some of them temporarily."""
 
 import json
 import re
@@ -11,33 +9,33 @@ from typing import Any
 
 from local_aws.emulator.process import LocalAws
 
-# IAM refuses a policy without statements; this one gives what everybody has.
+# IAM rejects a policy without statements; every principal may do this anyway.
 _NOTHING = {"Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*"}
-# Types whose resources policies name; a bucket's policy has the bucket's own name.
+# Types of resources that policies name.
 _NAMED = frozenset(
     {"AWS::S3::Bucket", "AWS::SNS::Topic", "AWS::Logs::LogGroup", "AWS::IAM::Role", "AWS::Lambda::Function"}
 )
 
 
 @dataclass(frozen=True)
-class Right:
-    """One action on one resource that one holder may do; the resource is written with the stack's logical names."""
+class Permission:
+    """An action that a principal may perform on a resource, written with the stack's logical names."""
 
-    holder: str
+    principal: str
     action: str
     resource: str
 
 
 @dataclass(frozen=True)
 class _Document:
-    """A deployed policy: whose it is, and how it is read and replaced."""
+    """A deployed policy, its principal, and a function that replaces it."""
 
-    holder: str
+    principal: str
     content: dict[str, Any]
     write: Callable[[str], None]
 
 
-class DeployedRights:
+class DeployedPermissions:
     """The identity policies of every role and every managed policy of a stack."""
 
     def __init__(self, aws: LocalAws, stack: str) -> None:
@@ -49,14 +47,14 @@ class DeployedRights:
         }
 
     def physical(self, name: str) -> str:
-        """The physical id of the role, bucket, topic, log group or function with this logical name, without hash."""
+        """Return the physical id of the resource with this logical name, without hash."""
         (found,) = (physical for physical, logical in self._names.items() if logical == name)
         return found
 
-    def all(self) -> set[Right]:
-        """Every right that a policy of the stack grants."""
+    def all(self) -> set[Permission]:
+        """Return every permission that a policy of the stack grants."""
         return {
-            Right(document.holder, action, self._shown(resource))
+            Permission(document.principal, action, self._shown(resource))
             for document in self._documents()
             for statement in document.content["Statement"]
             if statement["Effect"] == "Allow"
@@ -65,22 +63,30 @@ class DeployedRights:
         }
 
     @contextmanager
-    def without(self, rights: Collection[Right]) -> Generator[None]:
-        """Take the rights out of the deployed policies, and put these back as they were at the end."""
+    def without(self, permissions: Collection[Permission]) -> Generator[None]:
+        """Remove permissions from the deployed policies, and restore the policies at the end."""
         with ExitStack() as restored:
             for document in self._documents():
-                kept = [part for s in document.content["Statement"] for part in self._kept(document.holder, s, rights)]
+                kept = [
+                    part
+                    for s in document.content["Statement"]
+                    for part in self._kept(document.principal, s, permissions)
+                ]
                 if kept != document.content["Statement"]:
                     restored.callback(document.write, json.dumps(document.content))
                     document.write(json.dumps({**document.content, "Statement": kept or [_NOTHING]}))
             yield
 
-    def _kept(self, holder: str, statement: dict[str, Any], rights: Collection[Right]) -> list[dict[str, Any]]:
-        """The statement if none of its rights goes, else one statement for each action that keeps a resource."""
+    def _kept(
+        self, principal: str, statement: dict[str, Any], permissions: Collection[Permission]
+    ) -> list[dict[str, Any]]:
+        """Return the statement if it keeps all its permissions, else one statement per action that keeps a resource."""
         if statement["Effect"] != "Allow":
             return [statement]
         actions, resources = _listed(statement["Action"]), _listed(statement["Resource"])
-        left = {a: [r for r in resources if Right(holder, a, self._shown(r)) not in rights] for a in actions}
+        left = {
+            a: [r for r in resources if Permission(principal, a, self._shown(r)) not in permissions] for a in actions
+        }
         if all(len(kept) == len(resources) for kept in left.values()):
             return [statement]
         return [{**statement, "Action": action, "Resource": kept} for action, kept in left.items() if kept]
@@ -114,7 +120,7 @@ class DeployedRights:
         def write(text: str) -> None:
             self._iam.create_policy_version(PolicyArn=arn, PolicyDocument=text, SetAsDefault=True)
             for old in self._iam.list_policy_versions(PolicyArn=arn)["Versions"]:
-                if not old["IsDefaultVersion"]:  # IAM keeps five at most
+                if not old["IsDefaultVersion"]:  # IAM keeps at most five
                     self._iam.delete_policy_version(PolicyArn=arn, VersionId=old["VersionId"])
 
         return _Document(name, content, write)
