@@ -24,7 +24,7 @@ from tests.end_to_end.rights.probed_stack import (
 
 pytestmark = pytest.mark.timeout(900)
 
-EXTERNAL = "somebodys-bucket"
+EXTERNAL = "external-audio-bucket"
 SETTINGS = {
     "encryption": "customer-managed",
     "external_buckets": EXTERNAL,
@@ -39,7 +39,7 @@ SETTINGS = {
     "warm_up_end_schedule": "cron(0 18 1 JAN ? 2199)",
 }
 SERVICES = ("kms", "lambda", "logs", "s3", "sagemaker", "secretsmanager", "sns", "sts")
-TOKEN = "hf_a-token-that-nobody-may-see"
+TOKEN = "hf_a-secret-token"
 
 
 def prepare(account: Account) -> dict[str, str]:
@@ -128,8 +128,8 @@ def test_token_is_only_in_its_secret(stack: ProbedStack) -> None:
 
 def test_audio_goes_to_the_external_bucket_named_in_the_request(stack: ProbedStack) -> None:
     denials = AccessDenials(stack.aws, stack.role(SERVING))
-    location = stack.serving.make_clip(denials, "to-somebody", bucket_name=EXTERNAL)
-    assert location.startswith(f"s3://{EXTERNAL}/audio/to-somebody/")
+    location = stack.serving.make_clip(denials, "to-external-bucket", bucket_name=EXTERNAL)
+    assert location.startswith(f"s3://{EXTERNAL}/audio/to-external-bucket/")
 
 
 def test_every_role_has_the_boundary_and_every_bucket_uses_the_key(stack: ProbedStack) -> None:
