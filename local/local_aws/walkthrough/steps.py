@@ -121,19 +121,51 @@ class Walkthrough:
         return scaling_history.read(scaling_history.path_of(aws.state_dir / scaling_history.FOLDER, endpoint))
 
     def _use(self, aws: LocalAws, outputs: dict[str, str]) -> None:
-        """Request one clip, several at once, and an invalid one."""
+        """Request one clip, several at once, and an invalid one; check the notifications, responses and audio."""
         with ExitStack() as opened:
             notifications = NotificationQueue(aws, outputs)
             opened.callback(notifications.close)
             client = Client(aws, outputs)
             opened.callback(client.close)
-            user = _EndpointUser(client, notifications, self.report, self.request)
             with self.report.step("InvokeEndpointAsync: a prompt wakes the endpoint and becomes a clip"):
-                user.make_clip(self.wav)
+                self._make_clip(client, notifications)
             with self.report.step(f"InvokeEndpointAsync: {CONCURRENT_PROMPTS} prompts at once share the instance"):
-                user.make_clips_concurrently(CONCURRENT_PROMPTS)
+                self._make_clips_concurrently(client, notifications)
             with self.report.step("InvokeEndpointAsync: an invalid request fails with an explanation"):
-                user.send_invalid_request()
+                request: dict[str, Any] = {"texts": [], "generation_params": {"guidance_scale": -1}}
+                self.report.say(f"request  {json.dumps(request)}")
+                invocation = client.invoke(request)
+                message = notifications.wait(invocation, "Failed")
+                self.report.say(f"message  {message['invocationStatus']}: {message['failureReason']}")
+                self.report.say(f"failure  {client.download(invocation.failure).decode()}")
+
+    def _make_clip(self, client: Client, notifications: NotificationQueue) -> None:
+        request = self.request.body(seed=7)
+        self.report.say(f"request  {json.dumps(request)}")
+        response = self._response(client, notifications, client.invoke(request))
+        self.report.say(f"response {json.dumps(response)}")
+        data = client.download(response["generated_outputs_s3"][0])
+        description = check_clip(data, self.request.seconds)
+        self.wav.write_bytes(data)
+        self.report.say(f"clip     {description}: {self.wav}")
+
+    def _make_clips_concurrently(self, client: Client, notifications: NotificationQueue) -> None:
+        started, seeds = time.monotonic(), list(range(CONCURRENT_PROMPTS))
+        invocations = [client.invoke(self.request.body(seed)) for seed in seeds]
+        responses = [self._response(client, notifications, invocation) for invocation in invocations]
+        wall = time.monotonic() - started
+        for response in responses:
+            check_clip(client.download(response["generated_outputs_s3"][0]), self.request.seconds)
+        returned = [response["seeds"][0] for response in responses]
+        if returned != seeds:
+            raise StepFailed(f"every request must get its own clip, with seeds {seeds}, got {returned}")
+        batched = max(response["clips_in_flight"] for response in responses)
+        self.report.say(f"{len(seeds)} clips in {wall:.1f} s, including notifications; up to {batched} in one batch")
+
+    def _response(self, client: Client, notifications: NotificationQueue, invocation: Invocation) -> dict[str, Any]:
+        message = notifications.wait(invocation, "Completed")
+        self.report.say(f"message  {message['invocationStatus']}: {message['responseParameters']['outputLocation']}")
+        return json.loads(client.download(invocation.output))
 
     def _keep_running(self, aws: LocalAws, outputs: dict[str, str]) -> None:
         """Show how to use the stack, and wait for Ctrl-C."""
@@ -167,50 +199,3 @@ running until Ctrl-C. In another shell:
                 "nothing left: no bucket, object, unfinished upload, log group, topic, role, policy, alarm, function,"
             )
             self.report.say("endpoint, model or scalable target (except CDK's bootstrap stack)")
-
-
-@dataclass(frozen=True)
-class _EndpointUser:
-    client: Client
-    notifications: NotificationQueue
-    report: Report
-    request: ClipRequest
-
-    def make_clip(self, wav: Path) -> None:
-        """Send one prompt, check the notification, the response and the audio, and save the audio."""
-        request = self.request.body(seed=7)
-        self.report.say(f"request  {json.dumps(request)}")
-        response = self._response(self.client.invoke(request))
-        self.report.say(f"response {json.dumps(response)}")
-        data = self.client.download(response["generated_outputs_s3"][0])
-        description = check_clip(data, self.request.seconds)
-        wav.write_bytes(data)
-        self.report.say(f"clip     {description}: {wav}")
-
-    def make_clips_concurrently(self, count: int) -> None:
-        """Send several prompts at once, check that each gets its own clip, and report the largest batch."""
-        started = time.monotonic()
-        invocations = [self.client.invoke(self.request.body(seed)) for seed in range(count)]
-        responses = [self._response(invocation) for invocation in invocations]
-        wall = time.monotonic() - started
-        for response in responses:
-            check_clip(self.client.download(response["generated_outputs_s3"][0]), self.request.seconds)
-        seeds = [response["seeds"][0] for response in responses]
-        if seeds != list(range(count)):
-            raise StepFailed(f"every request must get its own clip, with seeds 0 to {count - 1}, got {seeds}")
-        batched = max(response["clips_in_flight"] for response in responses)
-        self.report.say(f"{count} clips in {wall:.1f} s, including notifications; up to {batched} in one batch")
-
-    def send_invalid_request(self) -> None:
-        """Send an invalid request; check the notification and show the failure object."""
-        request: dict[str, Any] = {"texts": [], "generation_params": {"guidance_scale": -1}}
-        self.report.say(f"request  {json.dumps(request)}")
-        invocation = self.client.invoke(request)
-        message = self.notifications.wait(invocation, "Failed")
-        self.report.say(f"message  {message['invocationStatus']}: {message['failureReason']}")
-        self.report.say(f"failure  {self.client.download(invocation.failure).decode()}")
-
-    def _response(self, invocation: Invocation) -> dict[str, Any]:
-        message = self.notifications.wait(invocation, "Completed")
-        self.report.say(f"message  {message['invocationStatus']}: {message['responseParameters']['outputLocation']}")
-        return json.loads(self.client.download(invocation.output))

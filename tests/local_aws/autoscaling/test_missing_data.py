@@ -2,7 +2,8 @@
 
 import pytest
 
-from local_aws.autoscaling.model.alarms import AlarmState, TreatMissingData, next_state
+from local_aws.autoscaling.model.alarms import Alarm, AlarmState, TreatMissingData, next_state
+from local_aws.autoscaling.model.metrics import Metric, MetricSeries
 
 TREATMENTS: list[TreatMissingData] = ["missing", "ignore", "breaching", "notBreaching"]
 
@@ -28,8 +29,10 @@ TWO_OF_THREE = {
 }
 
 
-def points(row: str) -> list[bool | None]:
-    return [{"0": False, "X": True, "-": None}[point] for point in row]
+def state_after(row: str, needed: int, treatment: TreatMissingData, before: AlarmState) -> AlarmState:
+    series = MetricSeries(Metric.of("N", "m", {}), "Average", 60)
+    alarm = Alarm("a", series, "GreaterThanThreshold", 0.0, 3, needed, treatment)
+    return next_state(alarm, [{"0": False, "X": True, "-": None}[point] for point in row], before)
 
 
 @pytest.mark.parametrize("before", ["OK", "ALARM", "INSUFFICIENT_DATA"])
@@ -37,17 +40,17 @@ def points(row: str) -> list[bool | None]:
 def test_states_match_the_documentation(needed: int, table: dict[str, tuple[str, ...]], before: AlarmState) -> None:
     for row, states in table.items():
         expected = [before if state == "retain" else state for state in states]
-        assert [next_state(points(row), 3, needed, treatment, before) for treatment in TREATMENTS] == expected, row
+        assert [state_after(row, needed, treatment, before) for treatment in TREATMENTS] == expected, row
 
 
 @pytest.mark.parametrize("row", ["----X", "---X-"])
 def test_single_recent_breach_is_not_yet_an_alarm(row: str) -> None:
-    assert next_state(points(row), 3, 3, "missing", "OK") == "INSUFFICIENT_DATA"
+    assert state_after(row, 3, "missing", "OK") == "INSUFFICIENT_DATA"
 
 
 def test_enough_breaches_are_an_alarm_despite_missing_points() -> None:
-    assert next_state(points("---XX"), 3, 2, "missing", "OK") == "ALARM"
+    assert state_after("---XX", 2, "missing", "OK") == "ALARM"
 
 
 def test_only_the_latest_evaluation_periods_count() -> None:
-    assert next_state(points("XX000"), 3, 2, "missing", "ALARM") == "OK"
+    assert state_after("XX000", 2, "missing", "ALARM") == "OK"

@@ -59,9 +59,7 @@ class AlarmEvaluator:
         alarm, before = self.definition, self.state
         points = datapoints(alarm.series, store, now, alarm.evaluation_periods + EXTRA_DATAPOINTS)
         breaching = [None if point is None else alarm.breaches(point) for point in points]
-        self.state = next_state(
-            breaching, alarm.evaluation_periods, alarm.datapoints_to_alarm, alarm.treat_missing_data, before
-        )
+        self.state = next_state(alarm, breaching, before)
         self.recent = [point for point in points if point is not None][-alarm.evaluation_periods :]
         return self.state != before
 
@@ -74,30 +72,24 @@ class AlarmEvaluator:
         return self.definition.actions.get(self.state, ())
 
 
-def next_state(
-    points: Sequence[bool | None],
-    evaluation_periods: int,
-    datapoints_to_alarm: int,
-    treat_missing_data: TreatMissingData,
-    current: AlarmState,
-) -> AlarmState:
-    """Return the alarm state after `points`: breaching, not breaching or missing (None), oldest first.
+def next_state(alarm: Alarm, points: Sequence[bool | None], current: AlarmState) -> AlarmState:
+    """Return the alarm's state after `points`: breaching, not breaching or missing (None), oldest first.
 
-    `points` covers the whole evaluation range. With at least `evaluation_periods` present points, the latest of them
-    decide and `treat_missing_data` does not matter; `ignore` keeps the `current` state.
+    `points` covers the whole evaluation range. If at least `evaluation_periods` points are present, the latest of them
+    decide and missing data does not matter. `current` is the state so far, which `ignore` keeps.
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html
     """
     present = [point for point in points if point is not None]
-    missing = max(evaluation_periods - len(present), 0)
-    breaching = sum(present[-evaluation_periods:])
-    if treat_missing_data == "breaching":
+    missing = max(alarm.evaluation_periods - len(present), 0)
+    breaching = sum(present[-alarm.evaluation_periods :])
+    if alarm.treat_missing_data == "breaching":
         breaching += missing
-    if breaching >= datapoints_to_alarm:
+    if breaching >= alarm.datapoints_to_alarm:
         return "ALARM"
-    if not missing or treat_missing_data in ("breaching", "notBreaching") or not all(present):
+    if not missing or alarm.treat_missing_data in ("breaching", "notBreaching") or not all(present):
         return "OK"
-    if treat_missing_data == "ignore":
+    if alarm.treat_missing_data == "ignore":
         return current
     # Too few points, all of them breaching: ALARM once the oldest is at least as old as the datapoints to alarm.
     oldest = max((age for age, point in enumerate(reversed(points), start=1) if point), default=0)
-    return "ALARM" if oldest >= datapoints_to_alarm else "INSUFFICIENT_DATA"
+    return "ALARM" if oldest >= alarm.datapoints_to_alarm else "INSUFFICIENT_DATA"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from local_aws.autoscaling.model.alarms import AlarmEvaluator, AlarmState
-from local_aws.autoscaling.model.autoscaler import Decision, ScalableTarget
+from local_aws.autoscaling.model.autoscaler import Autoscaler, Decision, ScalableTarget
 from local_aws.autoscaling.model.endpoint_metrics import EndpointLoad, endpoint_samples
 from local_aws.autoscaling.model.metrics import Metric, MetricStore
 from local_aws.autoscaling.model.scaling_config import ScalingConfig, endpoint_and_variant
@@ -16,21 +16,19 @@ MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 class ScalableVariant(Protocol):
-    """An endpoint's production variant, whose instances are scaled."""
+    """An endpoint's production variant, whose instances are scaled.
 
-    def load(self) -> EndpointLoad:
-        """Return the current load, with the events since the previous call."""
-        ...
+    `load`: the current load, with the events since the previous call; `desired`: the last requested instance count;
+    `settled`: whether the endpoint has reached that count and accepts another change.
+    """
 
-    @property
-    def desired(self) -> int:
-        """The last requested instance count."""
-        ...
+    def load(self) -> EndpointLoad: ...
 
     @property
-    def settled(self) -> bool:
-        """Whether the endpoint has reached that count and accepts another change."""
-        ...
+    def desired(self) -> int: ...
+
+    @property
+    def settled(self) -> bool: ...
 
     def set_desired(self, count: int) -> None: ...
 
@@ -72,13 +70,13 @@ class Controller:
         self._store = MetricStore()
         self._alarms: dict[str, AlarmEvaluator] = {}
         self._config = config
-        self._autoscaler = config.autoscaler()
+        self._autoscaler = Autoscaler(config.target, config.policies)
         self.deploy(config)
 
     def deploy(self, config: ScalingConfig) -> None:
         """Replace the configuration: changed alarms and policies start over, unchanged ones keep their state."""
         if self._config.policies != config.policies:
-            self._autoscaler = config.autoscaler()
+            self._autoscaler = Autoscaler(config.target, config.policies)
         self._config = config
         self._autoscaler.register(config.target)
         kept = {alarm.definition.name: alarm for alarm in self._alarms.values() if alarm.definition in config.alarms}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
 from local_aws.autoscaling.model.alarms import Alarm, AlarmState, TreatMissingData
-from local_aws.autoscaling.model.autoscaler import Autoscaler, ScalableTarget
+from local_aws.autoscaling.model.autoscaler import ScalableTarget
 from local_aws.autoscaling.model.metric_math import Expression
 from local_aws.autoscaling.model.metrics import MathSeries, Metric, MetricSeries, Series
 from local_aws.autoscaling.model.policies import ScalingPolicy, StepAdjustment, StepScaling, TargetTracking
@@ -23,6 +23,7 @@ _ACTIONS: Mapping[AlarmState, str] = {
     "OK": "OKActions",
     "INSUFFICIENT_DATA": "InsufficientDataActions",
 }
+_POLICY_TYPES = ("StepScaling", "TargetTrackingScaling")
 _TRACKING_PERIOD = 60  # seconds: the alarms of target tracking evaluate one-minute datapoints
 _DEFAULT_COOLDOWN = 300  # seconds: Application Auto Scaling's default for SageMaker variants
 _DEFAULT_PERIOD = 60
@@ -51,7 +52,11 @@ class ScalingConfig:
         """
         return cls(
             ScalableTarget(target["ResourceId"], int(target["MinCapacity"]), int(target["MaxCapacity"])),
-            tuple(_parse_policy(policy) for policy in policies if policy["ResourceId"] == target["ResourceId"]),
+            tuple(
+                _parse_policy(policy)
+                for policy in policies
+                if policy["ResourceId"] == target["ResourceId"] and policy["PolicyType"] in _POLICY_TYPES
+            ),
             tuple(parse_alarm(alarm) for alarm in alarms),
             tuple(_parse_scheduled_action(action) for action in scheduled_actions),
         )
@@ -63,10 +68,6 @@ class ScalingConfig:
 
     def without_scheduled_actions(self) -> "ScalingConfig":
         return replace(self, scheduled_actions=())
-
-    def autoscaler(self) -> Autoscaler:
-        """Return a new autoscaler, without cooldowns."""
-        return Autoscaler(self.target, self.policies)
 
 
 def all_actions(alarm: Alarm) -> set[str]:
