@@ -1,13 +1,11 @@
-"""What the published AWS sample's notebook does: upload a payload, invoke by its location, poll, read the answer.
+"""The client of the published AWS sample's notebook: upload a payload, invoke the endpoint, poll for the response.
 
-Request fields, call parameters and the way of polling are the sample's; only the names are the stack's.
-Prints the response as one line of JSON.
+Request fields, call parameters and polling are the sample's; the names are the stack's.
+Print the response as one line of JSON.
 """
 
 # pyright: reportUnknownMemberType=false, reportTypedDictNotRequiredAccess=false
-# boto3's stubs know some services only, and an error always has a code.
-
-from __future__ import annotations
+# boto3's stubs cover only some services, and an error always has a code.
 
 import json
 import time

@@ -1,6 +1,4 @@
-"""Every right of the deployed roles is needed: without it something fails. What they must not do is refused."""
-
-from __future__ import annotations
+"""Every permission of the deployed roles is needed, and everything else is denied."""
 
 import json
 from collections.abc import Generator
@@ -9,8 +7,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.end_to_end.rights.deployed_rights import Right
-from tests.end_to_end.rights.probe_refusals import Refusals
+from tests.end_to_end.rights.access_denials import AccessDenials
+from tests.end_to_end.rights.deployed_permissions import Permission
 from tests.end_to_end.rights.probed_stack import (
     CLIENT,
     EMPTIER,
@@ -24,21 +22,21 @@ from tests.end_to_end.rights.probed_stack import (
 pytestmark = pytest.mark.timeout(900)
 
 _IMAGE = "arn:aws:ecr:us-east-1:763104351884:repository/huggingface-pytorch-inference"
-_PULL = "the containers here are processes: no image is pulled"
-_PARTS = "needed only when an upload in parts fails, and clips this short are uploaded whole"
-# Rights that nothing on one machine can need, each with the reason.
+_PULL = "the containers are processes here; no image is pulled"
+_PARTS = "needed only when a multipart upload fails, and clips this short are uploaded in one part"
+# Permissions that nothing on one machine needs, each with the reason.
 EXEMPT = {
-    Right(SERVING, "ecr:GetAuthorizationToken", "*"): _PULL,
-    Right(SERVING, "ecr:BatchCheckLayerAvailability", _IMAGE): _PULL,
-    Right(SERVING, "ecr:BatchGetImage", _IMAGE): _PULL,
-    Right(SERVING, "ecr:GetDownloadUrlForLayer", _IMAGE): _PULL,
-    Right(SERVING, "cloudwatch:PutMetricData", "*"): "SageMaker's agent, which is not here, sends the host's metrics",
-    Right(SERVING, "logs:DescribeLogStreams", "<AsyncEndpointLogs>:*"): "SageMaker's agent, which is not here, looks",
-    Right(SERVING, "s3:AbortMultipartUpload", "<StorageOutputBucket>/audio/*"): _PARTS,
-    Right(SERVING, "s3:AbortMultipartUpload", "<StorageOutputBucket>/failures/*"): _PARTS,
-    Right(SERVING, "s3:AbortMultipartUpload", "<StorageOutputBucket>/out/*"): _PARTS,
+    Permission(SERVING, "ecr:GetAuthorizationToken", "*"): _PULL,
+    Permission(SERVING, "ecr:BatchCheckLayerAvailability", _IMAGE): _PULL,
+    Permission(SERVING, "ecr:BatchGetImage", _IMAGE): _PULL,
+    Permission(SERVING, "ecr:GetDownloadUrlForLayer", _IMAGE): _PULL,
+    Permission(SERVING, "cloudwatch:PutMetricData", "*"): "SageMaker's agent, absent here, publishes host metrics",
+    Permission(SERVING, "logs:DescribeLogStreams", "<AsyncEndpointLogs>:*"): "SageMaker's agent, absent here, needs it",
+    Permission(SERVING, "s3:AbortMultipartUpload", "<StorageOutputBucket>/audio/*"): _PARTS,
+    Permission(SERVING, "s3:AbortMultipartUpload", "<StorageOutputBucket>/failures/*"): _PARTS,
+    Permission(SERVING, "s3:AbortMultipartUpload", "<StorageOutputBucket>/out/*"): _PARTS,
 }
-REFUSED = frozenset({"AccessDenied", "AccessDeniedException"})
+DENIED_CODES = frozenset({"AccessDenied", "AccessDeniedException"})
 
 _ARTIFACT, _MODEL = {"Bucket": "<StorageArtifactBucket>"}, "models/MusicGen-dev/StagedModel/x"
 _INPUT, _OUTPUT = {"Bucket": "<StorageInputBucket>"}, {"Bucket": "<StorageOutputBucket>"}
@@ -111,51 +109,51 @@ DENIED: list[tuple[str, str, str, dict[str, Any]]] = [
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[ProbedStack]:
-    """One deployment for all tests here; each leaves it as it was."""
+    """One deployment for all tests in this module; each test restores it."""
     with tools_on_path(), probed_stack(tmp_path_factory.mktemp("least-privilege")) as deployed:
         yield deployed
 
 
-def test_everybody_who_holds_rights_is_probed(stack: ProbedStack) -> None:
-    assert {right.holder for right in stack.rights.all()} == set(stack.probes)
+def test_every_principal_is_probed(stack: ProbedStack) -> None:
+    assert {permission.principal for permission in stack.permissions.all()} == set(stack.probes)
 
 
-@pytest.mark.parametrize("holder", [STAGING, SERVING, CLIENT, EMPTIER])
-def test_without_any_one_right_something_fails(stack: ProbedStack, holder: str) -> None:
-    rights = sorted((r for r in stack.rights.all() - set(EXEMPT) if r.holder == holder), key=str)
-    needless = [right for right in rights if stack.why_needed(right) is None]
-    assert rights
-    assert needless == []
+@pytest.mark.parametrize("principal", [STAGING, SERVING, CLIENT, EMPTIER])
+def test_removing_any_permission_breaks_something(stack: ProbedStack, principal: str) -> None:
+    permissions = sorted((r for r in stack.permissions.all() - set(EXEMPT) if r.principal == principal), key=str)
+    unneeded = [permission for permission in permissions if stack.failure_without(permission) is None]
+    assert permissions
+    assert unneeded == []
 
 
-@pytest.mark.parametrize("holder", [STAGING, SERVING, CLIENT, EMPTIER])
-def test_without_all_exempt_rights_everything_works(stack: ProbedStack, holder: str) -> None:
-    assert set(EXEMPT) <= stack.rights.all()
-    special = [probe for (whose, _), probe in stack.special.items() if whose == holder]
-    # A second instance, of the special probes, shows as well as another endpoint that one starts.
-    probes = [probe for probe in stack.probes[holder] if probe != stack.serving.starts] + special
-    with stack.rights.without(set(EXEMPT)):
-        assert stack.first_failure(holder, probes) is None
-        if stack.serving.opens_log in probes:
-            stack.serving.rest()
+@pytest.mark.parametrize("principal", [STAGING, SERVING, CLIENT, EMPTIER])
+def test_everything_works_without_the_exempt_permissions(stack: ProbedStack, principal: str) -> None:
+    assert set(EXEMPT) <= stack.permissions.all()
+    special = [probe for (owner, _), probe in stack.special.items() if owner == principal]
+    # The special probe starts a second instance, which covers starting another endpoint.
+    probes = [probe for probe in stack.probes[principal] if probe != stack.serving.starts_another_endpoint] + special
+    with stack.permissions.without(set(EXEMPT)):
+        assert stack.first_failure(principal, probes) is None
+        if stack.serving.opens_log_stream in probes:
+            stack.serving.scale_back()
 
 
-@pytest.mark.parametrize(("holder", "failure"), [(STAGING, "cannot assume"), (SERVING, "Could not assume role")])
-def test_without_its_trust_policy_a_role_is_of_no_use(stack: ProbedStack, holder: str, failure: str) -> None:
-    iam, role = stack.aws.client("iam"), stack.role(holder)
+@pytest.mark.parametrize(("principal", "failure"), [(STAGING, "cannot assume"), (SERVING, "Could not assume role")])
+def test_role_cannot_be_assumed_without_its_trust_policy(stack: ProbedStack, principal: str, failure: str) -> None:
+    iam, role = stack.aws.client("iam"), stack.role(principal)
     trust = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
     (statement,) = trust["Statement"]
     closed = json.dumps({**trust, "Statement": [{**statement, "Principal": {"Service": "ec2.amazonaws.com"}}]})
     iam.update_assume_role_policy(RoleName=role, PolicyDocument=closed)
     try:
         with pytest.raises(Exception, match=failure):
-            stack.probes[holder][-1](Refusals(stack.aws, role))
+            stack.probes[principal][-1](AccessDenials(stack.aws, role))
     finally:
         iam.update_assume_role_policy(RoleName=role, PolicyDocument=json.dumps(trust))
 
 
-def test_bucket_emptier_does_nothing_without_the_buckets_own_policy(stack: ProbedStack) -> None:
-    s3, bucket = stack.aws.client("s3"), stack.rights.physical("StorageInputBucket")
+def test_bucket_emptier_needs_the_bucket_policy(stack: ProbedStack) -> None:
+    s3, bucket = stack.aws.client("s3"), stack.permissions.physical("StorageInputBucket")
     policy = s3.get_bucket_policy(Bucket=bucket)["Policy"]
     content = json.loads(policy)
     denying = [statement for statement in content["Statement"] if statement["Effect"] == "Deny"]
@@ -169,18 +167,18 @@ def test_bucket_emptier_does_nothing_without_the_buckets_own_policy(stack: Probe
 
 
 @pytest.mark.parametrize(
-    ("holder", "service", "operation", "parameters"),
+    ("principal", "service", "operation", "parameters"),
     DENIED,
-    ids=[f"{holder}-{operation}-{number}" for number, (holder, _, operation, _) in enumerate(DENIED)],
+    ids=[f"{principal}-{operation}-{number}" for number, (principal, _, operation, _) in enumerate(DENIED)],
 )
-def test_what_a_role_must_not_do_is_refused(
-    stack: ProbedStack, holder: str, service: str, operation: str, parameters: dict[str, Any]
+def test_other_actions_are_denied(
+    stack: ProbedStack, principal: str, service: str, operation: str, parameters: dict[str, Any]
 ) -> None:
     named = {
-        key: stack.rights.physical(value[1:-1]) if str(value).startswith("<") else value
+        key: stack.permissions.physical(value[1:-1]) if str(value).startswith("<") else value
         for key, value in parameters.items()
     }
-    client = stack.aws.client_as(service, *stack.keys(holder))
-    with pytest.raises(ClientError) as refusal:
+    client = stack.aws.client_as(service, *stack.keys(principal))
+    with pytest.raises(ClientError) as error:
         getattr(client, operation)(**named)
-    assert refusal.value.response.get("Error", {}).get("Code") in REFUSED
+    assert error.value.response.get("Error", {}).get("Code") in DENIED_CODES

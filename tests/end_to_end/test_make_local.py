@@ -1,6 +1,4 @@
-"""What `make local` runs, looked at from the outside."""
-
-from __future__ import annotations
+"""`make local`, observed from the outside."""
 
 import json
 from pathlib import Path
@@ -9,62 +7,73 @@ from typing import Any
 import pytest
 import soundfile
 
-from tests.end_to_end.helpers.walkthrough_process import ENDED_WITHIN, WalkthroughProcess, WholeRun, tool_environment
+from tests.end_to_end.helpers.walkthrough_process import (
+    STOP_TIMEOUT,
+    MakeLocalRun,
+    WalkthroughProcess,
+    tool_environment,
+)
 
-pytestmark = pytest.mark.timeout(1500)  # the first test that needs the whole run waits for all of it
+pytestmark = pytest.mark.timeout(1500)  # the first test waits for the whole run
 
 
-def test_a_whole_run_ends_well(whole_run: WholeRun) -> None:
-    assert whole_run.finished.code == 0, whole_run.finished.output
+def test_run_succeeds(make_local_run: MakeLocalRun) -> None:
+    assert make_local_run.finished.code == 0, make_local_run.finished.output
 
 
-def test_the_clip_is_audio_of_the_asked_length(whole_run: WholeRun) -> None:
-    samples, rate = soundfile.read(whole_run.state / "clip.wav")
+def test_clip_is_audio_of_the_requested_length(make_local_run: MakeLocalRun) -> None:
+    samples, rate = soundfile.read(make_local_run.state / "clip.wav")
     assert (rate, len(samples) / rate) == (32000, 1.0)
-    assert str(whole_run.state / "clip.wav") in whole_run.finished.output.splitlines()[-2]
+    assert str(make_local_run.state / "clip.wav") in make_local_run.finished.output.splitlines()[-2]
 
 
-def test_the_deployed_policies_scale_to_zero_and_a_prompt_wakes_the_endpoint(whole_run: WholeRun) -> None:
-    output = whole_run.finished.output
-    steps = ["nobody asks", "has no instance", "a prompt wakes it", "Completed: s3://", "FollowBacklog: 1 -> 0"]
+def test_deployed_policies_scale_to_zero_and_a_prompt_wakes_the_endpoint(make_local_run: MakeLocalRun) -> None:
+    output = make_local_run.finished.output
+    steps = [
+        "no requests",
+        "has no instances",
+        "a prompt wakes the endpoint",
+        "Completed: s3://",
+        "FollowBacklog: 1 -> 0",
+    ]
     places = [output.index(step) for step in [*steps, "WakeFromZero: 0 -> 1", "timeline.svg"]]
     assert places == sorted(places)
-    assert (whole_run.state / "timeline.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
+    assert (make_local_run.state / "timeline.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
 
 
-def test_success_and_failure_are_both_notified(whole_run: WholeRun) -> None:
-    assert "message  Completed: s3://" in whole_run.finished.output
-    assert "message  Failed: " in whole_run.finished.output
+def test_success_and_failure_are_both_notified(make_local_run: MakeLocalRun) -> None:
+    assert "message  Completed: s3://" in make_local_run.finished.output
+    assert "message  Failed: " in make_local_run.finished.output
 
 
-def test_a_bad_request_leaves_a_failure_object_that_names_the_mistake(whole_run: WholeRun) -> None:
-    (failure,) = [line for line in whole_run.finished.output.splitlines() if line.strip().startswith("failure ")]
+def test_invalid_request_leaves_a_failure_object_that_names_the_field(make_local_run: MakeLocalRun) -> None:
+    (failure,) = [line for line in make_local_run.finished.output.splitlines() if line.strip().startswith("failure ")]
     assert "texts" in failure
 
 
-def test_diff_after_deploy_shows_no_change(whole_run: WholeRun) -> None:
-    assert "There were no differences" in whole_run.finished.output
+def test_diff_after_deploy_shows_no_change(make_local_run: MakeLocalRun) -> None:
+    assert "There were no differences" in make_local_run.finished.output
 
 
-def test_nothing_is_left_after_destroy(whole_run: WholeRun) -> None:
-    assert "nothing: no bucket, object, unfinished upload" in whole_run.finished.output
-    assert whole_run.left_behind == []
+def test_nothing_is_left_after_destroy(make_local_run: MakeLocalRun) -> None:
+    assert "nothing left: no bucket, object, unfinished upload" in make_local_run.finished.output
+    assert make_local_run.leftover_processes == []
 
 
-def test_the_notebook_runs_against_the_deployed_stack(whole_run: WholeRun) -> None:
-    assert whole_run.notebook.code == 0, whole_run.notebook.output
-    cells: list[dict[str, Any]] = json.loads(whole_run.notebook_outputs)["cells"]
+def test_notebook_runs_against_the_deployed_stack(make_local_run: MakeLocalRun) -> None:
+    assert make_local_run.notebook.code == 0, make_local_run.notebook.output
+    cells: list[dict[str, Any]] = json.loads(make_local_run.notebook_outputs)["cells"]
     kinds = {kind for cell in cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
     assert {"text/html", "image/png"} <= kinds  # the players and the waveform
 
 
-def test_the_published_samples_request_gets_the_samples_response(whole_run: WholeRun) -> None:
-    assert whole_run.sample.code == 0, whole_run.sample.output
-    (location,) = whole_run.sample_response()["generated_outputs_s3"]
+def test_request_of_the_published_sample_gets_its_response(make_local_run: MakeLocalRun) -> None:
+    assert make_local_run.sample.code == 0, make_local_run.sample.output
+    (location,) = make_local_run.sample_response()["generated_outputs_s3"]
     assert location.startswith("s3://") and location.endswith(".wav")
 
 
-def test_a_failing_step_stops_with_reason_log_and_exit_code_1(tmp_path: Path) -> None:
+def test_failing_step_stops_with_reason_log_and_exit_code_1(tmp_path: Path) -> None:
     broken = tmp_path / "bin" / "cdk"
     broken.parent.mkdir()
     broken.write_text("#!/bin/sh\necho no such luck\nexit 3\n")
@@ -72,20 +81,20 @@ def test_a_failing_step_stops_with_reason_log_and_exit_code_1(tmp_path: Path) ->
     environment = tool_environment()
     environment["PATH"] = f"{broken.parent}:{environment['PATH']}"
     walkthrough = WalkthroughProcess(tmp_path / "run", environment=environment)
-    finished = walkthrough.finish(ENDED_WITHIN)
+    finished = walkthrough.finish(STOP_TIMEOUT)
     assert finished.code == 1
     assert "stopped at: cdk synth" in finished.output
-    assert "reason:     `cdk synth` ended with exit code 3" in finished.output
+    assert "reason:     `cdk synth` failed with exit code 3" in finished.output
     assert f"logs:       {walkthrough.state}" in finished.output
     assert "no such luck" in (walkthrough.state / "cdk.log").read_text()
-    assert walkthrough.left_behind() == []
+    assert walkthrough.leftover_processes() == []
 
 
-def test_an_interruption_ends_everything_that_was_started(tmp_path: Path) -> None:
+def test_interruption_stops_everything_that_was_started(tmp_path: Path) -> None:
     walkthrough = WalkthroughProcess(tmp_path / "run")
-    walkthrough.wait_for("cdk bootstrap", ENDED_WITHIN)
+    walkthrough.wait_for("cdk bootstrap", STOP_TIMEOUT)
     walkthrough.interrupt()
-    finished = walkthrough.finish(ENDED_WITHIN)
+    finished = walkthrough.finish(STOP_TIMEOUT)
     assert finished.code == 130
     assert "interrupted" in finished.output
-    assert walkthrough.left_behind() == []
+    assert walkthrough.leftover_processes() == []

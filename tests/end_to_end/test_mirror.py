@@ -1,6 +1,4 @@
-"""The stack staged from a mirror in S3, which the command of the documentation has made from a gated model."""
-
-from __future__ import annotations
+"""Staging from an S3 mirror that the documented command created from a gated model."""
 
 import subprocess
 import sys
@@ -10,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.end_to_end.helpers.walkthrough_process import PROJECT
-from tests.end_to_end.rights.deployed_rights import Right
+from tests.end_to_end.rights.deployed_permissions import Permission
 from tests.end_to_end.rights.probed_stack import STAGING, Account, ProbedStack, probed_stack, tools_on_path
 
 pytestmark = pytest.mark.timeout(900)
@@ -19,7 +17,7 @@ BUCKET, PREFIX, TOKEN = "a-teams-mirror", "hub", "hf_a-token-of-the-machine-that
 
 
 def prepare(account: Account) -> dict[str, str]:
-    """Make the mirror."""
+    """Create the mirror."""
     aws = account.aws
     aws.client("s3").create_bucket(Bucket=BUCKET)
     address = f"s3://{BUCKET}/{PREFIX}"
@@ -40,69 +38,71 @@ def prepare(account: Account) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[ProbedStack]:
-    """A deployment that never asks the Hub."""
+    """A deployment that never contacts the Hub."""
     with tools_on_path(), probed_stack(tmp_path_factory.mktemp("mirror"), prepare=prepare, token=TOKEN) as deployed:
         yield deployed
 
 
-def test_the_function_stages_from_the_mirror_and_removes(stack: ProbedStack) -> None:
+def test_function_stages_from_the_mirror_and_deletes(stack: ProbedStack) -> None:
     assert stack.first_failure(STAGING, stack.probes[STAGING]) is None
 
 
 @pytest.fixture
 def folder(stack: ProbedStack) -> str:
-    """Where the mirror keeps the commit."""
+    """The mirror's prefix for the commit."""
     return f"{PREFIX}/{stack.staged['ModelId']}/{stack.staged['Revision']}/"
 
 
-def test_the_function_may_read_the_commit_alone_and_needs_to(stack: ProbedStack, folder: str) -> None:
-    read, listing = sorted((r for r in stack.rights.all() if r.holder == STAGING and BUCKET in r.resource), key=str)
-    assert read == Right(STAGING, "s3:GetObject", f"arn:aws:s3:::{BUCKET}/{folder}*")
-    assert listing == Right(STAGING, "s3:ListBucket", f"arn:aws:s3:::{BUCKET}")
-    failure = stack.why_needed(read)
+def test_function_may_and_must_read_only_the_commit(stack: ProbedStack, folder: str) -> None:
+    read, listing = sorted(
+        (r for r in stack.permissions.all() if r.principal == STAGING and BUCKET in r.resource), key=str
+    )
+    assert read == Permission(STAGING, "s3:GetObject", f"arn:aws:s3:::{BUCKET}/{folder}*")
+    assert listing == Permission(STAGING, "s3:ListBucket", f"arn:aws:s3:::{BUCKET}")
+    failure = stack.failure_without(read)
     assert failure is not None
     assert "listing.json" in failure
 
 
-def test_the_function_sees_nothing_else_in_the_mirror(stack: ProbedStack, folder: str) -> None:
+def test_function_cannot_read_anything_else_in_the_mirror(stack: ProbedStack, folder: str) -> None:
     stack.aws.client("s3").put_object(Bucket=BUCKET, Key=f"{PREFIX}/another/model.safetensors", Body=b"x")
     own = stack.aws.client_as("s3", *stack.keys(STAGING))
     assert own.list_objects_v2(Bucket=BUCKET, Prefix=folder)["KeyCount"]
-    for refused in (
+    for denied in (
         lambda: own.list_objects_v2(Bucket=BUCKET),
         lambda: own.get_object(Bucket=BUCKET, Key=f"{PREFIX}/another/model.safetensors"),
         lambda: own.put_object(Bucket=BUCKET, Key=f"{folder}listing.json", Body=b"x"),
     ):
         with pytest.raises(ClientError, match="AccessDenied"):
-            refused()
+            denied()
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [("listing.json", "must hold listing.json, got no such object"), ("model.safetensors", "must answer 206")],
 )
-def test_a_mirror_that_lacks_a_file_is_said_to(stack: ProbedStack, folder: str, name: str, reason: str) -> None:
+def test_missing_file_in_the_mirror_is_reported(stack: ProbedStack, folder: str, name: str, reason: str) -> None:
     s3 = stack.aws.client("s3")
     data = s3.get_object(Bucket=BUCKET, Key=folder + name)["Body"].read()
     s3.delete_object(Bucket=BUCKET, Key=folder + name)
     try:
-        failure = stack.staging.why_it_fails()
+        failure = stack.staging.creation_failure()
     finally:
         s3.put_object(Bucket=BUCKET, Key=folder + name, Body=data)
     assert reason in failure
     assert name in failure
 
 
-def test_without_the_right_to_list_a_missing_file_looks_forbidden(stack: ProbedStack, folder: str) -> None:
+def test_missing_file_looks_forbidden_without_the_list_permission(stack: ProbedStack, folder: str) -> None:
     (listing,) = (
-        r for r in stack.rights.all() if (r.action, r.resource) == ("s3:ListBucket", f"arn:aws:s3:::{BUCKET}")
+        r for r in stack.permissions.all() if (r.action, r.resource) == ("s3:ListBucket", f"arn:aws:s3:::{BUCKET}")
     )
     s3, key = stack.aws.client("s3"), f"{folder}listing.json"
     data = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
     s3.delete_object(Bucket=BUCKET, Key=key)
     try:
-        with stack.rights.without([listing]):
-            failure = stack.staging.why_it_fails()
+        with stack.permissions.without([listing]):
+            failure = stack.staging.creation_failure()
     finally:
         s3.put_object(Bucket=BUCKET, Key=key, Body=data)
     assert "AccessDenied" in failure

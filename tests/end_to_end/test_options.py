@@ -1,9 +1,7 @@
-"""The stack with all its options on: it deploys, its roles still manage, and what the options promise is there.
+"""The stack with all options on: it deploys, its roles still work, and each option has its effect.
 
-It is deployed with a tarball first, and then changed to files.
+It is deployed with a tarball first, and then updated to uncompressed files.
 """
-
-from __future__ import annotations
 
 import json
 from collections.abc import Generator
@@ -11,8 +9,8 @@ from collections.abc import Generator
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.end_to_end.rights.deployed_rights import Right
-from tests.end_to_end.rights.probe_refusals import Refusals
+from tests.end_to_end.rights.access_denials import AccessDenials
+from tests.end_to_end.rights.deployed_permissions import Permission
 from tests.end_to_end.rights.probed_stack import (
     CLIENT,
     EMPTIER,
@@ -26,7 +24,7 @@ from tests.end_to_end.rights.probed_stack import (
 
 pytestmark = pytest.mark.timeout(900)
 
-EXTERNAL = "somebodys-bucket"
+EXTERNAL = "external-audio-bucket"
 SETTINGS = {
     "encryption": "customer-managed",
     "external_buckets": EXTERNAL,
@@ -36,16 +34,16 @@ SETTINGS = {
     "tags": "team=audio",
     "vpc_subnet_ids": "subnet-0123456789abcdef0,subnet-0123456789abcdef1",
     "vpc_security_group_ids": "sg-0123456789abcdef0",
-    # On a day that does not come while the test runs.
+    # A day that is not during the test.
     "warm_up_schedule": "cron(45 8 1 JAN ? 2199)",
     "warm_up_end_schedule": "cron(0 18 1 JAN ? 2199)",
 }
 SERVICES = ("kms", "lambda", "logs", "s3", "sagemaker", "secretsmanager", "sns", "sts")
-TOKEN = "hf_a-token-that-nobody-may-see"
+TOKEN = "hf_a-secret-token"
 
 
 def prepare(account: Account) -> dict[str, str]:
-    """Make the permissions boundary, the external bucket and the token's secret, which are there before the stack."""
+    """Create the permissions boundary, the external bucket and the token's secret, which the stack expects."""
     aws = account.aws
     allow = {"Effect": "Allow", "Action": [f"{service}:*" for service in SERVICES], "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
@@ -57,16 +55,20 @@ def prepare(account: Account) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Generator[ProbedStack]:
-    """One deployment with all options on."""
+    """One deployment with all options on, for all tests in this module."""
     folder, first = tmp_path_factory.mktemp("options"), {"packaging": "tarball"}
     with tools_on_path(), probed_stack(folder, SETTINGS, prepare, token=TOKEN, first=first) as deployed:
         yield deployed
 
 
-@pytest.mark.parametrize("holder", [STAGING, SERVING, CLIENT, EMPTIER])
-def test_roles_manage_within_their_boundary(stack: ProbedStack, holder: str) -> None:
-    probes = stack.probes[holder] if holder != SERVING else [stack.serving.answers, stack.serving.refuses]
-    assert stack.first_failure(holder, probes) is None
+@pytest.mark.parametrize("principal", [STAGING, SERVING, CLIENT, EMPTIER])
+def test_roles_work_within_their_boundary(stack: ProbedStack, principal: str) -> None:
+    probes = (
+        stack.probes[principal]
+        if principal != SERVING
+        else [stack.serving.serves_a_request, stack.serving.reports_an_invalid_request]
+    )
+    assert stack.first_failure(principal, probes) is None
 
 
 def test_model_is_served_from_the_files_under_its_prefix(stack: ProbedStack) -> None:
@@ -79,33 +81,35 @@ def test_model_is_served_from_the_files_under_its_prefix(stack: ProbedStack) -> 
     names = {key.removeprefix(prefix) for key in keys if key.startswith(prefix)}
     assert {"config.json", "model.safetensors", "musicgen-manifest.json", "code/inference.py"} <= names
     left = [key for key in keys if not key.startswith(prefix) and "/runs/" not in key]
-    assert left == [], "the tarball that was served before must be gone"
+    assert left == [], "the previous tarball must be deleted"
 
 
 @pytest.mark.parametrize(
-    ("right", "probe", "sentence"),
+    ("permission", "probe", "sentence"),
     [
-        (Right(STAGING, "secretsmanager:GetSecretValue", "<secret>"), 0, ":secret:hub-token-"),
-        (Right(SERVING, "s3:ListBucket", "<StorageArtifactBucket>"), -1, "Failed"),
+        (Permission(STAGING, "secretsmanager:GetSecretValue", "<secret>"), 0, ":secret:hub-token-"),
+        (Permission(SERVING, "s3:ListBucket", "<StorageArtifactBucket>"), -1, "Failed"),
     ],
     ids=["token", "listing"],
 )
-def test_without_the_right_that_an_option_adds_it_fails(
-    stack: ProbedStack, right: Right, probe: int, sentence: str
+def test_permission_that_an_option_adds_is_needed(
+    stack: ProbedStack, permission: Permission, probe: int, sentence: str
 ) -> None:
-    given = next(r for r in stack.rights.all() if (r.holder, r.action) == (right.holder, right.action))
-    assert given.resource == right.resource or ":secret:hub-token-" in given.resource
-    with stack.rights.without([given]):
-        failure = stack.first_failure(right.holder, [stack.probes[right.holder][probe]])
+    given = next(
+        r for r in stack.permissions.all() if (r.principal, r.action) == (permission.principal, permission.action)
+    )
+    assert given.resource == permission.resource or ":secret:hub-token-" in given.resource
+    with stack.permissions.without([given]):
+        failure = stack.first_failure(permission.principal, [stack.probes[permission.principal][probe]])
     assert failure is not None
     assert sentence in failure
 
 
-def test_without_the_token_the_model_is_gated(stack: ProbedStack) -> None:
-    assert "is gated or private: the Hub answered 401" in stack.staging.why_it_fails(without=["TokenSecretArn"])
+def test_gated_model_needs_the_token(stack: ProbedStack) -> None:
+    assert "is gated or private: the Hub answered 401" in stack.staging.creation_failure(without=["TokenSecretArn"])
 
 
-def test_no_other_secret_may_be_read(stack: ProbedStack) -> None:
+def test_other_secrets_cannot_be_read(stack: ProbedStack) -> None:
     stack.aws.client("secretsmanager").create_secret(Name="hub-token-of-others", SecretString="x")
     own = stack.aws.client_as("secretsmanager", *stack.keys(STAGING))
     assert own.get_secret_value(SecretId=stack.staged["TokenSecretArn"])["SecretString"] == TOKEN
@@ -113,34 +117,34 @@ def test_no_other_secret_may_be_read(stack: ProbedStack) -> None:
         own.get_secret_value(SecretId="hub-token-of-others")
 
 
-def test_token_is_nowhere_but_in_its_secret(stack: ProbedStack) -> None:
+def test_token_is_only_in_its_secret(stack: ProbedStack) -> None:
     template = json.dumps(stack.aws.client("cloudformation").get_template(StackName="MusicGen-dev")["TemplateBody"])
     logs = stack.aws.client("logs")
-    group = stack.rights.physical("StagedModelLogs")
+    group = stack.permissions.physical("StagedModelLogs")
     lines = [event["message"] for event in logs.filter_log_events(logGroupName=group)["events"]]
     assert lines
     assert TOKEN not in template + "".join(lines) + stack.aws.log_path.read_text(errors="replace")
 
 
-def test_audio_goes_to_the_external_bucket_that_a_request_names(stack: ProbedStack) -> None:
-    refusals = Refusals(stack.aws, stack.role(SERVING))
-    location = stack.serving.make_audio(refusals, "to-somebody", bucket_name=EXTERNAL)
-    assert location.startswith(f"s3://{EXTERNAL}/audio/to-somebody/")
+def test_audio_goes_to_the_external_bucket_named_in_the_request(stack: ProbedStack) -> None:
+    denials = AccessDenials(stack.aws, stack.role(SERVING))
+    location = stack.serving.make_clip(denials, "to-external-bucket", bucket_name=EXTERNAL)
+    assert location.startswith(f"s3://{EXTERNAL}/audio/to-external-bucket/")
 
 
-def test_every_role_has_the_boundary_and_the_key_is_in_use(stack: ProbedStack) -> None:
+def test_every_role_has_the_boundary_and_every_bucket_uses_the_key(stack: ProbedStack) -> None:
     iam, s3 = stack.aws.client("iam"), stack.aws.client("s3")
-    for holder in (STAGING, SERVING, EMPTIER):
-        role = iam.get_role(RoleName=stack.role(holder))["Role"]
+    for principal in (STAGING, SERVING, EMPTIER):
+        role = iam.get_role(RoleName=stack.role(principal))["Role"]
         assert role["PermissionsBoundary"]["PermissionsBoundaryArn"].endswith(":policy/teams/audio")
     (key,) = stack.aws.client("kms").list_keys()["Keys"]
     for bucket in ("StorageArtifactBucket", "StorageInputBucket", "StorageOutputBucket"):
-        found = s3.get_bucket_encryption(Bucket=stack.rights.physical(bucket))["ServerSideEncryptionConfiguration"]
+        found = s3.get_bucket_encryption(Bucket=stack.permissions.physical(bucket))["ServerSideEncryptionConfiguration"]
         rule = found["Rules"][0]["ApplyServerSideEncryptionByDefault"]
         assert rule == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key["KeyArn"]}
 
 
-def test_schedule_is_deployed_and_the_fleet_may_still_go_to_zero(stack: ProbedStack) -> None:
+def test_schedule_is_deployed_and_minimum_capacity_stays_zero(stack: ProbedStack) -> None:
     scaling = stack.aws.client("application-autoscaling")
     (target,) = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
     actions = scaling.describe_scheduled_actions(ServiceNamespace="sagemaker")["ScheduledActions"]

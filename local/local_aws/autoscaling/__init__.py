@@ -1,1 +1,5 @@
-"""CloudWatch alarms and Application Auto Scaling as AWS documents them, on an injected clock: no AWS, no threads."""
+"""CloudWatch alarms and Application Auto Scaling, as AWS documents them.
+
+`model` holds the rules and imports neither of the others; `emulator` runs them live in the embedded AWS, `simulator` in
+virtual time for the planner. `template_checks` tests a template with both `model` and `simulator`.
+"""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from local_aws import sagemaker
-from local_aws.autoscaling.emulator import service as scaling
+from local_aws.autoscaling.emulator import scaling_service as scaling
 from local_aws.emulator import authorization, cloudformation, fixes, functions, response_urls, unsupported
 
 EXTENSIONS: list[Callable[[], None]] = [

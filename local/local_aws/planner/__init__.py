@@ -1,1 +1,4 @@
-"""The capacity planner: what the deployed policies make of hours of traffic, in seconds to a result and in dollars."""
+"""The capacity planner: how long requests take and what they cost, under the policies of a synthesised template.
+
+`make plan` runs it; the walkthrough draws its timeline with `timeline_chart`.
+"""

@@ -1,29 +1,41 @@
-"""Traffic through the deployed policies, and what came of it."""
+"""Simulate traffic through the declared policies, and report times to a result and cost."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from local_aws.autoscaling.controller import Minute
-from local_aws.autoscaling.deployed import DeployedEndpoint
-from local_aws.autoscaling.scaling import Scaling
-from local_aws.autoscaling.simulator.endpoint import Assumptions
-from local_aws.autoscaling.simulator.loads import Traffic, arrivals
-from local_aws.autoscaling.simulator.run import Outcome, Work, simulate
-from local_aws.planner.prices import Price
+from local_aws.autoscaling.model.controller import Minute
+from local_aws.autoscaling.model.scaling_config import ScalingConfig
+from local_aws.autoscaling.model.template import DeclaredEndpoint
+from local_aws.autoscaling.simulator.simulated_endpoint import Assumptions
+from local_aws.autoscaling.simulator.simulation import Arrival, simulate
+from local_aws.autoscaling.simulator.traffic import Traffic, arrival_times
 
+PRICES = Path(__file__).parents[3] / "infra" / "config" / "prices.json"
 HOURS_PER_MONTH = 730.0
-_LONGER_SECONDS = 900.0  # target tracking's fifteen datapoints
+_LONGER_SECONDS = 900.0  # the fifteen datapoints of target tracking
 _BOUNDS = {"clip_seconds": (0.02, 300.0), "seconds_per_clip": (0.01, 3600.0), "startup_seconds": (0.0, 7200.0)}
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked: a pattern of traffic, and what a clip takes. Times in seconds.
+class Price:
+    """US dollars for an hour of one instance, with the region and date of the price."""
 
-    `seconds_per_clip`: work on one clip while as many are in progress as an instance takes at once; `startup_seconds`:
-    from the wish for an instance to its first request.
+    usd_per_hour: float
+    region: str
+    as_of: str
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Traffic, and the work on a clip. Times in seconds.
+
+    `seconds_per_clip`: work on one clip while the instance runs at full concurrency; `startup_seconds`: from requesting
+    an instance to its first request.
     """
 
     pattern: str
@@ -41,9 +53,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Plan:
-    """The answer. Times in seconds; money in US dollars.
+    """The result. Times in seconds; cost in US dollars.
 
-    `longer_usd`: a bound on the cost if AWS kept each instance fifteen minutes longer than its documented rules say.
+    `busy_share`: share of the billed capacity that requests used, with all concurrent slots counted; `longer_usd`: an
+    upper bound on the cost if AWS kept each instance fifteen minutes longer than its documented rules say.
     """
 
     completed: int
@@ -63,57 +76,84 @@ class Plan:
     minutes: Sequence[Minute]
 
 
-def make_plan(question: Question, scaling: Scaling, endpoint: DeployedEndpoint, price: Price) -> Plan:
-    """Starts at no instance, as an endpoint stands that nobody has used for a while."""
-    times = arrivals(question.pattern, question.traffic)
-    outcome = simulate(
-        scaling.without_bystanders(),
-        [Work(at, question.seconds_per_clip) for at in times],
-        Assumptions(startup=question.startup_seconds),
+def load_price(instance_type: str, path: Path = PRICES) -> Price:
+    """Return the price of `instance_type` from the project's price file. Raise ValueError if it has none."""
+    prices: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    known: dict[str, float] = prices["usd_per_hour"]
+    if instance_type not in known:
+        raise ValueError(f"instance type must be one of {', '.join(known)} ({path.name}), got {instance_type}")
+    return Price(known[instance_type], prices["region"], prices["as_of"])
+
+
+def make_plan(scenario: Scenario, scaling: ScalingConfig, endpoint: DeclaredEndpoint, price: Price) -> Plan:
+    """Simulate the scenario from the minimum capacity, as on an endpoint that has been idle for a while."""
+    result = simulate(
+        scaling.with_scaling_alarms_only(),
+        [Arrival(at, scenario.seconds_per_clip) for at in arrival_times(scenario.pattern, scenario.traffic)],
+        Assumptions(startup=scenario.startup_seconds),
         concurrency=endpoint.concurrency,
         instances=scaling.target.clamp(0),
     )
-    return _plan(outcome, question, endpoint, price, scaling.target.max_capacity)
+    completed = [request for request in result.requests if request.outcomes == ["Completed"]]
+    times = [request.time_to_result for request in completed]
+    outcomes = Counter(request.outcomes[0] if request.outcomes else "Unanswered" for request in result.requests)
+    outcomes.pop("Completed", None)
+    seconds = result.instance_seconds
+    slots = seconds * endpoint.concurrency
+    usd = seconds / 3600 * price.usd_per_hour
+    # Fifteen minutes more for each instance, but at most the maximum capacity all the time.
+    longer = min(
+        seconds + len(result.instances) * _LONGER_SECONDS,
+        scaling.target.max_capacity * (result.ended_at + _LONGER_SECONDS),
+    )
+    return Plan(
+        completed=len(completed),
+        unanswered=dict(outcomes),
+        p50=percentile(times, 0.5),
+        p95=percentile(times, 0.95),
+        longest=max(times, default=math.nan),
+        instance_hours=seconds / 3600,
+        busy_share=sum(request.seconds for request in completed) / slots if slots else 0.0,
+        peak=max(minute.instances for minute in result.minutes),
+        wakes=sum(1 for minute in result.minutes if minute.decision and minute.instances == 0 and minute.desired),
+        usd=usd,
+        longer_usd=longer / 3600 * price.usd_per_hour,
+        usd_per_clip=usd / len(completed) if completed else math.nan,
+        usd_per_month=usd / scenario.traffic.hours * HOURS_PER_MONTH,
+        back_at_zero=result.at_zero,
+        minutes=result.minutes,
+    )
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of `values` that at least `share` of them do not exceed (nearest rank); NaN of none."""
+    """Return the smallest value that at least `share` of them do not exceed (nearest rank); NaN for no values."""
     ordered = sorted(values)
     return ordered[max(math.ceil(share * len(ordered)), 1) - 1] if ordered else math.nan
 
 
-def _plan(outcome: Outcome, question: Question, endpoint: DeployedEndpoint, price: Price, most: int) -> Plan:
-    results = [request.time_to_result for request in outcome.requests if request.answers == ["Completed"]]
-    answers = Counter(request.answers[0] if request.answers else "Unanswered" for request in outcome.requests)
-    completed = answers.pop("Completed", 0)
-    hours = outcome.instance_seconds / 3600
-    usd = hours * price.usd_per_hour
-    return Plan(
-        completed=completed,
-        unanswered=dict(answers),
-        p50=percentile(results, 0.5),
-        p95=percentile(results, 0.95),
-        longest=max(results, default=math.nan),
-        instance_hours=hours,
-        busy_share=_busy_share(outcome, endpoint.concurrency),
-        peak=max(minute.instances for minute in outcome.minutes),
-        wakes=sum(1 for minute in outcome.minutes if minute.decision and minute.instances == 0 and minute.desired),
-        usd=usd,
-        longer_usd=_longer_hours(outcome, most) * price.usd_per_hour,
-        usd_per_clip=usd / completed if completed else math.nan,
-        usd_per_month=usd / question.traffic.hours * HOURS_PER_MONTH,
-        back_at_zero=outcome.at_zero,
-        minutes=outcome.minutes,
-    )
+def format_plan(
+    plan: Plan, scenario: Scenario, scaling: ScalingConfig, endpoint: DeclaredEndpoint, price: Price
+) -> str:
+    """Return the scenario and its result as lines of text."""
+    traffic, requests = scenario.traffic, plan.completed + sum(plan.unanswered.values())
+    lines = [
+        f"requests    {requests}: {scenario.pattern}, {traffic.rate:g} an hour for {traffic.hours:g} h",
+        f"clip        {scenario.clip_seconds:g} s of music, {scenario.seconds_per_clip:.4g} s of work",
+        f"endpoint    {scaling.target.min_capacity} to {scaling.target.max_capacity} x {endpoint.instance_type}, "
+        f"{endpoint.concurrency} requests at once on each, {scenario.startup_seconds:g} s to start",
+        f"result in   p50 {_duration(plan.p50)}   p95 {_duration(plan.p95)}   longest {_duration(plan.longest)}",
+        f"instances   {plan.instance_hours:.2f} hours billed, {plan.busy_share:.0%} used, peak {plan.peak}, "
+        f"{plan.wakes} wake-ups from zero",
+        f"cost        ${plan.usd:.2f}: ${plan.usd_per_clip:.4f} a clip, ${plan.usd_per_month:,.0f} a month of this",
+        f"            ${plan.longer_usd:.2f} at most, if AWS keeps each instance 15 minutes longer than its rules say",
+        f"price       ${price.usd_per_hour:g} an hour, {price.region}, as of {price.as_of}; storage is extra",
+    ]
+    if plan.unanswered:
+        lines.append("no result   " + ", ".join(f"{count} {why}" for why, count in sorted(plan.unanswered.items())))
+    if not plan.back_at_zero:
+        lines.append("at the end  the endpoint did not return to zero: these policies keep costing money")
+    return "\n".join(lines)
 
 
-def _longer_hours(outcome: Outcome, most: int) -> float:
-    """Instance hours with fifteen minutes more for each instance, but no more than `most` instances all the time."""
-    longer = outcome.instance_seconds + len(outcome.instances) * _LONGER_SECONDS
-    return min(longer, most * (outcome.ended_at + _LONGER_SECONDS)) / 3600
-
-
-def _busy_share(outcome: Outcome, concurrency: int) -> float:
-    """Share of the paid time that requests used, all of an instance's places counted."""
-    worked = sum(request.seconds for request in outcome.requests if request.answers == ["Completed"])
-    return worked / (outcome.instance_seconds * concurrency) if outcome.instance_seconds else 0.0
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.1f} min"

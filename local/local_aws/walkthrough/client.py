@@ -1,40 +1,92 @@
-"""The walkthrough's client: a role that holds the stack's managed policy and nothing else, and what it does with it."""
+"""A client of the deployed endpoint: request clips, wait for the notifications, check the audio."""
 
-from __future__ import annotations
-
+import io
 import json
 import time
+import uuid
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
+import soundfile
+
 from local_aws.emulator.process import LocalAws
 from local_aws.walkthrough.report import StepFailed
 
+FRAME_SECONDS = 1 / 50  # EnCodec at 32 kHz has 50 frames a second
 _ROLE = "walkthrough-client"
+_NOTIFICATION_TIMEOUT = 180.0  # seconds; a clip of a few seconds takes about as long on one CPU thread
+
+
+def stack_outputs(aws: LocalAws, stack: str) -> dict[str, str]:
+    """Return the outputs of the deployed stack by name."""
+    described = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
 
 
 @dataclass(frozen=True)
-class StackOutputs:
-    """The outputs of the deployed stack, by their names."""
+class ClipRequest:
+    """The prompt and length of a clip, from the command line."""
 
-    values: dict[str, str]
+    prompt: str
+    seconds: float
 
-    @classmethod
-    def read(cls, aws: LocalAws, stack: str) -> StackOutputs:
-        """Ask CloudFormation for the outputs of `stack`."""
-        described = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-        return cls({output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]})
-
-    def __getitem__(self, name: str) -> str:
-        return self.values[name]
+    def body(self, seed: int) -> dict[str, Any]:
+        return {"texts": [self.prompt], "generation_params": {"duration": self.seconds, "seed": seed}}
 
 
-class Listener:
-    """A queue subscribed to both topics, as somebody who waits for results would have one."""
+@dataclass(frozen=True)
+class Invocation:
+    """An accepted request, and the S3 locations of its possible results."""
 
-    def __init__(self, aws: LocalAws, topics: list[str]) -> None:
-        self._heard: dict[str, dict[str, Any]] = {}
+    inference_id: str
+    output: str
+    failure: str
+
+
+class Client:
+    """Invoke the endpoint under a role that has only the stack's client policy."""
+
+    def __init__(self, aws: LocalAws, outputs: dict[str, str]) -> None:
+        self._iam, self._policy = aws.client("iam"), outputs["ClientPolicyArn"]
+        self._endpoint = outputs["EndpointName"]
+        principal = {"AWS": f"arn:aws:iam::{aws.account_id}:root"}
+        trust = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+        role = self._iam.create_role(RoleName=_ROLE, AssumeRolePolicyDocument=document)["Role"]
+        self._iam.attach_role_policy(RoleName=_ROLE, PolicyArn=self._policy)
+        session = aws.client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName="walkthrough")["Credentials"]
+        keys = session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"]
+        self._runtime, self._s3 = aws.client_as("sagemaker-runtime", *keys), aws.client_as("s3", *keys)
+
+    def invoke(self, request: dict[str, Any]) -> Invocation:
+        inference_id = str(uuid.uuid4())
+        response = self._runtime.invoke_endpoint_async(
+            EndpointName=self._endpoint,
+            Body=json.dumps(request),
+            ContentType="application/json",
+            Accept="application/json",
+            InferenceId=inference_id,
+        )
+        return Invocation(inference_id, response["OutputLocation"], response["FailureLocation"])
+
+    def download(self, url: str) -> bytes:
+        """Return the object at an `s3://` URL."""
+        place = urlsplit(url)
+        return self._s3.get_object(Bucket=place.netloc, Key=place.path.lstrip("/"))["Body"].read()
+
+    def close(self) -> None:
+        """Delete the role, so that the stack can delete its policy."""
+        self._iam.detach_role_policy(RoleName=_ROLE, PolicyArn=self._policy)
+        self._iam.delete_role(RoleName=_ROLE)
+
+
+class NotificationQueue:
+    """A queue subscribed to the success and error topics."""
+
+    def __init__(self, aws: LocalAws, outputs: dict[str, str]) -> None:
+        self._received: dict[str, dict[str, Any]] = {}
         self._sqs, self._sns = aws.client("sqs"), aws.client("sns")
         self._url = self._sqs.create_queue(QueueName="walkthrough-listener")["QueueUrl"]
         arn = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -42,75 +94,48 @@ class Listener:
             self._sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)[
                 "SubscriptionArn"
             ]
-            for topic in topics
+            for topic in (outputs["SuccessTopicArn"], outputs["ErrorTopicArn"])
         ]
 
-    def wait(self, inference_id: str, timeout: float) -> dict[str, Any]:
-        """The notification about one request; those about others are kept until they are waited for.
+    def wait(self, invocation: Invocation, expected_status: str) -> dict[str, Any]:
+        """Return the notification about one invocation; keep others for later calls.
 
-        Raises:
-            StepFailed: when none came within `timeout` seconds.
+        Raise StepFailed if it does not arrive in time or has another status.
         """
-        deadline = time.monotonic() + timeout
-        while inference_id not in self._heard:
+        deadline = time.monotonic() + _NOTIFICATION_TIMEOUT
+        while invocation.inference_id not in self._received:
             if time.monotonic() > deadline:
-                raise StepFailed(f"no notification about request {inference_id} within {timeout:.0f} s")
-            self._listen()
-        return self._heard.pop(inference_id)
-
-    def _listen(self) -> None:
-        received = self._sqs.receive_message(QueueUrl=self._url, WaitTimeSeconds=1, MaxNumberOfMessages=10)
-        for message in received.get("Messages", []):
-            self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
-            notification = json.loads(json.loads(message["Body"])["Message"])
-            self._heard[notification["inferenceId"]] = notification
+                raise StepFailed(
+                    f"no notification about request {invocation.inference_id} within {_NOTIFICATION_TIMEOUT:.0f} s"
+                )
+            messages = self._sqs.receive_message(QueueUrl=self._url, WaitTimeSeconds=1, MaxNumberOfMessages=10)
+            for message in messages.get("Messages", []):
+                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+                received = json.loads(json.loads(message["Body"])["Message"])
+                self._received[received["inferenceId"]] = received
+        notification = self._received.pop(invocation.inference_id)
+        if notification["invocationStatus"] != expected_status:
+            raise StepFailed(f"the notification must say {expected_status}, got {json.dumps(notification)}")
+        return notification
 
     def close(self) -> None:
-        """Unsubscribe and delete the queue."""
         for subscription in self._subscriptions:
             self._sns.unsubscribe(SubscriptionArn=subscription)
         self._sqs.delete_queue(QueueUrl=self._url)
 
 
-class Client:
-    """Calls the endpoint under a role of its own, as a notebook would."""
+def check_clip(data: bytes, expected_seconds: float) -> str:
+    """Decode a wav, check its length to one EnCodec frame, and describe it.
 
-    def __init__(self, aws: LocalAws, outputs: StackOutputs) -> None:
-        self._iam, self._policy = aws.client("iam"), outputs["ClientPolicyArn"]
-        self._endpoint = outputs["EndpointName"]
-        trust = {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Effect": "Allow",
-                    "Principal": {"AWS": f"arn:aws:iam::{aws.account_id}:root"},
-                    "Action": "sts:AssumeRole",
-                }
-            ],
-        }
-        role = self._iam.create_role(RoleName=_ROLE, AssumeRolePolicyDocument=json.dumps(trust))["Role"]
-        self._iam.attach_role_policy(RoleName=_ROLE, PolicyArn=self._policy)
-        held = aws.client("sts").assume_role(RoleArn=role["Arn"], RoleSessionName="walkthrough")["Credentials"]
-        keys = held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"]
-        self._runtime, self._s3 = aws.client_as("sagemaker-runtime", *keys), aws.client_as("s3", *keys)
-
-    def invoke(self, inference_id: str, request: dict[str, Any]) -> dict[str, str]:
-        """Send a request inline; returns where the output and the failure will be."""
-        answer = self._runtime.invoke_endpoint_async(
-            EndpointName=self._endpoint,
-            Body=json.dumps(request),
-            ContentType="application/json",
-            Accept="application/json",
-            InferenceId=inference_id,
-        )
-        return {"output": answer["OutputLocation"], "failure": answer["FailureLocation"]}
-
-    def download(self, url: str) -> bytes:
-        """The bytes at an `s3://` location."""
-        place = urlsplit(url)
-        return self._s3.get_object(Bucket=place.netloc, Key=place.path.lstrip("/"))["Body"].read()
-
-    def close(self) -> None:
-        """Delete the role, so that the stack's policy can go."""
-        self._iam.detach_role_policy(RoleName=_ROLE, PolicyArn=self._policy)
-        self._iam.delete_role(RoleName=_ROLE)
+    Raise StepFailed if it is not audio, is silent, contains NaN or infinity, or has another length.
+    """
+    try:
+        samples, rate = soundfile.read(io.BytesIO(data), always_2d=True, dtype="float32")
+    except soundfile.LibsndfileError as error:
+        raise StepFailed(f"the result is not audio: {error}") from error
+    seconds, peak = len(samples) / rate, float(np.abs(samples).max(initial=0))
+    if not np.isfinite(samples).all() or peak == 0:
+        raise StepFailed(f"the clip must contain sound, got a peak of {peak}")
+    if abs(seconds - expected_seconds) > FRAME_SECONDS:
+        raise StepFailed(f"the clip must last {expected_seconds:.2f} s, got {seconds:.2f} s")
+    return f"{seconds:.2f} s, {rate} Hz, {samples.shape[1]} channel"

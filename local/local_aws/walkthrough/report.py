@@ -1,6 +1,4 @@
-"""What the walkthrough prints: numbered steps with what each did and how long it took, then a summary."""
-
-from __future__ import annotations
+"""The walkthrough's output: numbered steps with their details and durations, then a summary."""
 
 import time
 from collections.abc import Generator
@@ -10,12 +8,12 @@ from typing import TextIO
 
 
 class StepFailed(Exception):
-    """A step of the walkthrough did not do what it should; the message says what was expected and what came."""
+    """A step failed; the message says what was expected and what happened."""
 
 
 @dataclass
 class Report:
-    """Prints steps as they happen and remembers their seconds for the summary."""
+    """Print steps as they run, and record their seconds for the summary."""
 
     out: TextIO
     total: int
@@ -24,7 +22,6 @@ class Report:
 
     @contextmanager
     def step(self, title: str) -> Generator[None]:
-        """Announce a step, time it, and close it with its seconds."""
         self.current = title
         self._print(f"\n[{len(self.seconds) + 1:2}/{self.total}] {title}")
         started = time.monotonic()
@@ -33,20 +30,18 @@ class Report:
         self._print(f"        done in {self.seconds[title]:.1f} s")
 
     def say(self, text: str) -> None:
-        """Print what a step did, indented below its title."""
+        """Print `text`, indented below the step's title."""
         for line in text.splitlines():
             self._print(f"        {line}")
 
     def failed(self, reason: str, log: str) -> None:
-        """Say which step stopped, why, and where to read on."""
         self._print(f"\nstopped at: {self.current}\nreason:     {reason}\nlogs:       {log}")
 
     def summary(self, lines: list[str]) -> None:
-        """Print the seconds of every step and the closing lines."""
         self._print("\nsummary")
         for title, seconds in self.seconds.items():
             self._print(f"  {seconds:7.1f} s  {title}")
-        self._print(f"  {sum(self.seconds.values()):7.1f} s  in all")
+        self._print(f"  {sum(self.seconds.values()):7.1f} s  in total")
         for line in lines:
             self._print(line)
 

@@ -1,37 +1,40 @@
-"""The steps of `make local`, in order. Each prints what it did; each raises StepFailed when it did not."""
-
-from __future__ import annotations
+"""The steps of `make local`, in order. Each prints its result and raises StepFailed if it fails."""
 
 import json
-from collections.abc import Callable
+import shlex
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from local_aws.autoscaling.emulator import scaling_history
 from local_aws.emulator.process import LocalAws
 from local_aws.emulator.residue import residue
 from local_aws.hub import LoopbackHub, Repository
-from local_aws.walkthrough import scaling
+from local_aws.planner.timeline_chart import draw, format_timeline
 from local_aws.walkthrough.cdk_cli import CdkCli
-from local_aws.walkthrough.client import StackOutputs
+from local_aws.walkthrough.client import Client, ClipRequest, Invocation, NotificationQueue, check_clip, stack_outputs
 from local_aws.walkthrough.report import Report, StepFailed
-from local_aws.walkthrough.stand_in import StandIn, make_stand_in
-from local_aws.walkthrough.usage import Order, Usage
+from local_aws.walkthrough.tiny_model import TinyModel, make_tiny_model
 
 STEPS = 13
 STACK = "MusicGen-dev"
-TOGETHER = 8  # prompts
+CONCURRENT_PROMPTS = 8
+CLOCK_FACTOR = 60.0  # a minute of alarms and policies takes a second
+_SCALE_IN_TIMEOUT = 180.0  # seconds
+_AWS_VARIABLES = ("AWS_", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE")  # they point tools at the embedded AWS
 
 
 @dataclass
 class Walkthrough:
-    """Everything that the steps share, from the first synthesis to the last look around."""
+    """The state that the steps share."""
 
     project: Path
     state: Path
     report: Report
-    order: Order
-    wait: Callable[[LocalAws, StackOutputs], None] | None = None
+    request: ClipRequest
+    keep_running: bool = False
     wav: Path = field(init=False)
     timeline: Path = field(init=False)
 
@@ -40,82 +43,160 @@ class Walkthrough:
         self.timeline = self.state / "timeline.svg"
 
     def run(self) -> None:
-        """Deploy, use and remove the stack; whatever was started is ended, also when a step fails."""
+        """Deploy, use and destroy the stack. Stop everything that was started, also when a step fails."""
         with ExitStack() as started:
-            stand_in, aws, hub = self._start(started)
+            model, aws, hub = self._start(started)
             cdk = CdkCli(self.project, self.state / "cdk.out", aws.environment(), self.state / "cdk.log", self.report)
-            self._synthesise(cdk, stand_in, hub)
+            self._synthesise(cdk, model, hub)
             outputs = self._deploy(cdk, aws)
-            self._fall_idle(aws, outputs)
+            with self.report.step("no requests: the deployed policies scale the endpoint to zero"):
+                self.report.say(f"the policies' clock runs {CLOCK_FACTOR:g} times faster; no other value is changed")
+                self._wait_for_zero(aws, outputs["EndpointName"])
+                self.report.say(f"endpoint {outputs['EndpointName']} has no instances")
             self._use(aws, outputs)
-            self._tell(aws, outputs)
-            with self.report.step("cdk diff: what is deployed is what the code says"):
+            with self.report.step("back at zero: what the policies did"):
+                self._wait_for_zero(aws, outputs["EndpointName"])
+                self._show_scaling(aws, outputs["EndpointName"])
+            with self.report.step("cdk diff: the deployed stack matches the code"):
                 cdk.diff()
-            if self.wait is not None:
-                self.wait(aws, outputs)
-            self._remove(cdk, aws)
+            if self.keep_running:
+                self._keep_running(aws, outputs)
+            self._destroy(cdk, aws)
 
-    def _start(self, started: ExitStack) -> tuple[StandIn, LocalAws, LoopbackHub]:
-        with self.report.step("make a tiny stand-in for MusicGen, with random weights"):
-            stand_in = make_stand_in(self.state / "stand-in")
-            self.report.say(f"{stand_in.model_id} at {stand_in.revision[:12]}…: {stand_in.size / 1e6:.1f} MB of noise")
+    def _start(self, started: ExitStack) -> tuple[TinyModel, LocalAws, LoopbackHub]:
+        with self.report.step("generate a tiny MusicGen with random weights"):
+            model = make_tiny_model(self.state / "tiny-model")
+            self.report.say(f"{model.model_id} at {model.revision[:12]}…: {model.size / 1e6:.1f} MB of random weights")
         with self.report.step("start the embedded AWS and a loopback Hugging Face Hub"):
-            aws = started.enter_context(LocalAws(self.state / "aws", clock_factor=scaling.CLOCK_FACTOR))
-            repository = Repository.from_folder(
-                stand_in.folder, model_id=stand_in.model_id, revision=stand_in.revision
-            )
+            aws = started.enter_context(LocalAws(self.state / "aws", clock_factor=CLOCK_FACTOR))
+            repository = Repository.from_folder(model.folder, model_id=model.model_id, revision=model.revision)
             hub = started.enter_context(LoopbackHub(repository))
             self.report.say(f"AWS  {aws.endpoint_url}  account {aws.account_id}, {aws.region}\nHub  {hub.url}")
-        return stand_in, aws, hub
+        return model, aws, hub
 
-    def _synthesise(self, cdk: CdkCli, stand_in: StandIn, hub: LoopbackHub) -> None:
+    def _synthesise(self, cdk: CdkCli, model: TinyModel, hub: LoopbackHub) -> None:
         with self.report.step("cdk synth: the same app.py that deploys to AWS"):
-            context = {"env": "dev", "model_id": stand_in.model_id, "revision": stand_in.revision}
+            context = {"env": "dev", "model_id": model.model_id, "revision": model.revision}
             cdk.synth({**context, "hub_endpoint": hub.url})
             template = json.loads((cdk.assembly / f"{STACK}.template.json").read_text())
-            self.report.say(f"{STACK}: {len(template['Resources'])} resources, cdk-nag found nothing unexplained")
+            self.report.say(f"{STACK}: {len(template['Resources'])} resources, no open cdk-nag findings")
 
-    def _deploy(self, cdk: CdkCli, aws: LocalAws) -> StackOutputs:
+    def _deploy(self, cdk: CdkCli, aws: LocalAws) -> dict[str, str]:
         with self.report.step("cdk bootstrap: once per account"):
             cdk.bootstrap(aws.account_id, aws.region)
         with self.report.step("cdk deploy: the Lambda stages the model, the endpoint comes into service"):
             cdk.deploy()
-            outputs = StackOutputs.read(aws, STACK)
+            outputs = stack_outputs(aws, STACK)
             endpoint = aws.client("sagemaker").describe_endpoint(EndpointName=outputs["EndpointName"])
             self.report.say(f"staged   {outputs['ModelDataUrl']}")
             self.report.say(f"endpoint {outputs['EndpointName']} is {endpoint['EndpointStatus']}")
         return outputs
 
-    def _fall_idle(self, aws: LocalAws, outputs: StackOutputs) -> None:
-        with self.report.step("nobody asks: the deployed policies scale the endpoint to zero"):
-            self.report.say(f"a minute of their clock takes {60 / scaling.CLOCK_FACTOR:g} s; no other value is changed")
-            scaling.await_zero(aws, outputs["EndpointName"])
-            self.report.say(f"endpoint {outputs['EndpointName']} has no instance")
+    def _wait_for_zero(self, aws: LocalAws, endpoint: str) -> None:
+        """Wait until the endpoint has no instances. Raise StepFailed, with the alarms' states, after a timeout."""
+        deadline = time.monotonic() + _SCALE_IN_TIMEOUT
+        while True:
+            described = aws.client("sagemaker").describe_endpoint(EndpointName=endpoint)
+            variant = described["ProductionVariants"][0]
+            counts = variant["DesiredInstanceCount"], variant["CurrentInstanceCount"]
+            if counts == (0, 0) and described["EndpointStatus"] == "InService":
+                return
+            if time.monotonic() > deadline:
+                alarms = self._history(aws, endpoint)[-1].alarms
+                raise StepFailed(
+                    f"the endpoint did not scale to 0 instances in {_SCALE_IN_TIMEOUT:.0f} s; its alarms are {alarms}"
+                )
+            time.sleep(0.2)
 
-    def _tell(self, aws: LocalAws, outputs: StackOutputs) -> None:
-        with self.report.step("back at zero: what the policies did"):
-            scaling.await_zero(aws, outputs["EndpointName"])
-            scaling.tell(aws, outputs["EndpointName"], self.report, self.timeline)
+    def _show_scaling(self, aws: LocalAws, endpoint: str) -> None:
+        """Print the policies' decisions, and print and draw backlog and instances over time."""
+        minutes = self._history(aws, endpoint)
+        for minute in minutes:
+            if minute.decision:
+                self.report.say(f"minute {minute.at / 60:4.0f}  {minute.decision}")
+        self.report.say(format_timeline(minutes))
+        draw(minutes, self.timeline, f"{endpoint} on the embedded AWS")
+        self.report.say(f"chart    {self.timeline}")
 
-    def _use(self, aws: LocalAws, outputs: StackOutputs) -> None:
-        """Be a client: make a clip, make several at once, then make a mistake."""
-        with ExitStack() as made:
-            usage = Usage.connect(aws, outputs, self.report, made)
-            with self.report.step("InvokeEndpointAsync: a prompt wakes it and becomes a clip"):
-                usage.make_clip(self.order, self.wav)
-            with self.report.step(f"InvokeEndpointAsync: {TOGETHER} prompts at once share the instance"):
-                usage.make_clips_together(self.order, TOGETHER)
-            with self.report.step("InvokeEndpointAsync: a bad request fails loudly"):
-                usage.make_mistake()
+    def _history(self, aws: LocalAws, endpoint: str) -> list[scaling_history.RecordedMinute]:
+        return scaling_history.read(scaling_history.path_of(aws.state_dir / scaling_history.FOLDER, endpoint))
 
-    def _remove(self, cdk: CdkCli, aws: LocalAws) -> None:
+    def _use(self, aws: LocalAws, outputs: dict[str, str]) -> None:
+        """Request one clip, several at once, and an invalid one; check the notifications, responses and audio."""
+        with ExitStack() as opened:
+            notifications = NotificationQueue(aws, outputs)
+            opened.callback(notifications.close)
+            client = Client(aws, outputs)
+            opened.callback(client.close)
+            with self.report.step("InvokeEndpointAsync: a prompt wakes the endpoint and becomes a clip"):
+                self._make_clip(client, notifications)
+            with self.report.step(f"InvokeEndpointAsync: {CONCURRENT_PROMPTS} prompts at once share the instance"):
+                self._make_clips_concurrently(client, notifications)
+            with self.report.step("InvokeEndpointAsync: an invalid request fails with an explanation"):
+                request: dict[str, Any] = {"texts": [], "generation_params": {"guidance_scale": -1}}
+                self.report.say(f"request  {json.dumps(request)}")
+                invocation = client.invoke(request)
+                message = notifications.wait(invocation, "Failed")
+                self.report.say(f"message  {message['invocationStatus']}: {message['failureReason']}")
+                self.report.say(f"failure  {client.download(invocation.failure).decode()}")
+
+    def _make_clip(self, client: Client, notifications: NotificationQueue) -> None:
+        request = self.request.body(seed=7)
+        self.report.say(f"request  {json.dumps(request)}")
+        response = self._response(client, notifications, client.invoke(request))
+        self.report.say(f"response {json.dumps(response)}")
+        data = client.download(response["generated_outputs_s3"][0])
+        description = check_clip(data, self.request.seconds)
+        self.wav.write_bytes(data)
+        self.report.say(f"clip     {description}: {self.wav}")
+
+    def _make_clips_concurrently(self, client: Client, notifications: NotificationQueue) -> None:
+        started, seeds = time.monotonic(), list(range(CONCURRENT_PROMPTS))
+        invocations = [client.invoke(self.request.body(seed)) for seed in seeds]
+        responses = [self._response(client, notifications, invocation) for invocation in invocations]
+        wall = time.monotonic() - started
+        for response in responses:
+            check_clip(client.download(response["generated_outputs_s3"][0]), self.request.seconds)
+        returned = [response["seeds"][0] for response in responses]
+        if returned != seeds:
+            raise StepFailed(f"every request must get its own clip, with seeds {seeds}, got {returned}")
+        batched = max(response["clips_in_flight"] for response in responses)
+        self.report.say(f"{len(seeds)} clips in {wall:.1f} s, including notifications; up to {batched} in one batch")
+
+    def _response(self, client: Client, notifications: NotificationQueue, invocation: Invocation) -> dict[str, Any]:
+        message = notifications.wait(invocation, "Completed")
+        self.report.say(f"message  {message['invocationStatus']}: {message['responseParameters']['outputLocation']}")
+        return json.loads(client.download(invocation.output))
+
+    def _keep_running(self, aws: LocalAws, outputs: dict[str, str]) -> None:
+        """Show how to use the stack, and wait for Ctrl-C."""
+        script = self.state / "environment.sh"
+        exports = [
+            f"export {name}={shlex.quote(value)}"
+            for name, value in aws.environment().items()
+            if name.startswith(_AWS_VARIABLES)
+        ]
+        script.write_text("\n".join(sorted(exports)) + "\n")
+        self.report.say(f"""
+running until Ctrl-C. In another shell:
+  source {script}
+  {outputs["InvokeCommand"]}
+  aws s3 ls --recursive s3://{outputs["OutputBucketName"]}
+  jupyter execute examples/musicgen.ipynb""")
+        try:
+            while True:
+                time.sleep(1)
+        except KeyboardInterrupt:
+            self.report.say("\ninterrupted: removing the stack")
+
+    def _destroy(self, cdk: CdkCli, aws: LocalAws) -> None:
         with self.report.step("cdk destroy"):
             cdk.destroy()
-        with self.report.step("look for anything left behind"):
+        with self.report.step("check that nothing is left"):
             left = residue(aws)
             if left:
-                raise StepFailed(f"nothing must be left after destroy, found {len(left)}: {', '.join(left)}")
+                raise StepFailed(f"destroy must leave nothing, found {len(left)}: {', '.join(left)}")
             self.report.say(
-                "nothing: no bucket, object, unfinished upload, log group, topic, role, policy, alarm, function,"
+                "nothing left: no bucket, object, unfinished upload, log group, topic, role, policy, alarm, function,"
             )
-            self.report.say("endpoint, model or scalable target (CDK's bootstrap stack aside)")
+            self.report.say("endpoint, model or scalable target (except CDK's bootstrap stack)")

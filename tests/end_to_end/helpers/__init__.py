@@ -1,1 +1,1 @@
-"""Run `make local` as a process of its own."""
+"""Run `make local` as a child process, for the end-to-end tests."""

@@ -1,6 +1,4 @@
-"""The walkthrough as a child process, watched from outside."""
-
-from __future__ import annotations
+"""Run the walkthrough as a child process and observe it."""
 
 import json
 import os
@@ -16,8 +14,8 @@ from typing import Any
 import pytest
 
 PROJECT = Path(__file__).parents[3]
-DEPLOYED_WITHIN = 900.0  # seconds, on two busy cores; a whole run takes about two minutes on idle ones
-ENDED_WITHIN = 300.0  # seconds
+DEPLOY_TIMEOUT = 900.0  # seconds, on two busy cores; a run takes about two minutes on idle ones
+STOP_TIMEOUT = 300.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,11 @@ class WalkthroughProcess:
             )
 
     def wait_for(self, text: str, timeout: float) -> None:
-        """Wait until the output holds `text`; a process that ends before fails the test with its output."""
+        """Wait until the output contains `text`. Fail the test if the process ends first."""
         deadline = time.monotonic() + timeout
         while text not in self.log.read_text():
-            assert self.process.poll() is None, f"ended before it said {text!r}:\n{self.log.read_text()}"
-            assert time.monotonic() < deadline, f"did not say {text!r} in {timeout:.0f} s:\n{self.log.read_text()}"
+            assert self.process.poll() is None, f"ended before it printed {text!r}:\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"did not print {text!r} in {timeout:.0f} s:\n{self.log.read_text()}"
             time.sleep(0.2)
 
     def interrupt(self) -> None:
@@ -58,7 +56,7 @@ class WalkthroughProcess:
         self.process.send_signal(signal.SIGINT)
 
     def finish(self, timeout: float) -> Finished:
-        """Wait for the end; a process that does not end is killed and fails the test."""
+        """Wait for the end. Kill the process and fail the test after a timeout."""
         try:
             code = self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -67,8 +65,8 @@ class WalkthroughProcess:
             pytest.fail(f"did not end in {timeout:.0f} s:\n{self.log.read_text()}")
         return Finished(code, self.log.read_text())
 
-    def left_behind(self) -> list[str]:
-        """The command lines of processes that still name this run's folder."""
+    def leftover_processes(self) -> list[str]:
+        """Return the command lines of processes that still refer to this run's folder."""
         return [line for line in _command_lines() if str(self.state) in line]
 
 
@@ -78,11 +76,11 @@ def _command_lines() -> Iterator[str]:
             try:
                 yield (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended while we looked
+                continue  # it has ended meanwhile
 
 
 def tool_environment() -> dict[str, str]:
-    """What make exports: the tools on the path, the source roots for Python."""
+    """Return the environment that make exports: tools on PATH, source roots on PYTHONPATH."""
     roots = [PROJECT, PROJECT / "lambda", PROJECT / "model_bundle" / "code", PROJECT / "local"]
     tools = [Path(sys.executable).parent, PROJECT / "node_modules" / ".bin"]
     return {
@@ -94,23 +92,22 @@ def tool_environment() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class WholeRun:
-    """A run from synth to destroy, and what was done with the stack while it was up."""
+class MakeLocalRun:
+    """A run from synth to destroy, with the results of the notebook and the sample's client."""
 
     state: Path
     finished: Finished
     notebook: Finished
     notebook_outputs: str
     sample: Finished
-    left_behind: list[str]
+    leftover_processes: list[str]
 
     def sample_response(self) -> dict[str, Any]:
-        """What the sample's client got back."""
         return json.loads(self.sample.output.splitlines()[-1])
 
 
-def in_its_shell(state: Path, command: str) -> Finished:
-    """Run a command as the walkthrough tells its reader to: after sourcing the file that it wrote."""
+def run_in_shell(state: Path, command: str) -> Finished:
+    """Run a command as the walkthrough explains: after sourcing the environment file."""
     done = subprocess.run(
         ["bash", "-c", f"source {state / 'environment.sh'} && exec {command}"],
         cwd=PROJECT,

@@ -1,6 +1,4 @@
-"""The whole stack on an embedded AWS of its own, deployed by the real CDK CLI, with the probes of all its roles."""
-
-from __future__ import annotations
+"""The whole stack on its own embedded AWS, deployed by the real CDK CLI, with probes for all its roles."""
 
 import io
 import json
@@ -15,75 +13,81 @@ import pytest
 from local_aws.emulator.process import LocalAws
 from local_aws.hub import LoopbackHub, Repository
 from local_aws.walkthrough.cdk_cli import CdkCli
-from local_aws.walkthrough.client import StackOutputs
+from local_aws.walkthrough.client import stack_outputs
 from local_aws.walkthrough.report import Report
-from local_aws.walkthrough.stand_in import make_stand_in
+from local_aws.walkthrough.tiny_model import make_tiny_model
 from tests.end_to_end.helpers.walkthrough_process import PROJECT, tool_environment
-from tests.end_to_end.rights.deployed_rights import DeployedRights, Right
-from tests.end_to_end.rights.probe_client import Asking
-from tests.end_to_end.rights.probe_refusals import ProbeFailed, Refusals
-from tests.end_to_end.rights.probe_serving import Serving
-from tests.end_to_end.rights.probe_staging import Emptying, Functions, Hub, Staging
+from tests.end_to_end.rights.access_denials import AccessDenials, ProbeFailed
+from tests.end_to_end.rights.client_probes import ClientProbes
+from tests.end_to_end.rights.deployed_permissions import DeployedPermissions, Permission
+from tests.end_to_end.rights.endpoint_probes import EndpointProbes
+from tests.end_to_end.rights.lambda_probes import BucketEmptierProbes, BusyHub, FunctionInvoker, StagingProbes
 
 STACK = "MusicGen-dev"
 STAGING, SERVING, CLIENT = "StagedModelRole", "AsyncEndpointRole", "ClientAccessPolicy"
 EMPTIER = "CustomS3AutoDeleteObjectsCustomResourceProviderRole"
 _CLIENT_ROLE = "probe-client"
-Probe = Callable[[Refusals], None]
+Probe = Callable[[AccessDenials], None]
 Keys = tuple[str, str, str]
 
 
 class ProbedStack:
-    """A deployed stack, the rights of its holders, and for each holder the probes that use them."""
+    """A deployed stack, the permissions of its principals, and probes for each of them."""
 
-    def __init__(self, aws: LocalAws, assembly: Path, hub: Hub) -> None:
-        self.aws, self.outputs, self.rights = aws, StackOutputs.read(aws, STACK), DeployedRights(aws, STACK)
+    def __init__(self, aws: LocalAws, assembly: Path, hub: BusyHub) -> None:
+        self.aws, self.outputs, self.permissions = aws, stack_outputs(aws, STACK), DeployedPermissions(aws, STACK)
         self._make_client_role()
-        functions = Functions(aws)
+        functions = FunctionInvoker(aws)
         self.staged = self._properties(assembly)
-        self.staging = Staging(aws, self.rights, functions, self.staged, hub)
-        self.serving = Serving(aws, self.outputs, self.rights)
-        self.emptying = Emptying(aws, self.rights, functions)
-        asking = Asking(aws, self.outputs, self.keys(CLIENT))
+        self.staging = StagingProbes(aws, self.permissions, functions, self.staged, hub)
+        self.serving = EndpointProbes(aws, self.outputs, self.permissions)
+        self.emptying = BucketEmptierProbes(aws, self.permissions, functions)
+        client = ClientProbes(aws, self.outputs, self.keys(CLIENT))
         self.probes: dict[str, list[Probe]] = {
-            STAGING: [self.staging.stages, self.staging.removes],
-            SERVING: [self.serving.answers, self.serving.refuses, self.serving.starts],
-            CLIENT: [asking.asks],
-            EMPTIER: [self.emptying.empties],
+            STAGING: [self.staging.creates, self.staging.deletes],
+            SERVING: [
+                self.serving.serves_a_request,
+                self.serving.reports_an_invalid_request,
+                self.serving.starts_another_endpoint,
+            ],
+            CLIENT: [client.invokes_and_downloads],
+            EMPTIER: [self.emptying.empties_a_bucket],
         }
-        # What only these look at, and the others would take long to get round to.
+        # Probes for single permissions, which the others would take too long to exercise.
         self.special: dict[tuple[str, str], Probe] = {
-            (SERVING, "logs:CreateLogStream"): self.serving.opens_log,
-            (STAGING, "lambda:InvokeFunction"): self.staging.hands_over,
+            (SERVING, "logs:CreateLogStream"): self.serving.opens_log_stream,
+            (STAGING, "lambda:InvokeFunction"): self.staging.continues_in_a_new_invocation,
         }
 
-    def role(self, holder: str) -> str:
-        """The name of the role that a holder's rights are used under."""
-        return _CLIENT_ROLE if holder == CLIENT else self.rights.physical(holder)
+    def role(self, principal: str) -> str:
+        """Return the name of the role that has a principal's permissions."""
+        return _CLIENT_ROLE if principal == CLIENT else self.permissions.physical(principal)
 
-    def keys(self, holder: str) -> Keys:
-        """Credentials of a session of the holder's role."""
-        arn = f"arn:aws:iam::{self.aws.account_id}:role/{self.role(holder)}"
+    def keys(self, principal: str) -> Keys:
+        """Return credentials of a session of the principal's role."""
+        arn = f"arn:aws:iam::{self.aws.account_id}:role/{self.role(principal)}"
         held = self.aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="probe")["Credentials"]
         return held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"]
 
-    def why_needed(self, right: Right) -> str | None:
-        """What fails without the right, if anything does because of a refusal."""
-        special = self.special.get((right.holder, right.action))
-        with self.rights.without([right]):
-            failure = self.first_failure(right.holder, [special] if special else self.probes[right.holder])
-        if special == self.serving.opens_log:
-            self.serving.rest()
+    def failure_without(self, permission: Permission) -> str | None:
+        """Return what fails without the permission, or None if nothing fails because of a denial."""
+        special = self.special.get((permission.principal, permission.action))
+        with self.permissions.without([permission]):
+            failure = self.first_failure(
+                permission.principal, [special] if special else self.probes[permission.principal]
+            )
+        if special == self.serving.opens_log_stream:
+            self.serving.scale_back()
         return failure
 
-    def first_failure(self, holder: str, probes: Iterable[Probe]) -> str | None:
-        """What the first of the probes that fails says; None when none does."""
+    def first_failure(self, principal: str, probes: Iterable[Probe]) -> str | None:
+        """Return the message of the first probe that fails, or None."""
         for probe in probes:
-            refusals = Refusals(self.aws, self.role(holder))
+            denials = AccessDenials(self.aws, self.role(principal))
             try:
-                probe(refusals)
+                probe(denials)
             except ProbeFailed as failure:
-                assert refusals.lines(), f"nothing was refused, and yet: {failure}"
+                assert denials.lines(), f"failed without a denial: {failure}"
                 return str(failure)
         return None
 
@@ -95,7 +99,7 @@ class ProbedStack:
         iam.attach_role_policy(RoleName=_CLIENT_ROLE, PolicyArn=self.outputs["ClientPolicyArn"])
 
     def _properties(self, assembly: Path) -> dict[str, str]:
-        """The staged model's deployed properties, with references resolved."""
+        """Return the deployed properties of the staged model, with references resolved."""
         resources: dict[str, Any] = json.loads((assembly / f"{STACK}.template.json").read_text())["Resources"]
         (found,) = (item["Properties"] for item in resources.values() if item["Type"] == "Custom::StagedModel")
         written = {name: value for name, value in found.items() if isinstance(value, str)}
@@ -105,7 +109,7 @@ class ProbedStack:
 
 @dataclass(frozen=True)
 class Account:
-    """What there is before the stack: the embedded AWS, and a Hub with one commit of one model."""
+    """The embedded AWS before deployment, and a Hub with one commit of one model."""
 
     aws: LocalAws
     hub_url: str
@@ -122,20 +126,20 @@ def probed_stack(
     token: str | None = None,
     first: Mapping[str, str] | None = None,
 ) -> Generator[ProbedStack]:
-    """Deploy into `folder`, and end all of it afterwards; within `tools_on_path`.
+    """Deploy into `folder` and stop everything afterwards. Use within `tools_on_path`.
 
-    `settings` are the configuration's, over the defaults; `prepare` makes what they expect to find in the account, and
-    returns those that only it knows. With a `token` the model is gated. With `first` the stack is deployed with these
-    settings over the others, and then changed.
+    `settings` override the default configuration; `prepare` creates what they need in the account, and returns further
+    settings. With a `token` the model is gated. With `first` the stack is deployed with these settings over the others,
+    and then updated.
     """
-    stand_in = make_stand_in(folder / "stand-in")
-    faults = Hub()
-    repository = Repository.from_folder(stand_in.folder, model_id=stand_in.model_id, revision=stand_in.revision)
+    model = make_tiny_model(folder / "tiny-model")
+    faults = BusyHub()
+    repository = Repository.from_folder(model.folder, model_id=model.model_id, revision=model.revision)
     loopback = LoopbackHub(repository, on_reply=faults, token=token)
     with LocalAws(folder / "aws") as aws, loopback as hub:
         cdk = CdkCli(PROJECT, folder / "cdk.out", aws.environment(), folder / "cdk.log", Report(io.StringIO(), 3))
-        context = {"env": "dev", "model_id": stand_in.model_id, "revision": stand_in.revision}
-        account = Account(aws, hub.url, stand_in.model_id, stand_in.revision)
+        context = {"env": "dev", "model_id": model.model_id, "revision": model.revision}
+        account = Account(aws, hub.url, model.model_id, model.revision)
         found: Mapping[str, str] = prepare(account) if prepare else {}
         final = {**context, "hub_endpoint": hub.url, **(settings or {}), **found}
         for number, deployed in enumerate([{**final, **first}, final] if first else [final]):
@@ -148,7 +152,7 @@ def probed_stack(
 
 @contextmanager
 def tools_on_path() -> Generator[None]:
-    """This process's environment with the tools and source roots that make would export."""
+    """Add the tools and source roots that make exports to this process's environment."""
     with pytest.MonkeyPatch.context() as patched:
         for name in ("PATH", "PYTHONPATH"):
             patched.setenv(name, tool_environment()[name])

@@ -1,4 +1,4 @@
-"""The real template, synthesised without bundling, and small pieces that many tests here are made of."""
+"""Fixtures: the real template, synthesised without bundling, and metric series with their samples."""
 
 import copy
 import json
@@ -12,8 +12,7 @@ from aws_cdk.assertions import Template as Synthesised
 
 from infra.config import from_context
 from infra.stack import MusicGenStack
-from local_aws.autoscaling.metrics import Metric, MetricStore
-from local_aws.autoscaling.series import MetricSeries
+from local_aws.autoscaling.model.metrics import Metric, MetricSeries, MetricStore
 
 ROOT = Path(__file__).resolve().parents[3]
 Find = Callable[..., dict[str, Any]]
@@ -28,19 +27,19 @@ def _synthesise(**overrides: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def synthesised() -> dict[str, dict[str, Any]]:
-    """The dev template as it is, `one`, and with four instances at most, `four`."""
+    """The dev template with a maximum capacity of one (the default) and of four."""
     return {"one": _synthesise(), "four": _synthesise(max_capacity="4")}
 
 
 @pytest.fixture
 def template(synthesised: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The template with four instances at most: a copy, to be changed at will."""
+    """A modifiable copy of the template with a maximum capacity of four."""
     return copy.deepcopy(synthesised["four"])
 
 
 @pytest.fixture
 def resource(template: dict[str, Any]) -> Find:
-    """Finds the template's one resource whose logical id begins so: the resource itself, to be changed in place."""
+    """Find the only resource whose logical id starts with a prefix, to modify it in place."""
 
     def find(prefix: str) -> dict[str, Any]:
         [found] = [value for logical_id, value in template["Resources"].items() if logical_id.startswith(prefix)]
@@ -57,7 +56,7 @@ def backlog() -> MetricSeries:
 
 @pytest.fixture
 def filled() -> Callable[..., MetricStore]:
-    """A store with one sample a minute of a series from time 0; None leaves a minute out."""
+    """Return a store with one sample of a series per minute from time 0, except where the value is None."""
 
     def store_with(series: MetricSeries, values: list[float | None]) -> MetricStore:
         store = MetricStore()

@@ -1,19 +1,18 @@
-"""Samples, series, expressions and alarms."""
+"""Metric samples, series, metric math and alarms."""
 
 import math
 from collections.abc import Callable
 
 import pytest
 
-from local_aws.autoscaling.alarms import Alarm, AlarmWatch
-from local_aws.autoscaling.expressions import Expression
-from local_aws.autoscaling.metrics import Metric, MetricStore
-from local_aws.autoscaling.series import MathSeries, MetricSeries, datapoints
+from local_aws.autoscaling.model.alarms import Alarm, AlarmEvaluator
+from local_aws.autoscaling.model.metric_math import Expression
+from local_aws.autoscaling.model.metrics import MathSeries, Metric, MetricSeries, MetricStore, datapoints
 
 Filled = Callable[..., MetricStore]
 
 
-def test_samples_are_found_by_their_exact_dimensions_only() -> None:
+def test_samples_are_found_only_by_their_exact_dimensions() -> None:
     store = MetricStore()
     store.put(Metric.of("N", "m", {"EndpointName": "e"}), 7.0, 0.0)
     for other in ({}, {"EndpointName": "f"}, {"EndpointName": "e", "VariantName": "v"}, {"Endpoint": "e"}):
@@ -21,7 +20,7 @@ def test_samples_are_found_by_their_exact_dimensions_only() -> None:
     assert store.between(Metric.of("N", "m", {"EndpointName": "e"}), 0, 60) == [7.0]
 
 
-def test_old_samples_are_dropped_and_a_day_of_them_is_kept() -> None:
+def test_a_day_of_samples_is_kept_and_older_ones_are_dropped() -> None:
     store, metric = MetricStore(), Metric.of("N", "m", {})
     for minute in range(5 * 24 * 60):
         store.put(metric, 1.0, 60.0 * minute)
@@ -29,7 +28,7 @@ def test_old_samples_are_dropped_and_a_day_of_them_is_kept() -> None:
     assert 24 * 60 < kept < 3 * 24 * 60
 
 
-def test_time_may_not_go_back() -> None:
+def test_times_must_not_decrease() -> None:
     store, metric = MetricStore(), Metric.of("N", "m", {})
     store.put(metric, 1.0, 60.0)
     with pytest.raises(ValueError, match="at must be 60 or later"):
@@ -39,19 +38,19 @@ def test_time_may_not_go_back() -> None:
 @pytest.mark.parametrize(
     ("statistic", "value"), [("Average", 2.0), ("Sum", 6.0), ("Minimum", 1.0), ("Maximum", 3.0), ("SampleCount", 3.0)]
 )
-def test_statistics_cover_the_period_before_its_end(statistic: str, value: float) -> None:
+def test_statistic_covers_the_period_before_its_end(statistic: str, value: float) -> None:
     store, metric = MetricStore(), Metric.of("N", "m", {})
     for at, sample in ((0.0, 99.0), (60.0, 1.0), (70.0, 2.0), (119.0, 3.0), (120.0, 99.0)):
         store.put(metric, sample, at)
     assert MetricSeries(metric, statistic, 60).datapoint(store, 120.0) == value
 
 
-def test_unknown_statistic_is_refused() -> None:
+def test_unknown_statistic_is_rejected() -> None:
     with pytest.raises(ValueError, match=r"statistic must be one of .*, got p99"):
         MetricSeries(Metric.of("N", "m", {}), "p99", 60)
 
 
-def test_datapoints_come_oldest_first_with_gaps(backlog: MetricSeries, filled: Filled) -> None:
+def test_datapoints_are_oldest_first_with_gaps(backlog: MetricSeries, filled: Filled) -> None:
     assert datapoints(backlog, filled(backlog, [1, None, 3]), 180.0, 4) == [None, 1.0, None, 3.0]
 
 
@@ -68,18 +67,18 @@ def test_datapoints_come_oldest_first_with_gaps(backlog: MetricSeries, filled: F
         ("IF(a > 0, 1, 0)", {}, None),
     ],
 )
-def test_metric_math(text: str, values: dict[str, float | None], result: float | None) -> None:
+def test_metric_math_result(text: str, values: dict[str, float | None], result: float | None) -> None:
     assert Expression(text).value(values) == result
 
 
 @pytest.mark.parametrize("text", ["__import__('os')", "a.b", "RATE(a)", "a ** 2", "1 < a < 3", "a b", "'x'", "[a]"])
-def test_other_expressions_are_refused(text: str) -> None:
+def test_unsupported_expressions_are_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="metric math"):
         Expression(text)
 
 
-def test_longest_expression_is_bounded() -> None:
-    with pytest.raises(ValueError, match="1024 characters at most, got 2001"):
+def test_expression_length_is_limited() -> None:
+    with pytest.raises(ValueError, match="at most 1024 characters, got 2001"):
         Expression("1+" * 1000 + "1")
 
 
@@ -94,20 +93,20 @@ def alarm_on(series: MetricSeries, periods: int) -> Alarm:
     )
 
 
-def test_alarm_starts_without_data_and_follows_its_metric(backlog: MetricSeries, filled: Filled) -> None:
-    store, watch = filled(backlog, [5, 5, 5, 1]), AlarmWatch(alarm_on(backlog, 3))
-    assert (watch.state, watch.actions) == ("INSUFFICIENT_DATA", ())
+def test_alarm_starts_with_insufficient_data_and_follows_its_metric(backlog: MetricSeries, filled: Filled) -> None:
+    store, alarm = filled(backlog, [5, 5, 5, 1]), AlarmEvaluator(alarm_on(backlog, 3))
+    assert (alarm.state, alarm.actions) == ("INSUFFICIENT_DATA", ())
     states: list[str] = []
     for minute in range(1, 5):
-        watch.evaluate(store, 60.0 * minute)
-        states.append(watch.state)
+        alarm.evaluate(store, 60.0 * minute)
+        states.append(alarm.state)
     assert states == ["INSUFFICIENT_DATA", "INSUFFICIENT_DATA", "ALARM", "OK"]
 
 
-def test_alarm_reports_a_change_once_but_acts_while_the_state_lasts(backlog: MetricSeries, filled: Filled) -> None:
-    store, watch = filled(backlog, [5, 5, 5]), AlarmWatch(alarm_on(backlog, 1))
-    assert [watch.evaluate(store, 60.0 * minute) for minute in (1, 2, 3)] == [True, False, False]
-    assert watch.actions == ("do",)
+def test_alarm_reports_a_change_once_but_repeats_its_actions(backlog: MetricSeries, filled: Filled) -> None:
+    store, alarm = filled(backlog, [5, 5, 5]), AlarmEvaluator(alarm_on(backlog, 1))
+    assert [alarm.evaluate(store, 60.0 * minute) for minute in (1, 2, 3)] == [True, False, False]
+    assert alarm.actions == ("do",)
 
 
 @pytest.mark.parametrize(
@@ -119,12 +118,12 @@ def test_alarm_reports_a_change_once_but_acts_while_the_state_lasts(backlog: Met
         ("LessThanOrEqualToThreshold", [3, 4]),
     ],
 )
-def test_comparisons(backlog: MetricSeries, comparison: str, breaching: list[int]) -> None:
+def test_comparison_operators(backlog: MetricSeries, comparison: str, breaching: list[int]) -> None:
     alarm = Alarm("a", backlog, comparison, 4.0, 1, 1)
     assert [value for value in (3, 4, 5) if alarm.breaches(value)] == breaching
 
 
 @pytest.mark.parametrize("needed", [0, 4])
 def test_datapoints_to_alarm_are_within_the_evaluation_periods(backlog: MetricSeries, needed: int) -> None:
-    with pytest.raises(ValueError, match="DatapointsToAlarm must be 1 to EvaluationPeriods, 3"):
+    with pytest.raises(ValueError, match=r"DatapointsToAlarm must be 1 to EvaluationPeriods \(3\)"):
         Alarm("a", backlog, "GreaterThanThreshold", 4.0, 3, needed)

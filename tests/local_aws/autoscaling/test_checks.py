@@ -1,4 +1,4 @@
-"""The template passes every named check, and each mutation of it turns the right one red."""
+"""The template passes every named check, and each mutation fails the right one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.autoscaling.checks import CHECKS, failures
+from local_aws.autoscaling.template_checks import CHECKS, failures
 
 Find = Callable[..., dict[str, Any]]
 TARGET, FOLLOW, WAKE, ALARM = (
@@ -74,7 +74,7 @@ def test_tracking_without_data_never_reaches_zero_nor_scales_out(
     assert "INSUFFICIENT_DATA" in found["idle-reaches-zero"]
 
 
-def test_tracking_by_another_statistic_is_seen(template: dict[str, Any], resource: Find) -> None:
+def test_tracking_by_another_statistic_is_detected(template: dict[str, Any], resource: Find) -> None:
     sample_count_tracked(resource)
     assert "follows-the-backlog" in failures(template)
 
@@ -85,18 +85,18 @@ def remove_wake_policy(template: dict[str, Any]) -> None:
         del resources[logical_id]
 
 
-def test_without_a_wake_policy_one_request_waits_for_ever(template: dict[str, Any]) -> None:
+def test_without_a_wake_policy_a_request_waits_forever(template: dict[str, Any]) -> None:
     remove_wake_policy(template)
     assert {"wake-alarm-sees-the-first-request", "one-request-wakes-it", "every-request-is-answered-once"} <= set(
         failures(template)
     )
 
 
-def unwired(properties: dict[str, Any]) -> None:
+def without_actions(properties: dict[str, Any]) -> None:
     properties["AlarmActions"] = []
 
 
-def disabled(properties: dict[str, Any]) -> None:
+def actions_disabled(properties: dict[str, Any]) -> None:
     properties["ActionsEnabled"] = False
 
 
@@ -113,14 +113,14 @@ def hourly(properties: dict[str, Any]) -> None:
     properties["Period"] = 3600
 
 
-def far_threshold(properties: dict[str, Any]) -> None:
+def threshold_of_two(properties: dict[str, Any]) -> None:
     properties["Threshold"] = 2
 
 
 @pytest.mark.parametrize(
-    "mutate", [unwired, disabled, with_variant_dimension, on_another_metric, hourly, far_threshold]
+    "mutate", [without_actions, actions_disabled, with_variant_dimension, on_another_metric, hourly, threshold_of_two]
 )
-def test_wake_alarm_that_does_not_work_is_seen_and_felt(
+def test_broken_wake_alarm_is_detected_and_keeps_requests_waiting(
     template: dict[str, Any], resource: Find, mutate: Callable[[dict[str, Any]], None]
 ) -> None:
     mutate(alarm(resource))
@@ -140,25 +140,25 @@ def test_wake_alarm_that_does_not_work_is_seen_and_felt(
         ("ComparisonOperator", "LessThanThreshold"),
     ],
 )
-def test_wake_alarm_must_go_off_by_the_documented_rule(
+def test_wake_alarm_must_fire_by_the_documented_rule(
     template: dict[str, Any], resource: Find, field: str, value: str | int
 ) -> None:
     alarm(resource)[field] = value
     assert "wake-alarm-sees-the-first-request" in failures(template)
 
 
-def test_alarm_that_is_always_on_keeps_waking(template: dict[str, Any], resource: Find) -> None:
+def test_wake_alarm_that_always_fires_never_returns_to_zero(template: dict[str, Any], resource: Find) -> None:
     alarm(resource)["Statistic"] = "SampleCount"
     assert {"wake-alarm-sees-the-first-request", "load-returns-to-zero"} <= set(failures(template))
 
 
-def test_wake_policy_must_add(template: dict[str, Any], resource: Find) -> None:
+def test_wake_policy_must_add_instances(template: dict[str, Any], resource: Find) -> None:
     settings = resource(WAKE)["Properties"]["StepScalingPolicyConfiguration"]
     settings["StepAdjustments"] = [{"MetricIntervalLowerBound": 5, "ScalingAdjustment": 1}]
     assert {"wake-alarm-sees-the-first-request", "one-request-wakes-it"} <= set(failures(template))
 
 
-def test_scaling_in_on_the_wake_metric_is_seen(template: dict[str, Any], resource: Find) -> None:
+def test_scaling_in_on_the_wake_metric_is_detected(template: dict[str, Any], resource: Find) -> None:
     policy = resource(WAKE)
     shrink = {**policy["Properties"], "PolicyName": "Shrink"}
     shrink["StepScalingPolicyConfiguration"] = {
@@ -170,12 +170,12 @@ def test_scaling_in_on_the_wake_metric_is_seen(template: dict[str, Any], resourc
     assert "wake-metric-never-removes" in failures(template)
 
 
-def test_least_of_one_never_reaches_zero(template: dict[str, Any], resource: Find) -> None:
+def test_minimum_capacity_of_one_never_reaches_zero(template: dict[str, Any], resource: Find) -> None:
     resource(TARGET)["Properties"]["MinCapacity"] = 1
     assert {"least-is-zero", "idle-reaches-zero", "load-returns-to-zero"} == set(failures(template))
 
 
-def test_target_without_the_dependency_is_seen(template: dict[str, Any], resource: Find) -> None:
+def test_target_without_the_dependency_is_detected(template: dict[str, Any], resource: Find) -> None:
     del resource(TARGET)["DependsOn"]
     assert set(failures(template)) == {"target-waits-for-the-endpoint"}
 
@@ -188,13 +188,15 @@ def test_target_without_the_dependency_is_seen(template: dict[str, Any], resourc
         ("ScalableDimension", "sagemaker:inference-component:DesiredCopyCount"),
     ],
 )
-def test_target_of_something_else_is_seen(template: dict[str, Any], resource: Find, field: str, value: str) -> None:
+def test_target_of_another_resource_is_detected(
+    template: dict[str, Any], resource: Find, field: str, value: str
+) -> None:
     resource(TARGET)["Properties"][field] = value
     assert "target-is-the-endpoint" in failures(template)
 
 
 @pytest.mark.parametrize("prefix", [TARGET, "AsyncEndpoint"])
-def test_template_without_target_or_endpoint_is_seen(template: dict[str, Any], prefix: str) -> None:
+def test_template_without_target_or_endpoint_is_detected(template: dict[str, Any], prefix: str) -> None:
     kinds = {TARGET: "ScalableTarget", "AsyncEndpoint": "SageMaker::Endpoint"}
     resources = template["Resources"]
     for logical_id in [name for name, value in resources.items() if value["Type"].endswith(kinds[prefix])]:

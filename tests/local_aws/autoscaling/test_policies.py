@@ -1,12 +1,12 @@
-"""Step scaling and target tracking: capacities by AWS's own examples."""
+"""Step scaling and target tracking, with the examples of AWS's user guide."""
 
 import math
 
 import pytest
 
-from local_aws.autoscaling.series import MetricSeries
-from local_aws.autoscaling.step_scaling import Step, StepScaling
-from local_aws.autoscaling.target_tracking import TargetTracking
+from local_aws.autoscaling.model.metrics import MetricSeries
+from local_aws.autoscaling.model.policies import StepAdjustment as Step
+from local_aws.autoscaling.model.policies import StepScaling, TargetTracking
 
 THRESHOLD = 50.0
 OUT = StepScaling("out", "out", "PercentChangeInCapacity", (Step(0, 0, 10), Step(10, 10, 20), Step(30, 20, math.inf)))
@@ -16,26 +16,26 @@ IN = StepScaling(
 
 
 @pytest.mark.parametrize(("capacity", "metric", "change"), [(10, 55, 0), (10, 60, 1), (11, 70, 3), (10, 69.9, 1)])
-def test_scale_out_steps_as_in_the_user_guide(capacity: int, metric: float, change: int) -> None:
+def test_scale_out_steps_match_the_user_guide(capacity: int, metric: float, change: int) -> None:
     assert OUT.change(capacity, [metric], THRESHOLD) == change
 
 
 @pytest.mark.parametrize(("capacity", "metric", "change"), [(14, 45, 0), (14, 40, -1), (13, 30, -3), (13, 30.1, -1)])
-def test_scale_in_steps_as_in_the_user_guide(capacity: int, metric: float, change: int) -> None:
+def test_scale_in_steps_match_the_user_guide(capacity: int, metric: float, change: int) -> None:
     assert IN.change(capacity, [metric], THRESHOLD) == change
 
 
-def test_percentages_round_towards_zero_but_change_something() -> None:
+def test_percentages_round_towards_zero_but_change_at_least_one() -> None:
     policy = StepScaling("p", "p", "PercentChangeInCapacity", (Step(10, 0),))
     assert [policy.change(capacity, [50], THRESHOLD) for capacity in (0, 1, 19, 20)] == [0, 1, 1, 2]
 
 
-def test_percentages_keep_the_least_magnitude() -> None:
+def test_percentages_respect_the_minimum_magnitude() -> None:
     policy = StepScaling("p", "p", "PercentChangeInCapacity", (Step(25, 0),), min_magnitude=2)
     assert policy.change(4, [50], THRESHOLD) == 2
 
 
-def test_exact_capacity_is_reached_from_anywhere() -> None:
+def test_exact_capacity_is_reached_from_any_capacity() -> None:
     policy = StepScaling("p", "p", "ExactCapacity", (Step(5, 0),))
     assert [policy.change(capacity, [50], THRESHOLD) for capacity in (3, 5, 8)] == [2, 0, -3]
 
@@ -52,16 +52,16 @@ def test_nothing_changes_without_data_or_outside_the_steps() -> None:
     assert OUT.change(10, [49.0], THRESHOLD) == 0
 
 
-def test_unknown_words_are_refused() -> None:
+def test_unknown_settings_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"AdjustmentType must be one of .*, got Double"):
         StepScaling("p", "p", "Double", ())
     with pytest.raises(ValueError, match=r"MetricAggregationType must be one of .*, got Sum"):
         StepScaling("p", "p", "ExactCapacity", (), aggregation="Sum")
 
 
-def test_tracking_takes_three_minutes_out_and_fifteen_in(backlog: MetricSeries) -> None:
+def test_tracking_scales_out_after_three_minutes_and_in_after_fifteen(backlog: MetricSeries) -> None:
     policy = TargetTracking("t", "t", backlog, 4.0)
-    high, low = policy.high, policy.low
+    high, low = policy.high_alarm, policy.low_alarm
     assert (high.comparison, high.threshold, high.datapoints_to_alarm, high.evaluation_periods) == (
         "GreaterThanThreshold",
         4.0,
@@ -74,7 +74,7 @@ def test_tracking_takes_three_minutes_out_and_fifteen_in(backlog: MetricSeries) 
         15,
         15,
     )
-    assert high.treatment == low.treatment == "missing"
+    assert high.treat_missing_data == low.treat_missing_data == "missing"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +86,6 @@ def test_tracking_capacity_is_proportional_and_rounded_up(
     assert TargetTracking("t", "t", backlog, 4.0).capacity(current, metric) == capacity
 
 
-def test_target_is_positive(backlog: MetricSeries) -> None:
+def test_target_must_be_positive(backlog: MetricSeries) -> None:
     with pytest.raises(ValueError, match="TargetValue must be above 0, got 0"):
         TargetTracking("t", "t", backlog, 0.0)

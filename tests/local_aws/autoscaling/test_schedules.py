@@ -1,4 +1,4 @@
-"""Scheduled actions: when they are due, and what they do to an endpoint."""
+"""Scheduled actions: when they are due, and how they change an endpoint."""
 
 import copy
 import dataclasses
@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from local_aws.autoscaling.checks import failures
-from local_aws.autoscaling.controller import MONDAY
-from local_aws.autoscaling.deployed import read_endpoint, read_scaling
-from local_aws.autoscaling.schedules import ScheduledAction
-from local_aws.autoscaling.simulator.endpoint import Assumptions
-from local_aws.autoscaling.simulator.run import Outcome, Work, simulate
-from local_aws.autoscaling.template import Template
+from local_aws.autoscaling.model.controller import MONDAY
+from local_aws.autoscaling.model.scheduled_actions import ScheduledAction
+from local_aws.autoscaling.model.template import Template, read_endpoint, read_scaling
+from local_aws.autoscaling.simulator.simulated_endpoint import Assumptions
+from local_aws.autoscaling.simulator.simulation import Arrival, SimulationResult, simulate
+from local_aws.autoscaling.template_checks import failures
 
 HOUR = 3600.0
 
@@ -42,7 +41,7 @@ def test_due_minutes_of_a_week(schedule: str, due: list[str]) -> None:
     assert due_minutes(schedule, MONDAY, 7 * 24 * 60) == due
 
 
-def test_schedule_keeps_its_time_zone_and_summer_time() -> None:
+def test_schedule_follows_its_time_zone_and_summer_time() -> None:
     winter, summer = datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 7, 6, tzinfo=UTC)
     at_nine = "cron(0 9 ? * MON *)"
     assert due_minutes(at_nine, winter, 24 * 60, "Europe/Berlin") == ["Mon 08:00"]
@@ -62,12 +61,12 @@ def test_schedule_keeps_its_time_zone_and_summer_time() -> None:
         "cron(0/0 9 ? * * *)",
     ],
 )
-def test_other_schedules_are_refused(schedule: str) -> None:
+def test_unsupported_schedules_are_rejected(schedule: str) -> None:
     with pytest.raises(ValueError, match=r"cron\(\)"):
         action(schedule)
 
 
-def test_unknown_time_zone_is_refused() -> None:
+def test_unknown_time_zone_is_rejected() -> None:
     with pytest.raises(ValueError, match="Timezone must be a name such as Europe/Berlin, got 'Mars'"):
         action("cron(0 9 ? * * *)", "Mars")
 
@@ -88,32 +87,32 @@ def warm_template(synthesised: dict[str, Any]) -> dict[str, Any]:
     return template
 
 
-def run(template: dict[str, Any], work: list[Work]) -> Outcome:
+def run(template: dict[str, Any], arrivals: list[Arrival]) -> SimulationResult:
     declared = Template(template)
     scaling, concurrency = read_scaling(declared), read_endpoint(declared).concurrency
-    return simulate(scaling, work, Assumptions(startup=300.0), concurrency=concurrency, instances=0)
+    return simulate(scaling, arrivals, Assumptions(startup=300.0), concurrency=concurrency, instances=0)
 
 
-def test_scheduled_instance_is_up_in_time_and_goes_afterwards(warm_template: dict[str, Any]) -> None:
-    outcome = run(warm_template, [Work(9 * HOUR, 60.0), Work(12 * HOUR, 60.0)])
-    decisions = {minute.at / 60: minute.decision.reason for minute in outcome.minutes if minute.decision}
+def test_scheduled_instance_starts_in_time_and_ends_afterwards(warm_template: dict[str, Any]) -> None:
+    result = run(warm_template, [Arrival(9 * HOUR, 60.0), Arrival(12 * HOUR, 60.0)])
+    decisions = {minute.at / 60: minute.decision.reason for minute in result.minutes if minute.decision}
     assert decisions[8 * 60] == "scheduled bounds: 0 -> 1"
     assert decisions[10 * 60] == "FollowBacklog: 1 -> 0"
-    ready, woken = (request.time_to_result for request in outcome.requests)
+    ready, woken = (request.time_to_result for request in result.requests)
     assert ready == 60.0
     assert woken > 360.0
-    assert outcome.at_zero
+    assert result.at_zero
 
 
-def test_most_instances_of_a_schedule_are_enforced_too(warm_template: dict[str, Any]) -> None:
+def test_maximum_capacity_of_a_schedule_is_enforced_too(warm_template: dict[str, Any]) -> None:
     scaling = dataclasses.replace(
         read_scaling(Template(warm_template)),
-        scheduled=(ScheduledAction("close", "at(2026-01-05T00:05:00)", "UTC", None, 0),),
+        scheduled_actions=(ScheduledAction("close", "at(2026-01-05T00:05:00)", "UTC", None, 0),),
     )
-    outcome = simulate(scaling, [], Assumptions(startup=300.0), concurrency=1, instances=1)
-    assert [minute.at for minute in outcome.minutes if minute.decision] == [300.0]
-    assert outcome.at_zero
+    result = simulate(scaling, [], Assumptions(startup=300.0), concurrency=1, instances=1)
+    assert [minute.at for minute in result.minutes if minute.decision] == [300.0]
+    assert result.at_zero
 
 
-def test_checks_look_at_what_the_policies_do_by_themselves(warm_template: dict[str, Any]) -> None:
+def test_template_checks_ignore_scheduled_actions(warm_template: dict[str, Any]) -> None:
     assert failures(warm_template) == {}

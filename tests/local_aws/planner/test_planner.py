@@ -1,36 +1,31 @@
-"""The planner: figures that can be worked out by hand, its inputs, and its command line."""
+"""The planner: figures that can be calculated by hand, its inputs, and its command line."""
 
 import dataclasses
 import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from local_aws.autoscaling.controller import Minute
-from local_aws.autoscaling.deployed import DeployedEndpoint
-from local_aws.autoscaling.scaling import Scaling
-from local_aws.autoscaling.simulator.loads import Traffic
-from local_aws.planner.measured import seconds_per_clip
-from local_aws.planner.plan import Plan, Question, make_plan, percentile
-from local_aws.planner.prices import Price, price_of
-from local_aws.planner.report import written
-from local_aws.planner.timeline import bars, draw, write
+from local_aws.autoscaling.model.controller import Minute
+from local_aws.autoscaling.model.scaling_config import ScalingConfig
+from local_aws.autoscaling.model.template import DeclaredEndpoint
+from local_aws.autoscaling.simulator.traffic import Traffic
+from local_aws.planner.measured_timings import seconds_per_clip
+from local_aws.planner.plan import Plan, Price, Scenario, format_plan, load_price, make_plan, percentile
+from local_aws.planner.timeline_chart import draw, format_timeline, sparkline
 
 ROOT = Path(__file__).resolve().parents[3]
 PRICE = Price(3.6, "us-east-1", "2026-11-23")  # a tenth of a cent a second
-ENDPOINT = DeployedEndpoint("e", "v", "ml.g5.2xlarge", 1, 2)
+ENDPOINT = DeclaredEndpoint("e", "v", "ml.g5.2xlarge", 1, 2)
 METRIC = {"Namespace": "AWS/SageMaker", "Dimensions": [{"Name": "EndpointName", "Value": "e"}]}
 
-Ask = Callable[..., Plan]
 
-
-def scaling(*, least: int = 0, most: int = 1, wakes: bool = True) -> Scaling:
+def scaling(*, minimum: int = 0, maximum: int = 1, wakes: bool = True) -> ScalingConfig:
     resource = "endpoint/e/variant/v"
     follow = {"CustomizedMetricSpecification": {**METRIC, "MetricName": "ApproximateBacklogSizePerInstance"}}
     follow["CustomizedMetricSpecification"]["Statistic"] = "Average"
@@ -63,18 +58,20 @@ def scaling(*, least: int = 0, most: int = 1, wakes: bool = True) -> Scaling:
         "ComparisonOperator": "GreaterThanOrEqualToThreshold",
         "AlarmActions": ["1"] if wakes else [],
     }
-    return Scaling.of({"ResourceId": resource, "MinCapacity": least, "MaxCapacity": most}, named, [alarm])
+    return ScalingConfig.of({"ResourceId": resource, "MinCapacity": minimum, "MaxCapacity": maximum}, named, [alarm])
 
 
-def ask(pattern: str = "single", *, rate: float = 10, hours: float = 2, policies: Scaling | None = None) -> Plan:
-    question = Question(pattern, Traffic(rate, hours, seed=3), 30.0, 50.0, 300.0)
-    return make_plan(question, policies or scaling(), ENDPOINT, PRICE)
+def plan_for(
+    pattern: str = "single", *, rate: float = 10, hours: float = 2, policies: ScalingConfig | None = None
+) -> Plan:
+    scenario = Scenario(pattern, Traffic(rate, hours, seed=3), 30.0, 50.0, 300.0)
+    return make_plan(scenario, policies or scaling(), ENDPOINT, PRICE)
 
 
-def test_single_clip_costs_start_work_and_the_rest_of_its_minute() -> None:
-    plan = ask()
+def test_single_clip_costs_startup_work_and_the_rest_of_its_minute() -> None:
+    plan = plan_for()
     assert (plan.completed, plan.unanswered, plan.wakes, plan.peak) == (1, {}, 1, 1)
-    # Two datapoints, 300 s to start and 50 s of work; gone at the end of the minute in which it ended.
+    # Two datapoints, 300 s of startup and 50 s of work; the instance ends with the minute of the last result.
     assert plan.p50 == plan.p95 == plan.longest
     assert 60 + 300 + 50 <= plan.longest <= 120 + 300 + 50
     assert plan.instance_hours * 3600 == pytest.approx(360)
@@ -86,39 +83,39 @@ def test_single_clip_costs_start_work_and_the_rest_of_its_minute() -> None:
     assert plan.back_at_zero
 
 
-def test_burst_is_worked_off_by_as_many_as_an_instance_takes() -> None:
-    plan = ask("burst", rate=100, hours=1)
+def test_burst_runs_at_the_concurrency_of_an_instance() -> None:
+    plan = plan_for("burst", rate=100, hours=1)
     assert plan.completed == 100
     assert plan.longest == pytest.approx(120 + 300 + 100 / 2 * 50, abs=30)
 
 
-def test_more_instances_answer_sooner() -> None:
-    slow, fast = (ask("burst", rate=100, hours=1, policies=scaling(most=most)) for most in (1, 4))
+def test_more_instances_shorten_the_wait() -> None:
+    slow, fast = (plan_for("burst", rate=100, hours=1, policies=scaling(maximum=maximum)) for maximum in (1, 4))
     assert fast.peak == 4
     assert fast.p95 < 0.6 * slow.p95
 
 
-def test_bound_on_the_cost_is_all_instances_all_the_time() -> None:
-    plan = ask("trickle", rate=6, hours=24)
+def test_cost_bound_is_all_instances_all_the_time() -> None:
+    plan = plan_for("trickle", rate=6, hours=24)
     assert plan.usd < plan.longer_usd <= (plan.minutes[-1].at + 900) / 3600 * PRICE.usd_per_hour + 1e-9
 
 
-def test_least_of_one_is_paid_around_the_clock_and_said_so() -> None:
-    policies = scaling(least=1)
-    plan = ask("single", policies=policies)
+def test_minimum_capacity_of_one_is_reported_as_permanent_cost() -> None:
+    policies = scaling(minimum=1)
+    plan = plan_for("single", policies=policies)
     assert not plan.back_at_zero
-    question = Question("single", Traffic(10, 2), 30.0, 60.0, 300.0)
-    assert "did not return to zero" in written(plan, question, policies, ENDPOINT, PRICE)
+    scenario = Scenario("single", Traffic(10, 2), 30.0, 60.0, 300.0)
+    assert "did not return to zero" in format_plan(plan, scenario, policies, ENDPOINT, PRICE)
 
 
-def test_requests_that_nothing_wakes_for_expire_and_are_counted() -> None:
-    plan = ask("single", policies=scaling(wakes=False))
+def test_requests_expire_and_are_counted_without_a_wake_alarm() -> None:
+    plan = plan_for("single", policies=scaling(wakes=False))
     assert plan.unanswered == {"Expired": 1}
     assert math.isnan(plan.usd_per_clip)
 
 
-def test_equal_questions_have_equal_answers() -> None:
-    assert ask("steady") == ask("steady")
+def test_same_scenario_gives_same_plan() -> None:
+    assert plan_for("steady") == plan_for("steady")
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 2), (0.75, 3), (0.95, 4), (1.0, 4), (0.0, 1)])
@@ -136,10 +133,10 @@ def test_percentiles_are_nearest_ranks(share: float, value: float) -> None:
         ("startup_seconds", math.inf),
     ],
 )
-def test_question_is_bounded(field: str, value: float) -> None:
-    question = Question("single", Traffic(1, 1), 30.0, 60.0, 300.0)
+def test_scenario_values_are_limited(field: str, value: float) -> None:
+    scenario = Scenario("single", Traffic(1, 1), 30.0, 60.0, 300.0)
     with pytest.raises(ValueError, match=f"{field} must be "):
-        dataclasses.replace(question, **{field: value})
+        dataclasses.replace(scenario, **{field: value})
 
 
 def response(folder: Path, name: str, work: float, durations: list[float]) -> Path:
@@ -149,29 +146,29 @@ def response(folder: Path, name: str, work: float, durations: list[float]) -> Pa
     return path
 
 
-def test_measured_work_is_in_proportion_to_the_music(tmp_path: Path) -> None:
+def test_measured_work_is_proportional_to_the_music(tmp_path: Path) -> None:
     paths = [response(tmp_path, "a.out", 10.0, [5.0]), response(tmp_path, "b.out", 20.0, [5.0, 10.0])]
     assert seconds_per_clip(paths, 30.0) == pytest.approx(30 / 20 * 30)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"timings": {}, "durations": [1]}', "not json"])
-def test_file_that_is_no_response_is_refused(tmp_path: Path, text: str) -> None:
+def test_file_that_is_not_a_response_is_rejected(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.out"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"must hold|Expecting value"):
         seconds_per_clip([path], 30.0)
 
 
-def test_response_without_music_is_refused(tmp_path: Path) -> None:
+def test_response_without_music_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must hold some work and some music"):
         seconds_per_clip([response(tmp_path, "x.out", 1.0, [])], 30.0)
 
 
-def test_prices_are_the_projects() -> None:
+def test_prices_come_from_the_price_file() -> None:
     prices = json.loads((ROOT / "infra" / "config" / "prices.json").read_text())
-    assert price_of("ml.g5.2xlarge") == Price(prices["usd_per_hour"]["ml.g5.2xlarge"], "us-east-1", prices["as_of"])
+    assert load_price("ml.g5.2xlarge") == Price(prices["usd_per_hour"]["ml.g5.2xlarge"], "us-east-1", prices["as_of"])
     with pytest.raises(ValueError, match=r"instance type must be one of .*, got ml.m5.large"):
-        price_of("ml.m5.large")
+        load_price("ml.m5.large")
 
 
 @pytest.fixture
@@ -179,7 +176,7 @@ def minutes() -> list[Minute]:
     return [Minute(60.0 * n, backlog, count, count, {}, (), None) for n, backlog, count in ((1, 0, 0), (2, 8, 1))]
 
 
-def test_picture_is_drawn_as_svg_and_png(minutes: list[Minute], tmp_path: Path) -> None:
+def test_chart_is_drawn_as_svg_and_png(minutes: list[Minute], tmp_path: Path) -> None:
     for name in ("plan.svg", "plan.png"):
         draw(minutes, tmp_path / "new" / name, "title")
     assert ElementTree.parse(tmp_path / "new" / "plan.svg").getroot().tag.endswith("svg")
@@ -188,15 +185,15 @@ def test_picture_is_drawn_as_svg_and_png(minutes: list[Minute], tmp_path: Path) 
         draw(minutes, tmp_path / "plan.pdf", "title")
 
 
-def test_timeline_is_written_in_blocks(minutes: list[Minute]) -> None:
-    assert write(minutes).splitlines() == [
+def test_timeline_is_formatted_with_block_characters(minutes: list[Minute]) -> None:
+    assert format_timeline(minutes).splitlines() == [
         "backlog   | █| at most 8",
         "instances | █| at most 1",
         "          over 1 minutes of the controller's clock",
     ]
-    assert bars([0, 1, 2, 4, 8], width=5) == " ▁▂▄█"
-    assert len(bars(range(1000))) == 72
-    assert bars([]) == ""
+    assert sparkline([0, 1, 2, 4, 8], width=5) == " ▁▂▄█"
+    assert len(sparkline(range(1000))) == 72
+    assert sparkline([]) == ""
 
 
 def run_planner(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -231,10 +228,10 @@ def test_command_plans_from_the_synthesised_template(template_file: Path, tmp_pa
         (["--rate", "0"], "rate x hours must be more than 0"),
         (["--rate", "nan"], "rate x hours must be more than 0"),
         (["--rate", "1", "--seconds-per-clip", "9999"], "seconds_per_clip must be 0.01 to 3600, got 9999"),
-        (["--rate", "1", "--template", "nowhere.json"], "template must be a file, which `make synth` writes"),
+        (["--rate", "1", "--template", "nowhere.json"], "no template at nowhere.json; run `make synth` first"),
     ],
 )
-def test_command_refuses_in_one_sentence(template_file: Path, arguments: list[str], message: str) -> None:
+def test_command_rejects_invalid_input_in_one_sentence(template_file: Path, arguments: list[str], message: str) -> None:
     done = run_planner("--template", str(template_file), *arguments)
     assert done.returncode == 2
     assert message in done.stderr

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from local_aws.autoscaling.emulator import record
-from local_aws.autoscaling.emulator.pace import Pace
-from local_aws.autoscaling.emulator.service import ScalingService
-from local_aws.autoscaling.simulator.loads import Traffic, arrivals
+from local_aws.autoscaling.emulator import scaling_history
+from local_aws.autoscaling.emulator.accelerated_clock import AcceleratedClock
+from local_aws.autoscaling.emulator.scaling_service import ScalingService
+from local_aws.autoscaling.simulator.traffic import Traffic, arrival_times
 from tests.local_aws.helpers.scaling_stack import ScalingStack
 
 FACTOR = 600.0  # a minute is a tenth of a second
@@ -28,15 +28,15 @@ TRAFFIC = {
 def recorded(endpoint: Any, tmp_path: Path) -> Iterator[Path]:
     """The record of the endpoint, with three instances at most, while its controller runs."""
     stack = ScalingStack(endpoint.name, max_capacity=3)
-    service = ScalingService(Pace(FACTOR), tmp_path)
+    service = ScalingService(AcceleratedClock(FACTOR), tmp_path)
     service.start()
-    yield record.path_of(tmp_path, endpoint.name)
+    yield scaling_history.path_of(tmp_path, endpoint.name)
     service.stop()
     stack.delete()
 
 
 def at_zero(path: Path) -> bool:
-    minutes = record.read(path)
+    minutes = scaling_history.read(path)
     return bool(minutes) and minutes[-1].instances == minutes[-1].desired == minutes[-1].backlog == 0
 
 
@@ -45,7 +45,7 @@ def test_every_request_is_delivered_and_answered_once_and_the_endpoint_ends_at_z
     pattern: str, endpoint: Any, world: Any, recorded: Path, eventually: Callable[..., Any]
 ) -> None:
     eventually(lambda: at_zero(recorded), 30)
-    started, times = time.monotonic(), arrivals(pattern, TRAFFIC[pattern])
+    started, times = time.monotonic(), arrival_times(pattern, TRAFFIC[pattern])
     for at in times:
         time.sleep(max(0.0, started + at / FACTOR - time.monotonic()))
         endpoint.invoke({"sleep": WORK})
@@ -58,4 +58,4 @@ def test_every_request_is_delivered_and_answered_once_and_the_endpoint_ends_at_z
     delivered = [headers["X-Amzn-SageMaker-Inference-Id"] for headers, _ in world.received]
     assert len(delivered) == len(set(delivered)) == len(times)  # none was broken off and delivered again
     assert {message["inferenceId"] for message in told} == set(delivered)
-    assert max(minute.instances for minute in record.read(recorded)) <= 3
+    assert max(minute.instances for minute in scaling_history.read(recorded)) <= 3

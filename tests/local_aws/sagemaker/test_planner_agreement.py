@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 
 from local_aws import sagemaker
-from local_aws.autoscaling.deployed import DeployedEndpoint
-from local_aws.autoscaling.emulator import record
-from local_aws.autoscaling.emulator.cloud import Cloud
-from local_aws.autoscaling.emulator.pace import Pace
-from local_aws.autoscaling.emulator.service import ScalingService
-from local_aws.autoscaling.scaling import Scaling
-from local_aws.autoscaling.simulator.loads import Traffic
-from local_aws.planner.plan import Question, make_plan, percentile
-from local_aws.planner.prices import Price
+from local_aws.autoscaling.emulator import scaling_history
+from local_aws.autoscaling.emulator.accelerated_clock import AcceleratedClock
+from local_aws.autoscaling.emulator.aws_api import AwsApi
+from local_aws.autoscaling.emulator.scaling_service import ScalingService
+from local_aws.autoscaling.model.scaling_config import ScalingConfig
+from local_aws.autoscaling.model.template import DeclaredEndpoint
+from local_aws.autoscaling.simulator.traffic import Traffic
+from local_aws.planner.plan import Price, Scenario, make_plan, percentile
 from tests.local_aws.helpers.scaling_stack import ScalingStack
 
 FACTOR = 120.0  # a minute is half a second
@@ -41,9 +40,9 @@ def slow_start(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 def scaled(slow_start: None, endpoint: Any, tmp_path: Path) -> Iterator[Path]:
     """The record of the endpoint, with two instances at most, while its controller runs."""
     stack = ScalingStack(endpoint.name, max_capacity=2)
-    service = ScalingService(Pace(FACTOR), tmp_path)
+    service = ScalingService(AcceleratedClock(FACTOR), tmp_path)
     service.start()
-    yield record.path_of(tmp_path, endpoint.name)
+    yield scaling_history.path_of(tmp_path, endpoint.name)
     service.stop()
     stack.delete()
 
@@ -55,7 +54,7 @@ def seconds_to_result(message: dict[str, Any]) -> float:
 
 
 def at_zero(path: Path) -> bool:
-    last = record.read(path)[-1]
+    last = scaling_history.read(path)[-1]
     return last.instances == last.desired == 0
 
 
@@ -66,7 +65,7 @@ def instance_seconds(minutes: list[Any]) -> float:
 
 def measured_start(path: Path, endpoint: Any, eventually: Callable[..., Any]) -> float:
     """Seconds of the controller's clock from the decision to wake to the instance in service."""
-    eventually(lambda: record.read(path)[-1].desired == 1)
+    eventually(lambda: scaling_history.read(path)[-1].desired == 1)
     wished = time.monotonic()
     live = sagemaker.find_endpoint(endpoint.name)
     assert live and live.variant
@@ -79,21 +78,21 @@ def test_burst_is_planned_as_it_then_happens(endpoint: Any, scaled: Path, eventu
     endpoint.invoke({"sleep": WORK})
     (measured,) = endpoint.messages(1)
     work = seconds_to_result(measured)  # with what surrounds the container, as a slot is taken
-    Cloud().set_desired(endpoint.name, "AllTraffic", 0)
-    eventually(lambda: record.read(scaled) and at_zero(scaled))
-    idle = len(record.read(scaled))
+    AwsApi().set_desired(endpoint.name, "AllTraffic", 0)
+    eventually(lambda: scaling_history.read(scaled) and at_zero(scaled))
+    idle = len(scaling_history.read(scaled))
     for _ in range(REQUESTS):
         endpoint.invoke({"sleep": WORK})
     start = measured_start(scaled, endpoint, eventually)
     results = [seconds_to_result(message) for message in _messages(endpoint, eventually)]
     eventually(lambda: at_zero(scaled), 60)
-    minutes = record.read(scaled)[idle:]
+    minutes = scaling_history.read(scaled)[idle:]
 
-    cloud = Cloud()
+    cloud = AwsApi()
     (target,) = [target for target in cloud.targets() if endpoint.name in target["ResourceId"]]
-    scaling = Scaling.of(target, cloud.policies(), cloud.alarms())
-    deployed = DeployedEndpoint(endpoint.name, "AllTraffic", "ml.g5.2xlarge", 1, concurrency=2)
-    question = Question("burst", Traffic(REQUESTS, 1.0), 30.0, work, start)
+    scaling = ScalingConfig.of(target, cloud.policies(), cloud.alarms())
+    deployed = DeclaredEndpoint(endpoint.name, "AllTraffic", "ml.g5.2xlarge", 1, concurrency=2)
+    question = Scenario("burst", Traffic(REQUESTS, 1.0), 30.0, work, start)
     plan = make_plan(question, scaling, deployed, Price(1.0, "us-east-1", "2026-11-23"))
     assert plan.peak == max(minute.instances for minute in minutes) == 2
     assert percentile(results, 0.5) == pytest.approx(plan.p50, rel=0.1)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from local_aws.autoscaling.emulator import record
-from local_aws.autoscaling.emulator.pace import Pace
-from local_aws.autoscaling.emulator.service import ScalingService
+from local_aws.autoscaling.emulator import scaling_history
+from local_aws.autoscaling.emulator.accelerated_clock import AcceleratedClock
+from local_aws.autoscaling.emulator.scaling_service import ScalingService
 from local_aws.emulator import clients
 from tests.local_aws.helpers.scaling_stack import ScalingStack
 
@@ -21,7 +21,7 @@ Deploy = Callable[..., ScalingStack]
 
 @pytest.fixture
 def service(world: Any, tmp_path: Any) -> Iterator[ScalingService]:
-    service = ScalingService(Pace(FACTOR), tmp_path / "scaling")
+    service = ScalingService(AcceleratedClock(FACTOR), tmp_path / "scaling")
     service.start()
     yield service
     service.stop()
@@ -78,7 +78,7 @@ def test_record_tells_what_was_decided_and_when(
     endpoint.eventually(lambda: at_zero(endpoint))
     endpoint.await_object(endpoint.invoke({})["OutputLocation"])
     endpoint.eventually(lambda: at_zero(endpoint))
-    minutes = record.read(record.path_of(tmp_path / "scaling", endpoint.name))
+    minutes = scaling_history.read(scaling_history.path_of(tmp_path / "scaling", endpoint.name))
     decisions = [minute.decision for minute in minutes if minute.decision]
     assert decisions[:2] == ["FollowBacklog: 1 -> 0", "WakeFromZero: 0 -> 1"]
     first_in = next(number for number, minute in enumerate(minutes) if minute.decision)
@@ -104,8 +104,8 @@ def test_wrong_dimension_leaves_the_alarm_without_data_and_the_instance_running(
     endpoint: Any, world: Any, service: ScalingService, deploy: Deploy, tmp_path: Any
 ) -> None:
     deploy(tracked_dimensions=[{"Name": "VariantName", "Value": "AllTraffic"}])
-    path = record.path_of(tmp_path / "scaling", endpoint.name)
-    endpoint.eventually(lambda: len(record.read(path)) > 40)
+    path = scaling_history.path_of(tmp_path / "scaling", endpoint.name)
+    endpoint.eventually(lambda: len(scaling_history.read(path)) > 40)
     assert instances(endpoint) == 1
     last = json.loads(path.read_text().splitlines()[-1])
     assert last["alarms"]["TargetTracking-FollowBacklog-AlarmLow"] == "INSUFFICIENT_DATA"
@@ -117,9 +117,9 @@ def test_without_the_wake_policy_a_request_at_zero_waits(
     deploy(wake=False)
     endpoint.eventually(lambda: at_zero(endpoint))
     answer = endpoint.invoke({})
-    path = record.path_of(tmp_path / "scaling", endpoint.name)
-    seen = len(record.read(path))
-    endpoint.eventually(lambda: len(record.read(path)) > seen + 20)
+    path = scaling_history.path_of(tmp_path / "scaling", endpoint.name)
+    seen = len(scaling_history.read(path))
+    endpoint.eventually(lambda: len(scaling_history.read(path)) > seen + 20)
     assert instances(endpoint) == 0
     assert endpoint.object(answer["OutputLocation"]) is None
 
@@ -204,11 +204,11 @@ def test_alarm_tells_its_topic_when_its_state_changes(endpoint: Any, service: Sc
 @pytest.mark.parametrize("factor", [0.0, 0.5, 601.0, float("nan"), float("inf")])
 def test_clock_factor_is_bounded(factor: float) -> None:
     with pytest.raises(ValueError, match="LOCAL_AWS_CLOCK_FACTOR must be 1 to 600"):
-        Pace(factor)
+        AcceleratedClock(factor)
 
 
 def test_clock_counts_minutes_and_stops_at_once() -> None:
-    pace, stopped = Pace(600.0), threading.Event()
+    pace, stopped = AcceleratedClock(600.0), threading.Event()
     assert [pace.next_minute(stopped), pace.now, pace.next_minute(stopped), pace.now] == [True, 60.0, True, 120.0]
     stopped.set()
-    assert not Pace(1.0).next_minute(stopped)
+    assert not AcceleratedClock(1.0).next_minute(stopped)

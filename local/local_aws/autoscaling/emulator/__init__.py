@@ -1,1 +1,4 @@
-"""The controller in the embedded AWS: deployed alarms and policies scale the instances that really run."""
+"""Scale the endpoints of the embedded AWS with the alarms and policies deployed there.
+
+Started by the embedded AWS; `make local` and the tests read its history file.
+"""

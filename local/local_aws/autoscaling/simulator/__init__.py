@@ -1,1 +1,4 @@
-"""An endpoint in virtual time, scaled by the same controller that scales the embedded one."""
+"""Scale a simulated endpoint in virtual time with the same controller.
+
+Imported by the planner and `autoscaling.template_checks`.
+"""

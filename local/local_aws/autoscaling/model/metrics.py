@@ -1,0 +1,104 @@
+"""Metric samples, and the series of datapoints that an alarm evaluates."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+from local_aws.autoscaling.model.metric_math import Expression
+
+_RETENTION_SECONDS = 26 * 3600.0  # CloudWatch's longest alarm looks back one day
+STATISTICS: Mapping[str, Callable[[list[float]], float]] = {
+    "Average": fmean,
+    "Sum": sum,
+    "Minimum": min,
+    "Maximum": max,
+    "SampleCount": len,
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric. Samples and alarms match only if namespace, name and all dimensions are equal.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html#Dimension
+    """
+
+    namespace: str
+    name: str
+    dimensions: frozenset[tuple[str, str]]
+
+    @classmethod
+    def of(cls, namespace: str, name: str, dimensions: Mapping[str, str]) -> "Metric":
+        return cls(namespace, name, frozenset(dimensions.items()))
+
+    def __str__(self) -> str:
+        dimensions = ", ".join(f"{name}={value}" for name, value in sorted(self.dimensions))
+        return f"{self.namespace} {self.name} ({dimensions or 'no dimensions'})"
+
+
+class MetricStore:
+    """Samples by metric, kept for 26 hours. Times are in seconds and must not decrease within one metric."""
+
+    def __init__(self) -> None:
+        self._samples: dict[Metric, tuple[list[float], list[float]]] = {}  # times, values
+
+    def put(self, metric: Metric, value: float, at: float) -> None:
+        times, values = self._samples.setdefault(metric, ([], []))
+        if times and at < times[-1]:
+            raise ValueError(f"at must be {times[-1]:g} or later for {metric}, got {at:g}")
+        times.append(at)
+        values.append(value)
+        if at - times[0] > 2 * _RETENTION_SECONDS:  # rarely and in bulk: deleting a list's head is slow
+            cut = bisect_left(times, at - _RETENTION_SECONDS)
+            del times[:cut], values[:cut]
+
+    def between(self, metric: Metric, start: float, end: float) -> list[float]:
+        """Return the values from `start` (inclusive) to `end` (exclusive)."""
+        times, values = self._samples.get(metric, ([], []))
+        return values[bisect_left(times, start) : bisect_left(times, end)]
+
+
+@dataclass(frozen=True)
+class MetricSeries:
+    """A statistic of one metric. `statistic` is one of STATISTICS; `period` is in seconds."""
+
+    metric: Metric
+    statistic: str
+    period: int
+
+    def __post_init__(self) -> None:
+        if self.statistic not in STATISTICS:
+            raise ValueError(f"statistic must be one of {', '.join(STATISTICS)}, got {self.statistic}")
+        if self.period < 10:
+            raise ValueError(f"period must be at least 10 seconds, got {self.period}")
+
+    def datapoint(self, store: MetricStore, end: float) -> float | None:
+        """Return the statistic over the period that ends at `end`, or None without samples."""
+        values = store.between(self.metric, end - self.period, end)
+        return STATISTICS[self.statistic](values) if values else None
+
+
+@dataclass(frozen=True)
+class MathSeries:
+    """A metric math expression over metrics by id. `period` is in seconds."""
+
+    expression: Expression
+    inputs: Mapping[str, MetricSeries]
+    period: int
+
+    def datapoint(self, store: MetricStore, end: float) -> float | None:
+        """Return the expression's value over the period that ends at `end`, or None if it needs missing data."""
+        return self.expression.value({name: series.datapoint(store, end) for name, series in self.inputs.items()})
+
+
+Series = MetricSeries | MathSeries
+
+
+def datapoints(series: Series, store: MetricStore, now: float, count: int) -> list[float | None]:
+    """Return the last `count` datapoints at `now`, oldest first, None for a missing one.
+
+    The window slides: an alarm with a period of five minutes evaluates the previous five minutes every minute.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html
+    """
+    return [series.datapoint(store, now - age * series.period) for age in reversed(range(count))]
