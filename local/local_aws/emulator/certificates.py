@@ -1,10 +1,8 @@
-"""A certificate authority and a server certificate for 127.0.0.1, made anew for each run.
+"""Generate a certificate authority and a server certificate for 127.0.0.1 for each run.
 
-TLS is needed for two reasons: CDK's own Lambda handlers answer to an https address only, and `aws:SecureTransport` in
-the deployed bucket policies is then evaluated on the truth.
+TLS is needed for two reasons: CDK's own Lambda handlers answer to https URLs only, and conditions on
+`aws:SecureTransport` in the deployed bucket policies are evaluated on real connections.
 """
-
-from __future__ import annotations
 
 import datetime as dt
 import ipaddress
@@ -23,14 +21,14 @@ LIFETIME = dt.timedelta(days=7)
 
 @dataclass(frozen=True)
 class Certificates:
-    """Paths of PEM files: the authority's certificate, the server's chain and its key (readable by the owner only)."""
+    """Paths of PEM files: the authority's certificate, the server's chain, its key (readable by the owner only)."""
 
     authority: Path
     chain: Path
     key: Path
 
     def server_context(self) -> ssl.SSLContext:
-        """The TLS settings to serve with."""
+        """Return the TLS settings of the server."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(self.chain, self.key)
         return context
@@ -39,7 +37,7 @@ class Certificates:
 def make_certificates(folder: Path) -> Certificates:
     """Write a new authority and a certificate for 127.0.0.1 and localhost into `folder`.
 
-    The authority's key is never written, so nothing else can be signed with it.
+    The authority's key is never written, so that nothing else can be signed with it.
     """
     authority_key, server_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     issuer = _name("MusicGen on AWS: local authority")

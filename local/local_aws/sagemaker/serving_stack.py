@@ -11,7 +11,7 @@ from typing import Protocol
 
 import psutil
 
-from local_aws.emulator import children, clients
+from local_aws.emulator import child_processes, clients
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _END_SECONDS = 5.0
@@ -40,7 +40,7 @@ class ServingStack:
         self._registry = clients.runtime().state / "children"
         with log.open("ab") as output:
             # -P keeps this package's modules off the container's import path.
-            self._process = children.spawn(
+            self._process = child_processes.spawn(
                 [sys.executable, "-P", str(_LAUNCHER)],
                 registry=self._registry,
                 env=dict(environment),
@@ -61,7 +61,7 @@ class ServingStack:
 
     def stop(self) -> None:
         """Ends the session, politely first; returns when none of its processes runs."""
-        children.end(self._process, registry=self._registry)
+        child_processes.end(self._process, registry=self._registry)
         if self._process.stdin:
             self._process.stdin.close()
         deadline = time.monotonic() + _END_SECONDS

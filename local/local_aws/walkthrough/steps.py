@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from local_aws.emulator.leftovers import find_leftovers
 from local_aws.emulator.process import LocalAws
-from local_aws.emulator.residue import residue
 from local_aws.hub import LoopbackHub
 from local_aws.walkthrough import scaling
 from local_aws.walkthrough.cdk_cli import CdkCli
@@ -111,7 +111,7 @@ class Walkthrough:
         with self.report.step("cdk destroy"):
             cdk.destroy()
         with self.report.step("look for anything left behind"):
-            left = residue(aws)
+            left = find_leftovers(aws)
             if left:
                 raise StepFailed(f"nothing must be left after destroy, found {len(left)}: {', '.join(left)}")
             self.report.say(

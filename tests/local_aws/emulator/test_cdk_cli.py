@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from local_aws.emulator.leftovers import find_leftovers
 from local_aws.emulator.process import LocalAws
-from local_aws.emulator.residue import residue
 
 PROJECT = Path(__file__).parents[3]
 OPTIONS = ["--no-notices", "--no-version-reporting", "--ci"]
@@ -72,13 +72,13 @@ def test_a_stack_lives_and_dies_by_the_cdk_cli(own_aws: LocalAws, tmp_path: Path
     bucket = deploy_twice(cdk, first)
     replace(cdk, second)
     fail(cdk, broken)
-    assert f"bucket: {bucket}" in residue(own_aws)
+    assert f"bucket: {bucket}" in find_leftovers(own_aws)
     cdk.succeed("destroy", "--force", "--app", second)
     # The group that CDK's own handler, with its right to make one, has made for its output: on AWS it stays just so.
-    (left,) = residue(own_aws)
+    (left,) = find_leftovers(own_aws)
     assert left.startswith("log group: /aws/lambda/Tiny-CustomS3AutoDelete")
     own_aws.client("logs").delete_log_group(logGroupName=left.removeprefix("log group: "))
-    assert residue(own_aws) == []
+    assert find_leftovers(own_aws) == []
 
 
 def deploy_twice(cdk: Cli, app: str) -> str:
@@ -116,7 +116,7 @@ def test_residue_names_every_leftover_of_every_kind(own_aws: LocalAws) -> None:
     alarm = {"AlarmName": "left", "MetricName": "m", "Namespace": "n", "EvaluationPeriods": 1, "Period": 60}
     alarm |= {"Threshold": 1, "ComparisonOperator": "GreaterThanThreshold", "Statistic": "Sum"}
     own_aws.client("cloudwatch").put_metric_alarm(**alarm)
-    assert residue(own_aws) == [
+    assert find_leftovers(own_aws) == [
         "alarm: left",
         "bucket: left",
         "log group: /left",

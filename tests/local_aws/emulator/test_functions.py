@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws.emulator.functions.assets import AssetError, extract, take_local_packages
+from local_aws.emulator.functions.deployment_package import DeploymentPackageError, extract, use_installed_packages
 
 CONTEXT = """
 def handler(event, context):
@@ -145,15 +145,15 @@ def test_a_foreign_package_gives_way_to_the_same_version_here_and_nothing_else_d
     (tmp_path / "bystander").mkdir()
     make_distribution(task, "numpy", numpy.__version__, "core.cpython-314-aarch64-linux-gnu.so")
     (task / "own").mkdir()
-    assert take_local_packages(task) == ["numpy"]
+    assert use_installed_packages(task) == ["numpy"]
     assert [path.name for path in task.iterdir()] == ["own"]
     assert (tmp_path / "bystander").is_dir()
 
 
 def test_another_version_here_is_refused_with_both_named(tmp_path: Path) -> None:
     make_distribution(tmp_path, "numpy", "0.0.1", "core.cpython-314-aarch64-linux-gnu.so")
-    with pytest.raises(AssetError, match=r"numpy must be installed here as 0\.0\.1.*got \d"):
-        take_local_packages(tmp_path)
+    with pytest.raises(DeploymentPackageError, match=r"numpy must be installed here as 0\.0\.1.*got \d"):
+        use_installed_packages(tmp_path)
 
 
 def test_a_zip_is_unpacked_once_and_cannot_leave_its_folder(tmp_path: Path) -> None:

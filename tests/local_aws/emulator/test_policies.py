@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from local_aws.emulator.iam.actions import s3_bucket_action, s3_object_action
 from local_aws.emulator.iam.conditions import UnsupportedConditionError, conditions_hold, matches
 from local_aws.emulator.iam.policies import Access, Caller, Verdict, identity_verdict, resource_verdict
-from local_aws.emulator.iam.s3_actions import bucket_action, object_action
 
 ROLE = "arn:aws:iam::123456789012:role/Reader"
 CALLER = Caller(("arn:aws:sts::123456789012:assumed-role/Reader/session", ROLE), "123456789012")
@@ -152,7 +152,7 @@ def test_an_operator_that_is_not_evaluated_is_an_error_not_a_guess() -> None:
     ],
 )
 def test_a_request_to_a_bucket_needs_its_own_action(method: str, query: dict[str, Any], action: str) -> None:
-    assert bucket_action(method, query) == action
+    assert s3_bucket_action(method, query) == action
 
 
 @pytest.mark.parametrize(
@@ -170,4 +170,4 @@ def test_a_request_to_a_bucket_needs_its_own_action(method: str, query: dict[str
     ],
 )
 def test_a_request_to_an_object_needs_its_own_action(method: str, query: dict[str, Any], action: str) -> None:
-    assert object_action(method, query) == action
+    assert s3_object_action(method, query) == action

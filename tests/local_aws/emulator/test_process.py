@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from local_aws.emulator import children
+from local_aws.emulator import process
 from local_aws.emulator.environment import tool_environment
-from local_aws.emulator.moto_version import check_moto_version
+from local_aws.emulator.moto_patches import check_moto_version
 from local_aws.emulator.process import LocalAws
 
 TRUST = {
@@ -50,6 +50,16 @@ def running_function(aws: LocalAws) -> int:
     return int(next(registry.iterdir()).name)
 
 
+def wait_until_gone(pid: int, timeout_seconds: float) -> bool:
+    """Return whether process `pid` ends within `timeout_seconds`."""
+    deadline = time.monotonic() + timeout_seconds
+    while psutil.pid_exists(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def test_it_listens_on_loopback_over_tls_and_ends_with_its_lambdas(tmp_path: Path) -> None:
     with LocalAws(tmp_path / "aws") as aws:
         server = psutil.Process(aws.pid)
@@ -70,7 +80,7 @@ def test_a_killed_server_leaves_no_lambda_once_it_is_stopped(tmp_path: Path) -> 
     function = running_function(aws)
     psutil.Process(aws.pid).kill()
     aws.stop()
-    assert children.wait_until_gone(function, 10)
+    assert wait_until_gone(function, 10)
 
 
 def test_the_server_ends_when_the_process_that_started_it_dies(tmp_path: Path) -> None:
@@ -78,10 +88,10 @@ def test_the_server_ends_when_the_process_that_started_it_dies(tmp_path: Path) -
         "import os, sys, time\nfrom pathlib import Path\nfrom local_aws.emulator.process import LocalAws\n"
         "aws = LocalAws(Path(sys.argv[1])).start()\nprint(aws.pid, flush=True)\nos._exit(0)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(children.__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(process.__file__).parents[2])}
     command = [sys.executable, "-c", program, str(tmp_path / "aws")]
     started = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert children.wait_until_gone(int(started.stdout), 20)
+    assert wait_until_gone(int(started.stdout), 20)
 
 
 def test_a_server_that_cannot_start_shows_the_end_of_its_log(tmp_path: Path) -> None:

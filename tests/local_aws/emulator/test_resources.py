@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from local_aws.emulator.fixes.sagemaker_instance_types import endpoint_instance_types
-from local_aws.emulator.resources.base import Context
-from local_aws.emulator.resources.conform import fit
+from local_aws.emulator.moto_patches import endpoint_instance_types
+from local_aws.emulator.resources.base import Context, coerce
 
 STATEMENT = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
 TRUST: dict[str, Any] = {
@@ -123,7 +122,7 @@ def test_names_are_unique_within_the_limit_and_tell_where_they_come_from() -> No
 def test_text_from_a_template_takes_the_type_that_the_api_wants(stack: Any) -> None:
     client = stack.aws.client("cloudwatch")
     shape = client.meta.service_model.operation_model("PutMetricAlarm").input_shape
-    fitted = fit(shape, {"Period": "60", "Threshold": "1.5", "ActionsEnabled": "false", "AlarmName": 7}, "alarm")
+    fitted = coerce(shape, {"Period": "60", "Threshold": "1.5", "ActionsEnabled": "false", "AlarmName": 7}, "alarm")
     assert fitted == {"Period": 60, "Threshold": 1.5, "ActionsEnabled": False, "AlarmName": "7"}
 
 
