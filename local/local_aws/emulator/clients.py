@@ -1,5 +1,6 @@
 """boto3 clients for calls between the embedded services, over the same TLS endpoint as any other client's."""
 
+import functools
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,6 @@ class Runtime:
 
 
 _runtime: list[Runtime] = []
-_clients: dict[tuple[str, str], Any] = {}
-_lock = threading.Lock()
 _session: Any = boto3.session.Session()  # shared, because each session loads the service models again
 _session_lock = threading.Lock()
 
@@ -34,7 +33,7 @@ _session_lock = threading.Lock()
 def set_runtime(runtime: Runtime) -> None:
     """Set where this server listens; call once, before moto is patched."""
     _runtime[:] = [runtime]
-    _clients.clear()
+    client.cache_clear()
 
 
 def runtime() -> Runtime:
@@ -44,16 +43,11 @@ def runtime() -> Runtime:
     return _runtime[0]
 
 
+@functools.cache
 def client(service: str, region: str = REGION) -> Any:
     """Return the administrator's boto3 client of `service`, cached and safe to share between threads."""
-    with _lock:
-        if (service, region) not in _clients:
-            _clients[service, region] = client_with(
-                service,
-                {"aws_access_key_id": ROOT_ACCESS_KEY_ID, "aws_secret_access_key": ROOT_SECRET_ACCESS_KEY},
-                region,
-            )
-        return _clients[service, region]
+    administrator = {"aws_access_key_id": ROOT_ACCESS_KEY_ID, "aws_secret_access_key": ROOT_SECRET_ACCESS_KEY}
+    return client_with(service, administrator, region)
 
 
 def client_with(service: str, credentials: dict[str, str], region: str = REGION) -> Any:

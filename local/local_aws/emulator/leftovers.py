@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from local_aws.emulator.process import LocalAws
 
@@ -33,22 +33,14 @@ _LISTS: tuple[tuple[str, str, str, str, str | None], ...] = (
 )
 
 
-class Account(Protocol):
-    """Clients of the AWS to inspect, such as `LocalAws`."""
-
-    def client(self, service: str) -> Any:
-        """Return a boto3 client of `service` that may list everything."""
-        ...
-
-
-def find_leftovers(aws: Account) -> list[str]:
+def find_leftovers(aws: LocalAws) -> list[str]:
     """Return everything that exists, as sorted `kind: name`, except the CDK bootstrap stack and its resources."""
     expected = _bootstrap_names(aws)
     found = [*_listed(aws), *_buckets(aws, expected), *_policies(aws)]
     return sorted(f"{kind}: {name}" for kind, name in found if name not in expected)
 
 
-def _bootstrap_names(aws: Account) -> set[str]:
+def _bootstrap_names(aws: LocalAws) -> set[str]:
     cloudformation = aws.client("cloudformation")
     stacks = {stack["StackName"] for stack in cloudformation.describe_stacks()["Stacks"]}
     if _BOOTSTRAP_STACK not in stacks:
@@ -57,7 +49,7 @@ def _bootstrap_names(aws: Account) -> set[str]:
     return {_BOOTSTRAP_STACK, *(resource["PhysicalResourceId"] for resource in resources)}
 
 
-def _listed(aws: Account) -> Iterator[tuple[str, str]]:
+def _listed(aws: LocalAws) -> Iterator[tuple[str, str]]:
     for kind, service, operation, member, name in _LISTS:
         for item in _pages(aws.client(service), operation, member):
             yield kind, item if name is None else item[name]
@@ -71,7 +63,7 @@ def _pages(client: Any, operation: str, member: str, **arguments: Any) -> Iterat
         yield from getattr(client, operation)(**arguments).get(member, [])
 
 
-def _buckets(aws: Account, expected: set[str]) -> Iterator[tuple[str, str]]:
+def _buckets(aws: LocalAws, expected: set[str]) -> Iterator[tuple[str, str]]:
     s3 = aws.client("s3")
     for bucket in s3.list_buckets()["Buckets"]:
         name = bucket["Name"]
@@ -84,7 +76,7 @@ def _buckets(aws: Account, expected: set[str]) -> Iterator[tuple[str, str]]:
             yield "unfinished upload", f"s3://{name}/{upload['Key']}"
 
 
-def _policies(aws: Account) -> Iterator[tuple[str, str]]:
+def _policies(aws: LocalAws) -> Iterator[tuple[str, str]]:
     for policy in _pages(aws.client("iam"), "list_policies", "Policies", Scope="Local"):
         yield "policy", policy["Arn"]
     scaling = aws.client("application-autoscaling")

@@ -151,24 +151,20 @@ def _patch_sagemaker_instance_types(endpoint_config: Any) -> None:
     def validate_production_variants(self: Any, production_variants: list[dict[str, Any]]) -> None:
         pooled = [variant for variant in production_variants if "InstancePools" in variant]
         for variant in pooled:
-            _check_pools(variant)
-            for pool in variant["InstancePools"]:
+            pools = variant["InstancePools"]
+            priorities = [pool.get("Priority") for pool in pools]
+            if "InstanceType" in variant:
+                raise ValidationError(message="InstanceType and InstancePools must not both be given")
+            if not 1 <= len(pools) <= _MAX_POOLS or len(set(priorities)) != len(pools):
+                raise ValidationError(
+                    message=f"InstancePools must be 1 to {_MAX_POOLS} pools of different priority, got {priorities}"
+                )
+            for pool in pools:
                 validate_instance_type(self, pool["InstanceType"])
         validate_variants(self, [variant for variant in production_variants if variant not in pooled])
 
     endpoint_config.validate_instance_type = validate_instance_type
     endpoint_config.validate_production_variants = validate_production_variants
-
-
-def _check_pools(variant: dict[str, Any]) -> None:
-    pools = variant["InstancePools"]
-    priorities = [pool.get("Priority") for pool in pools]
-    if "InstanceType" in variant:
-        raise ValidationError(message="InstanceType and InstancePools must not both be given")
-    if not 1 <= len(pools) <= _MAX_POOLS or len(set(priorities)) != len(pools):
-        raise ValidationError(
-            message=f"InstancePools must be 1 to {_MAX_POOLS} pools of different priority, got {priorities}"
-        )
 
 
 def endpoint_instance_types() -> frozenset[str]:

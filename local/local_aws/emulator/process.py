@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import boto3
@@ -65,13 +64,19 @@ class LocalAws:
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.state_dir / "ready.json").unlink(missing_ok=True)
         program = [sys.executable, "-m", "local_aws.emulator.server"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
+        paths = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
+        environment |= {
+            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+            CLOCK_FACTOR: str(self._clock_factor),
+        }
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*program, "--state", str(self.state_dir), "--exit-with-stdin"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=_server_environment() | {CLOCK_FACTOR: str(self._clock_factor)},
+                env=environment,
                 start_new_session=True,
             )
         try:
@@ -130,14 +135,5 @@ class LocalAws:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _server_environment() -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
-    source_root = str(Path(__file__).resolve().parents[2])
-    paths = [source_root, environment.get("PYTHONPATH", "")]
-    return environment | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}

@@ -4,7 +4,7 @@ import json
 import queue
 import secrets
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from local_aws.emulator import clients
@@ -14,8 +14,7 @@ _MAX_BYTES = 4096  # CloudFormation's own limit
 _waiting: dict[str, queue.Queue[dict[str, Any]]] = {}
 
 Environ = dict[str, Any]
-StartResponse = Callable[[str, list[tuple[str, str]]], Any]
-WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+WsgiApp = Callable[[Environ, Any], Iterable[bytes]]
 
 
 class ExpectedResponse:
@@ -47,7 +46,7 @@ def expect_response() -> Generator[ExpectedResponse]:
 def middleware(app: WsgiApp) -> WsgiApp:
     """Accept answers at their URLs and pass every other request to `app`."""
 
-    def handle(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def handle(environ: Environ, start_response: Any) -> Iterable[bytes]:
         path = str(environ.get("PATH_INFO", ""))
         if not path.startswith(_PATH):
             return app(environ, start_response)
@@ -66,17 +65,12 @@ def _accept(environ: Environ, token: str) -> tuple[str, bytes]:
     answers = _waiting.pop(token, None)
     if answers is None:
         return "403 Forbidden", b"unknown or already answered"
-    answers.put(_parse(body, length))
-    return "200 OK", b""
-
-
-def _parse(body: bytes, length: int) -> dict[str, Any]:
-    if length > _MAX_BYTES:
-        return {"Status": "FAILED", "Reason": "Response object is too long."}
-    try:
+    answer: Any = None
+    with suppress(ValueError):
         answer = json.loads(body)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        return {"Status": "FAILED", "Reason": "Invalid response object: Value of property must be a JSON object"}
-    return dict(answer)  # pyright: ignore[reportUnknownArgumentType] -- JSON from outside
+    if length > _MAX_BYTES:
+        answer = {"Status": "FAILED", "Reason": "Response object is too long."}
+    elif not isinstance(answer, dict):
+        answer = {"Status": "FAILED", "Reason": "Invalid response object: Value of property must be a JSON object"}
+    answers.put(answer)  # pyright: ignore[reportUnknownArgumentType] -- JSON from outside
+    return "200 OK", b""

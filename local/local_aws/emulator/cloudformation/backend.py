@@ -44,14 +44,7 @@ class LocalCloudFormation(CloudFormationBackend):
         self._start_deployment(stack, parsed, template, parameters, "CREATE")
         return stack
 
-    def update_stack(
-        self,
-        name: str,
-        template: str,
-        role_arn: str | None,
-        parameters: list[dict[str, Any]],
-        tags: dict[str, str] | None,
-    ) -> Stack:
+    def update_stack(self, name: str, template: str, role_arn: str | None, parameters: Any, tags: Any) -> Stack:
         stack = self._find_updatable(name)
         parsed, resolved = parse_template(template), self._resolve_update_parameters(stack, parameters)
         stack.validate_template(parsed, resolved)
@@ -71,8 +64,13 @@ class LocalCloudFormation(CloudFormationBackend):
         stack.record_event("DELETE_IN_PROGRESS", "User Initiated")
 
         def work() -> None:
-            if delete_resources(stack):
-                self._archive(stack)
+            if not delete_resources(stack):
+                return
+            self._drop_exports(stack)
+            for key in [key for key, item in self.change_sets.items() if item.stack_id == stack.stack_id]:
+                del self.change_sets[key]
+            self.deleted_stacks[stack.stack_id] = self.stacks.pop(stack.stack_id)  # only its id finds it from now on
+            stack.record_event("DELETE_COMPLETE")
 
         _run_in_thread(stack, work, "DELETE_FAILED")
 
@@ -109,8 +107,7 @@ class LocalCloudFormation(CloudFormationBackend):
         return self._find_change_set(change_set_name, None)
 
     def delete_change_set(self, change_set_name: str) -> None:
-        found = [key for key, item in self.change_sets.items() if change_set_name in (key, item.change_set_name)]
-        for key in found:
+        for key in [key for key, item in self.change_sets.items() if change_set_name in (key, item.change_set_name)]:
             del self.change_sets[key]
 
     def execute_change_set(self, change_set_name: str, stack_name: str | None = None) -> None:
@@ -137,14 +134,6 @@ class LocalCloudFormation(CloudFormationBackend):
             self.exports.update({export.name: export for export in stack.exports})
 
         _run_in_thread(stack, work, f"{kind}_FAILED" if kind == "CREATE" else "UPDATE_ROLLBACK_FAILED")
-
-    def _archive(self, stack: LocalStack) -> None:
-        """Move a deleted stack to where only its id finds it, and drop its change sets and exports."""
-        self._drop_exports(stack)
-        for key in [key for key, item in self.change_sets.items() if item.stack_id == stack.stack_id]:
-            del self.change_sets[key]
-        self.deleted_stacks[stack.stack_id] = self.stacks.pop(stack.stack_id)
-        stack.record_event("DELETE_COMPLETE")
 
     def _drop_exports(self, stack: LocalStack) -> None:
         for name in [name for name, item in self.exports.items() if item.exporting_stack_id == stack.stack_id]:

@@ -1,8 +1,6 @@
 """Change sets: predict property by property what a deployment would change, before it is executed."""
 
-from collections.abc import Mapping
 from copy import copy
-from dataclasses import dataclass
 from typing import Any
 
 from moto.cloudformation.models import Change, ChangeSet
@@ -14,7 +12,6 @@ from local_aws.emulator.cloudformation.template import Template, dependency_orde
 from local_aws.emulator.resources import find_handler
 
 _NO_CHANGES = "The submitted information didn't contain changes. Submit different information to create a change set."
-Json = Mapping[str, Any]
 
 
 class LocalChangeSet(ChangeSet):
@@ -33,21 +30,6 @@ class LocalChangeSet(ChangeSet):
         self.status = "CREATE_COMPLETE" if has_changes else "FAILED"
         self.execution_status = "AVAILABLE" if has_changes else "UNAVAILABLE"
         self.status_reason = None if has_changes else _NO_CHANGES
-
-
-@dataclass(frozen=True)
-class _PropertyChange:
-    name: str
-    dynamic: bool  # the new value depends on something known only after it is deployed
-    recreates: bool
-
-    def detail(self) -> dict[str, Any]:
-        recreation = "Never" if not self.recreates else "Conditionally" if self.dynamic else "Always"
-        return {
-            "Target": {"Attribute": "Properties", "Name": self.name, "RequiresRecreation": recreation},
-            "Evaluation": "Dynamic" if self.dynamic else "Static",
-            "ChangeSource": "ResourceReference" if self.dynamic else "DirectModification",
-        }
 
 
 def describe_changes(current: DeployedResources, template: Template, parameters: dict[str, Any]) -> list[Change]:
@@ -71,40 +53,49 @@ def describe_changes(current: DeployedResources, template: Template, parameters:
     return changes
 
 
-def _describe(planned: DeployedResources, logical_id: str, definition: Json, unsettled: set[str]) -> Change | None:
+def _describe(
+    planned: DeployedResources, logical_id: str, definition: dict[str, Any], unsettled: set[str]
+) -> Change | None:
     resource_type, current = str(definition["Type"]), planned.deployed.get(logical_id)
     if current is None:
         unsettled.add(logical_id)
         return _change("Add", logical_id, resource_type)
+    details = _property_details(planned, current, definition.get("Properties", {}), unsettled)
     type_changed = current.resource_type != resource_type
-    properties = _property_changes(planned, current, definition.get("Properties", {}), unsettled)
-    if not properties and not type_changed:
+    if not details and not type_changed:
         return None
+    recreations = {detail["Target"]["RequiresRecreation"] for detail in details}
     change = _change("Modify", logical_id, resource_type, current.physical_id)
-    change.scope = ["Properties"]
-    change.details = [item.detail() for item in properties]
-    if type_changed or any(item.recreates and not item.dynamic for item in properties):
+    change.scope, change.details = ["Properties"], details
+    if type_changed or "Always" in recreations:
         change.replacement = "True"
     else:
-        change.replacement = "Conditional" if any(item.recreates for item in properties) else "False"
+        change.replacement = "Conditional" if "Conditionally" in recreations else "False"
     # A custom resource may return new attributes on an update; all others keep theirs unless replaced.
     if change.replacement != "False" or resource_type.startswith("Custom::"):
         unsettled.add(logical_id)
     return change
 
 
-def _property_changes(
-    planned: DeployedResources, current: Deployed, new: Json, unsettled: set[str]
-) -> list[_PropertyChange]:
-    changes: list[_PropertyChange] = []
+def _property_details(
+    planned: DeployedResources, current: Deployed, new: dict[str, Any], unsettled: set[str]
+) -> list[dict[str, Any]]:
+    details: list[dict[str, Any]] = []
     handler = find_handler(current.resource_type)
     for name in sorted({*new, *current.properties}):
-        dynamic = bool(unsettled & set(references(new.get(name))))
+        dynamic = bool(unsettled & set(references(new.get(name))))  # its new value is known only once deployed
         if dynamic or _resolve(planned, new.get(name)) != current.properties.get(name):
             changed = {**current.properties, name: object()}
             recreates = handler is not None and name in handler.replacement_properties(current.properties, changed)
-            changes.append(_PropertyChange(name, dynamic, recreates))
-    return changes
+            recreation = "Never" if not recreates else "Conditionally" if dynamic else "Always"
+            details.append(
+                {
+                    "Target": {"Attribute": "Properties", "Name": name, "RequiresRecreation": recreation},
+                    "Evaluation": "Dynamic" if dynamic else "Static",
+                    "ChangeSource": "ResourceReference" if dynamic else "DirectModification",
+                }
+            )
+    return details
 
 
 def _resolve(planned: DeployedResources, value: Any) -> Any:

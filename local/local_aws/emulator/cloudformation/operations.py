@@ -51,14 +51,13 @@ def apply(stack: LocalStack, logical_id: str, definition: dict[str, Any]) -> Ste
         new = replace(new, properties=resources.resolve(definition.get("Properties", {})))
     except ServiceException as error:
         status = "CREATE_FAILED" if current is None else "UPDATE_FAILED"
-        stack.record_resource_event(logical_id, new.resource_type, status, reason=str(error))
+        stack.record_resource_event(new, status, str(error))
         raise StepFailedError(Step(logical_id, current, current, in_place=current is not None), str(error)) from error
     if current is None or current.resource_type != new.resource_type:
         return _create(stack, current, new)
     if current.properties == new.properties:
-        resources.deployed[logical_id] = replace(
-            new, physical_id=current.physical_id, attributes=current.attributes
-        )  # the policies may have changed
+        # The deletion policies may have changed.
+        resources.deployed[logical_id] = replace(new, physical_id=current.physical_id, attributes=current.attributes)
         return None
     if _handler(new).replacement_properties(current.properties, new.properties):
         return _create(stack, current, new)
@@ -67,59 +66,46 @@ def apply(stack: LocalStack, logical_id: str, definition: dict[str, Any]) -> Ste
 
 def _create(stack: LocalStack, current: Deployed | None, new: Deployed) -> Step:
     """Create a resource; `current` is the one that it replaces, if any."""
+    verb, reason = ("CREATE", None) if current is None else ("UPDATE", _REPLACING)
+    started = replace(new, physical_id=current.physical_id) if current else new
 
-    def create() -> Outcome:
-        handler = _handler(new)
-        handler.validate_properties(new.properties)
-        return handler.create(_context(stack, new), new.properties)
+    def create(handler: Handler, context: Context) -> Outcome:
+        return handler.create(context, new.properties)
 
-    if current is None:
-        outcome, failure, left = _attempt(stack, new, "CREATE", create, physical_id="")
-    else:
-        outcome, failure, left = _attempt(
-            stack, new, "UPDATE", create, physical_id=current.physical_id, reason=_REPLACING
-        )
-    if outcome is None:
-        after = replace(new, physical_id=left) if left else None
-        raise StepFailedError(Step(new.logical_id, current, after), failure)
-    return Step(new.logical_id, current, _store(stack, new, outcome))
+    try:
+        return Step(new.logical_id, current, _attempt(stack, started, verb, create, reason))
+    except ResourceFailedError as error:
+        left_behind = replace(new, physical_id=error.physical_id) if error.physical_id else None
+        raise StepFailedError(Step(new.logical_id, current, left_behind), str(error)) from error
 
 
 def update_in_place(stack: LocalStack, current: Deployed, new: Deployed) -> Step:
     """Update a resource whose type and immutable properties have not changed."""
+    started = replace(new, physical_id=current.physical_id, attributes=current.attributes)
 
-    def update() -> Outcome:
-        handler = _handler(new)
-        handler.validate_properties(new.properties)
-        return handler.update(_context(stack, new), current.physical_id, current.properties, new.properties)
+    def update(handler: Handler, context: Context) -> Outcome:
+        return handler.update(context, current.physical_id, current.properties, new.properties)
 
-    outcome, failure, _ = _attempt(stack, new, "UPDATE", update, physical_id=current.physical_id)
-    if outcome is None:
+    try:
+        return Step(new.logical_id, current, _attempt(stack, started, "UPDATE", update), in_place=True)
+    except ResourceFailedError as error:
         # How much of it took effect is unknown, so the rollback updates from the new properties back to the old.
-        partial = replace(new, physical_id=current.physical_id, attributes=current.attributes)
-        raise StepFailedError(Step(new.logical_id, current, partial, in_place=True), failure)
-    return Step(new.logical_id, current, _store(stack, new, outcome), in_place=True)
+        raise StepFailedError(Step(new.logical_id, current, started, in_place=True), str(error)) from error
 
 
 def delete(stack: LocalStack, resource: Deployed, policy: str = "Delete") -> bool:
     """Delete one resource unless `policy` retains it; return whether it has left the stack."""
-
-    def record(status: str, reason: str | None = None) -> None:
-        stack.record_resource_event(
-            resource.logical_id, resource.resource_type, status, physical_id=resource.physical_id, reason=reason
-        )
-
     if policy != "Delete":
-        record("DELETE_SKIPPED")
+        stack.record_resource_event(resource, "DELETE_SKIPPED")
         return True
-    record("DELETE_IN_PROGRESS")
+    stack.record_resource_event(resource, "DELETE_IN_PROGRESS")
     try:
         _handler(resource).delete(_context(stack, resource), resource.physical_id, resource.properties)
     except Exception as error:  # every failure must become an event, or the stack would hang
         if not (isinstance(error, ClientError) and is_not_found(error)):
-            record("DELETE_FAILED", _reason(error))
+            stack.record_resource_event(resource, "DELETE_FAILED", _reason(error))
             return False
-    record("DELETE_COMPLETE")
+    stack.record_resource_event(resource, "DELETE_COMPLETE")
     return True
 
 
@@ -127,30 +113,22 @@ def _attempt(
     stack: LocalStack,
     new: Deployed,
     verb: str,
-    operation: Callable[[], Outcome],
-    *,
-    physical_id: str,
+    operation: Callable[[Handler, Context], Outcome],
     reason: str | None = None,
-) -> tuple[Outcome | None, str, str | None]:
-    """Run `operation` between its events; return (outcome, "", None), or (None, reason, physical id left behind)."""
-
-    def record(status: str, physical: str, why: str | None = None) -> None:
-        stack.record_resource_event(new.logical_id, new.resource_type, status, physical_id=physical, reason=why)
-
-    record(f"{verb}_IN_PROGRESS", physical_id, reason)
+) -> Deployed:
+    """Run `operation` between its events and store the result; raise ResourceFailedError on any failure."""
+    stack.record_resource_event(new, f"{verb}_IN_PROGRESS", reason)
     try:
-        outcome = operation()
+        handler = _handler(new)
+        handler.validate_properties(new.properties)
+        outcome = operation(handler, _context(stack, new))
     except Exception as error:  # every failure must become an event, or the stack would hang
-        failure, left = _reason(error), getattr(error, "physical_id", None)
-        record(f"{verb}_FAILED", left or physical_id, failure)
-        return None, failure, left
-    record(f"{verb}_COMPLETE", outcome.physical_id)
-    return outcome, "", None
-
-
-def _store(stack: LocalStack, new: Deployed, outcome: Outcome) -> Deployed:
+        failure, left_behind = _reason(error), getattr(error, "physical_id", None)
+        stack.record_resource_event(new, f"{verb}_FAILED", failure, physical_id=left_behind)
+        raise ResourceFailedError(failure, left_behind) from error
     deployed = replace(new, physical_id=outcome.physical_id, attributes=outcome.attributes)
     stack.resources.deployed[new.logical_id] = deployed
+    stack.record_resource_event(deployed, f"{verb}_COMPLETE")
     return deployed
 
 

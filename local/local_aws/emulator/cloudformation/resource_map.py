@@ -2,8 +2,10 @@
 
 # pyright: reportUnknownVariableType=false
 # (moto keeps the parts of its resource map private; templates are JSON)
+
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from moto.cloudformation.exceptions import ValidationError
@@ -23,17 +25,9 @@ class Deployed:
     update_replace_policy: str = "Delete"
 
     # The names that moto reads from its own resources.
-    @property
-    def logical_resource_id(self) -> str:
-        return self.logical_id
-
-    @property
-    def physical_resource_id(self) -> str:
-        return self.physical_id
-
-    @property
-    def cf_resource_type(self) -> str:
-        return self.resource_type
+    logical_resource_id = property(attrgetter("logical_id"))
+    physical_resource_id = property(attrgetter("physical_id"))
+    cf_resource_type = property(attrgetter("resource_type"))
 
     def get_cfn_attribute(self, name: str) -> Any:
         """Return the value of `Fn::GetAtt`; raise ValidationError if the resource has no such attribute."""

@@ -7,9 +7,8 @@ from typing import Any
 
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import Event, Stack
-from moto.cloudformation.parsing import ResourceMap
 
-from local_aws.emulator.cloudformation.resource_map import DeployedResources
+from local_aws.emulator.cloudformation.resource_map import Deployed, DeployedResources
 from local_aws.emulator.cloudformation.template import Template, dependency_order, unsupported_types
 
 _MAX_REASON = 2000
@@ -20,7 +19,7 @@ class LocalStack(Stack):
 
     stack_status_reason: str | None = None
 
-    def _create_resource_map(self) -> ResourceMap:
+    def _create_resource_map(self) -> DeployedResources:
         resources = DeployedResources(
             self.stack_id,
             self.name,
@@ -54,7 +53,6 @@ class LocalStack(Stack):
             raise ValidationError(message="Template format error: At least one Resources member must be defined.")
         dependency_order(template)
         resources = self._create_resource_map()
-        assert isinstance(resources, DeployedResources)
         resources.use(template, parameters)
         if unsupported := unsupported_types(template, resources.is_enabled):
             raise ValidationError(
@@ -63,17 +61,18 @@ class LocalStack(Stack):
 
     def record_event(self, status: str, reason: str | None = None) -> None:
         """Record that the stack itself has reached `status`."""
-        self.record_resource_event(
-            self.name, "AWS::CloudFormation::Stack", status, physical_id=self.stack_id, reason=reason
-        )
+        self._record(self.name, "AWS::CloudFormation::Stack", self.stack_id, status, reason)
         # Set the status last: a client that sees a final status must find all events before it.
         self.status = status
         self.stack_status_reason = reason  # DescribeStacks reads it
 
     def record_resource_event(
-        self, logical_id: str, resource_type: str, status: str, *, physical_id: str = "", reason: str | None = None
+        self, resource: Deployed, status: str, reason: str | None = None, *, physical_id: str | None = None
     ) -> None:
-        """Record that a resource has reached `status`."""
+        """Record that a resource has reached `status`; `physical_id` overrides the resource's own."""
+        self._record(resource.logical_id, resource.resource_type, physical_id or resource.physical_id, status, reason)
+
+    def _record(self, logical_id: str, resource_type: str, physical_id: str, status: str, reason: str | None) -> None:
         event = Event(
             stack_id=self.stack_id,
             stack_name=self.name,

@@ -186,8 +186,6 @@ def _create_log_stream(logs: Any, target: dict[str, str]) -> None:
     """Create the stream, and the group if it does not exist and the role may."""
     try:
         logs.create_log_stream(**target)
-    except ClientError as error:
-        if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
-            raise
+    except logs.exceptions.ResourceNotFoundException:
         logs.create_log_group(logGroupName=target["logGroupName"])
         logs.create_log_stream(**target)

@@ -20,14 +20,7 @@ from local_aws.emulator.iam.conditions import UnsupportedConditionError
 from local_aws.emulator.iam.policies import Access, Caller, Verdict, identity_verdict, resource_verdict
 from local_aws.emulator.iam.sessions import Session, authenticate, is_anonymous, trust_verdict
 
-
-class _Request(threading.local):
-    """The session of the request that this thread is answering; None before authentication."""
-
-    session: Session | None = None
-
-
-_current = _Request()
+_current = threading.local()  # `session`: who sends the request that this thread is answering, once authenticated
 
 
 def middleware(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
@@ -61,7 +54,7 @@ def authorize(response: Any, request_class: type, resource: str = "*") -> None:
 
 def bucket_permission(bucket: FakeBucket, action: str, resource: str) -> PermissionResult:
     """Decide on each key of a bulk deletion; moto also calls this in other requests, before authentication."""
-    session = _current.session
+    session: Session | None = getattr(_current, "session", None)
     if session is None or is_allowed(session, Access(action, resource, session.context)):
         return PermissionResult.NEUTRAL
     return PermissionResult.DENIED

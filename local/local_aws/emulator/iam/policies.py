@@ -77,27 +77,19 @@ def _combine(effects: Iterable[str]) -> Verdict:
 
 def _applies_to(statement: Mapping[str, Any], access: Access) -> bool:
     return (
-        _element_matches(statement, "Action", access.action, ignore_case=True)
-        and _element_matches(statement, "Resource", access.resource, context=access.context)
+        _element_matches(statement, "Action", access.action, {})
+        and _element_matches(statement, "Resource", access.resource, access.context)
         and conditions_hold(statement.get("Condition", {}), access.context)
     )
 
 
-def _element_matches(
-    statement: Mapping[str, Any],
-    name: str,
-    value: str,
-    *,
-    ignore_case: bool = False,
-    context: Mapping[str, str] | None = None,
-) -> bool:
+def _element_matches(statement: Mapping[str, Any], name: str, value: str, context: Mapping[str, str]) -> bool:
     negated = f"Not{name}" in statement
     patterns = _as_list(statement.get(f"Not{name}" if negated else name))
     if not patterns:
         return name == "Resource"  # a trust policy has no Resource: it applies to its role
-    return negated != any(
-        matches(_substitute(item, context or {}), value, ignore_case=ignore_case) for item in patterns
-    )
+    ignore_case = name == "Action"
+    return negated != any(matches(_substitute(item, context), value, ignore_case=ignore_case) for item in patterns)
 
 
 def _substitute(pattern: str, context: Mapping[str, str]) -> str:
@@ -119,6 +111,4 @@ def _names(principal: Any, caller: Caller, effect: str) -> bool:
 
 
 def _as_list(value: Any) -> list[str]:
-    if value is None:
-        return []
-    return [value] if isinstance(value, str) else list(value)
+    return [value] if isinstance(value, str) else list(value or [])

@@ -16,12 +16,7 @@ from botocore.credentials import Credentials
 from moto.core.exceptions import JsonRESTError, _RESTError
 from moto.iam.access_control import AssumedRoleAccessKey
 from moto.iam.models import IAMBackend, iam_backends
-from moto.s3.exceptions import (
-    S3AccessDeniedError,
-    S3ClientError,
-    S3InvalidAccessKeyIdError,
-    S3SignatureDoesNotMatchError,
-)
+from moto.s3 import exceptions as s3_errors
 from moto.sts.models import AssumedRole, sts_backends
 
 from local_aws.emulator.account import ACCOUNT_ID, REGION
@@ -107,7 +102,7 @@ def _session(response: Any, assumed: AssumedRole, service: str) -> Session:
 def _raise_expired(response: Any, service: str) -> None:
     message = "The security token included in the request is expired"
     if service == "s3":
-        raise S3ClientError("ExpiredToken", "The provided token has expired.")
+        raise s3_errors.S3ClientError("ExpiredToken", "The provided token has expired.")
     if "x-www-form-urlencoded" in response.headers.get("Content-Type", ""):
         error: Any = _RESTError("ExpiredToken", message)
     else:
@@ -122,10 +117,10 @@ def _presigned_by(response: Any) -> AssumedRole:
     key_id, _, region, service, _ = query["X-Amz-Credential"].split("/")
     session = sts_backends[ACCOUNT_ID]["aws"].get_assumed_role_from_access_key(key_id)
     if session is None or session.session_token != query.get("X-Amz-Security-Token"):
-        raise S3InvalidAccessKeyIdError()
+        raise s3_errors.S3InvalidAccessKeyIdError()
     signed = dt.datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
     if dt.datetime.now(dt.UTC) > signed + dt.timedelta(seconds=int(query["X-Amz-Expires"])):
-        raise S3AccessDeniedError()
+        raise s3_errors.S3AccessDeniedError()
     credentials = Credentials(session.access_key_id, session.secret_access_key, session.session_token)
     signer: Any = S3SigV4QueryAuth(credentials, service, region)
     unsigned = [pair for pair in response.parsed_url.query.split("&") if not pair.startswith("X-Amz-Signature=")]
@@ -137,7 +132,7 @@ def _presigned_by(response: Any) -> AssumedRole:
     request.context["timestamp"] = query["X-Amz-Date"]
     expected = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
     if not hmac.compare_digest(expected, query.get("X-Amz-Signature", "")):
-        raise S3SignatureDoesNotMatchError()
+        raise s3_errors.S3SignatureDoesNotMatchError()
     return session
 
 

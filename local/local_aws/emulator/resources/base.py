@@ -19,21 +19,7 @@ from local_aws.emulator import clients
 from local_aws.emulator.account import ACCOUNT_ID
 
 Properties = Mapping[str, Any]
-_NOT_FOUND_CODES = frozenset(
-    {
-        "NoSuchBucket",
-        "NoSuchBucketPolicy",
-        "NoSuchEntity",
-        "NoSuchKey",
-        "NotFound",
-        "NotFoundException",
-        "ObjectNotFoundException",
-        "ParameterNotFound",
-        "RepositoryNotFoundException",
-        "ResourceNotFound",
-        "ResourceNotFoundException",
-    }
-)
+_NOT_FOUND_CODE = re.compile(r"NoSuch\w+|\w*NotFound(Exception)?")
 # SageMaker answers a ValidationException and says only in its message that the resource is missing.
 _NOT_FOUND_MESSAGE = re.compile(r"could not find|does not exist", re.IGNORECASE)
 _NUMBER_TYPES: dict[str, Callable[[Any], Any]] = {"integer": int, "long": int, "float": float, "double": float}
@@ -133,10 +119,9 @@ def is_not_found(error: ClientError) -> bool:
     """Return whether the service answered that the resource does not exist."""
     detail = error.response.get("Error", {})
     code = detail.get("Code", "")
-    return code in _NOT_FOUND_CODES or (
-        code in ("ValidationException", "ValidationError")
-        and bool(_NOT_FOUND_MESSAGE.search(detail.get("Message", "")))
-    )
+    if code in ("ValidationException", "ValidationError"):
+        return bool(_NOT_FOUND_MESSAGE.search(detail.get("Message", "")))
+    return bool(_NOT_FOUND_CODE.fullmatch(code))
 
 
 def policy_json(document: Any) -> str:

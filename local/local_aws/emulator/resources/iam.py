@@ -57,10 +57,16 @@ def _set_policies(context: Context, role: str, old: Properties, new: Properties)
         iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=policy_json(content))
     for name in {policy["PolicyName"] for policy in old.get("Policies", [])} - set(inline):
         iam.delete_role_policy(RoleName=role, PolicyName=name)
-    before, after = set(old.get("ManagedPolicyArns", [])), set(new.get("ManagedPolicyArns", []))
-    for arn in after - before:
+    before, after = ({(role, arn) for arn in properties.get("ManagedPolicyArns", [])} for properties in (old, new))
+    _set_attachments(context, before, after)
+
+
+def _set_attachments(context: Context, before: set[tuple[str, str]], after: set[tuple[str, str]]) -> None:
+    """Attach and detach managed policies, given as pairs of role name and policy ARN."""
+    iam = context.client("iam")
+    for role, arn in after - before:
         iam.attach_role_policy(RoleName=role, PolicyArn=arn)
-    for arn in before - after:
+    for role, arn in before - after:
         iam.detach_role_policy(RoleName=role, PolicyArn=arn)
 
 
@@ -109,11 +115,8 @@ class ManagedPolicy(Handler):
             content = policy_json(new["PolicyDocument"])
             iam.create_policy_version(PolicyArn=physical_id, PolicyDocument=content, SetAsDefault=True)
             _delete_old_versions(context, physical_id)  # IAM keeps at most five
-        before, after = set(old.get("Roles", [])), set(new.get("Roles", []))
-        for role in after - before:
-            iam.attach_role_policy(RoleName=role, PolicyArn=physical_id)
-        for role in before - after:
-            iam.detach_role_policy(RoleName=role, PolicyArn=physical_id)
+        before, after = ({(role, physical_id) for role in properties.get("Roles", [])} for properties in (old, new))
+        _set_attachments(context, before, after)
         return Outcome(physical_id, {"PolicyArn": physical_id})
 
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:

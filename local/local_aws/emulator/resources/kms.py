@@ -18,19 +18,17 @@ class Key(Handler):
             "Tags": _kms_tags(properties),
         }
         key = context.call("kms", "CreateKey", settings)["KeyMetadata"]["KeyId"]
-        _set_rotation(context, key, properties)
-        return _outcome(context, key)
+        return _finish(context, key, properties)
 
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
         kms = context.client("kms")
         kms.put_key_policy(KeyId=physical_id, PolicyName="default", Policy=policy_json(new["KeyPolicy"]))
         kms.update_key_description(KeyId=physical_id, Description=new.get("Description", ""))
-        _set_rotation(context, physical_id, new)
         if old.get("Tags"):
             kms.untag_resource(KeyId=physical_id, TagKeys=tag_keys(old))
         if new.get("Tags"):
             kms.tag_resource(KeyId=physical_id, Tags=_kms_tags(new))
-        return _outcome(context, physical_id)
+        return _finish(context, physical_id, new)
 
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
         days = int(properties.get("PendingWindowInDays", _DEFAULT_WINDOW_DAYS))
@@ -41,10 +39,7 @@ def _kms_tags(properties: Properties) -> list[dict[str, str]]:
     return [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in properties.get("Tags", [])]
 
 
-def _set_rotation(context: Context, key: str, properties: Properties) -> None:
-    enabled = str(properties.get("EnableKeyRotation", False)).lower() == "true"
-    context.call("kms", "EnableKeyRotation" if enabled else "DisableKeyRotation", {"KeyId": key})
-
-
-def _outcome(context: Context, key: str) -> Outcome:
+def _finish(context: Context, key: str, properties: Properties) -> Outcome:
+    rotates = str(properties.get("EnableKeyRotation", False)).lower() == "true"
+    context.call("kms", "EnableKeyRotation" if rotates else "DisableKeyRotation", {"KeyId": key})
     return Outcome(key, {"Arn": context.arn("kms", f"key/{key}"), "KeyId": key})

@@ -27,6 +27,8 @@ _CONFIGURATION = (
     "Timeout",
     "TracingConfig",
 )
+# RecursiveLoop has no effect here: recursive invocations are never stopped.
+_OTHER_PROPERTIES = ("Architectures", "Code", "FunctionName", "RecursiveLoop", "ReservedConcurrentExecutions", "Tags")
 # Lambda's defaults for a property that was removed.
 _DEFAULTS: dict[str, Any] = {"Description": "", "Environment": {"Variables": {}}, "MemorySize": 128, "Timeout": 3}
 
@@ -35,18 +37,7 @@ class Function(Handler):
     """A function from a zip; `Ref` is its name."""
 
     types = ("AWS::Lambda::Function",)
-    # RecursiveLoop has no effect here: recursive invocations are never stopped.
-    properties = frozenset(
-        {
-            *_CONFIGURATION,
-            "Architectures",
-            "Code",
-            "FunctionName",
-            "RecursiveLoop",
-            "ReservedConcurrentExecutions",
-            "Tags",
-        }
-    )
+    properties = frozenset({*_CONFIGURATION, *_OTHER_PROPERTIES})
     immutable = frozenset({"FunctionName", "PackageType"})
 
     def create(self, context: Context, properties: Properties) -> Outcome:

@@ -3,15 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from local_aws.emulator.resources.base import (
-    Context,
-    Handler,
-    Outcome,
-    Properties,
-    ResourceFailedError,
-    pick,
-    policy_json,
-)
+from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, ResourceFailedError, policy_json
 
 # Bucket property -> the operations that set and remove it.
 _SETTINGS = {
@@ -48,7 +40,7 @@ def _lifecycle_rules(configuration: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "Status": rule["Status"],
                 "Filter": {"Prefix": rule.get("Prefix", "")},
                 **({"Expiration": expiration} if expiration else {}),
-                **pick(rule, *_RULE_ACTIONS),
+                **{name: rule[name] for name in _RULE_ACTIONS if name in rule},
             }
         )
     return rules
