@@ -63,6 +63,7 @@ class LocalAws:
         """Start the server and wait until it answers; raise RuntimeError with the end of its log if it does not."""
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.state_dir / "ready.json").unlink(missing_ok=True)
+        program = [sys.executable, "-m", "local_aws.emulator.server"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
         paths = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
         environment |= {
@@ -71,14 +72,7 @@ class LocalAws:
         }
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "local_aws.emulator.server",
-                    "--state",
-                    str(self.state_dir),
-                    "--exit-with-stdin",
-                ],
+                [*program, "--state", str(self.state_dir), "--exit-with-stdin"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -36,8 +36,7 @@ class StepFailedError(Exception):
 
 def apply(stack: LocalStack, logical_id: str, definition: dict[str, Any]) -> Step | None:
     """Deploy one resource; return None if it is already up to date, raise StepFailedError on failure."""
-    resources = stack.resources
-    current = resources.deployed.get(logical_id)
+    current = stack.resources.deployed.get(logical_id)
     new = Deployed(
         logical_id,
         str(definition["Type"]),
@@ -48,7 +47,7 @@ def apply(stack: LocalStack, logical_id: str, definition: dict[str, Any]) -> Ste
         str(definition.get("UpdateReplacePolicy", "Delete")),
     )
     try:
-        new = replace(new, properties=resources.resolve(definition.get("Properties", {})))
+        new = replace(new, properties=stack.resources.resolve(definition.get("Properties", {})))
     except ServiceException as error:
         status = "CREATE_FAILED" if current is None else "UPDATE_FAILED"
         stack.record_resource_event(new, status, str(error))
@@ -57,7 +56,9 @@ def apply(stack: LocalStack, logical_id: str, definition: dict[str, Any]) -> Ste
         return _create(stack, current, new)
     if current.properties == new.properties:
         # The deletion policies may have changed.
-        resources.deployed[logical_id] = replace(new, physical_id=current.physical_id, attributes=current.attributes)
+        stack.resources.deployed[logical_id] = replace(
+            new, physical_id=current.physical_id, attributes=current.attributes
+        )
         return None
     if _handler(new).replacement_properties(current.properties, new.properties):
         return _create(stack, current, new)
