@@ -1,7 +1,6 @@
-"""boto3 clients with which the embedded services call one another, over the same TLS endpoint as everybody else."""
+"""boto3 clients for calls between the embedded services, over the same TLS endpoint as any other client's."""
 
-from __future__ import annotations
-
+import functools
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,13 @@ from botocore.config import Config
 
 from local_aws.emulator.account import REGION, ROOT_ACCESS_KEY_ID, ROOT_SECRET_ACCESS_KEY
 
-# Failures here are answers, not hiccups: retrying would only hide them for a while.
+# Errors here are not transient: a retry would only delay them.
 _CONFIG = Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_timeout=120, max_pool_connections=32)
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where this server listens and keeps its files; `trust` is the machine's certificates plus `authority`."""
+    """The server's endpoint and files; `trust` contains the machine's certificates and `authority`."""
 
     endpoint_url: str
     state: Path
@@ -27,42 +26,33 @@ class Runtime:
 
 
 _runtime: list[Runtime] = []
-_clients: dict[tuple[str, str], Any] = {}
-_lock = threading.Lock()
-_session: Any = boto3.session.Session()  # one for all: each would read the services' models anew
+_session: Any = boto3.session.Session()  # shared, because each session loads the service models again
 _session_lock = threading.Lock()
 
 
 def set_runtime(runtime: Runtime) -> None:
-    """Say, once and before the extensions are installed, where this server listens."""
+    """Set where this server listens; call once, before moto is patched."""
     _runtime[:] = [runtime]
-    _clients.clear()
+    client.cache_clear()
 
 
 def runtime() -> Runtime:
-    """Where this server listens; an error before `set_runtime`."""
+    """Return where this server listens; raise RuntimeError before `set_runtime`."""
     if not _runtime:
-        raise RuntimeError(
-            "the embedded AWS must be started by local_aws.emulator.server before its services call one another"
-        )
+        raise RuntimeError("the embedded AWS is not running in this process; start it with local_aws.emulator.server")
     return _runtime[0]
 
 
+@functools.cache
 def client(service: str, region: str = REGION) -> Any:
-    """The administrator's boto3 client of `service`; made once, safe to share between threads."""
-    with _lock:
-        if (service, region) not in _clients:
-            _clients[service, region] = client_with(
-                service,
-                {"aws_access_key_id": ROOT_ACCESS_KEY_ID, "aws_secret_access_key": ROOT_SECRET_ACCESS_KEY},
-                region,
-            )
-        return _clients[service, region]
+    """Return the administrator's boto3 client of `service`, cached and safe to share between threads."""
+    administrator = {"aws_access_key_id": ROOT_ACCESS_KEY_ID, "aws_secret_access_key": ROOT_SECRET_ACCESS_KEY}
+    return client_with(service, administrator, region)
 
 
 def client_with(service: str, credentials: dict[str, str], region: str = REGION) -> Any:
-    """A boto3 client of `service` with `credentials` (boto3's own argument names), subject to the deployed policies."""
-    with _session_lock:  # a session's clients may be used by many threads, but not made by many
+    """Create a boto3 client with `credentials` (boto3's argument names), subject to the deployed policies."""
+    with _session_lock:  # clients are thread-safe, creating them from one session is not
         return _session.client(
             service,
             region_name=region,

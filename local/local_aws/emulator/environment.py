@@ -1,6 +1,4 @@
-"""The environment in which the CDK CLI, Node, boto3, Lambdas and containers find the embedded AWS and nothing else."""
-
-from __future__ import annotations
+"""Environment variables that direct the CDK CLI, Node, boto3, Lambdas and containers to the embedded AWS only."""
 
 import os
 import ssl
@@ -10,15 +8,15 @@ from pathlib import Path
 
 from local_aws.emulator.account import ACCOUNT_ID, REGION, ROOT_ACCESS_KEY_ID, ROOT_SECRET_ACCESS_KEY
 
-# The user's own profiles, roles and endpoints must not leak in: a deployment to a real account by mistake costs money.
+# The user's own profiles, roles and endpoints must not leak in: an accidental deployment to a real account costs money.
 _FOREIGN_PREFIXES = ("AWS_", "AMAZON_", "CDK_", "BOTO_", "MOTO_")
 _SYSTEM_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
 def endpoint_environment(endpoint_url: str, authority: Path, trust: Path) -> dict[str, str]:
-    """Variables that direct any AWS SDK to the embedded AWS; without credentials."""
+    """Return the variables that direct any AWS SDK to the embedded AWS, without credentials."""
     return {
-        # An address, not `localhost`: SDKs then put the bucket's name into the path.
+        # An IP address, not `localhost`, so that SDKs put the bucket's name into the path.
         "AWS_ENDPOINT_URL": endpoint_url,
         "AWS_CA_BUNDLE": str(authority),
         "NODE_EXTRA_CA_CERTS": str(authority),
@@ -32,9 +30,9 @@ def endpoint_environment(endpoint_url: str, authority: Path, trust: Path) -> dic
 
 
 def tool_environment(endpoint_url: str, authority: Path, trust: Path, base: Mapping[str, str]) -> dict[str, str]:
-    """The whole environment for the CDK CLI and for boto3 with the administrator's credentials.
+    """Return the whole environment for the CDK CLI and for boto3 with the administrator's credentials.
 
-    `base` is the caller's own environment; its AWS settings are dropped, the rest (PATH, HOME, proxies) is kept.
+    The AWS settings in `base` are dropped, the rest (PATH, HOME, proxies) is kept.
     """
     kept = {name: value for name, value in base.items() if not name.startswith(_FOREIGN_PREFIXES)}
     no_profile = str(authority.parent / "no-aws-profile")
@@ -45,7 +43,7 @@ def tool_environment(endpoint_url: str, authority: Path, trust: Path, base: Mapp
         AWS_SECRET_ACCESS_KEY=ROOT_SECRET_ACCESS_KEY,
         AWS_CONFIG_FILE=no_profile,
         AWS_SHARED_CREDENTIALS_FILE=no_profile,
-        # The CLI writes this into TemplateURL, which the embedded CloudFormation reads as "bucket in the path".
+        # The CLI derives TemplateURL from this; the embedded CloudFormation expects the bucket in its path.
         AWS_ENDPOINT_URL_S3_FOR_CLOUDFORMATION=f"https://s3.{REGION}.amazonaws.com",
         CDK_DEFAULT_ACCOUNT=ACCOUNT_ID,
         CDK_DEFAULT_REGION=REGION,
@@ -57,9 +55,9 @@ def tool_environment(endpoint_url: str, authority: Path, trust: Path, base: Mapp
 
 
 def write_trust_bundle(authority: Path, target: Path) -> None:
-    """Write the machine's own trusted certificates plus `authority` to `target`.
+    """Write the machine's trusted certificates and `authority` to `target`.
 
-    `SSL_CERT_FILE` replaces the machine's certificates, and a program in this environment may still call elsewhere
+    `SSL_CERT_FILE` replaces the machine's certificates, and a program in this environment may still call other hosts
     (pip, while the CDK app bundles the Lambda).
     """
     paths = ssl.get_default_verify_paths()

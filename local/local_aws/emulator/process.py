@@ -1,21 +1,18 @@
 """The embedded AWS as a child process, for the walkthrough, the tests and the notebook."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import boto3
 from botocore.config import Config
 
 from local_aws.autoscaling.emulator.accelerated_clock import CLOCK_FACTOR
-from local_aws.emulator import account, children
+from local_aws.emulator import account, child_processes
 from local_aws.emulator.environment import tool_environment
 
 _START_SECONDS = 60.0
@@ -23,11 +20,10 @@ _STOP_SECONDS = 30.0
 
 
 class LocalAws:
-    """Starts the embedded AWS on entry and ends it, with all that it started, on exit.
+    """Start the embedded AWS on entry; stop it and everything that it started on exit.
 
-    `state_dir` receives certificates, logs and the functions' files; it must be this instance's own. The child also
-    ends when this process dies. `clock_factor`: how fast the clock of alarms and scaling runs; 60 makes a minute of a
-    second.
+    `state_dir` receives certificates, logs and the functions' files; no other instance may use it. The child also ends
+    when this process dies. `clock_factor` speeds up the clock of alarms and scaling: at 60, a minute takes a second.
     """
 
     region = account.REGION
@@ -39,11 +35,11 @@ class LocalAws:
         self.log_path = self.state_dir / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._ready: dict[str, Any] = {}
-        self._session: Any = boto3.session.Session()  # the services' names are variables, which the stubs cannot type
+        self._session: Any = boto3.session.Session()  # untyped: service names are variables here
 
     @classmethod
     def running(cls, state_dir: Path) -> Self:
-        """The embedded AWS that already runs on `state_dir`, to be talked to but not ended."""
+        """Connect to the embedded AWS that already runs on `state_dir`; `stop` does not end it."""
         found = cls(state_dir)
         found._ready = json.loads((found.state_dir / "ready.json").read_text(encoding="utf-8"))
         return found
@@ -64,24 +60,23 @@ class LocalAws:
         return self._ready["pid"]
 
     def start(self) -> Self:
-        """Start the server and wait until it answers; RuntimeError with the end of its log if it does not."""
+        """Start the server and wait until it answers; raise RuntimeError with the end of its log if it does not."""
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.state_dir / "ready.json").unlink(missing_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "local_aws.emulator.server",
-            "--state",
-            str(self.state_dir),
-            "--exit-with-stdin",
-        ]
+        program = [sys.executable, "-m", "local_aws.emulator.server"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
+        paths = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
+        environment |= {
+            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+            CLOCK_FACTOR: str(self._clock_factor),
+        }
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                command,
+                [*program, "--state", str(self.state_dir), "--exit-with-stdin"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=_server_environment() | {CLOCK_FACTOR: str(self._clock_factor)},
+                env=environment,
                 start_new_session=True,
             )
         try:
@@ -92,7 +87,7 @@ class LocalAws:
         return self
 
     def stop(self) -> None:
-        """End the server, its Lambdas and its instances; does nothing if it is over."""
+        """End the server, its Lambdas and its instances; do nothing if it is not running."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -104,18 +99,18 @@ class LocalAws:
             process.wait()
         if process.stdin:
             process.stdin.close()
-        children.end_leftovers(self.state_dir / "children")
+        child_processes.end_leftovers(self.state_dir / "children")
 
     def environment(self) -> dict[str, str]:
-        """The full environment in which CDK CLI, Node and boto3 talk to this embedded AWS as its administrator."""
+        """Return the full environment for the CDK CLI, Node and boto3 to use this embedded AWS as its administrator."""
         return tool_environment(self.endpoint_url, self.ca_bundle, Path(self._ready["trust_bundle"]), os.environ)
 
     def client(self, service: str) -> Any:
-        """A boto3 client of `service` with the administrator's credentials."""
+        """Create a boto3 client of `service` with the administrator's credentials."""
         return self.client_as(service, account.ROOT_ACCESS_KEY_ID, account.ROOT_SECRET_ACCESS_KEY)
 
     def client_as(self, service: str, key_id: str, secret: str, token: str | None = None) -> Any:
-        """A boto3 client of `service` with other credentials, for example those of an assumed role."""
+        """Create a boto3 client of `service` with other credentials, such as those of an assumed role."""
         return self._session.client(
             service,
             region_name=self.region,
@@ -140,14 +135,5 @@ class LocalAws:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _server_environment() -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
-    source_root = str(Path(__file__).resolve().parents[2])
-    paths = [source_root, environment.get("PYTHONPATH", "")]
-    return environment | {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}

@@ -1,64 +1,52 @@
-"""One-time https addresses at which custom resources answer, as CloudFormation's presigned S3 addresses are on AWS."""
-
-from __future__ import annotations
+"""One-time https URLs at which custom resources answer, like CloudFormation's presigned S3 URLs on AWS."""
 
 import json
 import queue
 import secrets
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from local_aws.emulator import clients
 
 _PATH = "/custom-resource-response/"
-_MAXIMUM_BYTES = 4096  # CloudFormation's own limit
+_MAX_BYTES = 4096  # CloudFormation's own limit
 _waiting: dict[str, queue.Queue[dict[str, Any]]] = {}
 
 Environ = dict[str, Any]
-StartResponse = Callable[[str, list[tuple[str, str]]], Any]
-WsgiApp = Callable[[Environ, StartResponse], Iterable[bytes]]
+WsgiApp = Callable[[Environ, Any], Iterable[bytes]]
 
 
 class ExpectedResponse:
-    """An address that nobody has answered at yet."""
+    """A URL that accepts one answer."""
 
-    def __init__(self) -> None:
-        self._token = secrets.token_urlsafe(32)
-        self._answers: queue.Queue[dict[str, Any]] = queue.Queue(maxsize=1)
-        _waiting[self._token] = self._answers
-
-    @property
-    def url(self) -> str:
-        """Where to PUT the answer; whoever knows it may answer, once."""
-        return f"{clients.runtime().endpoint_url}{_PATH}{self._token}"
+    def __init__(self, token: str, answers: queue.Queue[dict[str, Any]]) -> None:
+        self.url = f"{clients.runtime().endpoint_url}{_PATH}{token}"
+        self._answers = answers
 
     def wait(self, timeout_seconds: float) -> dict[str, Any] | None:
-        """The answer, or None if none came in time."""
+        """Return the answer, or None if none arrived in time."""
         try:
             return self._answers.get(timeout=timeout_seconds)
         except queue.Empty:
             return None
 
-    def close(self) -> None:
-        """Accept no answer any more."""
-        _waiting.pop(self._token, None)
-
 
 @contextmanager
 def expect_response() -> Generator[ExpectedResponse]:
-    """An address that takes one answer while the block runs."""
-    response = ExpectedResponse()
+    """Accept one answer at a new URL while the block runs."""
+    token, answers = secrets.token_urlsafe(32), queue.Queue[dict[str, Any]](maxsize=1)
+    _waiting[token] = answers
     try:
-        yield response
+        yield ExpectedResponse(token, answers)
     finally:
-        response.close()
+        _waiting.pop(token, None)
 
 
 def middleware(app: WsgiApp) -> WsgiApp:
-    """Take answers at their addresses and hand every other request to `app`."""
+    """Accept answers at their URLs and pass every other request to `app`."""
 
-    def handle(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def handle(environ: Environ, start_response: Any) -> Iterable[bytes]:
         path = str(environ.get("PATH_INFO", ""))
         if not path.startswith(_PATH):
             return app(environ, start_response)
@@ -71,23 +59,18 @@ def middleware(app: WsgiApp) -> WsgiApp:
 
 def _accept(environ: Environ, token: str) -> tuple[str, bytes]:
     if environ.get("REQUEST_METHOD") != "PUT":
-        return "405 Method Not Allowed", b"the answer must be PUT"
+        return "405 Method Not Allowed", b"answer with PUT"
     length = int(environ.get("CONTENT_LENGTH") or 0)
-    body = environ["wsgi.input"].read(min(length, _MAXIMUM_BYTES + 1))
+    body = environ["wsgi.input"].read(min(length, _MAX_BYTES + 1))
     answers = _waiting.pop(token, None)
     if answers is None:
-        return "403 Forbidden", b"nothing waits for an answer here"
-    answers.put(_parse(body, length))
-    return "200 OK", b""
-
-
-def _parse(body: bytes, length: int) -> dict[str, Any]:
-    if length > _MAXIMUM_BYTES:
-        return {"Status": "FAILED", "Reason": "Response object is too long."}
-    try:
+        return "403 Forbidden", b"unknown or already answered"
+    answer: Any = None
+    with suppress(ValueError):
         answer = json.loads(body)
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        return {"Status": "FAILED", "Reason": "Invalid response object: Value of property must be a JSON object"}
-    return dict(answer)  # pyright: ignore[reportUnknownArgumentType] -- JSON from outside
+    if length > _MAX_BYTES:
+        answer = {"Status": "FAILED", "Reason": "Response object is too long."}
+    elif not isinstance(answer, dict):
+        answer = {"Status": "FAILED", "Reason": "Invalid response object: Value of property must be a JSON object"}
+    answers.put(answer)  # pyright: ignore[reportUnknownArgumentType] -- JSON from outside
+    return "200 OK", b""

@@ -1,9 +1,7 @@
 """Serve the embedded AWS on 127.0.0.1 over TLS: `python -m local_aws.emulator.server --state DIR [--port 0]`.
 
-Writes DIR/ready.json (`endpoint_url`, `ca_bundle`, `trust_bundle`, `pid`) when it answers, and serves until SIGTERM.
+Write DIR/ready.json (`endpoint_url`, `ca_bundle`, `trust_bundle`, `pid`) once requests are answered; run until SIGTERM.
 """
-
-from __future__ import annotations
 
 import argparse
 import json
@@ -12,40 +10,41 @@ import signal
 import ssl
 import sys
 import threading
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import ThreadedWSGIServer
 
-from local_aws.emulator import children, clients
+from local_aws.emulator import child_processes, clients, moto_patches, response_urls
 from local_aws.emulator.account import ACCOUNT_ID
 from local_aws.emulator.certificates import make_certificates
 from local_aws.emulator.environment import write_trust_bundle
-from local_aws.emulator.extensions import EXTENSIONS, MIDDLEWARE
-from local_aws.emulator.moto_version import check_moto_version
+from local_aws.emulator.iam import authorization
 
 HOST = "127.0.0.1"
 
 
 class _RequestHandler(MotoRequestHandler):
-    """Logs a request without its query: that may carry a signature."""
+    """Log requests without their query, which may contain a signature."""
 
-    protocol_version = "HTTP/1.1"  # keeps connections open: a TLS handshake a call would dominate
+    protocol_version = "HTTP/1.1"  # keep connections open: a TLS handshake per call would dominate
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         self.log("info", '"%s %s" %s', self.command, self.path.partition("?")[0], code)
 
 
 class _TlsServer(ThreadedWSGIServer):
-    """Shakes hands in the request's own thread, so that one slow client holds up nobody else."""
+    """Handshake in the request's own thread, so that a slow client does not block the others."""
 
     daemon_threads = True
 
     def __init__(self, port: int, app: Any, context: ssl.SSLContext):
         super().__init__(HOST, port, app, handler=_RequestHandler)
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-        self.ssl_context = context  # werkzeug then says https to the application
+        self.ssl_context = context  # makes werkzeug report https to the application
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         error = sys.exc_info()[1]
@@ -55,53 +54,69 @@ class _TlsServer(ThreadedWSGIServer):
             super().handle_error(request, client_address)
 
 
-def build_app() -> Any:
-    """moto's application with every extension installed, inside this project's middleware."""
-    check_moto_version()
-    for install in EXTENSIONS:
-        install()
-    app: Any = DomainDispatcherApplication(create_backend_app)
-    for wrap in MIDDLEWARE:
-        app = wrap(app)
-    return app
-
-
 def serve(state: Path, port: int, *, exit_with_stdin: bool) -> None:
-    """Serve until SIGTERM, SIGINT or, if `exit_with_stdin`, until standard input closes (the parent has died)."""
+    """Serve until SIGTERM, SIGINT or, if `exit_with_stdin`, until standard input closes because the parent died."""
     server, runtime = _bind(state, port)
-    server.app = build_app()
+    moto_patches.install()
+    app: Any = DomainDispatcherApplication(create_backend_app)
+    for middleware in (refuse_unsupported, authorization.middleware, response_urls.middleware):
+        app = middleware(app)
+    server.app = app
     stop = threading.Event()
 
     def end(number: int, frame: Any) -> None:
         stop.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
     if exit_with_stdin:
         threading.Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     _write_ready(runtime)
     stop.wait()
-    children.end_all(registry=state / "children")
+    child_processes.end_all(registry=state / "children")
     server.shutdown()
 
 
 def _bind(state: Path, port: int) -> tuple[_TlsServer, clients.Runtime]:
-    """A server on its port, still without an application: the application must know the port."""
+    """Bind the port before there is an application, which must know the port."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     certificates = make_certificates(state)
     trust = state / "trust.pem"
     write_trust_bundle(certificates.authority, trust)
     server = _TlsServer(port, None, certificates.server_context())
-    # Some of moto's modules call back to its own server and find it by these.
+    # Some of moto's modules call its own server, at this port.
     os.environ.update(MOTO_PORT=str(server.port), MOTO_ACCOUNT_ID=ACCOUNT_ID, MOTO_IAM_LOAD_MANAGED_POLICIES="true")
     runtime = clients.Runtime(f"https://{HOST}:{server.port}", state, certificates.authority, trust)
     clients.set_runtime(runtime)
     return server, runtime
 
 
+def refuse_unsupported(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """Answer 400 to an operation that moto lacks: its own 500 makes SDKs retry for half a minute."""
+
+    def handle(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        try:
+            return app(environ, start_response)
+        except NotImplementedError as error:
+            message, code = str(error), "UnsupportedOperationException"
+        print(f"not supported: {message}", flush=True)
+        content_type = str(environ.get("CONTENT_TYPE", ""))
+        if "json" in content_type:
+            body = json.dumps({"__type": code, "message": message})
+        else:
+            content_type = "text/xml"
+            detail = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+            body = f"<ErrorResponse>{detail}</ErrorResponse>"
+        data = body.encode()
+        start_response("400 Bad Request", [("Content-Type", content_type), ("Content-Length", str(len(data)))])
+        return [data]
+
+    return handle
+
+
 def _wait_for_parent(stop: threading.Event) -> None:
-    # Not through sys.stdin, whose lock a reading thread would hold while the interpreter ends.
+    # Not through sys.stdin: a thread reading it would hold its lock while the interpreter exits.
     while os.read(0, 4096):
         pass
     stop.set()
@@ -116,11 +131,11 @@ def _write_ready(runtime: clients.Runtime) -> None:
     }
     draft = runtime.state / "ready.json.draft"
     draft.write_text(json.dumps(ready), encoding="utf-8")
-    draft.replace(runtime.state / "ready.json")  # whoever sees the file sees all of it
+    draft.replace(runtime.state / "ready.json")  # atomic: a reader never sees half of it
 
 
 def main() -> None:
-    """Command line; see the module's docstring."""
+    """Run the command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m local_aws.emulator.server", description=__doc__)
     parser.add_argument("--state", type=Path, required=True, help="folder for certificates, logs and functions")
     parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1; 0 takes a free one")

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from local_aws.emulator import children, clients
+from local_aws.emulator import child_processes, clients
 from local_aws.emulator.clients import Runtime
 from local_aws.emulator.environment import endpoint_environment
 from local_aws.sagemaker.endpoint_config import EndpointConfig
@@ -59,7 +59,7 @@ class ServingStack:
         self._registry = clients.runtime().state / "children"
         with log.open("ab") as output:
             # -P keeps this package's modules off the container's import path.
-            self._process = children.spawn(
+            self._process = child_processes.spawn(
                 [sys.executable, "-P", str(_LAUNCHER)],
                 registry=self._registry,
                 env=dict(environment),
@@ -80,7 +80,7 @@ class ServingStack:
 
     def stop(self) -> None:
         """End the session, first with SIGTERM; return when none of its processes runs."""
-        children.end(self._process, registry=self._registry)
+        child_processes.end(self._process, registry=self._registry)
         if self._process.stdin:
             self._process.stdin.close()
         deadline = time.monotonic() + _STOP_SECONDS

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.autoscaling.emulator import scaling_history
+from local_aws.emulator.leftovers import find_leftovers
 from local_aws.emulator.process import LocalAws
-from local_aws.emulator.residue import residue
 from local_aws.hub import LoopbackHub, Repository
 from local_aws.planner.timeline_chart import draw, format_timeline
 from local_aws.walkthrough.cdk_cli import CdkCli
@@ -193,7 +193,7 @@ running until Ctrl-C. In another shell:
         with self.report.step("cdk destroy"):
             cdk.destroy()
         with self.report.step("check that nothing is left"):
-            left = residue(aws)
+            left = find_leftovers(aws)
             if left:
                 raise StepFailed(f"destroy must leave nothing, found {len(left)}: {', '.join(left)}")
             self.report.say(

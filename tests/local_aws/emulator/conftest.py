@@ -1,6 +1,4 @@
-"""One embedded AWS for all tests of the control plane, and stacks in it by boto3 alone."""
-
-from __future__ import annotations
+"""Fixtures: one embedded AWS for all tests, and stacks deployed through boto3."""
 
 import json
 import time
@@ -17,13 +15,13 @@ _FINAL = ("_COMPLETE", "_FAILED")
 
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    """A running embedded AWS."""
+    """Start the embedded AWS."""
     with LocalAws(tmp_path_factory.mktemp("aws")) as running:
         yield running
 
 
 class Stack:
-    """A stack of the embedded AWS, followed until it comes to rest."""
+    """A stack of the embedded AWS; operations wait for its final status."""
 
     def __init__(self, aws: LocalAws):
         self.aws = aws
@@ -32,7 +30,7 @@ class Stack:
         self._client = aws.client("cloudformation")
 
     def deploy(self, resources: dict[str, Any], **template: Any) -> str:
-        """Create or update it; return the status in which it came to rest."""
+        """Create or update the stack; return its final status."""
         body = json.dumps({"Resources": resources, **template})
         if self.id:
             self._client.update_stack(StackName=self.name, TemplateBody=body)
@@ -41,49 +39,51 @@ class Stack:
         return self.wait()
 
     def delete(self) -> str:
-        """Delete it; return the status in which it came to rest."""
+        """Delete the stack; return its final status."""
         self._client.delete_stack(StackName=self.id)
         return self.wait()
 
     def wait(self) -> str:
-        """The status in which it comes to rest, within a minute."""
+        """Wait for a final status, at most one minute, and return it."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             status = self.describe()["StackStatus"]
             if status.endswith(_FINAL):
                 return status
             time.sleep(0.05)
-        raise AssertionError(f"{self.name} must come to rest, is {self.describe()['StackStatus']}")
+        raise AssertionError(
+            f"{self.name} did not reach a final status within a minute: {self.describe()['StackStatus']}"
+        )
 
     def describe(self) -> dict[str, Any]:
-        """What DescribeStacks says."""
+        """Return the answer of DescribeStacks."""
         return self._client.describe_stacks(StackName=self.id)["Stacks"][0]
 
     def outputs(self) -> dict[str, str]:
-        """Its outputs by key."""
+        """Return the outputs by key."""
         return {item["OutputKey"]: item["OutputValue"] for item in self.describe()["Outputs"]}
 
     def physical_id(self, logical_id: str) -> str:
-        """A resource's physical id."""
+        """Return a resource's physical id."""
         found = self._client.list_stack_resources(StackName=self.id)["StackResourceSummaries"]
         return next(item["PhysicalResourceId"] for item in found if item["LogicalResourceId"] == logical_id)
 
     def events(self, logical_id: str | None = None) -> list[str]:
-        """Statuses in the order in which they came, of one resource or as `<logical id> <status>` of all."""
+        """Return statuses in order: those of one resource, or `<logical id> <status>` of all."""
         found = self._client.describe_stack_events(StackName=self.id)["StackEvents"][::-1]
         if logical_id is not None:
             return [event["ResourceStatus"] for event in found if event["LogicalResourceId"] == logical_id]
         return [f"{event['LogicalResourceId']} {event['ResourceStatus']}" for event in found]
 
     def reason(self, status: str) -> str:
-        """The reason of the last event with this status."""
+        """Return the reason of the last event with this status."""
         found = self._client.describe_stack_events(StackName=self.id)["StackEvents"]
         return next(event["ResourceStatusReason"] for event in found if event["ResourceStatus"] == status)
 
 
 @pytest.fixture
 def stack(aws: LocalAws) -> Iterator[Stack]:
-    """A stack that is not there yet; deleted afterwards."""
+    """Return a stack that is not deployed yet; delete it afterwards."""
     made = Stack(aws)
     yield made
     if made.id and made.describe()["StackStatus"] != "DELETE_COMPLETE":
@@ -101,14 +101,14 @@ _TRUST = {
 def function_resources(
     source: str, statements: list[dict[str, Any]] | None = None, **properties: Any
 ) -> dict[str, Any]:
-    """A Python function `Function` from its source, with a role and a log group of its own."""
+    """Return the resources of a Python function `Function` with its role and log group."""
     logging = {
         "Effect": "Allow",
         "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
         "Resource": {"Fn::GetAtt": ["Logs", "Arn"]},
     }
     policy = {"Version": "2012-10-17", "Statement": [logging, *(statements or [])]}
-    role = {"AssumeRolePolicyDocument": _TRUST, "Policies": [{"PolicyName": "rights", "PolicyDocument": policy}]}
+    role = {"AssumeRolePolicyDocument": _TRUST, "Policies": [{"PolicyName": "permissions", "PolicyDocument": policy}]}
     function = {
         "Code": {"ZipFile": source},
         "Handler": "index.handler",
@@ -127,5 +127,5 @@ def function_resources(
 
 @pytest.fixture(name="function_resources")
 def function_resources_fixture() -> Any:
-    """`function_resources(source, statements, **properties)`: a function with its role and its log group."""
+    """Return `function_resources(source, statements, **properties)`."""
     return function_resources

@@ -1,4 +1,4 @@
-"""IAM at the API: what a role's session may do is what is deployed, and no more."""
+"""IAM at the API: a role's session may do exactly what the deployed policies allow."""
 # pyright: reportTypedDictNotRequiredAccess=false
 # (errors and listings always carry what is read here)
 
@@ -22,13 +22,13 @@ ROLE_TRUST: dict[str, Any] = {
 
 
 class Deployed:
-    """A bucket, a topic, a log group and a role with the given statements, and clients with the role's session."""
+    """Deploy a bucket, a topic, a log group and a role with the given statements; `client` uses the role's session."""
 
     def __init__(self, stack: Any, *statements: dict[str, Any], bucket_policy: list[dict[str, Any]] | None = None):
         policy = {"Version": "2012-10-17", "Statement": list(statements)}
         role: dict[str, Any] = {"AssumeRolePolicyDocument": ROLE_TRUST}
         if statements:
-            role["Policies"] = [{"PolicyName": "rights", "PolicyDocument": policy}]
+            role["Policies"] = [{"PolicyName": "permissions", "PolicyDocument": policy}]
         resources: dict[str, Any] = {
             "Bucket": {"Type": "AWS::S3::Bucket"},
             "Topic": {"Type": "AWS::SNS::Topic"},
@@ -75,7 +75,7 @@ def code(error: pytest.ExceptionInfo[ClientError]) -> str:
     return error.value.response["Error"]["Code"]
 
 
-def test_a_session_reads_under_its_prefix_only(stack: Any) -> None:
+def test_session_reads_only_under_its_prefix(stack: Any) -> None:
     role = Deployed(stack, allow("s3:GetObject", in_bucket("in/*")))
     role.put("in/a", "out/a")
     assert role.client("s3").get_object(Bucket=role.bucket, Key="in/a")["Body"].read() == b"x"
@@ -86,7 +86,7 @@ def test_a_session_reads_under_its_prefix_only(stack: Any) -> None:
 
 
 @pytest.mark.parametrize(("may_list", "status"), [(False, 403), (True, 404)])
-def test_an_absent_key_is_hidden_from_whoever_may_not_list(stack: Any, may_list: bool, status: int) -> None:
+def test_absent_key_is_hidden_without_permission_to_list(stack: Any, may_list: bool, status: int) -> None:
     listing = allow("s3:ListBucket", IN_BUCKET, Condition={"StringLike": {"s3:prefix": "in/*"}})
     role = Deployed(stack, allow("s3:GetObject", in_bucket("in/*")), *([listing] if may_list else []))
     for call in (role.client("s3").get_object, role.client("s3").head_object):
@@ -95,7 +95,7 @@ def test_an_absent_key_is_hidden_from_whoever_may_not_list(stack: Any, may_list:
         assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
 
 
-def test_a_listing_is_held_to_its_prefix(stack: Any) -> None:
+def test_listing_is_restricted_to_its_prefix(stack: Any) -> None:
     condition = {"StringLike": {"s3:prefix": "in/*"}}
     role = Deployed(stack, allow("s3:ListBucket", IN_BUCKET, Condition=condition))
     role.put("in/a", "out/a")
@@ -106,7 +106,7 @@ def test_a_listing_is_held_to_its_prefix(stack: Any) -> None:
     role.empty()
 
 
-def test_a_bulk_deletion_is_decided_key_by_key(stack: Any) -> None:
+def test_bulk_deletion_is_authorised_per_key(stack: Any) -> None:
     role = Deployed(stack, allow("s3:DeleteObject", in_bucket("in/*")))
     role.put("in/a", "out/a")
     answer = role.client("s3").delete_objects(
@@ -117,7 +117,7 @@ def test_a_bulk_deletion_is_decided_key_by_key(stack: Any) -> None:
     role.empty()
 
 
-def test_a_multipart_upload_needs_put_object_and_its_end_needs_abort(stack: Any) -> None:
+def test_multipart_upload_needs_put_object_and_aborting_needs_abort(stack: Any) -> None:
     role = Deployed(stack, allow("s3:PutObject", in_bucket("audio/*")))
     s3, place = role.client("s3"), {"Bucket": role.bucket, "Key": "audio/a"}
     upload = s3.create_multipart_upload(**place)["UploadId"]
@@ -127,7 +127,7 @@ def test_a_multipart_upload_needs_put_object_and_its_end_needs_abort(stack: Any)
     role.aws.client("s3").abort_multipart_upload(**place, UploadId=upload)
 
 
-def test_a_bucket_policy_alone_can_let_a_role_in_and_a_deny_keeps_it_out(stack: Any) -> None:
+def test_bucket_policy_alone_can_allow_a_role_and_deny_overrides(stack: Any) -> None:
     principal = {"AWS": {"Fn::GetAtt": ["Role", "Arn"]}}
     role = Deployed(
         stack,
@@ -143,7 +143,7 @@ def test_a_bucket_policy_alone_can_let_a_role_in_and_a_deny_keeps_it_out(stack: 
     role.empty()
 
 
-def test_a_tls_only_bucket_takes_tls(stack: Any) -> None:
+def test_tls_only_bucket_accepts_tls(stack: Any) -> None:
     tls_only = {
         **allow("s3:*", [IN_BUCKET, in_bucket("*")], Principal="*"),
         "Effect": "Deny",
@@ -154,7 +154,7 @@ def test_a_tls_only_bucket_takes_tls(stack: Any) -> None:
     role.empty()
 
 
-def test_a_session_publishes_to_its_topic_only(stack: Any) -> None:
+def test_session_publishes_only_to_its_topic(stack: Any) -> None:
     role = Deployed(stack, allow("sns:Publish", {"Ref": "Topic"}))
     assert role.client("sns").publish(TopicArn=role.topic, Message="m")["MessageId"]
     other = role.aws.client("sns").create_topic(Name=f"{stack.name}-other")["TopicArn"]
@@ -164,7 +164,7 @@ def test_a_session_publishes_to_its_topic_only(stack: Any) -> None:
     role.aws.client("sns").delete_topic(TopicArn=other)
 
 
-def test_a_session_writes_to_its_log_group_and_makes_no_other(stack: Any) -> None:
+def test_session_writes_to_its_log_group_and_creates_no_other(stack: Any) -> None:
     role = Deployed(stack, allow(["logs:CreateLogStream", "logs:PutLogEvents"], {"Fn::GetAtt": ["Logs", "Arn"]}))
     logs, place = role.client("logs"), {"logGroupName": role.logs, "logStreamName": "s"}
     logs.create_log_stream(**place)
@@ -174,7 +174,7 @@ def test_a_session_writes_to_its_log_group_and_makes_no_other(stack: Any) -> Non
     assert code(error) == "AccessDeniedException"
 
 
-def test_an_unmentioned_service_is_closed(stack: Any) -> None:
+def test_service_without_a_statement_is_denied(stack: Any) -> None:
     role = Deployed(stack, allow("s3:*", "*"))
     with pytest.raises(ClientError) as error:
         role.client("iam").list_roles()
@@ -182,14 +182,14 @@ def test_an_unmentioned_service_is_closed(stack: Any) -> None:
     assert role.client("sts").get_caller_identity()["Arn"].endswith("/test")
 
 
-def test_a_wrong_secret_is_told_so(stack: Any) -> None:
+def test_wrong_secret_key_fails_the_signature(stack: Any) -> None:
     role = Deployed(stack, allow("s3:*", "*"))
     keys = (role.credentials["AccessKeyId"], "wrong", role.credentials["SessionToken"])
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
         role.aws.client_as("s3", *keys).list_buckets()
 
 
-def test_an_unsigned_request_for_an_object_is_refused(stack: Any) -> None:
+def test_unsigned_request_for_an_object_is_denied(stack: Any) -> None:
     role = Deployed(stack, allow("s3:*", "*"))
     role.put("k")
     context = ssl.create_default_context(cafile=str(role.aws.ca_bundle))
@@ -201,7 +201,7 @@ def test_an_unsigned_request_for_an_object_is_refused(stack: Any) -> None:
 
 
 @pytest.mark.parametrize(("prefix", "tampered", "status"), [("in", False, 200), ("in", True, 403), ("out", False, 403)])
-def test_a_presigned_address_carries_its_signers_rights(stack: Any, prefix: str, tampered: bool, status: int) -> None:
+def test_presigned_url_has_the_permissions_of_its_signer(stack: Any, prefix: str, tampered: bool, status: int) -> None:
     role = Deployed(stack, allow("s3:PutObject", in_bucket("in/*")))
     url = _v4(role).generate_presigned_url("put_object", Params={"Bucket": role.bucket, "Key": f"{prefix}/ä b"})
     url = url.replace("X-Amz-Expires=3600", "X-Amz-Expires=3601") if tampered else url
@@ -230,12 +230,12 @@ def _v4(role: Deployed) -> Any:
     )
 
 
-def test_a_session_never_outlives_the_rights_of_its_role(stack: Any) -> None:
+def test_session_loses_permissions_that_its_role_loses(stack: Any) -> None:
     role = Deployed(stack, allow("s3:PutObject", in_bucket("*")))
     role.client("s3").put_object(Bucket=role.bucket, Key="k", Body=b"x")
     role.aws.client("iam").put_role_policy(
         RoleName=stack.physical_id("Role"),
-        PolicyName="rights",
+        PolicyName="permissions",
         PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allow("s3:GetObject", "*")]}),
     )
     with pytest.raises(ClientError, match="AccessDenied"):
@@ -252,11 +252,11 @@ def test_a_session_never_outlives_the_rights_of_its_role(stack: Any) -> None:
         ({"Service": "lambda.amazonaws.com"}, True, False),
     ],
 )
-def test_a_session_assumes_the_roles_that_trust_it(
+def test_session_assumes_only_roles_that_trust_it(
     aws: LocalAws, stack: Any, principal: dict[str, Any], may_assume: bool, enters: bool
 ) -> None:
     rights = allow("sts:AssumeRole" if may_assume else "s3:GetObject", "*")
-    policy = {"PolicyName": "rights", "PolicyDocument": {"Version": "2012-10-17", "Statement": [rights]}}
+    policy = {"PolicyName": "permissions", "PolicyDocument": {"Version": "2012-10-17", "Statement": [rights]}}
     trust = {"Version": "2012-10-17", "Statement": [{**ROLE_TRUST["Statement"][0], "Principal": principal}]}
     role = {"AssumeRolePolicyDocument": ROLE_TRUST, "Policies": [policy]}
     stack.deploy(
@@ -275,7 +275,7 @@ def test_a_session_assumes_the_roles_that_trust_it(
             sts.assume_role(RoleArn=other, RoleSessionName="next")
 
 
-def test_secrets_parameters_and_functions_are_told_apart_by_name(stack: Any) -> None:
+def test_secrets_parameters_and_functions_are_authorised_by_name(stack: Any) -> None:
     secrets = stack.aws.client("secretsmanager")
     mine, other = (secrets.create_secret(Name=f"{stack.name}-{name}", SecretString="s") for name in ("mine", "other"))
     account = "arn:aws:{}:us-east-1:123456789012:{}"

@@ -1,4 +1,4 @@
-"""A permissions boundary takes away what it does not allow, and gives nothing."""
+"""Permissions boundaries limit what a role's policies allow, and grant nothing."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def policy(action: str) -> dict[str, Any]:
 
 
 def session_within(stack: Any, boundary: Any) -> Any:
-    """An S3 client of a role that may do anything in S3, within the boundary."""
+    """Return an S3 client of a role that may do anything in S3 within the boundary."""
     role = {
         "AssumeRolePolicyDocument": TRUST,
         "Policies": [{"PolicyName": "everything", "PolicyDocument": policy("s3:*")}],
@@ -34,20 +34,20 @@ def session_within(stack: Any, boundary: Any) -> Any:
     return stack.aws.client_as("s3", held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"])
 
 
-def test_role_without_a_boundary_does_all_that_its_policies_allow(stack: Any) -> None:
+def test_role_without_a_boundary_may_do_what_its_policies_allow(stack: Any) -> None:
     s3 = session_within(stack, None)
     assert s3.list_objects_v2(Bucket=stack.physical_id("Bucket"))["KeyCount"] == 0
     assert "LocationConstraint" in s3.get_bucket_location(Bucket=stack.physical_id("Bucket"))
 
 
-def test_role_does_only_what_its_boundary_allows_too(stack: Any) -> None:
+def test_role_may_do_only_what_its_boundary_also_allows(stack: Any) -> None:
     s3 = session_within(stack, {"Ref": "Boundary"})
     assert s3.list_objects_v2(Bucket=stack.physical_id("Bucket"))["KeyCount"] == 0
     with pytest.raises(ClientError, match="AccessDenied"):
         s3.get_bucket_location(Bucket=stack.physical_id("Bucket"))
 
 
-def test_boundary_that_does_not_exist_leaves_nothing(stack: Any) -> None:
+def test_missing_boundary_policy_denies_everything(stack: Any) -> None:
     s3 = session_within(stack, "arn:aws:iam::123456789012:policy/absent")
     with pytest.raises(ClientError, match="AccessDenied"):
         s3.list_objects_v2(Bucket=stack.physical_id("Bucket"))

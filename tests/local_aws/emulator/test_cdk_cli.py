@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from local_aws.emulator.leftovers import find_leftovers
 from local_aws.emulator.process import LocalAws
-from local_aws.emulator.residue import residue
 
 PROJECT = Path(__file__).parents[3]
 OPTIONS = ["--no-notices", "--no-version-reporting", "--ci"]
@@ -17,7 +17,7 @@ OPTIONS = ["--no-notices", "--no-version-reporting", "--ci"]
 
 @pytest.fixture
 def own_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
-    """An embedded AWS of this test's own, so that everything in it is this test's."""
+    """Start a separate embedded AWS, which contains nothing of other tests."""
     with LocalAws(tmp_path_factory.mktemp("cdk") / "aws") as running:
         yield running
 
@@ -64,7 +64,7 @@ def stack(aws: LocalAws) -> dict[str, Any]:
     return aws.client("cloudformation").describe_stacks(StackName="Tiny")["Stacks"][0]
 
 
-def test_a_stack_lives_and_dies_by_the_cdk_cli(own_aws: LocalAws, tmp_path: Path) -> None:
+def test_cdk_cli_deploys_updates_rolls_back_and_destroys_a_stack(own_aws: LocalAws, tmp_path: Path) -> None:
     cdk = Cli(own_aws, tmp_path)
     first, second = cdk.synth("first"), cdk.synth("second", name="second")
     broken = cdk.synth("broken", name="third", broken="yes")
@@ -72,17 +72,17 @@ def test_a_stack_lives_and_dies_by_the_cdk_cli(own_aws: LocalAws, tmp_path: Path
     bucket = deploy_twice(cdk, first)
     replace(cdk, second)
     fail(cdk, broken)
-    assert f"bucket: {bucket}" in residue(own_aws)
+    assert f"bucket: {bucket}" in find_leftovers(own_aws)
     cdk.succeed("destroy", "--force", "--app", second)
-    # The group that CDK's own handler, with its right to make one, has made for its output: on AWS it stays just so.
-    (left,) = residue(own_aws)
+    # CDK's own handler creates its log group itself, so that it remains, as on AWS.
+    (left,) = find_leftovers(own_aws)
     assert left.startswith("log group: /aws/lambda/Tiny-CustomS3AutoDelete")
     own_aws.client("logs").delete_log_group(logGroupName=left.removeprefix("log group: "))
-    assert residue(own_aws) == []
+    assert find_leftovers(own_aws) == []
 
 
 def deploy_twice(cdk: Cli, app: str) -> str:
-    """The first deployment makes everything, the second finds nothing to do; the bucket's name."""
+    """Deploy, and deploy again without changes; return the bucket's name."""
     cdk.succeed("deploy", "--app", app, "--require-approval", "never")
     bucket = stack(cdk.aws)["Outputs"][0]["OutputValue"]
     assert cdk.aws.client("s3").get_object(Bucket=bucket, Key="made/object")["Body"].read() == b"x"
@@ -92,7 +92,7 @@ def deploy_twice(cdk: Cli, app: str) -> str:
 
 
 def replace(cdk: Cli, app: str) -> None:
-    """The change is announced as a replacement, and made as one."""
+    """Check that `diff` announces a replacement and `deploy` makes it."""
     announced = cdk("diff", "--app", app, "--fail")
     assert announced.returncode == 1 and "replace" in announced.stdout
     cdk.succeed("deploy", "--app", app, "--require-approval", "never")
@@ -100,13 +100,13 @@ def replace(cdk: Cli, app: str) -> None:
 
 
 def fail(cdk: Cli, app: str) -> None:
-    """An update that fails says why and leaves the stack as it was."""
+    """Check that a failed update reports its reason and leaves the stack as it was."""
     failed = cdk("deploy", "--app", app, "--require-approval", "never")
     assert failed.returncode == 1 and "Invalid bucket name" in failed.stdout
     assert (stack(cdk.aws)["StackStatus"], names(cdk.aws)) == ("UPDATE_ROLLBACK_COMPLETE", {"/tiny/second"})
 
 
-def test_residue_names_every_leftover_of_every_kind(own_aws: LocalAws) -> None:
+def test_find_leftovers_lists_every_kind(own_aws: LocalAws) -> None:
     s3: Any = own_aws.client("s3")
     s3.create_bucket(Bucket="left")
     s3.put_object(Bucket="left", Key="k", Body=b"x")
@@ -116,7 +116,7 @@ def test_residue_names_every_leftover_of_every_kind(own_aws: LocalAws) -> None:
     alarm = {"AlarmName": "left", "MetricName": "m", "Namespace": "n", "EvaluationPeriods": 1, "Period": 60}
     alarm |= {"Threshold": 1, "ComparisonOperator": "GreaterThanThreshold", "Statistic": "Sum"}
     own_aws.client("cloudwatch").put_metric_alarm(**alarm)
-    assert residue(own_aws) == [
+    assert find_leftovers(own_aws) == [
         "alarm: left",
         "bucket: left",
         "log group: /left",

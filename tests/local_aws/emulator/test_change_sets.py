@@ -1,4 +1,4 @@
-"""What a change set says before it is executed: the CDK CLI shows it and decides by it."""
+"""Change sets, which the CDK CLI shows and bases decisions on."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ def changes(described: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {item["LogicalResourceId"]: (item["Action"], item.get("Replacement", "")) for item in found}
 
 
-def test_a_change_set_creates_the_stack_when_it_is_executed(stack: Any) -> None:
+def test_executing_a_change_set_creates_the_stack(stack: Any) -> None:
     described = change_set(stack, {"Group": GROUP})
     assert changes(described) == {"Group": ("Add", "")}
     assert stack.describe()["StackStatus"] == "REVIEW_IN_PROGRESS"
@@ -31,7 +31,7 @@ def test_a_change_set_creates_the_stack_when_it_is_executed(stack: Any) -> None:
     assert stack.wait() == "CREATE_COMPLETE"
 
 
-def test_additions_updates_replacements_and_removals_are_told_apart(stack: Any) -> None:
+def test_change_set_distinguishes_add_modify_replace_and_remove(stack: Any) -> None:
     named = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": f"/{stack.name}/a"}}
     renamed = {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": f"/{stack.name}/b"}}
     reader = {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": {"Ref": "Renamed"}}}
@@ -59,14 +59,14 @@ def test_additions_updates_replacements_and_removals_are_told_apart(stack: Any) 
     assert details["Reader"][0]["Evaluation"] == "Dynamic"
 
 
-def test_a_change_set_without_changes_fails_in_the_words_that_the_cli_knows(stack: Any) -> None:
+def test_change_set_without_changes_fails_with_the_message_that_the_cli_expects(stack: Any) -> None:
     stack.deploy({"Group": GROUP})
     described = change_set(stack, {"Group": GROUP})
     assert (described["Status"], described["ExecutionStatus"]) == ("FAILED", "UNAVAILABLE")
     assert "didn't contain changes" in described["StatusReason"]
 
 
-def test_an_unknown_change_set_is_said_to_be_one(stack: Any) -> None:
+def test_unknown_change_set_is_not_found(stack: Any) -> None:
     stack.deploy({"Group": GROUP})
     client = stack.aws.client("cloudformation")
     with pytest.raises(ClientError, match="ChangeSetNotFound"):
@@ -74,7 +74,7 @@ def test_an_unknown_change_set_is_said_to_be_one(stack: Any) -> None:
     client.delete_change_set(StackName=stack.name, ChangeSetName="none")
 
 
-def test_an_ssm_parameter_given_as_before_is_resolved_anew(stack: Any) -> None:
+def test_ssm_parameter_with_its_previous_value_is_resolved_again(stack: Any) -> None:
     ssm, client = stack.aws.client("ssm"), stack.aws.client("cloudformation")
     ssm.put_parameter(Name=f"/{stack.name}/days", Value="1", Type="String")
     template = {
@@ -98,7 +98,7 @@ def test_an_ssm_parameter_given_as_before_is_resolved_anew(stack: Any) -> None:
     ssm.delete_parameter(Name=f"/{stack.name}/days")
 
 
-def test_leaving_out_the_rollback_is_refused(stack: Any) -> None:
+def test_disabling_rollback_is_refused(stack: Any) -> None:
     change_set(stack, {"Group": GROUP})
     client = stack.aws.client("cloudformation")
     with pytest.raises(ClientError, match="DisableRollback must be false"):

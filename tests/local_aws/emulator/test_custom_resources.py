@@ -1,8 +1,8 @@
-"""The life cycle of Lambda-backed custom resources."""
+"""Lambda-backed custom resources: create, update, delete, failures, timeouts."""
 
 from typing import Any
 
-# Answers as its properties say, and keeps a diary of what it was asked in the parameter store.
+# Answer as the properties say, and record every request in the parameter store.
 SOURCE = """
 import json, urllib.request, boto3
 
@@ -48,13 +48,13 @@ def diary(stack: Any) -> list[list[str]]:
     return json.loads(ssm.get_parameter(Name=f"/{stack.name}")["Parameter"]["Value"])
 
 
-def test_attributes_and_id_come_from_the_answer(stack: Any, function_resources: Any) -> None:
+def test_attributes_and_physical_id_come_from_the_answer(stack: Any, function_resources: Any) -> None:
     outputs = {"Echo": {"Value": {"Fn::GetAtt": ["Custom", "Echo"]}}}
     assert stack.deploy(resources(stack, function_resources, Name="a"), Outputs=outputs) == "CREATE_COMPLETE"
     assert (stack.outputs()["Echo"], stack.physical_id("Custom")) == ("a", "a")
 
 
-def test_an_update_that_moves_is_followed_by_a_delete_of_the_old(stack: Any, function_resources: Any) -> None:
+def test_update_with_a_new_physical_id_deletes_the_old_one(stack: Any, function_resources: Any) -> None:
     stack.deploy(resources(stack, function_resources, Name="a"))
     assert stack.deploy(resources(stack, function_resources, Name="b")) == "UPDATE_COMPLETE"
     assert diary(stack) == [["Create", "", "a"], ["Update", "a", "b"], ["Delete", "a", "a"]]
@@ -62,14 +62,14 @@ def test_an_update_that_moves_is_followed_by_a_delete_of_the_old(stack: Any, fun
     assert diary(stack)[-1] == ["Delete", "b", "b"]
 
 
-def test_a_failed_creation_carries_its_reason_and_is_deleted_again(stack: Any, function_resources: Any) -> None:
+def test_failed_creation_reports_its_reason_and_is_deleted(stack: Any, function_resources: Any) -> None:
     assert stack.deploy(resources(stack, function_resources, Name="a", FailOn="Create")) == "ROLLBACK_COMPLETE"
     expected = "Received response status [FAILED] from custom resource. Message returned: asked to fail"
     assert expected in stack.reason("CREATE_FAILED")
     assert diary(stack) == [["Create", "", "a"], ["Delete", "a", "a"]]
 
 
-def test_a_failed_update_is_updated_back(stack: Any, function_resources: Any) -> None:
+def test_failed_update_is_rolled_back_by_another_update(stack: Any, function_resources: Any) -> None:
     stack.deploy(resources(stack, function_resources, Name="a"))
     status = stack.deploy(resources(stack, function_resources, Name="a", Extra="x", FailOn="Update"))
     assert status == "UPDATE_ROLLBACK_COMPLETE"
@@ -77,7 +77,7 @@ def test_a_failed_update_is_updated_back(stack: Any, function_resources: Any) ->
     assert stack.physical_id("Custom") == "a"
 
 
-def test_a_later_failure_moves_the_resource_back_and_deletes_the_new(stack: Any, function_resources: Any) -> None:
+def test_later_failure_restores_the_resource_and_deletes_the_new_one(stack: Any, function_resources: Any) -> None:
     broken = {"Type": "AWS::S3::Bucket", "DependsOn": "Custom", "Properties": {"Colour": "blue"}}
     stack.deploy(resources(stack, function_resources, Name="a"))
     status = stack.deploy({**resources(stack, function_resources, Name="b"), "Broken": broken})
@@ -91,21 +91,21 @@ def test_a_later_failure_moves_the_resource_back_and_deletes_the_new(stack: Any,
     assert stack.physical_id("Custom") == "a"
 
 
-def test_properties_reach_the_function_as_text(stack: Any, function_resources: Any) -> None:
+def test_properties_reach_the_function_as_strings(stack: Any, function_resources: Any) -> None:
     stack.deploy(resources(stack, function_resources, Name=17))
     assert diary(stack) == [["Create", "", "17"]]
 
 
-def test_a_function_that_ends_without_answering_fails_the_resource(stack: Any, function_resources: Any) -> None:
-    # An hour is what CloudFormation would wait, and beyond this test's own time.
+def test_function_that_never_answers_fails_the_resource(stack: Any, function_resources: Any) -> None:
+    # CloudFormation would wait for an hour, longer than this test's timeout.
     status = stack.deploy(resources(stack, function_resources, Name="a", Silent=True, ServiceTimeout=3600))
-    assert status == "ROLLBACK_FAILED"  # its Delete is not answered either
+    assert status == "ROLLBACK_FAILED"  # its Delete gets no answer either
     assert "did not receive a response from your Custom Resource" in stack.reason("CREATE_FAILED")
-    # What the survivor needs for its deletion is still there.
+    # The survivor's function is kept for a later deletion.
     assert "Function DELETE_IN_PROGRESS" not in stack.events()
 
 
-def test_the_service_timeout_ends_the_wait(stack: Any, function_resources: Any) -> None:
+def test_service_timeout_ends_the_wait(stack: Any, function_resources: Any) -> None:
     slow = "import time\ndef handler(event, context): time.sleep(60)\n"
     parts = resources(stack, function_resources, Name="a", ServiceTimeout=1)
     parts["Function"] = function_resources(slow, Timeout=3)["Function"]

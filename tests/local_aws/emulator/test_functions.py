@@ -1,4 +1,4 @@
-"""AWS Lambda on this machine: runtimes, limits, errors, logs, credentials."""
+"""Lambda functions: runtimes, limits, errors, logs, credentials, deployment packages."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws.emulator.functions.assets import AssetError, extract, take_local_packages
+from local_aws.emulator.functions.deployment_package import DeploymentPackageError, extract, use_installed_packages
 
 CONTEXT = """
 def handler(event, context):
@@ -36,7 +36,7 @@ def log_lines(stack: Any) -> list[str]:
     return [event["message"] for page in pages for event in page["events"]]
 
 
-def test_a_python_function_runs_with_its_context_environment_and_role(stack: Any, function_resources: Any) -> None:
+def test_python_function_gets_its_context_environment_and_role(stack: Any, function_resources: Any) -> None:
     stack.deploy(function_resources(CONTEXT, Environment={"Variables": {"SETTING": "on"}}, Timeout=30))
     answer = json.loads(invoke(stack, {"n": 1})["Payload"].read())
     assert (answer["event"], answer["setting"], answer["name"]) == ({"n": 1}, "on", stack.physical_id("Function"))
@@ -46,14 +46,14 @@ def test_a_python_function_runs_with_its_context_environment_and_role(stack: Any
     assert not Path(answer["tmp"]).exists()
 
 
-def test_what_a_function_prints_is_in_its_log_group_and_in_the_tail(stack: Any, function_resources: Any) -> None:
+def test_function_output_reaches_the_log_group_and_the_tail(stack: Any, function_resources: Any) -> None:
     stack.deploy(function_resources("def handler(event, context): print('said', event['word'])"))
     answer = invoke(stack, {"word": "hello"}, LogType="Tail")
     assert "said hello" in base64.b64decode(answer["LogResult"]).decode()
     assert "said hello" in log_lines(stack)
 
 
-def test_a_function_without_the_right_to_log_still_runs(stack: Any, function_resources: Any) -> None:
+def test_function_runs_without_permission_to_log(stack: Any, function_resources: Any) -> None:
     parts = function_resources("def handler(event, context): return 'ran'")
     del parts["Role"]["Properties"]["Policies"]
     stack.deploy(parts)
@@ -61,7 +61,7 @@ def test_a_function_without_the_right_to_log_still_runs(stack: Any, function_res
     assert log_lines(stack) == []
 
 
-def test_an_exception_is_the_answer_and_marked_as_an_error(stack: Any, function_resources: Any) -> None:
+def test_exception_is_returned_as_a_function_error(stack: Any, function_resources: Any) -> None:
     stack.deploy(function_resources("def handler(event, context): raise ValueError('no good')"))
     answer = invoke(stack, {})
     assert answer["FunctionError"] == "Unhandled"
@@ -69,7 +69,7 @@ def test_an_exception_is_the_answer_and_marked_as_an_error(stack: Any, function_
     assert (error["errorType"], error["errorMessage"]) == ("ValueError", "no good")
 
 
-def test_the_timeout_ends_the_function_and_its_children(stack: Any, function_resources: Any, tmp_path: Path) -> None:
+def test_timeout_ends_the_function_and_its_child_processes(stack: Any, function_resources: Any, tmp_path: Path) -> None:
     source = (
         "import subprocess, time\n"
         "def handler(event, context):\n"
@@ -83,13 +83,13 @@ def test_the_timeout_ends_the_function_and_its_children(stack: Any, function_res
     assert not (tmp_path / "survived").exists()
 
 
-def test_a_function_that_exits_is_an_error(stack: Any, function_resources: Any) -> None:
+def test_exit_of_the_runtime_is_a_function_error(stack: Any, function_resources: Any) -> None:
     stack.deploy(function_resources("import os\ndef handler(event, context): os._exit(7)"))
     answer = invoke(stack, {})
     assert "exit status 7" in json.loads(answer["Payload"].read())["errorMessage"]
 
 
-def test_an_event_is_tried_again_as_often_as_configured(stack: Any, function_resources: Any) -> None:
+def test_event_is_retried_as_often_as_configured(stack: Any, function_resources: Any) -> None:
     retries = {"FunctionName": {"Ref": "Function"}, "Qualifier": "$LATEST", "MaximumRetryAttempts": 1}
     parts = function_resources("def handler(event, context): raise ValueError('attempt')")
     stack.deploy({**parts, "Retries": {"Type": "AWS::Lambda::EventInvokeConfig", "Properties": retries}})
@@ -102,7 +102,7 @@ def test_an_event_is_tried_again_as_often_as_configured(stack: Any, function_res
     assert log_lines(stack).count("ValueError: attempt") == 2
 
 
-def test_a_node_function_runs_with_the_sdk_that_its_runtime_carries(stack: Any, function_resources: Any) -> None:
+def test_node_function_finds_the_aws_sdk(stack: Any, function_resources: Any) -> None:
     source = (
         "const { S3Client } = require('@aws-sdk/client-s3');\n"
         "exports.handler = async (event, context) => ({ sum: event.a + event.b, sdk: typeof S3Client, "
@@ -114,7 +114,7 @@ def test_a_node_function_runs_with_the_sdk_that_its_runtime_carries(stack: Any, 
     assert 0 < answer["left"] <= 10_000
 
 
-def test_a_role_that_does_not_trust_lambda_is_an_error_of_the_invocation(stack: Any, function_resources: Any) -> None:
+def test_invocation_fails_if_the_role_does_not_trust_lambda(stack: Any, function_resources: Any) -> None:
     parts = function_resources("def handler(event, context): return 1")
     principal = parts["Role"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
     parts["Role"]["Properties"]["AssumeRolePolicyDocument"] = {
@@ -127,7 +127,7 @@ def test_a_role_that_does_not_trust_lambda_is_an_error_of_the_invocation(stack: 
 
 
 def make_distribution(folder: Path, name: str, version: str, extension: str) -> None:
-    """A package as pip installs it, with a compiled module for a machine that is none."""
+    """Write a package as pip installs it, with an extension module for a machine that does not exist."""
     (folder / name).mkdir(parents=True)
     (folder / name / "__init__.py").touch()
     (folder / name / extension).write_bytes(b"\x7fELF" + bytes(14) + b"\xff\xff" + bytes(40))
@@ -138,25 +138,25 @@ def make_distribution(folder: Path, name: str, version: str, extension: str) -> 
     (info / "RECORD").write_text("\n".join(record))
 
 
-def test_a_foreign_package_gives_way_to_the_same_version_here_and_nothing_else_does(tmp_path: Path) -> None:
+def test_foreign_package_is_replaced_by_the_same_installed_version(tmp_path: Path) -> None:
     import numpy
 
     task = tmp_path / "task"
     (tmp_path / "bystander").mkdir()
     make_distribution(task, "numpy", numpy.__version__, "core.cpython-314-aarch64-linux-gnu.so")
     (task / "own").mkdir()
-    assert take_local_packages(task) == ["numpy"]
+    assert use_installed_packages(task) == ["numpy"]
     assert [path.name for path in task.iterdir()] == ["own"]
     assert (tmp_path / "bystander").is_dir()
 
 
-def test_another_version_here_is_refused_with_both_named(tmp_path: Path) -> None:
+def test_foreign_package_of_another_version_is_refused(tmp_path: Path) -> None:
     make_distribution(tmp_path, "numpy", "0.0.1", "core.cpython-314-aarch64-linux-gnu.so")
-    with pytest.raises(AssetError, match=r"numpy must be installed here as 0\.0\.1.*got \d"):
-        take_local_packages(tmp_path)
+    with pytest.raises(DeploymentPackageError, match=r"numpy must be installed here as 0\.0\.1.*got \d"):
+        use_installed_packages(tmp_path)
 
 
-def test_a_zip_is_unpacked_once_and_cannot_leave_its_folder(tmp_path: Path) -> None:
+def test_zip_is_unpacked_once_and_stays_in_its_folder(tmp_path: Path) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("../../escaped.py", "")

@@ -1,4 +1,4 @@
-"""Endpoint configurations with pools of instance types, which moto does not know."""
+"""Endpoint configurations with pools of instance types, which moto does not support."""
 
 import uuid
 from typing import Any
@@ -26,7 +26,7 @@ def configure(aws: LocalAws, **variant: Any) -> str:
     return described["ProductionVariants"][0]["InstancePools"]
 
 
-def test_pools_of_known_types_stand_in_for_the_instance_type(aws: LocalAws) -> None:
+def test_accepts_pools_of_known_types_instead_of_an_instance_type(aws: LocalAws) -> None:
     assert configure(aws, InstancePools=[G5, G6]) == [G5, G6]
 
 
@@ -38,6 +38,6 @@ def test_pools_of_known_types_stand_in_for_the_instance_type(aws: LocalAws) -> N
         ({"InstancePools": [{**G5, "InstanceType": "ml.g9.huge"}]}, "failed to satisfy constraint"),
     ],
 )
-def test_pools_that_sagemaker_would_refuse_are_refused(aws: LocalAws, variant: dict[str, Any], sentence: str) -> None:
+def test_refuses_invalid_pools(aws: LocalAws, variant: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ClientError, match=sentence):
         configure(aws, **variant)

@@ -1,4 +1,4 @@
-"""AWS::KMS::Key: made, changed, and scheduled for deletion."""
+"""AWS::KMS::Key: created, updated, scheduled for deletion."""
 
 import json
 from typing import Any
@@ -31,7 +31,7 @@ def key(**properties: Any) -> dict[str, Any]:
     }
 
 
-def test_key_is_made_changed_in_place_and_scheduled_for_deletion(stack: Any) -> None:
+def test_key_is_created_updated_in_place_and_scheduled_for_deletion(stack: Any) -> None:
     kms, s3 = stack.aws.client("kms"), stack.aws.client("s3")
     tags = [{"Key": "team", "Value": "audio"}]
     assert stack.deploy(key(Description="first", EnableKeyRotation=True, Tags=tags)) == "CREATE_COMPLETE"

@@ -1,13 +1,13 @@
-"""The evaluation of IAM policies, statement by statement."""
+"""Evaluation of IAM policies, conditions and S3 actions."""
 
 import json
 from typing import Any
 
 import pytest
 
+from local_aws.emulator.iam.actions import s3_bucket_action, s3_object_action
 from local_aws.emulator.iam.conditions import UnsupportedConditionError, conditions_hold, matches
 from local_aws.emulator.iam.policies import Access, Caller, Verdict, identity_verdict, resource_verdict
-from local_aws.emulator.iam.s3_actions import bucket_action, object_action
 
 ROLE = "arn:aws:iam::123456789012:role/Reader"
 CALLER = Caller(("arn:aws:sts::123456789012:assumed-role/Reader/session", ROLE), "123456789012")
@@ -35,7 +35,7 @@ def identity(access: Access, *statements: dict[str, Any]) -> Verdict:
         ("*", "anything\nat all", True),
     ],
 )
-def test_a_pattern_means_what_it_says_and_no_regular_expression(pattern: str, value: str, fits: bool) -> None:
+def test_pattern_supports_only_star_and_question_mark(pattern: str, value: str, fits: bool) -> None:
     assert matches(pattern, value) is fits
 
 
@@ -45,19 +45,19 @@ def test_actions_ignore_case_and_resources_do_not() -> None:
     assert identity(Access("s3:GetObject", "arn:aws:s3:::bucket/k"), statement) is Verdict.SILENT
 
 
-def test_a_deny_outweighs_every_allow() -> None:
+def test_deny_overrides_allow() -> None:
     deny = {"Effect": "Deny", "Action": "s3:DeleteObject", "Resource": "*"}
     access = Access("s3:DeleteObject", "arn:aws:s3:::b/k")
     assert identity(access, allow("s3:*", "*"), deny) is Verdict.DENIED
 
 
-def test_not_action_leaves_out_what_it_names() -> None:
+def test_not_action_excludes_its_actions() -> None:
     statement = {"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}
     assert identity(Access("s3:GetObject", "r"), statement) is Verdict.ALLOWED
     assert identity(Access("iam:PassRole", "r"), statement) is Verdict.SILENT
 
 
-def test_a_deny_of_plain_http_speaks_only_to_plain_http() -> None:
+def test_deny_of_plain_http_does_not_apply_to_tls() -> None:
     policy = document(
         {
             "Effect": "Deny",
@@ -75,7 +75,7 @@ def test_a_deny_of_plain_http_speaks_only_to_plain_http() -> None:
 
 
 @pytest.mark.parametrize("principal", ["*", {"AWS": "*"}, {"AWS": ROLE}, {"AWS": [ROLE]}])
-def test_a_resource_policy_lets_in_whom_it_names(principal: object) -> None:
+def test_resource_policy_allows_the_principals_it_names(principal: object) -> None:
     policy = document(allow("s3:GetObject", "*", Principal=principal))
     assert resource_verdict(policy, Access("s3:GetObject", "arn:aws:s3:::b/k"), CALLER) is Verdict.ALLOWED
 
@@ -88,7 +88,7 @@ def test_a_resource_policy_lets_in_whom_it_names(principal: object) -> None:
         {"Service": "s3.amazonaws.com"},
     ],
 )
-def test_naming_the_account_only_delegates_to_its_own_policies(principal: object) -> None:
+def test_allow_for_the_account_only_delegates(principal: object) -> None:
     policy = document(allow("s3:GetObject", "*", Principal=principal))
     assert resource_verdict(policy, Access("s3:GetObject", "arn:aws:s3:::b/k"), CALLER) is Verdict.SILENT
 
@@ -97,7 +97,7 @@ def test_naming_the_account_only_delegates_to_its_own_policies(principal: object
     ("source", "verdict"),
     [("arn:aws:sagemaker:us-east-1:123456789012:endpoint/e", Verdict.ALLOWED), ("arn:aws:s3:::b", Verdict.SILENT)],
 )
-def test_a_trust_policy_holds_a_service_to_its_conditions(source: str, verdict: Verdict) -> None:
+def test_trust_policy_applies_its_conditions_to_a_service(source: str, verdict: Verdict) -> None:
     trust = document(
         {
             "Effect": "Allow",
@@ -128,11 +128,11 @@ def test_a_trust_policy_holds_a_service_to_its_conditions(source: str, verdict: 
         ({"StringEquals": {"K": "b"}, "Null": {"absent": True}}, True),
     ],
 )
-def test_conditions_hold_as_iam_documents_them(block: dict[str, dict[str, Any]], holds: bool) -> None:
+def test_conditions_follow_the_iam_documentation(block: dict[str, dict[str, Any]], holds: bool) -> None:
     assert conditions_hold(block, {"k": "b", "n": "5"}) is holds
 
 
-def test_an_operator_that_is_not_evaluated_is_an_error_not_a_guess() -> None:
+def test_unsupported_condition_operator_raises() -> None:
     with pytest.raises(UnsupportedConditionError, match="IpAddress"):
         conditions_hold({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}, {})
 
@@ -151,8 +151,8 @@ def test_an_operator_that_is_not_evaluated_is_an_error_not_a_guess() -> None:
         ("PUT", {}, "s3:CreateBucket"),
     ],
 )
-def test_a_request_to_a_bucket_needs_its_own_action(method: str, query: dict[str, Any], action: str) -> None:
-    assert bucket_action(method, query) == action
+def test_bucket_request_maps_to_its_action(method: str, query: dict[str, Any], action: str) -> None:
+    assert s3_bucket_action(method, query) == action
 
 
 @pytest.mark.parametrize(
@@ -169,5 +169,5 @@ def test_a_request_to_a_bucket_needs_its_own_action(method: str, query: dict[str
         ("GET", {"acl": [""]}, "s3:GetObjectAcl"),
     ],
 )
-def test_a_request_to_an_object_needs_its_own_action(method: str, query: dict[str, Any], action: str) -> None:
-    assert object_action(method, query) == action
+def test_object_request_maps_to_its_action(method: str, query: dict[str, Any], action: str) -> None:
+    assert s3_object_action(method, query) == action

@@ -1,4 +1,4 @@
-"""The embedded AWS as a process: what it writes, where it listens, that nothing of it stays."""
+"""The embedded AWS as a process: its files, its port, its environment, and that all its processes end."""
 
 import json
 import os
@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from local_aws.emulator import children
+from local_aws.emulator import process
 from local_aws.emulator.environment import tool_environment
-from local_aws.emulator.moto_version import check_moto_version
+from local_aws.emulator.moto_patches import check_moto_version
 from local_aws.emulator.process import LocalAws
 
 TRUST = {
@@ -25,7 +25,7 @@ TRUST = {
 
 
 def sleeping_function(aws: LocalAws) -> None:
-    """A Lambda that is still at work when the server ends."""
+    """Start a Lambda that is still running when the server ends."""
     import io
     import zipfile
 
@@ -42,7 +42,7 @@ def sleeping_function(aws: LocalAws) -> None:
 
 
 def running_function(aws: LocalAws) -> int:
-    """The process id of the one Lambda at work."""
+    """Return the process id of the running Lambda."""
     registry, deadline = aws.state_dir / "children", time.monotonic() + 20
     while not (registry.is_dir() and list(registry.iterdir())):
         assert time.monotonic() < deadline, "the function must start"
@@ -50,7 +50,17 @@ def running_function(aws: LocalAws) -> int:
     return int(next(registry.iterdir()).name)
 
 
-def test_it_listens_on_loopback_over_tls_and_ends_with_its_lambdas(tmp_path: Path) -> None:
+def wait_until_gone(pid: int, timeout_seconds: float) -> bool:
+    """Return whether process `pid` ends within `timeout_seconds`."""
+    deadline = time.monotonic() + timeout_seconds
+    while psutil.pid_exists(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_listens_on_loopback_over_tls_and_ends_with_its_lambdas(tmp_path: Path) -> None:
     with LocalAws(tmp_path / "aws") as aws:
         server = psutil.Process(aws.pid)
         sleeping_function(aws)
@@ -64,39 +74,39 @@ def test_it_listens_on_loopback_over_tls_and_ends_with_its_lambdas(tmp_path: Pat
     assert not psutil.pid_exists(function)
 
 
-def test_a_killed_server_leaves_no_lambda_once_it_is_stopped(tmp_path: Path) -> None:
+def test_stop_ends_the_lambdas_of_a_killed_server(tmp_path: Path) -> None:
     aws = LocalAws(tmp_path / "aws").start()
     sleeping_function(aws)
     function = running_function(aws)
     psutil.Process(aws.pid).kill()
     aws.stop()
-    assert children.wait_until_gone(function, 10)
+    assert wait_until_gone(function, 10)
 
 
-def test_the_server_ends_when_the_process_that_started_it_dies(tmp_path: Path) -> None:
+def test_server_ends_when_its_parent_dies(tmp_path: Path) -> None:
     program = (
         "import os, sys, time\nfrom pathlib import Path\nfrom local_aws.emulator.process import LocalAws\n"
         "aws = LocalAws(Path(sys.argv[1])).start()\nprint(aws.pid, flush=True)\nos._exit(0)\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(children.__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(process.__file__).parents[2])}
     command = [sys.executable, "-c", program, str(tmp_path / "aws")]
     started = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert children.wait_until_gone(int(started.stdout), 20)
+    assert wait_until_gone(int(started.stdout), 20)
 
 
-def test_a_server_that_cannot_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
+def test_failed_start_shows_the_end_of_the_log(tmp_path: Path) -> None:
     (tmp_path / "aws").mkdir()
-    (tmp_path / "aws" / "server.pem").mkdir()  # where the certificate should go
+    (tmp_path / "aws" / "server.pem").mkdir()  # in place of the certificate
     with pytest.raises(RuntimeError, match=r"did not start(.|\n)*server\.pem"):
         LocalAws(tmp_path / "aws").start()
 
 
-def test_another_version_of_moto_is_refused() -> None:
+def test_refuses_another_version_of_moto() -> None:
     with pytest.raises(RuntimeError, match=r"moto must be 5\.2\.5.*got 5\.2\.6"):
         check_moto_version("5.2.6")
 
 
-def test_the_certificate_is_good_for_the_address_and_only_with_its_own_authority(aws: LocalAws) -> None:
+def test_certificate_is_valid_only_with_its_own_authority(aws: LocalAws) -> None:
     import socket
 
     port = int(aws.endpoint_url.rpartition(":")[2])
@@ -111,7 +121,7 @@ def test_the_certificate_is_good_for_the_address_and_only_with_its_own_authority
         pass
 
 
-def test_nothing_of_the_users_own_aws_settings_reaches_the_tools(tmp_path: Path) -> None:
+def test_tool_environment_drops_the_users_aws_settings(tmp_path: Path) -> None:
     own = {
         "AWS_PROFILE": "production",
         "AWS_SESSION_TOKEN": "real",
@@ -127,7 +137,7 @@ def test_nothing_of_the_users_own_aws_settings_reaches_the_tools(tmp_path: Path)
     assert (made["HOME"], made["PATH"].endswith("/usr/bin")) == ("/home/me", True)
 
 
-def test_an_operation_that_moto_lacks_is_refused_at_once(aws: LocalAws) -> None:
+def test_unsupported_operation_is_refused_at_once(aws: LocalAws) -> None:
     client: Any = aws.client("cloudtrail")
     with pytest.raises(client.exceptions.ClientError, match="UnsupportedOperationException"):
         client.lookup_events()

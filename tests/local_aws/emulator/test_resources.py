@@ -1,12 +1,11 @@
-"""Resource handlers whose updates go through several calls: what is deployed is what the template says."""
+"""Resource handlers: create and update bring each resource to the state in the template."""
 
 from typing import Any
 
 import pytest
 
-from local_aws.emulator.fixes.sagemaker_instance_types import endpoint_instance_types
-from local_aws.emulator.resources.base import Context
-from local_aws.emulator.resources.conform import fit
+from local_aws.emulator.moto_patches import endpoint_instance_types
+from local_aws.emulator.resources.base import Context, coerce
 
 STATEMENT = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
 TRUST: dict[str, Any] = {
@@ -20,7 +19,7 @@ def bucket(**properties: Any) -> dict[str, Any]:
     return {"Bucket": {"Type": "AWS::S3::Bucket", "Properties": properties}}
 
 
-def test_a_bucket_gets_and_loses_its_settings(stack: Any) -> None:
+def test_bucket_settings_are_set_and_removed(stack: Any) -> None:
     rules = [{"Id": "r", "Status": "Enabled", "Prefix": "in/", "ExpirationInDays": 3}]
     rules += [{"Status": "Enabled", "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}]
     block = dict.fromkeys(("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"), True)
@@ -37,13 +36,13 @@ def test_a_bucket_gets_and_loses_its_settings(stack: Any) -> None:
         s3.get_bucket_lifecycle_configuration(**name)
 
 
-def test_a_lifecycle_rule_with_an_unknown_part_is_refused_by_name(stack: Any) -> None:
+def test_lifecycle_rule_with_an_unsupported_member_is_refused(stack: Any) -> None:
     rules: list[dict[str, Any]] = [{"Status": "Enabled", "Transitions": []}]
     assert stack.deploy(bucket(LifecycleConfiguration={"Rules": rules})) == "ROLLBACK_COMPLETE"
     assert "Transitions" in stack.reason("CREATE_FAILED")
 
 
-def test_a_roles_policies_and_boundary_follow_the_template(stack: Any) -> None:
+def test_role_update_changes_policies_and_boundary(stack: Any) -> None:
     def role(names: list[str], managed: list[str], **rest: Any) -> dict[str, Any]:
         policies = [{"PolicyName": name, "PolicyDocument": {**TRUST, "Statement": [STATEMENT]}} for name in names]
         properties = {"AssumeRolePolicyDocument": TRUST, "Policies": policies, "ManagedPolicyArns": managed, **rest}
@@ -60,7 +59,7 @@ def test_a_roles_policies_and_boundary_follow_the_template(stack: Any) -> None:
     assert found["Description"] == "new"
 
 
-def test_a_managed_policy_keeps_one_version_however_often_it_changes(stack: Any) -> None:
+def test_managed_policy_keeps_one_version_after_many_updates(stack: Any) -> None:
     for number in range(7):
         document = {"Version": "2012-10-17", "Statement": [{**STATEMENT, "Sid": f"S{number}"}]}
         stack.deploy({"Policy": {"Type": "AWS::IAM::ManagedPolicy", "Properties": {"PolicyDocument": document}}})
@@ -69,7 +68,7 @@ def test_a_managed_policy_keeps_one_version_however_often_it_changes(stack: Any)
     assert [version["IsDefaultVersion"] for version in versions] == [True]
 
 
-def test_a_function_takes_new_code_and_settings_in_place(stack: Any, function_resources: Any) -> None:
+def test_function_code_and_settings_are_updated_in_place(stack: Any, function_resources: Any) -> None:
     stack.deploy(function_resources("def handler(event, context): return 1", Timeout=5))
     name = stack.physical_id("Function")
     stack.deploy(function_resources("def handler(event, context): return 2", Timeout=7, MemorySize=256))
@@ -80,7 +79,7 @@ def test_a_function_takes_new_code_and_settings_in_place(stack: Any, function_re
     assert functions.invoke(FunctionName=name)["Payload"].read() == b"2"
 
 
-def test_scaling_and_alarms_go_with_their_stack(stack: Any) -> None:
+def test_scaling_and_alarms_are_deleted_with_their_stack(stack: Any) -> None:
     target = {
         "ServiceNamespace": "sagemaker",
         "ResourceId": "endpoint/none/variant/v",
@@ -112,7 +111,7 @@ def test_scaling_and_alarms_go_with_their_stack(stack: Any) -> None:
     assert left["ScalableTargets"] == []
 
 
-def test_names_are_unique_within_the_limit_and_tell_where_they_come_from() -> None:
+def test_generated_names_are_unique_bounded_and_start_with_the_stack() -> None:
     context = Context("A-stack-with-a-long-name", "id", "AResourceWithALongLogicalId", "T", "us-east-1")
     names = {context.new_name(32) for _ in range(20)}
     assert len(names) == 20
@@ -120,14 +119,14 @@ def test_names_are_unique_within_the_limit_and_tell_where_they_come_from() -> No
     assert context.new_name(63, lower=True).startswith("a-stack-with-a-long-name-aresource")
 
 
-def test_text_from_a_template_takes_the_type_that_the_api_wants(stack: Any) -> None:
+def test_template_strings_are_coerced_to_the_types_of_the_api(stack: Any) -> None:
     client = stack.aws.client("cloudwatch")
     shape = client.meta.service_model.operation_model("PutMetricAlarm").input_shape
-    fitted = fit(shape, {"Period": "60", "Threshold": "1.5", "ActionsEnabled": "false", "AlarmName": 7}, "alarm")
+    fitted = coerce(shape, {"Period": "60", "Threshold": "1.5", "ActionsEnabled": "false", "AlarmName": 7}, "alarm")
     assert fitted == {"Period": 60, "Threshold": 1.5, "ActionsEnabled": False, "AlarmName": "7"}
 
 
-def test_the_instance_types_are_those_of_sagemakers_api() -> None:
+def test_instance_types_are_those_of_the_sagemaker_api() -> None:
     known = endpoint_instance_types()
     assert {"ml.g5.2xlarge", "ml.g6.2xlarge", "ml.g6e.2xlarge"} <= known
     assert "ml.nothing" not in known

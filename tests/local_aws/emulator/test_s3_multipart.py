@@ -1,4 +1,4 @@
-"""CompleteMultipartUpload compares what is said of the object with what arrived."""
+"""CompleteMultipartUpload checks the stated size and checksum against the uploaded parts."""
 # pyright: reportTypedDictNotRequiredAccess=false
 # (errors always carry their code)
 
@@ -21,7 +21,7 @@ def crc32(data: bytes) -> str:
 
 @pytest.fixture
 def upload(aws: LocalAws) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """A client and an upload whose two parts have arrived; the bucket is removed afterwards."""
+    """Return a client and the arguments to complete an upload of two parts; remove the bucket afterwards."""
     s3, bucket = aws.client("s3"), "multipart"
     s3.create_bucket(Bucket=bucket)
     place = {"Bucket": bucket, "Key": "k"}
@@ -38,7 +38,7 @@ def upload(aws: LocalAws) -> Iterator[tuple[Any, dict[str, Any]]]:
     s3.delete_bucket(Bucket=bucket)
 
 
-def test_the_true_size_and_checksum_complete_the_upload(upload: tuple[Any, dict[str, Any]]) -> None:
+def test_correct_size_and_checksum_complete_the_upload(upload: tuple[Any, dict[str, Any]]) -> None:
     s3, arguments = upload
     whole = b"".join(PARTS)
     s3.complete_multipart_upload(**arguments, MpuObjectSize=len(whole), ChecksumCRC32=crc32(whole))
@@ -49,7 +49,7 @@ def test_the_true_size_and_checksum_complete_the_upload(upload: tuple[Any, dict[
     ("stated", "code"),
     [({"MpuObjectSize": 7}, "InvalidRequest"), ({"ChecksumCRC32": crc32(b"other")}, "BadDigest")],
 )
-def test_a_wrong_statement_is_refused_and_the_upload_stays_open(
+def test_wrong_size_or_checksum_is_refused_and_the_upload_stays_open(
     upload: tuple[Any, dict[str, Any]], stated: dict[str, Any], code: str
 ) -> None:
     s3, arguments = upload

@@ -1,4 +1,4 @@
-"""AWS::ApplicationAutoScaling::ScalableTarget with what options of the stack add to it: a schedule and tags."""
+"""AWS::ApplicationAutoScaling::ScalableTarget with a schedule and tags."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def target(**properties: Any) -> dict[str, Any]:
     return {"Target": {"Type": "AWS::ApplicationAutoScaling::ScalableTarget", "Properties": {**TARGET, **properties}}}
 
 
-def test_schedule_and_tags_are_taken_changed_and_removed_with_the_target(stack: Any) -> None:
+def test_schedule_and_tags_are_set_changed_and_removed_with_the_target(stack: Any) -> None:
     scaling = stack.aws.client("application-autoscaling")
 
     def actions() -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""The life of a stack: order, in-place updates, replacement, rollback, deletion; all through the public API."""
+"""Stacks through the public API: order, updates in place, replacement, rollback, deletion."""
 # pyright: reportUnknownVariableType=false
 # (templates are plain dictionaries)
 
@@ -37,7 +37,7 @@ def retention(stack: Any, name: str) -> int:
     return groups[0]["retentionInDays"]
 
 
-def test_a_stack_is_created_in_order_with_an_event_for_each_step(stack: Any) -> None:
+def test_stack_is_created_in_order_with_an_event_per_step(stack: Any) -> None:
     policy = {"PolicyDocument": {"Version": "2012-10-17", "Statement": []}, "Topics": [{"Ref": "Topic"}]}
     resources = {"Policy": {"Type": "AWS::SNS::TopicPolicy", "Properties": policy}, "Topic": TOPIC}
     assert stack.deploy(resources, Outputs={"Arn": {"Value": {"Ref": "Topic"}}}) == "CREATE_COMPLETE"
@@ -52,7 +52,7 @@ def test_a_stack_is_created_in_order_with_an_event_for_each_step(stack: Any) -> 
     ]
 
 
-def test_a_changed_property_updates_in_place_and_leaves_the_rest_alone(stack: Any) -> None:
+def test_changed_property_updates_in_place_and_leaves_others_alone(stack: Any) -> None:
     stack.deploy({"Topic": TOPIC, "Other": TOPIC})
     before = stack.physical_id("Topic")
     assert stack.deploy({"Topic": topic("two"), "Other": TOPIC}) == "UPDATE_COMPLETE"
@@ -61,7 +61,7 @@ def test_a_changed_property_updates_in_place_and_leaves_the_rest_alone(stack: An
     assert stack.events("Other") == ["CREATE_IN_PROGRESS", "CREATE_COMPLETE"]
 
 
-def test_an_immutable_property_replaces_first_and_deletes_the_old_in_the_cleanup(stack: Any) -> None:
+def test_immutable_property_creates_the_new_resource_before_deleting_the_old(stack: Any) -> None:
     old, new = f"/{stack.name}/old", f"/{stack.name}/new"
     stack.deploy({"Group": log_group(old)})
     assert stack.deploy({"Group": log_group(new)}) == "UPDATE_COMPLETE"
@@ -76,7 +76,7 @@ def test_an_immutable_property_replaces_first_and_deletes_the_old_in_the_cleanup
     ]
 
 
-def test_update_replace_policy_retain_keeps_what_was_replaced(stack: Any) -> None:
+def test_update_replace_policy_retain_keeps_the_old_resource(stack: Any) -> None:
     old, new = f"/{stack.name}/old", f"/{stack.name}/new"
     stack.deploy({"Group": log_group(old) | {"UpdateReplacePolicy": "Retain"}})
     stack.deploy({"Group": log_group(new)})
@@ -84,13 +84,13 @@ def test_update_replace_policy_retain_keeps_what_was_replaced(stack: Any) -> Non
     stack.aws.client("logs").delete_log_group(logGroupName=old)
 
 
-def test_a_resource_taken_out_of_the_template_is_deleted(stack: Any) -> None:
+def test_resource_removed_from_the_template_is_deleted(stack: Any) -> None:
     stack.deploy({"Topic": TOPIC, "Group": log_group(f"/{stack.name}/g")})
     assert stack.deploy({"Topic": TOPIC}) == "UPDATE_COMPLETE"
     assert group_names(stack) == set()
 
 
-def test_a_changed_dependency_reaches_what_refers_to_it(stack: Any) -> None:
+def test_changed_dependency_updates_its_dependents(stack: Any) -> None:
     name = {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": {"Ref": "Group"}}}
     stack.deploy({"Group": log_group(f"/{stack.name}/a"), "Name": name})
     stack.deploy({"Group": log_group(f"/{stack.name}/b"), "Name": name})
@@ -98,7 +98,7 @@ def test_a_changed_dependency_reaches_what_refers_to_it(stack: Any) -> None:
     assert value == f"/{stack.name}/b"
 
 
-def test_a_failed_creation_removes_what_was_made_and_says_why(stack: Any) -> None:
+def test_failed_creation_rolls_back_with_a_reason(stack: Any) -> None:
     resources = {"Group": log_group(f"/{stack.name}/g"), "Broken": BROKEN | {"DependsOn": "Group"}}
     assert stack.deploy(resources) == "ROLLBACK_COMPLETE"
     assert "ml.nothing" in stack.reason("CREATE_FAILED")
@@ -106,7 +106,7 @@ def test_a_failed_creation_removes_what_was_made_and_says_why(stack: Any) -> Non
     assert group_names(stack) == set()
 
 
-def test_a_failed_update_restores_changed_replaced_and_added_resources(stack: Any) -> None:
+def test_failed_update_restores_changed_replaced_and_added_resources(stack: Any) -> None:
     names = {key: f"/{stack.name}/{key}" for key in ("changed", "old", "new", "added")}
     stack.deploy({"Changed": log_group(names["changed"], 1), "Replaced": log_group(names["old"])})
     status = stack.deploy(
@@ -127,13 +127,13 @@ def test_a_failed_update_restores_changed_replaced_and_added_resources(stack: An
     )
 
 
-def test_a_wrong_output_fails_the_deployment_and_not_the_reader(stack: Any) -> None:
+def test_invalid_output_fails_the_deployment(stack: Any) -> None:
     status = stack.deploy({"Topic": TOPIC}, Outputs={"No": {"Value": {"Fn::GetAtt": ["Topic", "Colour"]}}})
     assert status == "ROLLBACK_COMPLETE"
     assert "Colour" in stack.reason("ROLLBACK_IN_PROGRESS")
 
 
-def test_deletion_goes_backwards_and_honours_retain(stack: Any) -> None:
+def test_deletion_runs_in_reverse_order_and_honours_retain(stack: Any) -> None:
     kept = f"/{stack.name}/kept"
     dependent = {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": {"Ref": "Topic"}}}
     stack.deploy({"Topic": TOPIC, "Dependent": dependent, "Kept": log_group(kept) | {"DeletionPolicy": "Retain"}})
@@ -145,7 +145,7 @@ def test_deletion_goes_backwards_and_honours_retain(stack: Any) -> None:
     stack.aws.client("logs").delete_log_group(logGroupName=kept)
 
 
-def test_resources_deleted_by_hand_do_not_stop_the_deletion(stack: Any) -> None:
+def test_resources_already_deleted_do_not_fail_the_deletion(stack: Any) -> None:
     role = {"AssumeRolePolicyDocument": {"Version": "2012-10-17", "Statement": []}}
     stack.deploy(
         {
@@ -162,7 +162,7 @@ def test_resources_deleted_by_hand_do_not_stop_the_deletion(stack: Any) -> None:
     assert stack.delete() == "DELETE_COMPLETE"
 
 
-def test_a_bucket_with_objects_fails_the_deletion_until_it_is_empty(stack: Any) -> None:
+def test_bucket_with_objects_fails_the_deletion_until_it_is_empty(stack: Any) -> None:
     stack.deploy({"Bucket": {"Type": "AWS::S3::Bucket"}})
     bucket = {"Bucket": stack.physical_id("Bucket"), "Key": "k"}
     stack.aws.client("s3").put_object(**bucket, Body=b"x")
@@ -172,7 +172,7 @@ def test_a_bucket_with_objects_fails_the_deletion_until_it_is_empty(stack: Any) 
     assert stack.delete() == "DELETE_COMPLETE"
 
 
-def test_conditions_and_parameters_decide_what_exists(stack: Any) -> None:
+def test_conditions_and_parameters_select_resources(stack: Any) -> None:
     sections = {
         "Parameters": {"Wanted": {"Type": "String", "Default": "no"}},
         "Conditions": {"IsWanted": {"Fn::Equals": [{"Ref": "Wanted"}, "yes"]}},
@@ -189,20 +189,18 @@ def test_conditions_and_parameters_decide_what_exists(stack: Any) -> None:
         ({}, "At least one Resources member"),
     ],
 )
-def test_a_template_that_cannot_be_deployed_is_refused_at_once(
-    stack: Any, resources: dict[str, Any], message: str
-) -> None:
+def test_invalid_template_is_refused_at_once(stack: Any, resources: dict[str, Any], message: str) -> None:
     with pytest.raises(ClientError, match=message):
         stack.deploy(resources)
 
 
-def test_a_property_that_would_be_ignored_fails_the_resource_by_name(stack: Any) -> None:
+def test_unsupported_property_fails_the_resource(stack: Any) -> None:
     bucket = {"Type": "AWS::S3::Bucket", "Properties": {"ReplicationConfiguration": {}}}
     assert stack.deploy({"Bucket": bucket}) == "ROLLBACK_COMPLETE"
     assert "ReplicationConfiguration" in stack.reason("CREATE_FAILED")
 
 
-def test_an_unchanged_template_is_no_update(stack: Any) -> None:
+def test_unchanged_template_is_refused_as_an_update(stack: Any) -> None:
     stack.deploy({"Topic": TOPIC})
     with pytest.raises(ClientError, match="No updates are to be performed"):
         stack.deploy({"Topic": TOPIC})

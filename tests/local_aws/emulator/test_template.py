@@ -1,19 +1,23 @@
-"""The order of a template's resources, and what is refused before anything is made."""
+"""Templates: parsing, references, dependency order, unsupported types."""
 
 from typing import Any
 
 import pytest
 from moto.cloudformation.exceptions import ValidationError
 
-from local_aws.emulator.cloudformation.stack import parse_template
-from local_aws.emulator.cloudformation.template import dependency_order, references, require_known_types
+from local_aws.emulator.cloudformation.template import (
+    dependency_order,
+    parse_template,
+    references,
+    unsupported_types,
+)
 
 
 def resource(**properties: Any) -> dict[str, Any]:
     return {"Type": "AWS::SNS::Topic", "Properties": properties}
 
 
-def test_every_way_of_mentioning_a_resource_counts_as_a_reference() -> None:
+def test_references_finds_ref_get_att_and_sub() -> None:
     value = {
         "a": {"Ref": "One"},
         "b": {"Fn::GetAtt": ["Two", "Arn"]},
@@ -25,7 +29,7 @@ def test_every_way_of_mentioning_a_resource_counts_as_a_reference() -> None:
     assert sorted(references(value)) == sorted(["One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"])
 
 
-def test_a_resource_comes_after_all_that_it_depends_on() -> None:
+def test_dependency_order_puts_dependencies_first() -> None:
     template = {
         "Resources": {
             "Last": resource(DisplayName={"Ref": "Middle"}),
@@ -36,19 +40,18 @@ def test_a_resource_comes_after_all_that_it_depends_on() -> None:
     assert dependency_order(template) == ["First", "Middle", "Last"]
 
 
-def test_a_circle_is_named() -> None:
+def test_dependency_order_names_a_cycle() -> None:
     template = {"Resources": {"A": resource(DisplayName={"Ref": "B"}), "B": resource(DisplayName={"Ref": "A"})}}
     with pytest.raises(ValidationError, match=r"Circular dependency between resources: \[.*A.*\]"):
         dependency_order(template)
 
 
-def test_unknown_types_are_named_unless_their_condition_leaves_them_out() -> None:
+def test_unsupported_types_ignores_disabled_resources() -> None:
     template = {
         "Resources": {"Known": resource(), "Odd": {"Type": "AWS::Quantum::Ledger"}, "Mine": {"Type": "Custom::X"}}
     }
-    with pytest.raises(ValidationError, match=r"Unrecognized resource types: \[AWS::Quantum::Ledger\]"):
-        require_known_types(template, lambda definition: True)
-    require_known_types(template, lambda definition: definition["Type"] != "AWS::Quantum::Ledger")
+    assert unsupported_types(template, lambda definition: True) == ["AWS::Quantum::Ledger"]
+    assert unsupported_types(template, lambda definition: definition["Type"] != "AWS::Quantum::Ledger") == []
 
 
 def test_yaml_short_forms_become_intrinsic_functions() -> None:

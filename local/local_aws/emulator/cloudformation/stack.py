@@ -1,27 +1,25 @@
-"""moto's stack and change set, resting on the engine's resource map."""
+"""A stack on the engine's resource map, with the events that the CDK CLI shows while it deploys."""
 
-from __future__ import annotations
+# pyright: reportArgumentType=false
+# (moto's BaseModel.__new__ hides the types of its instances)
 
-import json
 from typing import Any
 
-import yaml
 from moto.cloudformation.exceptions import ValidationError
-from moto.cloudformation.models import Change, ChangeSet, Stack
-from moto.cloudformation.parsing import ResourceMap
-from moto.cloudformation.utils import yaml_tag_constructor
+from moto.cloudformation.models import Event, Stack
 
-from local_aws.emulator.cloudformation.deployed import DeployedResources
-from local_aws.emulator.cloudformation.differences import describe_changes
-from local_aws.emulator.cloudformation.template import dependency_order, require_known_types
+from local_aws.emulator.cloudformation.resource_map import Deployed, DeployedResources
+from local_aws.emulator.cloudformation.template import Template, dependency_order, unsupported_types
+
+_MAX_REASON = 2000
 
 
 class LocalStack(Stack):
-    """A stack whose resources the engine creates, not the reader."""
+    """A stack whose resources are created by a deployment, not on first access as in moto."""
 
     stack_status_reason: str | None = None
 
-    def _create_resource_map(self) -> ResourceMap:
+    def _create_resource_map(self) -> DeployedResources:
         resources = DeployedResources(
             self.stack_id,
             self.name,
@@ -36,38 +34,53 @@ class LocalStack(Stack):
         return resources
 
     @property
+    def resources(self) -> DeployedResources:
+        """The stack's resource map, with its actual type."""
+        resources = self.resource_map
+        assert isinstance(resources, DeployedResources)
+        return resources
+
+    @property
     def stack_parameters(self) -> dict[str, Any]:
-        """The parameters as they were given: moto would take an SSM parameter's value for its name the next time."""
+        """The parameters as given: on an update, moto would take an SSM parameter's value for its name."""
         declared: dict[str, Any] = self.template_dict.get("Parameters", {})
         defaults = {name: str(slot["Default"]) for name, slot in declared.items() if "Default" in slot}
         return defaults | self.parameters
 
-    def check(self, template: dict[str, Any], parameters: dict[str, Any]) -> None:
-        """Raise a ValidationError for a template that cannot be deployed: no resources, unknown types, a circle."""
+    def validate_template(self, template: Template, parameters: dict[str, Any]) -> None:
+        """Raise ValidationError for a template without resources, with a cycle or with unsupported types."""
         if not template.get("Resources"):
             raise ValidationError(message="Template format error: At least one Resources member must be defined.")
         dependency_order(template)
         resources = self._create_resource_map()
-        assert isinstance(resources, DeployedResources)
         resources.use(template, parameters)
-        require_known_types(template, resources.is_wanted)
+        if unsupported := unsupported_types(template, resources.is_enabled):
+            raise ValidationError(
+                message=f"Template format error: Unrecognized resource types: [{', '.join(unsupported)}]"
+            )
 
+    def record_event(self, status: str, reason: str | None = None) -> None:
+        """Record that the stack itself has reached `status`."""
+        self._record(self.name, "AWS::CloudFormation::Stack", self.stack_id, status, reason)
+        # Set the status last: a client that sees a final status must find all events before it.
+        self.status = status
+        self.stack_status_reason = reason  # DescribeStacks reads it
 
-class LocalChangeSet(ChangeSet):
-    """A change set that says which properties change and whether that replaces the resource."""
+    def record_resource_event(
+        self, resource: Deployed, status: str, reason: str | None = None, *, physical_id: str | None = None
+    ) -> None:
+        """Record that a resource has reached `status`; `physical_id` overrides the resource's own."""
+        self._record(resource.logical_id, resource.resource_type, physical_id or resource.physical_id, status, reason)
 
-    def _parse_template(self) -> None:
-        self.template_dict = parse_template(self.template)
-
-    def diff(self) -> list[Change]:
-        resources = self.stack.resource_map
-        assert isinstance(resources, DeployedResources)
-        return describe_changes(resources, self.template_dict, self.parameters)
-
-
-def parse_template(text: str) -> dict[str, Any]:
-    """A template's JSON or YAML (with the short forms of the intrinsic functions) as a dictionary."""
-    if text.lstrip().startswith("{"):
-        return json.loads(text)
-    yaml.add_multi_constructor("", yaml_tag_constructor, Loader=yaml.SafeLoader)
-    return yaml.safe_load(text)
+    def _record(self, logical_id: str, resource_type: str, physical_id: str, status: str, reason: str | None) -> None:
+        event = Event(
+            stack_id=self.stack_id,
+            stack_name=self.name,
+            logical_resource_id=logical_id,
+            physical_resource_id=physical_id,
+            resource_type=resource_type,
+            resource_status=status,
+            resource_status_reason=reason[:_MAX_REASON] if reason else None,
+            resource_properties=None,
+        )
+        self.events.append(event)

@@ -1,16 +1,17 @@
-"""What a template says about the order of its resources."""
+"""Read a template: parsing, references between resources, the order in which to deploy them."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # (templates are JSON)
 
-from __future__ import annotations
-
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+import yaml
 from moto.cloudformation.exceptions import ValidationError
+from moto.cloudformation.utils import yaml_tag_constructor
 
 from local_aws.emulator.resources import find_handler
 
@@ -18,8 +19,16 @@ Template = dict[str, Any]
 _SUBSTITUTION = re.compile(r"\$\{([^!}][^}]*)\}")
 
 
+def parse_template(text: str) -> Template:
+    """Parse a template's JSON or YAML, including the short forms of intrinsic functions."""
+    if text.lstrip().startswith("{"):
+        return json.loads(text)
+    yaml.add_multi_constructor("", yaml_tag_constructor, Loader=yaml.SafeLoader)
+    return yaml.safe_load(text)
+
+
 def references(value: Any) -> Iterator[str]:
-    """Every name that `Ref`, `Fn::GetAtt` or `Fn::Sub` mentions inside `value`, pseudo parameters included."""
+    """Yield every name that `Ref`, `Fn::GetAtt` or `Fn::Sub` mentions in `value`, including pseudo parameters."""
     if isinstance(value, list):
         for item in value:
             yield from references(item)
@@ -28,32 +37,32 @@ def references(value: Any) -> Iterator[str]:
             yield from _FUNCTIONS.get(key, references)(item)
 
 
-def _attribute_owner(value: Any) -> Iterator[str]:
+def _get_att(value: Any) -> Iterator[str]:
     yield value[0] if isinstance(value, list) else str(value).partition(".")[0]
 
 
-def _substitutions(value: Any) -> Iterator[str]:
-    text, given = (value[0], value[1]) if isinstance(value, list) else (value, {})
+def _sub(value: Any) -> Iterator[str]:
+    text, variables = (value[0], value[1]) if isinstance(value, list) else (value, {})
     names = (name.strip().partition(".")[0] for name in _SUBSTITUTION.findall(text))
-    yield from (name for name in names if name not in given)
-    yield from references(given)
+    yield from (name for name in names if name not in variables)
+    yield from references(variables)
 
 
 _FUNCTIONS: dict[str, Callable[[Any], Iterator[str]]] = {
     "Ref": lambda name: iter([str(name)]),
-    "Fn::GetAtt": _attribute_owner,
-    "Fn::Sub": _substitutions,
+    "Fn::GetAtt": _get_att,
+    "Fn::Sub": _sub,
 }
 
 
 def dependencies(definition: Mapping[str, Any]) -> set[str]:
-    """The names that one resource's definition needs first."""
+    """Return the names that one resource's definition depends on."""
     explicit = definition.get("DependsOn", [])
     return {*([explicit] if isinstance(explicit, str) else explicit), *references(definition.get("Properties", {}))}
 
 
 def dependency_order(template: Template) -> list[str]:
-    """Logical ids such that each comes after all that it depends on; ValidationError for a circle."""
+    """Return the logical ids, each after its dependencies; raise ValidationError for a cycle."""
     resources: dict[str, Any] = template.get("Resources", {})
     graph = {name: dependencies(definition) & set(resources) for name, definition in resources.items()}
     try:
@@ -63,9 +72,7 @@ def dependency_order(template: Template) -> list[str]:
         raise ValidationError(message=f"Circular dependency between resources: [{names}]") from error
 
 
-def require_known_types(template: Template, is_wanted: Callable[[Mapping[str, Any]], bool]) -> None:
-    """Raise a ValidationError that names every wanted resource type that is not known here, as CloudFormation does."""
-    types = {str(definition["Type"]) for definition in template.get("Resources", {}).values() if is_wanted(definition)}
-    unknown = sorted(name for name in types if find_handler(name) is None)
-    if unknown:
-        raise ValidationError(message=f"Template format error: Unrecognized resource types: {unknown}".replace("'", ""))
+def unsupported_types(template: Template, is_enabled: Callable[[Mapping[str, Any]], bool]) -> list[str]:
+    """Return the types of the enabled resources that the embedded AWS does not support, sorted."""
+    types = {str(item["Type"]) for item in template.get("Resources", {}).values() if is_enabled(item)}
+    return sorted(name for name in types if find_handler(name) is None)

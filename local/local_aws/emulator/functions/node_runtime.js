@@ -1,5 +1,5 @@
-// Runs one invocation of a Node function (CommonJS), as a program in the function's own process.
-// Reads the event from the invocation's folder, calls the handler, writes the answer there.
+// Run one invocation of a Node function (CommonJS); the program of the function's own process.
+// Read the event from the invocation's folder, call the handler and write its answer there.
 'use strict';
 const fs = require('fs');
 const https = require('https');
@@ -22,7 +22,7 @@ const context = {
   getRemainingTimeInMillis: () => Math.max(0, deadline - Date.now()),
 };
 
-// CDK's own handlers answer at the ResponseURL's host and path and drop its port, which on AWS is always 443.
+// CDK's own handlers drop the port of the ResponseURL, which on AWS is always 443.
 const endpoint = new URL(env.AWS_ENDPOINT_URL);
 const plainRequest = https.request;
 https.request = (options, ...rest) => {

@@ -1,10 +1,8 @@
-"""Runs one invocation of a Python function, as a program in the function's own process.
+"""Run one invocation of a Python function; the program of the function's own process.
 
-Reads the event from the invocation's folder, calls the handler, writes the answer there. Imports nothing of the
-embedded AWS: the function must find only what it brings and what AWS's runtime carries.
+Read the event from the invocation's folder, call the handler and write its answer there. This imports nothing of the
+embedded AWS: the function must find only its own zip and what AWS's runtime contains.
 """
-
-from __future__ import annotations
 
 import importlib
 import json
@@ -33,7 +31,7 @@ class Context:
         self._deadline = deadline
 
     def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until Lambda ends the invocation."""
+        """Return the milliseconds until Lambda ends the invocation."""
         return max(0, int((self._deadline - time.monotonic()) * 1000))
 
 
@@ -42,16 +40,16 @@ def main() -> None:
     deadline = time.monotonic() + float(os.environ["LOCAL_LAMBDA_TIMEOUT_SECONDS"])
     folder = Path(os.environ.pop("LOCAL_LAMBDA_DIRECTORY"))
     event = json.loads((folder / "event.json").read_text(encoding="utf-8"))
-    # Python has put this file's own folder first, which the function must not see.
+    # Python put this file's own folder first, which the function must not see.
     sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
     answer: dict[str, Any]
     try:
         module, _, name = os.environ["_HANDLER"].rpartition(".")
         handler = getattr(importlib.import_module(module.replace("/", ".")), name)
         payload = handler(event, Context(deadline))
-        json.dumps(payload)  # the runtime's own step: what cannot be JSON is the function's error
+        json.dumps(payload)  # an answer that is not JSON is the function's error
         answer = {"payload": payload}
-    except Exception as error:  # whatever the function raises is its answer
+    except Exception as error:  # any exception of the function is its answer
         traceback.print_exc()
         trace = traceback.format_tb(error.__traceback__)
         answer = {

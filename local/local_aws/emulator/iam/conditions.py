@@ -1,9 +1,7 @@
-"""Condition blocks of IAM policies (IAM user guide, "IAM JSON policy elements: Condition operators")."""
+"""Evaluate condition blocks of IAM policies (IAM user guide, "IAM JSON policy elements: Condition operators")."""
 
 # pyright: reportUnknownVariableType=false
 # (policies are JSON)
-
-from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,17 +11,13 @@ Context = Mapping[str, str]
 
 
 class UnsupportedConditionError(Exception):
-    """An operator that is not evaluated here; whoever asks must refuse, not guess."""
+    """The embedded AWS does not evaluate this operator; callers must deny access."""
 
 
 def matches(pattern: str, value: str, *, ignore_case: bool = False) -> bool:
-    """Whether `value` fits `pattern`, in which `*` stands for anything and `?` for one character."""
+    """Return whether `value` matches `pattern`, where `*` matches anything and `?` one character."""
     expression = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
     return re.fullmatch(expression, value, re.DOTALL | (re.IGNORECASE if ignore_case else 0)) is not None
-
-
-def _number(compare: Callable[[float, float], bool]) -> Callable[[str, str], bool]:
-    return lambda wanted, value: compare(float(value), float(wanted))
 
 
 _OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
@@ -33,11 +27,11 @@ _OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
     "ArnEquals": matches,
     "ArnLike": matches,
     "Bool": lambda wanted, value: wanted.lower() == value.lower(),
-    "NumericEquals": _number(lambda value, wanted: value == wanted),
-    "NumericLessThan": _number(lambda value, wanted: value < wanted),
-    "NumericLessThanEquals": _number(lambda value, wanted: value <= wanted),
-    "NumericGreaterThan": _number(lambda value, wanted: value > wanted),
-    "NumericGreaterThanEquals": _number(lambda value, wanted: value >= wanted),
+    "NumericEquals": lambda wanted, value: float(value) == float(wanted),
+    "NumericLessThan": lambda wanted, value: float(value) < float(wanted),
+    "NumericLessThanEquals": lambda wanted, value: float(value) <= float(wanted),
+    "NumericGreaterThan": lambda wanted, value: float(value) > float(wanted),
+    "NumericGreaterThanEquals": lambda wanted, value: float(value) >= float(wanted),
 }
 _NEGATED: Mapping[str, str] = {
     "StringNotEquals": "StringEquals",
@@ -50,7 +44,7 @@ _NEGATED: Mapping[str, str] = {
 
 
 def conditions_hold(block: Mapping[str, Mapping[str, Any]], context: Context) -> bool:
-    """Whether every condition of the block holds in `context` (keys in lower case)."""
+    """Return whether every condition of the block is true in `context` (keys in lower case)."""
     return all(
         _holds(operator, context.get(key.lower()), wanted)
         for operator, tests in block.items()
@@ -59,7 +53,7 @@ def conditions_hold(block: Mapping[str, Mapping[str, Any]], context: Context) ->
 
 
 def _holds(operator: str, value: str | None, wanted: Any) -> bool:
-    # One-valued keys only: the set operators then mean the same, but for a key that is absent.
+    # For single-valued keys the set operators differ only if the key is absent.
     quantifier, _, name = operator.rpartition(":")
     if_exists, name = name.endswith("IfExists"), name.removesuffix("IfExists")
     values = [_text(item) for item in (wanted if isinstance(wanted, list) else [wanted])]
@@ -67,7 +61,7 @@ def _holds(operator: str, value: str | None, wanted: Any) -> bool:
         return (value is None) == (values[0] == "true")
     negated, compare = name in _NEGATED, _OPERATORS.get(_NEGATED.get(name, name))
     if compare is None:
-        raise UnsupportedConditionError(f"condition operator {operator} is not evaluated by the embedded AWS")
+        raise UnsupportedConditionError(f"condition operator {operator} is not supported by the embedded AWS")
     if value is None:
         return negated or if_exists or quantifier == "ForAllValues"
     return any(compare(item, value) for item in values) != negated

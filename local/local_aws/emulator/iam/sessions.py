@@ -1,24 +1,26 @@
-"""Sessions of assumed roles: whose they are, whether the request is really theirs, and what they may do."""
+"""Sessions of assumed roles: authenticate a request's signature, and assume a role for a service."""
 
 # pyright: reportPrivateUsage=false
-# (moto's request keeps the key that it found private)
-from __future__ import annotations
+# (moto keeps the access key of a request private)
 
 import datetime as dt
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qs
 
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from moto.core.exceptions import JsonRESTError, _RESTError
 from moto.iam.access_control import AssumedRoleAccessKey
-from moto.iam.models import iam_backends
-from moto.s3.exceptions import S3ClientError
+from moto.iam.models import IAMBackend, iam_backends
+from moto.s3 import exceptions as s3_errors
 from moto.sts.models import AssumedRole, sts_backends
 
-from local_aws.emulator.account import ACCOUNT_ID
-from local_aws.emulator.iam.policies import Access, Caller, Verdict
-from local_aws.emulator.iam.presigned import presigned_by
-from local_aws.emulator.iam.trust import trust_verdict
+from local_aws.emulator.account import ACCOUNT_ID, REGION
+from local_aws.emulator.iam.policies import Access, Caller, Verdict, identity_verdict, resource_verdict
 
 
 @dataclass(frozen=True)
@@ -31,29 +33,47 @@ class Session:
     context: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def policies(self) -> list[str]:
-        """The role's inline and attached policies as they are now, as JSON."""
-        role = iam_backends[ACCOUNT_ID]["aws"].get_role(self.role_name)
+        """Return the role's current inline and attached policies as JSON."""
+        role = _iam().get_role(self.role_name)
         attached = (policy.versions for policy in role.managed_policies.values())
         return [*role.policies.values()] + [
             version.document for versions in attached for version in versions if version.is_default
         ]
 
+    def boundary_allows(self, access: Access) -> bool:
+        """Return whether the role's permissions boundary allows `access`.
+
+        True without a boundary, False if its policy does not exist. It also limits what a resource policy grants; on
+        AWS that is so only where the policy names the role, not the session.
+        """
+        arn = _iam().get_role(self.role_name).permissions_boundary_arn
+        if not arn:
+            return True
+        policy = _iam().managed_policies.get(arn)
+        documents = [version.document for version in policy.versions if version.is_default] if policy else []
+        return identity_verdict(documents, access) is Verdict.ALLOWED
+
+
+def _iam() -> IAMBackend:
+    return iam_backends[ACCOUNT_ID]["aws"]
+
 
 def is_anonymous(response: Any) -> bool:
-    """Whether the request carries no signature at all."""
+    """Return whether the request is not signed."""
     return "Authorization" not in response.headers and "X-Amz-Credential" not in response.querystring
 
 
 def authenticate(response: Any, request_class: type) -> Session:
-    """The role session that signed the request; the service's own error if the signature is not right."""
+    """Return the role session that signed the request; raise the service's own error for a bad signature."""
     if "Authorization" not in response.headers:
-        return _session(response, presigned_by(response), "s3")
-    path = response.raw_path + (f"?{response.parsed_url.query}" if response.parsed_url.query else "")
+        return _session(response, _presigned_by(response), "s3")
+    # For an empty body moto signs the form's fields, or else only the parameter that its errors mention.
+    is_form = "x-www-form-urlencoded" in response.headers.get("Content-Type", "")
     request: Any = request_class(
         account_id=ACCOUNT_ID,
         method=response.method,
-        path=path,
-        data=_signed_data(response),
+        path=response.raw_path + (f"?{response.parsed_url.query}" if response.parsed_url.query else ""),
+        data=response.data if is_form else {k: v for k, v in response.data.items() if k == "BucketName"},
         body=response.raw_body,
         headers=response.headers,
         action=response._get_action() or "Unknown",
@@ -71,7 +91,7 @@ def _session(response: Any, assumed: AssumedRole, service: str) -> Session:
     if dt.datetime.now(dt.UTC) > assumed.expiration.replace(tzinfo=dt.UTC):
         _raise_expired(response, service)
     role_name = assumed.role_arn.rpartition("/")[2]
-    role = iam_backends[ACCOUNT_ID]["aws"].get_role(role_name)
+    role = _iam().get_role(role_name)
     context = {
         "aws:securetransport": "true" if str(response.uri).startswith("https:") else "false",
         "aws:principalarn": role.arn,
@@ -79,17 +99,10 @@ def _session(response: Any, assumed: AssumedRole, service: str) -> Session:
     return Session(Caller((assumed.arn, role.arn), ACCOUNT_ID), role_name, service, context)
 
 
-def _signed_data(response: Any) -> dict[str, Any]:
-    """What moto signs in the place of an empty body: a form's fields, and else nothing but what its errors mention."""
-    if "x-www-form-urlencoded" in response.headers.get("Content-Type", ""):
-        return response.data
-    return {name: response.data[name] for name in ("BucketName",) if name in response.data}
-
-
 def _raise_expired(response: Any, service: str) -> None:
     message = "The security token included in the request is expired"
     if service == "s3":
-        raise S3ClientError("ExpiredToken", "The provided token has expired.")
+        raise s3_errors.S3ClientError("ExpiredToken", "The provided token has expired.")
     if "x-www-form-urlencoded" in response.headers.get("Content-Type", ""):
         error: Any = _RESTError("ExpiredToken", message)
     else:
@@ -98,20 +111,51 @@ def _raise_expired(response: Any, service: str) -> None:
     raise error
 
 
+def _presigned_by(response: Any) -> AssumedRole:
+    """Return the role session that signed a presigned S3 URL (SigV4 in the query); raise S3's error if invalid."""
+    query = {name: values[0] for name, values in parse_qs(response.parsed_url.query).items()}
+    key_id, _, region, service, _ = query["X-Amz-Credential"].split("/")
+    session = sts_backends[ACCOUNT_ID]["aws"].get_assumed_role_from_access_key(key_id)
+    if session is None or session.session_token != query.get("X-Amz-Security-Token"):
+        raise s3_errors.S3InvalidAccessKeyIdError()
+    signed = dt.datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
+    if dt.datetime.now(dt.UTC) > signed + dt.timedelta(seconds=int(query["X-Amz-Expires"])):
+        raise s3_errors.S3AccessDeniedError()
+    credentials = Credentials(session.access_key_id, session.secret_access_key, session.session_token)
+    signer: Any = S3SigV4QueryAuth(credentials, service, region)
+    unsigned = [pair for pair in response.parsed_url.query.split("&") if not pair.startswith("X-Amz-Signature=")]
+    request: Any = AWSRequest(
+        method=response.method,
+        url=f"https://{response.headers['Host']}{response.raw_path}?{'&'.join(unsigned)}",
+        headers={name: response.headers.get(name, "") for name in query["X-Amz-SignedHeaders"].split(";")},
+    )
+    request.context["timestamp"] = query["X-Amz-Date"]
+    expected = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    if not hmac.compare_digest(expected, query.get("X-Amz-Signature", "")):
+        raise s3_errors.S3SignatureDoesNotMatchError()
+    return session
+
+
+def trust_verdict(role_arn: str, access: Access, caller: Caller) -> Verdict:
+    """Evaluate a role's trust policy for `caller`; raise moto's error if the role does not exist."""
+    role = _iam().get_role(role_arn.rpartition("/")[2])
+    return resource_verdict(role.assume_role_policy_document, access, caller)
+
+
 def assume_role_for_service(
     role_arn: str, service: str, session_name: str, *, source_arn: str = "", duration_seconds: int = 3600
 ) -> dict[str, str]:
-    """Credentials of a role as an AWS service gets them; boto3's argument names.
+    """Assume a role as an AWS service does; return the credentials under boto3's argument names.
 
-    Unlike the administrator, who may assume any role here, a service is held to the role's trust policy:
-    PermissionError if that does not let `service` (as `sagemaker.amazonaws.com`) in for `source_arn`.
+    Raise PermissionError unless the role's trust policy allows `service` (such as `sagemaker.amazonaws.com`) on behalf
+    of `source_arn`. (The administrator may assume any role here.)
     """
     context = {"aws:sourceaccount": ACCOUNT_ID} | ({"aws:sourcearn": source_arn} if source_arn else {})
     caller = Caller((service,), ACCOUNT_ID, is_service=True)
     if trust_verdict(role_arn, Access("sts:AssumeRole", role_arn, context), caller) is not Verdict.ALLOWED:
         raise PermissionError(f"the trust policy of {role_arn} must allow {service} to assume the role")
     session = sts_backends[ACCOUNT_ID]["aws"].assume_role(
-        region_name="us-east-1",
+        region_name=REGION,
         role_session_name=session_name,
         role_arn=role_arn,
         policy="",

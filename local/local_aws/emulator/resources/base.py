@@ -1,45 +1,34 @@
-"""What a resource handler is: one CloudFormation type, created, updated and deleted through AWS's public API."""
+"""The interface of a resource handler: create, update and delete one CloudFormation type through AWS's public API."""
 
-from __future__ import annotations
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (properties are JSON)
 
 import abc
 import json
 import re
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from local_aws.emulator import clients
 from local_aws.emulator.account import ACCOUNT_ID
 
 Properties = Mapping[str, Any]
-# What services answer for something that does not exist; SageMaker says it in words.
-_GONE_CODES = frozenset(
-    {
-        "NoSuchBucket",
-        "NoSuchBucketPolicy",
-        "NoSuchEntity",
-        "NoSuchKey",
-        "NotFound",
-        "NotFoundException",
-        "ObjectNotFoundException",
-        "ParameterNotFound",
-        "RepositoryNotFoundException",
-        "ResourceNotFound",
-        "ResourceNotFoundException",
-    }
-)
-_GONE_WORDS = re.compile(r"could not find|does not exist", re.IGNORECASE)
+_NOT_FOUND_CODE = re.compile(r"NoSuch\w+|\w*NotFound(Exception)?")
+# SageMaker answers a ValidationException and says only in its message that the resource is missing.
+_NOT_FOUND_MESSAGE = re.compile(r"could not find|does not exist", re.IGNORECASE)
+_NUMBER_TYPES: dict[str, Callable[[Any], Any]] = {"integer": int, "long": int, "float": float, "double": float}
 
 
 class ResourceFailedError(Exception):
-    """A resource could not be brought into the wanted state.
+    """A resource could not be created, updated or deleted.
 
-    `physical_id` names what exists nevertheless, and what the rollback must therefore delete.
+    `physical_id` names what exists nevertheless and must be deleted by the rollback.
     """
 
     def __init__(self, reason: str, physical_id: str | None = None):
@@ -49,7 +38,7 @@ class ResourceFailedError(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A resource as it stands: what `Ref` gives, and what `Fn::GetAtt` gives by attribute name."""
+    """The value of `Ref` for a resource, and its `Fn::GetAtt` values by attribute name."""
 
     physical_id: str
     attributes: Properties = field(default_factory=dict[str, Any])
@@ -57,7 +46,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Context:
-    """The resource that a handler works on."""
+    """The resource that a handler works on, and the APIs to do it with."""
 
     stack_name: str
     stack_id: str
@@ -66,15 +55,21 @@ class Context:
     region: str
 
     def client(self, service: str) -> Any:
-        """The administrator's boto3 client: CloudFormation's execution role may do everything."""
+        """Return the administrator's boto3 client: CloudFormation's execution role may do everything."""
         return clients.client(service, self.region)
 
+    def call(self, service: str, operation: str, parameters: Properties) -> dict[str, Any]:
+        """Call an operation by its API name, with `parameters` coerced to the types of its input shape."""
+        client = self.client(service)
+        shape = client.meta.service_model.operation_model(operation).input_shape
+        return getattr(client, xform_name(operation))(**coerce(shape, dict(parameters), operation))
+
     def arn(self, service: str, resource: str) -> str:
-        """The ARN of a resource of this account and region."""
+        """Return the ARN of a resource in this account and region."""
         return f"arn:aws:{service}:{self.region}:{ACCOUNT_ID}:{resource}"
 
     def new_name(self, limit: int = 64, *, lower: bool = False) -> str:
-        """A name as CloudFormation makes them: stack, logical id and a random end, at most `limit` characters."""
+        """Generate a name of at most `limit` characters as CloudFormation does: stack, logical id, random suffix."""
         suffix = "".join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(12))
         room = limit - len(suffix) - 1
         stem = f"{self.stack_name}-{self.logical_id}"
@@ -85,47 +80,90 @@ class Context:
 
 
 class Handler(abc.ABC):
-    """One resource type; `immutable` are the properties whose change means a new resource."""
+    """Manage the resources of `types`.
+
+    `properties` are the supported ones, None to leave the check to `Context.call`; changing one that is `immutable`
+    replaces the resource.
+    """
 
     types: ClassVar[tuple[str, ...]]
+    properties: ClassVar[frozenset[str] | None] = None
     immutable: ClassVar[frozenset[str]] = frozenset()
 
-    def replaces(self, old: Properties, new: Properties) -> list[str]:
-        """The changed properties that need a replacement; none if the resource can be updated in place."""
+    def validate_properties(self, properties: Properties) -> None:
+        """Raise ResourceFailedError for a property that would otherwise be ignored silently."""
+        if self.properties is not None and (unsupported := sorted(set(properties) - self.properties)):
+            raise ResourceFailedError(
+                f"the embedded AWS does not support the properties {', '.join(unsupported)} "
+                f"(supported: {', '.join(sorted(self.properties))})"
+            )
+
+    def replacement_properties(self, old: Properties, new: Properties) -> list[str]:
+        """Return the changed properties that require a replacement; empty if an update in place is enough."""
         return sorted(name for name in self.immutable if old.get(name) != new.get(name))
 
     @abc.abstractmethod
     def create(self, context: Context, properties: Properties) -> Outcome:
-        """Create the resource and wait until it is usable; ResourceFailedError or ClientError if it is not."""
+        """Create the resource and wait until it is usable; raise ResourceFailedError or ClientError on failure."""
 
     @abc.abstractmethod
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
-        """Bring the existing resource from `old` to `new`; a different physical id means that it was replaced."""
+        """Update the resource in place; returning another physical id means that it was replaced."""
 
     @abc.abstractmethod
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
-        """Delete the resource and wait until it is gone; a ClientError that says so counts as success."""
+        """Delete the resource and wait until it is gone; a not-found ClientError counts as success."""
 
 
-def is_gone(error: ClientError) -> bool:
-    """Whether the service answered that the thing to delete does not exist."""
+def is_not_found(error: ClientError) -> bool:
+    """Return whether the service answered that the resource does not exist."""
     detail = error.response.get("Error", {})
-    return detail.get("Code", "") in _GONE_CODES or (
-        detail.get("Code") in {"ValidationException", "ValidationError"}
-        and bool(_GONE_WORDS.search(detail.get("Message", "")))
-    )
+    code = detail.get("Code", "")
+    if code in ("ValidationException", "ValidationError"):
+        return bool(_NOT_FOUND_MESSAGE.search(detail.get("Message", "")))
+    return bool(_NOT_FOUND_CODE.fullmatch(code))
 
 
-def document(value: Any) -> str:
-    """A policy document as the API takes it: JSON text."""
-    return value if isinstance(value, str) else json.dumps(value)
+def policy_json(document: Any) -> str:
+    """Return a policy document as the JSON text that APIs take."""
+    return document if isinstance(document, str) else json.dumps(document)
 
 
-def require_known(properties: Properties, known: frozenset[str]) -> None:
-    """Refuse properties that the handler would otherwise ignore in silence."""
-    unknown = sorted(set(properties) - known)
-    if unknown:
-        raise ResourceFailedError(
-            f"properties must be among {', '.join(sorted(known))}, got {', '.join(unknown)}: the embedded AWS would "
-            "not honour it"
-        )
+def pick(properties: Properties, *names: str) -> dict[str, Any]:
+    """Return those of the named properties that are set."""
+    return {name: properties[name] for name in names if name in properties}
+
+
+def tag_keys(properties: Properties) -> list[str]:
+    """Return the keys of a resource's tags."""
+    return [tag["Key"] for tag in properties.get("Tags", [])]
+
+
+def tag_map(properties: Properties) -> dict[str, str]:
+    """Return a resource's tags as a mapping."""
+    return {tag["Key"]: tag["Value"] for tag in properties.get("Tags", [])}
+
+
+def coerce(shape: Any, value: Any, path: str) -> Any:
+    """Convert the scalars in `value` to the types of a botocore `shape`; raise ResourceFailedError on unknown members.
+
+    Templates write numbers and booleans as text where they come from a parameter or from `Fn::If`.
+    """
+    kind = shape.type_name
+    if kind == "structure":
+        if not isinstance(value, Mapping):
+            raise ResourceFailedError(f"{path} must be an object, got {value!r}")
+        unknown = sorted(set(value) - set(shape.members))
+        if unknown:
+            members = sorted(shape.members)
+            raise ResourceFailedError(f"{path} must have members among {members}, got {', '.join(unknown)}")
+        return {name: coerce(shape.members[name], item, f"{path}.{name}") for name, item in value.items()}
+    if kind == "list":
+        return [coerce(shape.member, item, f"{path}[{index}]") for index, item in enumerate(value)]
+    if kind == "map":
+        return {str(key): coerce(shape.value, item, f"{path}.{key}") for key, item in value.items()}
+    if kind == "boolean":
+        return value if isinstance(value, bool) else str(value).lower() == "true"
+    if kind == "string":
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    return _NUMBER_TYPES[kind](value) if kind in _NUMBER_TYPES else value

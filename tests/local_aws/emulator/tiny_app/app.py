@@ -1,6 +1,6 @@
-"""A small CDK app with what the real one is made of: a bucket that empties itself, a topic, a custom resource.
+"""A small CDK app with the resource types of the real one: an auto-deleted bucket, a topic, a custom resource.
 
-`-c name=...` changes a property that replaces the parameter, `-c broken=yes` adds a resource that cannot be made.
+`-c name=...` changes a property that replaces the parameter, `-c broken=yes` adds a resource whose creation fails.
 """
 
 import aws_cdk as cdk
@@ -12,7 +12,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-# Writes an object into the bucket and leaves it there, so that destroying must empty the bucket.
+# Leave an object in the bucket, so that destroying the stack must empty it.
 SOURCE = """
 import json, urllib.request, boto3
 
@@ -31,7 +31,7 @@ def handler(event, context):
 
 
 class TinyStack(cdk.Stack):
-    """All of it."""
+    """The only stack of the app."""
 
     def __init__(self, scope: Construct, name: str):
         super().__init__(scope, name)

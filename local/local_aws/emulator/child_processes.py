@@ -1,0 +1,83 @@
+"""Start child processes, each leading its own process group, and end them all with the embedded AWS.
+
+Each leader is also recorded in a file in the state folder, so that the process that started the embedded AWS can end
+what a killed server left behind.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_GRACE_SECONDS = 5.0
+_groups: dict[int, subprocess.Popen[Any]] = {}
+_lock = threading.Lock()
+_closing = threading.Event()
+
+
+def spawn(command: Sequence[str], *, registry: Path, **options: Any) -> subprocess.Popen[Any]:
+    """Start `command` as the leader of a new process group; `options` are those of `subprocess.Popen`."""
+    with _lock:
+        if _closing.is_set():
+            raise RuntimeError("the embedded AWS is shutting down and starts no more processes")
+        process = subprocess.Popen(command, start_new_session=True, **options)
+        _groups[process.pid] = process
+    registry.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended already
+        (registry / str(process.pid)).write_text(repr(psutil.Process(process.pid).create_time()), encoding="ascii")
+    return process
+
+
+def end(process: subprocess.Popen[Any], *, registry: Path, grace_seconds: float = _GRACE_SECONDS) -> None:
+    """End the process group of `process`: SIGTERM, then SIGKILL after `grace_seconds`. Harmless if it has ended."""
+    _signal_group(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(grace_seconds)
+    _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+    with _lock:
+        _groups.pop(process.pid, None)
+    (registry / str(process.pid)).unlink(missing_ok=True)
+
+
+def end_all(*, registry: Path) -> None:
+    """End every group that this process started, and refuse to start more."""
+    with _lock:
+        _closing.set()
+        groups = list(_groups.values())
+    for process in groups:
+        _signal_group(process.pid, signal.SIGTERM)
+    for process in groups:
+        end(process, registry=registry)
+
+
+def end_leftovers(registry: Path) -> list[int]:
+    """End the groups that a dead server left in `registry`; return their process ids."""
+    if not registry.is_dir():
+        return []
+    ended: list[int] = []
+    for record in registry.iterdir():
+        if _is_same_process(int(record.name), float(record.read_text(encoding="ascii") or "0")):
+            _signal_group(int(record.name), signal.SIGKILL)
+            ended.append(int(record.name))
+        record.unlink(missing_ok=True)
+    return ended
+
+
+def _is_same_process(pid: int, started: float) -> bool:
+    # The pid may have been reused, which only the start time tells. It is not reused while its group lives, so the
+    # group of a dead leader is ours.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return abs(psutil.Process(pid).create_time() - started) < 1
+    return True
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)

@@ -1,0 +1,140 @@
+"""Authorise every request to the embedded AWS before moto handles it.
+
+The administrator's key may do everything. A role's session is checked against the policies deployed on the role and on
+the resource. Any other caller is refused, except for an S3 object whose bucket policy is public.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from moto.core.exceptions import AccessDeniedError, JsonRESTError
+from moto.iam.access_control import PermissionResult
+from moto.s3.exceptions import BucketAccessDeniedError, S3AccessDeniedError, S3ClientError
+from moto.s3.models import FakeBucket, s3_backends
+from moto.sns.models import sns_backends
+
+from local_aws.emulator.account import ACCOUNT_ID, ROOT_ACCESS_KEY_ID
+from local_aws.emulator.iam.actions import required_access
+from local_aws.emulator.iam.conditions import UnsupportedConditionError
+from local_aws.emulator.iam.policies import Access, Caller, Verdict, identity_verdict, resource_verdict
+from local_aws.emulator.iam.sessions import Session, authenticate, is_anonymous, trust_verdict
+
+_current = threading.local()  # `session`: who sends the request that this thread is answering, once authenticated
+
+
+def middleware(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
+    """Forget the previous request's session: a thread serves one request after another."""
+
+    def handle(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        _current.session = None
+        return app(environ, start_response)
+
+    return handle
+
+
+def authorize(response: Any, request_class: type, resource: str = "*") -> None:
+    """Return if the request is allowed, raise the service's own error if not. moto calls this."""
+    presigned = response.querystring.get("X-Amz-Credential", [""])[0]
+    credential = response.headers.get("Authorization") or (f"Credential={presigned}" if presigned else "")
+    if f"Credential={ROOT_ACCESS_KEY_ID}/" in credential:
+        return
+    if is_anonymous(response):
+        _authorize_anonymous(response, resource)
+        return
+    session = authenticate(response, request_class)
+    _current.session = session
+    for access in required_access(response, session.service, resource):
+        # For a bulk deletion, moto asks `bucket_permission` about each key; the bucket itself is not deleted.
+        is_bulk = access.action == "s3:DeleteObject" and "/" not in access.resource
+        if not is_bulk and not (access.action == "sts:GetCallerIdentity" or is_allowed(session, access)):
+            _deny(response, session, access)
+        _hide_absence(response, session, access)
+
+
+def bucket_permission(bucket: FakeBucket, action: str, resource: str) -> PermissionResult:
+    """Decide on each key of a bulk deletion; moto also calls this in other requests, before authentication."""
+    session: Session | None = getattr(_current, "session", None)
+    if session is None or is_allowed(session, Access(action, resource, session.context)):
+        return PermissionResult.NEUTRAL
+    return PermissionResult.DENIED
+
+
+def is_allowed(session: Session, access: Access) -> bool:
+    """Return whether the session's identity and resource policies and its boundary together allow `access`."""
+    try:
+        within_boundary = session.boundary_allows(access)
+        verdicts = [identity_verdict(session.policies(), access), _resource_verdict(access, session.caller)]
+    except UnsupportedConditionError as error:
+        print(f"denied {access.action} on {access.resource}: {error}", flush=True)
+        return False
+    return within_boundary and Verdict.DENIED not in verdicts and Verdict.ALLOWED in verdicts
+
+
+def _authorize_anonymous(response: Any, resource: str) -> None:
+    if response.service_name == "sns" and response._get_action() in ("ConfirmSubscription", "Unsubscribe"):
+        return  # these carry their own token
+    anonymous = Caller((), "")
+    for access in required_access(response, response.service_name or "", resource):
+        if _resource_verdict(access, anonymous) is not Verdict.ALLOWED:
+            if response.service_name == "s3":
+                raise S3AccessDeniedError()
+            raise AccessDeniedError("anonymous", access.action)
+
+
+def _hide_absence(response: Any, session: Session, access: Access) -> None:
+    """Answer 403, as S3 does, for an absent key to a caller that may not list the bucket.
+
+    A condition on `s3:prefix` is evaluated against the key; AWS does not document what it compares.
+    """
+    if access.action not in ("s3:GetObject", "s3:GetObjectAttributes"):
+        return
+    bucket, _, key = access.resource.partition(":::")[2].partition("/")
+    try:
+        found = s3_backends[ACCOUNT_ID]["aws"].get_object(bucket, key)
+    except S3ClientError:
+        found = None
+    listing = Access("s3:ListBucket", f"arn:aws:s3:::{bucket}", {**access.context, "s3:prefix": key})
+    if found is None and not is_allowed(session, listing):
+        _deny(response, session, access)
+
+
+def _resource_verdict(access: Access, caller: Caller) -> Verdict:
+    """Evaluate the policy of the accessed role, bucket or topic."""
+    document: Any = None
+    service = access.action.partition(":")[0]
+    if access.action == "sts:AssumeRole":
+        return _assume_role_verdict(access, caller)
+    if service == "s3":
+        bucket = s3_backends[ACCOUNT_ID]["aws"].buckets.get(access.resource.partition(":::")[2].partition("/")[0])
+        document = bucket.policy if bucket else None
+    elif service == "sns" and access.resource.count(":") >= 5:
+        topic = sns_backends[ACCOUNT_ID][access.resource.split(":")[3]].topics.get(access.resource)
+        document = topic.policy if topic else None
+    return resource_verdict(document, access, caller) if document else Verdict.SILENT
+
+
+def _assume_role_verdict(access: Access, caller: Caller) -> Verdict:
+    """Evaluate a role's trust policy for another role's session.
+
+    ALLOWED if it names that role, SILENT if it names only the account (then the other role's policies decide), DENIED
+    if it names neither.
+    """
+    verdict = trust_verdict(access.resource, access, caller)
+    if verdict is not Verdict.SILENT:
+        return verdict
+    account = Caller((*caller.names, ACCOUNT_ID, f"arn:aws:iam::{ACCOUNT_ID}:root"), ACCOUNT_ID)
+    delegated = trust_verdict(access.resource, access, account) is Verdict.ALLOWED
+    return Verdict.SILENT if delegated else Verdict.DENIED
+
+
+def _deny(response: Any, session: Session, access: Access) -> None:
+    message = f"User: {session.caller.names[0]} is not authorized to perform: {access.action} on {access.resource}"
+    print(message, flush=True)
+    if session.service == "s3":
+        raise BucketAccessDeniedError(access.resource.partition(":::")[2].partition("/")[0])
+    if "x-www-form-urlencoded" in response.headers.get("Content-Type", ""):
+        raise AccessDeniedError(session.caller.names[0], f"{access.action} on resource: {access.resource}")
+    error = JsonRESTError("AccessDeniedException", message)
+    error.code = 403
+    raise error

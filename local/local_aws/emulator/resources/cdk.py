@@ -1,0 +1,18 @@
+"""AWS::CDK::Metadata."""
+
+from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties
+
+
+class Metadata(Handler):
+    """CDK's usage report; creates nothing in the account."""
+
+    types = ("AWS::CDK::Metadata",)
+
+    def create(self, context: Context, properties: Properties) -> Outcome:
+        return Outcome(context.new_name())
+
+    def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
+        return Outcome(physical_id)
+
+    def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
+        return None

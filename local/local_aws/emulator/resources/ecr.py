@@ -1,0 +1,33 @@
+"""AWS::ECR::Repository."""
+
+from local_aws.emulator.account import ACCOUNT_ID
+from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, policy_json
+
+
+class Repository(Handler):
+    """A container image repository (CDK's bootstrap stack has one); `Ref` is its name."""
+
+    types = ("AWS::ECR::Repository",)
+    properties = frozenset({"ImageTagMutability", "LifecyclePolicy", "RepositoryName", "RepositoryPolicyText"})
+    immutable = frozenset({"RepositoryName"})
+
+    def create(self, context: Context, properties: Properties) -> Outcome:
+        name = properties.get("RepositoryName") or context.new_name(256, lower=True)
+        context.client("ecr").create_repository(repositoryName=name)
+        return self.update(context, name, {}, properties)
+
+    def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
+        ecr = context.client("ecr")
+        mutability = new.get("ImageTagMutability", "MUTABLE")
+        ecr.put_image_tag_mutability(repositoryName=physical_id, imageTagMutability=mutability)
+        if "LifecyclePolicy" in new:
+            text = new["LifecyclePolicy"]["LifecyclePolicyText"]
+            ecr.put_lifecycle_policy(repositoryName=physical_id, lifecyclePolicyText=text)
+        if "RepositoryPolicyText" in new:
+            text = policy_json(new["RepositoryPolicyText"])
+            ecr.set_repository_policy(repositoryName=physical_id, policyText=text)
+        uri = f"{ACCOUNT_ID}.dkr.ecr.{context.region}.amazonaws.com/{physical_id}"
+        return Outcome(physical_id, {"Arn": context.arn("ecr", f"repository/{physical_id}"), "RepositoryUri": uri})
+
+    def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
+        context.client("ecr").delete_repository(repositoryName=physical_id)

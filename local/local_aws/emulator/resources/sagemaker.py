@@ -1,0 +1,128 @@
+"""AWS::SageMaker::Model, EndpointConfig and Endpoint; `Ref` of each is its ARN."""
+
+import time
+from typing import Any, ClassVar
+
+from botocore.exceptions import ClientError
+
+from local_aws.emulator.resources.base import (
+    Context,
+    Handler,
+    Outcome,
+    Properties,
+    ResourceFailedError,
+    is_not_found,
+    pick,
+    tag_keys,
+)
+
+_UPDATABLE = (
+    "DeploymentConfig",
+    "EndpointConfigName",
+    "ExcludeRetainedVariantProperties",
+    "RetainAllVariantProperties",
+    "RetainDeploymentConfig",
+)
+_POLL_SECONDS = 0.3
+# Longer than the download plus health check that an endpoint configuration may allow (3600 s each).
+_TIMEOUT_SECONDS = 7500.0
+
+
+def _name_of(arn: str) -> str:
+    return arn.rpartition("/")[2]
+
+
+def _retag(context: Context, arn: str, old: Properties, new: Properties) -> None:
+    sagemaker: Any = context.client("sagemaker")
+    if old.get("Tags"):
+        sagemaker.delete_tags(ResourceArn=arn, TagKeys=tag_keys(old))
+    if new.get("Tags"):
+        sagemaker.add_tags(ResourceArn=arn, Tags=list(new["Tags"]))
+
+
+class _Immutable(Handler):
+    """SageMaker can create and delete these, but not change them."""
+
+    kind: ClassVar[str]
+
+    def replacement_properties(self, old: Properties, new: Properties) -> list[str]:
+        return sorted(name for name in {*old, *new} if old.get(name) != new.get(name) and name != "Tags")
+
+    def create(self, context: Context, properties: Properties) -> Outcome:
+        name = properties.get(f"{self.kind}Name") or context.new_name(63)
+        answer = context.call("sagemaker", f"Create{self.kind}", {**properties, f"{self.kind}Name": name})
+        return self._outcome(answer[f"{self.kind}Arn"])
+
+    def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
+        _retag(context, physical_id, old, new)
+        return self._outcome(physical_id)
+
+    def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
+        context.call("sagemaker", f"Delete{self.kind}", {f"{self.kind}Name": _name_of(physical_id)})
+
+    def _outcome(self, arn: str) -> Outcome:
+        return Outcome(arn, {f"{self.kind}Name": _name_of(arn)})
+
+
+class Model(_Immutable):
+    """Image, model data, environment and execution role."""
+
+    types = ("AWS::SageMaker::Model",)
+    kind = "Model"
+
+
+class EndpointConfig(_Immutable):
+    """Production variants and asynchronous inference settings."""
+
+    types = ("AWS::SageMaker::EndpointConfig",)
+    kind = "EndpointConfig"
+
+
+class Endpoint(Handler):
+    """Creation and update wait until the endpoint is in service or has failed."""
+
+    types = ("AWS::SageMaker::Endpoint",)
+    properties = frozenset({*_UPDATABLE, "EndpointName", "Tags"})
+    immutable = frozenset({"EndpointName"})
+
+    def create(self, context: Context, properties: Properties) -> Outcome:
+        settings = pick(properties, "DeploymentConfig", "Tags")
+        settings["EndpointName"] = properties.get("EndpointName") or context.new_name(63)
+        settings["EndpointConfigName"] = _name_of(properties["EndpointConfigName"])
+        return _wait_in_service(context, context.call("sagemaker", "CreateEndpoint", settings)["EndpointArn"])
+
+    def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
+        if any(old.get(key) != new.get(key) for key in _UPDATABLE):
+            settings = pick(new, *_UPDATABLE)
+            settings["EndpointConfigName"] = _name_of(new["EndpointConfigName"])
+            context.call("sagemaker", "UpdateEndpoint", {"EndpointName": _name_of(physical_id), **settings})
+        _retag(context, physical_id, old, new)
+        return _wait_in_service(context, physical_id)
+
+    def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
+        context.client("sagemaker").delete_endpoint(EndpointName=_name_of(physical_id))
+        while _describe(context, physical_id) is not None:
+            time.sleep(_POLL_SECONDS)
+
+
+def _wait_in_service(context: Context, arn: str) -> Outcome:
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    while True:
+        endpoint = _describe(context, arn) or {"EndpointStatus": "Failed", "FailureReason": "it was deleted"}
+        status = endpoint["EndpointStatus"]
+        rolled_back = status == "InService" and "FailureReason" in endpoint  # by SageMaker itself
+        if status == "InService" and not rolled_back:
+            return Outcome(arn, {"EndpointName": _name_of(arn)})
+        if rolled_back or "Failed" in status or time.monotonic() > deadline:
+            reason = endpoint.get("FailureReason", f"it is still {status}")
+            raise ResourceFailedError(f"The endpoint did not come into service: {reason}", arn)
+        time.sleep(_POLL_SECONDS)
+
+
+def _describe(context: Context, arn: str) -> dict[str, Any] | None:
+    try:
+        return context.client("sagemaker").describe_endpoint(EndpointName=_name_of(arn))
+    except ClientError as error:
+        if is_not_found(error):
+            return None
+        raise
