@@ -17,10 +17,10 @@ import torch
 from benchmarks.checkpoints import SIZES, make_checkpoint
 from benchmarks.peak_memory import PeakMemory
 from benchmarks.stock import Stock
-from musicgen_serving.engine.clip import Request
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
+from musicgen_serving.engine.scheduler import Request
 from musicgen_serving.json_log import JsonLog
 
 Ways = dict[str, Callable[[], None]]  # what is measured, by name
@@ -81,12 +81,12 @@ def the_ways(stock: Stock, generator: Generator, in_flight: list[int], steps: in
     def engine(count: int) -> Callable[[], None]:
         def make() -> None:
             params = SamplingParams(max_new_tokens=steps)
-            tokens = generator.tokens(0, TEXT)
-            tickets = [Request([ClipSpec(TEXT, seed, params)], [tokens]) for seed in range(count)]
-            for ticket in tickets:
-                generator.engine.submit(ticket)
-            for ticket in tickets:
-                ticket.wait()[0].cpu()
+            tokens = generator.tokenize(0, TEXT)
+            requests = [Request([ClipSpec(TEXT, seed, params)], [tokens]) for seed in range(count)]
+            for request in requests:
+                generator.engine.submit(request)
+            for request in requests:
+                request.wait()[0].cpu()
 
         return make
 

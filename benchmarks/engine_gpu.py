@@ -20,12 +20,11 @@ import torch
 
 from benchmarks.checkpoints import SIZES
 from benchmarks.gpu.checkpoint import write_checkpoint
-from benchmarks.gpu.cost import costs
 from benchmarks.gpu.device import COPIED, copy_bandwidth, facts, the_device
-from benchmarks.gpu.goals import goals
+from benchmarks.gpu.engine_run import Plan
+from benchmarks.gpu.limits import costs, goals
 from benchmarks.gpu.model_run import run
-from benchmarks.gpu.ours import Plan
-from benchmarks.gpu.stock_ways import WAYS
+from benchmarks.gpu.stock_run import WAYS
 from musicgen_serving.json_log import JsonLog
 
 RESULTS = Path(__file__).parent / "results"

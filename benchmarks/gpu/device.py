@@ -1,12 +1,13 @@
-"""The device that is measured: what it is, and how fast it really copies."""
+"""The measured device: its name, its memory bandwidth, and timing by its own clock."""
 
 import importlib.metadata
 import platform
+import statistics
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
-
-from benchmarks.gpu.timing import median_seconds
 
 NOMINAL = {
     "H200": 4800e9, "H100 NVL": 3900e9, "H100 PCIe": 2000e9, "H100": 3350e9, "A100-SXM4-80GB": 2039e9,
@@ -56,3 +57,30 @@ def copy_bandwidth(device: torch.device, size: int, rounds: int) -> float:
     source = torch.empty(size // 2, device=device, dtype=torch.float16).normal_()
     target = torch.empty_like(source)
     return 2 * source.nbytes / median_seconds(lambda: target.copy_(source), device, rounds)
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that one call takes, all that it gave the current stream included; by CUDA events on a GPU."""
+    if device.type != "cuda":
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    first.record()
+    work()
+    last.record()
+    last.synchronize()
+    return first.elapsed_time(last) / 1000
+
+
+def median_seconds(work: Callable[[], object], device: torch.device, rounds: int) -> float:
+    """The median of several calls, after one that warms up."""
+    work()
+    return statistics.median(seconds(work, device) for _ in range(rounds))
+
+
+def wall_seconds(work: Callable[[], object]) -> float:
+    """Seconds by the clock, for work that ends when its result is on the host."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

@@ -4,16 +4,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.ours import forget_what_was
-from musicgen_serving.engine.acceleration import kernel_step
-from musicgen_serving.engine.decode_loop import DecodeLoop
-from musicgen_serving.engine.decoder_config import DecoderConfig, decoder_config, read_config
-from musicgen_serving.engine.decoder_weights import DecoderWeights, load_decoder
+from benchmarks.gpu.engine_run import forget_what_was
+from musicgen_serving.engine.loading import kernel_step
+from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
+from musicgen_serving.engine.model.decoder import forward
+from musicgen_serving.engine.model.weights import DecoderWeights, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.slots import Slots, allocate
-from musicgen_serving.engine.transformer import forward
-from musicgen_serving.engine.weight_files import WeightFiles
-from musicgen_serving.engine.window import window
+from musicgen_serving.engine.step.decode_loop import DecodeLoop
+from musicgen_serving.engine.step.kv_cache import Slots, allocate, batch_view
 from musicgen_serving.json_log import JsonLog
 
 POSITIONS, TEXT, GUIDANCE = 96, 16, 3.0
@@ -64,7 +62,7 @@ def forced(
     loop = holding(DecodeLoop(config, weights, slots_of(config, weights), step), tokens, states)
     logits: list[torch.Tensor] = []
     for _ in range(POSITIONS):
-        loop.step(0, 1, length=POSITIONS, text=TEXT, most=config.vocabulary, use_top_p=False)
+        loop.step(0, 1, length=POSITIONS, text_length=TEXT, max_top_k=config.vocabulary, use_top_p=False)
         logits.append(step.buffers(1).logits.clone())
     return torch.stack(logits).float()
 
@@ -75,11 +73,20 @@ def by_torch(
 ) -> torch.Tensor:
     """The same by torch's own operations."""
     loop = holding(DecodeLoop(config, weights, slots_of(config, weights)), tokens, states)
-    one = window(loop.slots, 0, 1, POSITIONS, TEXT)
+    one = batch_view(loop.slots, 0, 1, POSITIONS, TEXT)
     logits: list[torch.Tensor] = []
     for position in range(POSITIONS):
         here = torch.full((1, 1), position, device=tokens.device)
-        logits.append(forward(weights, config.heads, one, loop.slots.tokens[:, :, position : position + 1], here)[0])
+        logits.append(
+            forward(
+                weights,
+                config.heads,
+                one.layers,
+                one.cross_mask,
+                loop.slots.tokens[:, :, position : position + 1],
+                here,
+            )[0]
+        )
     return torch.stack(logits).float()
 
 

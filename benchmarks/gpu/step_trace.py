@@ -8,11 +8,44 @@ end the engine's process (https://github.com/pytorch/pytorch/issues/75504); and 
 import json
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu import ours
-from benchmarks.gpu.trace import per_step
+from torch.profiler import ProfilerActivity, profile, record_function, supported_activities
+
+from benchmarks.gpu import engine_run
+
+GRAPHS = ("cudaGraphLaunch",)
+KERNELS = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx", "cudaMemsetAsync")
+COPIES = ("cudaMemcpyAsync", "cudaMemcpy")
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
+MEASURED = "what is counted"
+
+
+def per_step(work: Callable[[], None], steps: int) -> dict[str, Any]:
+    """Launches of graphs and kernels, copies and waits per step of the work; None where there is nothing to count."""
+    if ProfilerActivity.CUDA not in supported_activities():
+        return dict.fromkeys(("graph_launches", "other_kernels", "copies", "waits"))
+    return counted(calls(work, [ProfilerActivity.CPU, ProfilerActivity.CUDA]), steps)
+
+
+def calls(work: Callable[[], None], activities: list[ProfilerActivity]) -> list[str]:
+    """The names of the calls that the host makes during the work, without the profiler's own before and after."""
+    with profile(activities=activities) as trace, record_function(MEASURED):
+        work()
+    events = list(trace.events() or ())
+    whole = next(event.time_range for event in events if event.name == MEASURED)
+    return [event.name for event in events if whole.start < event.time_range.start < whole.end]
+
+
+def counted(names: Iterable[str], steps: int) -> dict[str, Any]:
+    """What a trace's calls were, per step."""
+    seen = Counter(names)
+    kinds = {"graph_launches": GRAPHS, "other_kernels": KERNELS, "copies": COPIES, "waits": WAITS}
+    return {name: sum(seen[call] for call in group) / steps for name, group in kinds.items()}
+
 
 _AT_MOST_S = 300.0  # for loading the largest model, recording its graphs and twenty steps
 
@@ -31,10 +64,10 @@ def traced(folder: Path, count: int) -> dict[str, Any]:
 
 def main(folder: Path, count: int) -> None:
     """Load, trace and print."""
-    plan = ours.Plan(steps=2 * count, rounds=1, in_flight=(), stock=(), stock_steps=0)
-    with ours.loaded(folder, 1, eight_bit=False) as (generator, _), ours.prepared(generator, 1, plan):
-        ours.steps(generator, 1, 0, count)
-        found = per_step(lambda: ours.steps(generator, 1, count, 2 * count), count)
+    plan = engine_run.Plan(steps=2 * count, rounds=1, in_flight=(), stock=(), stock_steps=0)
+    with engine_run.loaded(folder, 1, eight_bit=False) as (generator, _), engine_run.prepared(generator, 1, plan):
+        engine_run.steps(generator, 1, 0, count)
+        found = per_step(lambda: engine_run.steps(generator, 1, count, 2 * count), count)
     print(json.dumps(found))
 
 

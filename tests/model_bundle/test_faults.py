@@ -97,8 +97,8 @@ def test_a_client_that_leaves_gives_its_slots_back(client: BundleClient, generat
     head += b"X-Amzn-SageMaker-Inference-Id: leaver\r\nContent-Length: %d\r\n\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", client.port)) as connection:
         connection.sendall(head + body)
-        _until(lambda: len(generator.batch.occupants) == 8)
-    _until(lambda: not generator.batch.occupants)
+        _until(lambda: len(generator.batch.sequences) == 8)
+    _until(lambda: not generator.batch.sequences)
     (line,) = [line for line in log.events("invocation") if line["inference_id"] == "leaver"]
     assert line["status"] == 499
     assert line["seconds"] < 20
@@ -112,7 +112,7 @@ def test_a_third_request_is_refused_while_two_generate_and_both_are_answered(
     threads = [threading.Thread(target=lambda: statuses.append(client.invoke(body).status)) for _ in range(2)]
     for thread in threads:
         thread.start()
-    _until(lambda: len(generator.batch.occupants) == 2)
+    _until(lambda: len(generator.batch.sequences) == 2)
     assert client.invoke({"texts": ["a"]}).status == 503
     for thread in threads:
         thread.join(60)

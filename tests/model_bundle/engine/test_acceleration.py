@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from musicgen_serving.engine.acceleration import compile_kernels, kernel_step, record
-from musicgen_serving.engine.decoder_config import DecoderConfig
+from musicgen_serving.engine.loading import compile_kernels, kernel_step, record_graphs
+from musicgen_serving.engine.model.config import DecoderConfig
 from tests.model_bundle.helpers.random_decoder import random_decoder
 from tests.model_bundle.helpers.reference_musicgen import CPU, Reference
 
@@ -34,8 +34,8 @@ def test_kernels_that_do_not_compile_are_told_of_and_not_used(monkeypatch: pytes
     def no_compiler(*_: Any) -> None:
         raise RuntimeError("Failed to find C compiler")
 
-    stand_in = SimpleNamespace(KernelStep=no_compiler)
-    monkeypatch.setitem(sys.modules, "musicgen_serving.engine.kernels.step", stand_in)
+    module = SimpleNamespace(KernelStep=no_compiler)
+    monkeypatch.setitem(sys.modules, "musicgen_serving.engine.kernels.step", module)
     assert not compile_kernels(SIZES, 2, 64, 8, CPU, torch.float16, eight_bit=False, log=memory_log.log)
     (line,) = memory_log.events("kernels_failed")
     assert "C compiler" in line["error"] and line["instead"] == "torch's own operations"
@@ -48,4 +48,4 @@ def test_without_triton_there_is_nothing_to_compile(monkeypatch: pytest.MonkeyPa
 
 def test_a_cpu_records_nothing(mono: Reference, memory_log: Any) -> None:
     loop = mono.loop()
-    assert record(loop, memory_log.log) is None and loop.graphs is None
+    assert record_graphs(loop, memory_log.log) is None and loop.graphs is None

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import EncodecConfig, EncodecModel
 
-from musicgen_serving.engine import chunked_codec
-from musicgen_serving.engine.chunked_codec import ChunkedDecoder
+from musicgen_serving.engine.model import codec
+from musicgen_serving.engine.model.codec import ChunkedDecoder
 
 FRAMES = 53
 SAMPLES_PER_FRAME = 640
@@ -50,5 +50,5 @@ def test_clips_shorter_than_the_convolutions_reach_do_too(decoder: Any, count: i
 @pytest.mark.parametrize("surroundings", ["BEFORE_LSTM", "AFTER_LSTM"])
 def test_fewer_surroundings_would_be_heard(decoder: Any, surroundings: str, monkeypatch: pytest.MonkeyPatch) -> None:
     too_few = {"BEFORE_LSTM": 2, "AFTER_LSTM": 0}
-    monkeypatch.setattr(chunked_codec, surroundings, too_few[surroundings])
+    monkeypatch.setattr(codec, surroundings, too_few[surroundings])
     assert _error(decoder, FRAMES, 10) > 1e-3

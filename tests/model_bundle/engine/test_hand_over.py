@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from musicgen_serving.engine.clip import Request
+from musicgen_serving.engine.batch import Batch, CompletionQueue, event_recorder
+from musicgen_serving.engine.engine import RunAheadLimiter
 from musicgen_serving.engine.errors import NonFiniteError
-from musicgen_serving.engine.hand_over import HandOver
-from musicgen_serving.engine.pace import Pace, marker
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.waiting import Job
+from musicgen_serving.engine.scheduler import Request, Sequence
 
 CODES = torch.zeros((4, 5), dtype=torch.long)
 
@@ -44,66 +43,66 @@ class Moment:
         self.device.done = max(self.device.done, self.number)
 
 
-def job() -> Job:
-    return Job(Request([ClipSpec("", 0, SamplingParams())], [[1]]), 0)
+def sequence() -> Sequence:
+    return Sequence(Request([ClipSpec("", 0, SamplingParams())], [[1]]), 0)
 
 
 def test_the_host_waits_for_the_step_so_many_before_and_for_no_other() -> None:
     device = Device()
-    pace = Pace(device.mark, ahead=3)
+    limit = RunAheadLimiter(device.mark, steps=3)
     for _ in range(10):
-        pace()
+        limit()
     assert device.given == 10
     assert device.waits == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_a_cpu_has_done_its_work_when_the_call_ends() -> None:
-    assert marker(torch.device("cpu"))() is None
-    Pace(marker(torch.device("cpu")), ahead=0)()
+    assert event_recorder(torch.device("cpu"))() is None
+    RunAheadLimiter(event_recorder(torch.device("cpu")), steps=0)()
 
 
 def test_clips_are_handed_over_when_the_device_has_come_to_them_and_not_waited_for() -> None:
-    device, first, second = Device(), job(), job()
-    hand_over = HandOver(device.mark)
+    device, first, second = Device(), sequence(), sequence()
+    completions = CompletionQueue(device.mark)
     for one in (first, second):
-        hand_over.add(one, CODES, torch.tensor(False))
-    hand_over.deliver(wait=False)
-    assert not first.ticket.over and hand_over.jobs == [first, second]
+        completions.add(one, CODES, torch.tensor(False))
+    completions.complete(wait=False)
+    assert not first.request.done and completions.sequences == [first, second]
     device.done = 1
-    hand_over.deliver(wait=False)
-    assert torch.equal(first.ticket.wait()[0], CODES)
-    assert not second.ticket.over and hand_over.jobs == [second]
+    completions.complete(wait=False)
+    assert torch.equal(first.request.wait()[0], CODES)
+    assert not second.request.done and completions.sequences == [second]
     assert device.waits == []
-    hand_over.deliver(wait=True)
-    assert second.ticket.over and device.waits == [2] and hand_over.jobs == []
+    completions.complete(wait=True)
+    assert second.request.done and device.waits == [2] and completions.sequences == []
 
 
 def test_whether_a_clip_is_broken_is_read_when_it_left_its_slot() -> None:
-    device, good, bad = Device(), job(), job()
-    hand_over, broken = HandOver(device.mark), torch.tensor([False, True])
-    hand_over.add(good, CODES, broken[0])
-    hand_over.add(bad, CODES, broken[1])
-    broken.logical_not_()  # the slots' next clips
-    hand_over.deliver(wait=True)
-    assert len(good.ticket.wait()) == 1
+    device, good, bad = Device(), sequence(), sequence()
+    completions, nonfinite = CompletionQueue(device.mark), torch.tensor([False, True])
+    completions.add(good, CODES, nonfinite[0])
+    completions.add(bad, CODES, nonfinite[1])
+    nonfinite.logical_not_()  # the slots' next clips
+    completions.complete(wait=True)
+    assert len(good.request.wait()) == 1
     with pytest.raises(NonFiniteError):
-        bad.ticket.wait()
+        bad.request.wait()
 
 
 def test_a_batch_steps_on_while_a_finished_clip_is_on_its_way(mono: Any) -> None:
-    from musicgen_serving.engine.batch import Batch
-
     device = Device()
     batch = Batch(mono.loop(slots=2), 32, device.mark)
-    jobs = [Job(Request([ClipSpec("", 0, SamplingParams(max_new_tokens=count))], [[1] * 11]), 0) for count in (8, 20)]
-    for one in jobs:
+    sequences = [
+        Sequence(Request([ClipSpec("", 0, SamplingParams(max_new_tokens=count))], [[1] * 11]), 0) for count in (8, 20)
+    ]
+    for one in sequences:
         batch.admit(one, mono.states(0))
     for _ in range(12):
         batch.step()
-        batch.collect()
-    assert not jobs[0].ticket.over and batch.jobs == jobs and len(batch.occupants) == 1
-    while batch.occupants:
+        batch.collect_finished()
+    assert not sequences[0].request.done and batch.unfinished == sequences and len(batch.sequences) == 1
+    while batch.sequences:
         batch.step()
-        batch.collect()
-    assert all(one.ticket.over for one in jobs) and batch.jobs == []
+        batch.collect_finished()
+    assert all(one.request.done for one in sequences) and batch.unfinished == []
     assert device.waits == [1, 2]  # only when nothing was left to step

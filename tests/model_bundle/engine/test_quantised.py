@@ -5,14 +5,11 @@ from dataclasses import fields
 import pytest
 import torch
 
-from musicgen_serving.engine.decoder_config import DecoderConfig, decoder_config, read_config
-from musicgen_serving.engine.decoder_weights import LayerWeights, load_decoder
-from musicgen_serving.engine.matmul import linear
-from musicgen_serving.engine.quantised import Quantised, dense, quantise
-from musicgen_serving.engine.slots import allocate
-from musicgen_serving.engine.transformer import forward, write_text
-from musicgen_serving.engine.weight_files import WeightFiles
-from musicgen_serving.engine.window import window
+from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
+from musicgen_serving.engine.model.decoder import forward, write_text
+from musicgen_serving.engine.model.quantisation import Quantised, dense, linear, quantise
+from musicgen_serving.engine.model.weights import LayerWeights, WeightFiles, load_decoder
+from musicgen_serving.engine.step.kv_cache import allocate, batch_view
 from tests.model_bundle.helpers.kernel_cases import relative_error
 from tests.model_bundle.helpers.random_decoder import eight_bit, random_decoder
 from tests.model_bundle.helpers.reference_musicgen import CPU, Reference
@@ -56,10 +53,10 @@ def test_logits_of_a_model_of_real_width_are_within_two_per_cent() -> None:
     weights, slots = random_decoder(SMALL, 64, torch.float32), allocate(SMALL, 1, 64, 8, CPU, torch.float32)
     generator = torch.Generator().manual_seed(3)
     states, tokens = torch.randn(8, 1024, generator=generator), torch.randint(2048, (1, 4, 32), generator=generator)
-    run, logits = window(slots, 0, 1, 32, 8), list[torch.Tensor]()
+    run, logits = batch_view(slots, 0, 1, 32, 8), list[torch.Tensor]()
     for kind in (weights, eight_bit(weights)):
-        write_text(kind, SMALL.heads, run, states)
-        logits.append(forward(kind, SMALL.heads, run, tokens, torch.arange(32)[None]))
+        write_text(kind, SMALL.heads, run.layers, run.cross_mask, states)
+        logits.append(forward(kind, SMALL.heads, run.layers, run.cross_mask, tokens, torch.arange(32)[None]))
     error = relative_error(logits[1], logits[0])
     assert 1e-3 < error < 0.02
 

@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from musicgen_serving.engine.decode_loop import DecodeLoop
-from musicgen_serving.engine.decoder_config import DecoderConfig
+from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.model.text_encoder import TextEncoder
+from musicgen_serving.engine.model.weights import WeightFiles
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.slots import allocate
-from musicgen_serving.engine.text_encoder import TextEncoder
-from musicgen_serving.engine.torch_step import TorchStep
-from musicgen_serving.engine.weight_files import WeightFiles
-from musicgen_serving.engine.window import window
+from musicgen_serving.engine.step.decode_loop import DecodeLoop
+from musicgen_serving.engine.step.kv_cache import allocate, batch_view
+from musicgen_serving.engine.step.torch_step import TorchStep
 from tests.model_bundle.helpers.random_decoder import random_decoder
 from tests.model_bundle.helpers.reference_musicgen import CPU, Reference
 from tests.model_bundle.helpers.step_operations import NOWHERE, Operations, on
@@ -31,10 +30,10 @@ def test_clips_come_move_and_leave_without_waiting() -> None:
     with Operations() as operations:
         loop.admit(1, states, 20, params, 2)
         loop.codes(0, 20)
-        loop.slots.heal(0, 23)
+        loop.slots.zero_kv_if_nonfinite(0, 23)
         loop.slots.move(1, 0, 5)
-        loop.slots.heal(1, 5)
-        loop.slots.vacate(1)
+        loop.slots.zero_kv_if_nonfinite(1, 5)
+        loop.slots.deactivate(1)
     assert len(operations.names) > 100
     assert operations.that_wait == [] and operations.devices == {NOWHERE}
 
@@ -52,7 +51,7 @@ def test_texts_are_encoded_without_waiting(
         return torch.empty_like(numbers, device=NOWHERE)
 
     monkeypatch.setattr(encoder, "_device", NOWHERE)
-    monkeypatch.setattr(encoder, "_there", there)
+    monkeypatch.setattr(encoder, "_to_device", there)
     with Operations() as operations:
         states = encoder.encode([[5, 6, 7, 1], [8, 1]])
     assert [state.shape[0] for state in states] == [4, 2]
@@ -64,10 +63,10 @@ def test_texts_are_encoded_without_waiting(
 def test_a_step_neither_waits_for_the_device_nor_brings_anything_to_it(count: int) -> None:
     slots = allocate(SIZES, 4, 64, 16, NOWHERE, torch.float16)
     weights = random_decoder(SIZES, 64, torch.float16)
-    step, one = TorchStep(SIZES, on(NOWHERE, weights)), window(slots, 0, count, 64, 16)
-    step(one, most=128, use_top_p=True)  # what is made once
+    step, one = TorchStep(SIZES, on(NOWHERE, weights)), batch_view(slots, 0, count, 64, 16)
+    step(one, max_top_k=128, use_top_p=True)  # what is made once
     with Operations() as operations, torch.inference_mode():
-        step(one, most=128, use_top_p=True)
+        step(one, max_top_k=128, use_top_p=True)
     assert len(operations.names) > 50
     assert operations.that_wait == []
     assert operations.devices == {NOWHERE}

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from musicgen_serving.engine import staging_buffers, weight_files
-from musicgen_serving.engine.weight_files import WeightFiles
+from musicgen_serving.engine.model import weights
+from musicgen_serving.engine.model.weights import WeightFiles
 
 CPU = torch.device("cpu")
 
@@ -19,8 +19,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
     """Tensors in two files, of which some have many chunks of 64 bytes, and some an end that is none."""
-    for module in (staging_buffers, weight_files):
-        monkeypatch.setattr(module, "CHUNK", 64)
+    monkeypatch.setattr(weights, "CHUNK", 64)
     generator = torch.Generator().manual_seed(1)
     found = {
         "wide": torch.randn(40, 33, generator=generator),
@@ -50,7 +49,7 @@ def test_parts_of_several_files_and_types_become_one_tensor(
     tmp_path: Path, tensors: dict[str, torch.Tensor], dtype: torch.dtype
 ) -> None:
     with WeightFiles(tmp_path) as files:
-        stacked = files.stacked(["half", "wide", "half"], CPU, dtype)
+        stacked = files.read_stacked(["half", "wide", "half"], CPU, dtype)
     parts = [tensors[name].to(dtype) for name in ("half", "wide", "half")]
     assert torch.equal(stacked, torch.cat(parts))
 
@@ -75,6 +74,6 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path, tensor
 def test_tells_how_much_it_read_and_how_fast(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
     with WeightFiles(tmp_path) as files:
         files.read("wide")
-        assert files.speed()["bytes"] == tensors["wide"].nbytes
+        assert files.throughput()["bytes"] == tensors["wide"].nbytes
         files.bytes_read, files.seconds = 3 * 10**9, 2.0
-        assert files.speed() == {"bytes": 3 * 10**9, "read_seconds": 2.0, "gigabytes_per_second": 1.5}
+        assert files.throughput() == {"bytes": 3 * 10**9, "read_seconds": 2.0, "gigabytes_per_second": 1.5}

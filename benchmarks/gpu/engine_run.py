@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.timing import median_seconds, wall_seconds
-from musicgen_serving.engine import delay_pattern
+from benchmarks.gpu.device import median_seconds, wall_seconds
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
+from musicgen_serving.engine.step import delay_pattern
 from musicgen_serving.json_log import JsonLog
 
 TEXT = "80s pop track with bassy drums and synth"
@@ -92,14 +92,14 @@ def prepared(generator: Generator, clips: int, plan: Plan) -> Iterate[None]:
     """Clips in the first slots, admitted and at position 0, and none there afterwards."""
     clip, loop = clip_of(0, plan), generator.loop
     settle(generator.device)  # the engine's thread may still be leaving the slots, on a stream of its own
-    (states,) = generator.text_encoder.encode([generator.tokens(0, TEXT)])
+    (states,) = generator.text_encoder.encode([generator.tokenize(0, TEXT)])
     for slot in range(clips):
         loop.admit(slot, states, clip.params.frames, clip.params, slot)
     try:
         yield
     finally:
         for slot in range(clips):
-            loop.slots.vacate(slot)
+            loop.slots.deactivate(slot)
         settle(generator.device)
 
 
@@ -111,10 +111,10 @@ def settle(device: torch.device) -> None:
 
 def steps(generator: Generator, clips: int, first: int, last: int) -> None:
     """Steps from one position to before another."""
-    loop, granule = generator.loop, generator.batch.granule
+    loop, granule = generator.loop, generator.batch.length_multiple
     for position in range(first, last):
         length = min(-(-(position + 1) // granule) * granule, loop.positions)
-        loop.step(0, clips, length=length, text=loop.text, most=250, use_top_p=False)
+        loop.step(0, clips, length=length, text_length=loop.text_length, max_top_k=250, use_top_p=False)
 
 
 def throughput(generator: Generator, clips: int, plan: Plan) -> dict[str, Any]:
@@ -131,12 +131,12 @@ def throughput(generator: Generator, clips: int, plan: Plan) -> dict[str, Any]:
         finished.append(time.perf_counter())
 
     threads = [threading.Thread(target=request, args=(seed,)) for seed in range(2 * clips)]
-    slots, generator.batch.most = generator.batch.most, clips
+    slots, generator.batch.max_sequences = generator.batch.max_sequences, clips
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    generator.batch.most = slots
+    generator.batch.max_sequences = slots
     finished.sort()
     decode = decode_seconds(generator, clips, plan)
     return {

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """The decoder's sizes; `pad_token` is also what every codebook starts from."""
+    """The decoder's sizes; `pad_token` is also every codebook's start token."""
 
     layers: int
     hidden: int
@@ -31,7 +31,7 @@ class DecoderConfig:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The checkpoint's `config.json`; ValueError for another architecture than MusicGen's."""
+    """Read the checkpoint's `config.json`; raise ValueError unless its architecture is MusicGen."""
     config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config.get("model_type") != "musicgen":
         raise ValueError(f"config.json must have model_type 'musicgen', got {config.get('model_type')!r}")
@@ -39,7 +39,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def decoder_config(config: dict[str, Any]) -> DecoderConfig:
-    """The decoder's part; ValueError for what this engine does not compute."""
+    """Return the decoder's sizes; raise ValueError for options that this engine does not implement."""
     decoder = config["decoder"]
     for name, value in (("activation_function", "gelu"), ("scale_embedding", False)):
         if decoder.get(name, value) != value:

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from transformers import AutoTokenizer, MusicgenConfig, T5EncoderModel
 
-from musicgen_serving.engine.weight_files import WeightFiles, require_all
+from musicgen_serving.engine.model.weights import WeightFiles, require_all
 
 PREFIX = "text_encoder."
-TIED = ("shared.weight", "encoder.embed_tokens.weight")  # one tensor, of which checkpoints hold either name
+TIED = ("shared.weight", "encoder.embed_tokens.weight")  # one tensor, under either name in a checkpoint
 
 
 class TextEncoder:
@@ -23,7 +23,7 @@ class TextEncoder:
         with torch.device("meta"):
             model = T5EncoderModel(config.text_encoder)
         state = {
-            name.removeprefix(PREFIX): files.stacked([name], device, torch.float32)
+            name.removeprefix(PREFIX): files.read_stacked([name], device, torch.float32)
             for name in files.names(PREFIX)
             if not name.startswith(f"{PREFIX}decoder.")
         }
@@ -33,36 +33,36 @@ class TextEncoder:
         self._model = model.eval()
 
     def tokenize(self, text: str) -> list[int]:
-        """A text's tokens, the end token included."""
+        """Return a text's tokens, including the end token."""
         return self._tokenizer(text).input_ids
 
     @torch.inference_mode()
     def encode(self, texts: list[list[int]]) -> list[torch.Tensor]:
-        """States [tokens, width] of each text: on a GPU all in one pass.
+        """Return states [tokens, width] of each text, on a GPU all in one pass.
 
-        On a CPU a text has a pass of its own: it reads little more, and rounding, which depends on what is beside a
-        row, would make a clip's sound depend on who asked at the same time.
+        On a CPU each text has its own pass: that reads little more, and in a shared pass rounding, and so a clip's
+        sound, would depend on the other texts.
         """
         if self._device.type == "cpu" and len(texts) > 1:
             return [state for text in texts for state in self.encode([text])]
-        return self._together(texts)
+        return self._encode_batch(texts)
 
-    def _together(self, texts: list[list[int]]) -> list[torch.Tensor]:
-        """States of texts in one pass, without waiting for what else the device has to do.
+    def _encode_batch(self, texts: list[list[int]]) -> list[torch.Tensor]:
+        """Encode texts in one pass, without waiting for the device.
 
-        The mask is what T5 adds to its scores: from one of ones and zeros transformers would make this, after asking
-        the device whether there is a zero in it (masking_utils._ignore_bidirectional_mask_sdpa in 5.5.3).
+        The mask is what T5 adds to its scores. Given one of ones and zeros, transformers would first ask the device
+        whether it has a zero (masking_utils._ignore_bidirectional_mask_sdpa in 5.5.3).
         """
         longest = max(len(tokens) for tokens in texts)
         ids = torch.tensor([tokens + [0] * (longest - len(tokens)) for tokens in texts])  # [B, longest]
         lengths = torch.tensor([len(tokens) for tokens in texts])
-        beyond = torch.arange(longest) >= lengths[:, None]
-        mask = beyond * torch.finfo(torch.float32).min  # [B, longest]
-        states = self._model(self._there(ids), self._there(mask[:, None, None])).last_hidden_state
+        padding = torch.arange(longest) >= lengths[:, None]
+        mask = padding * torch.finfo(torch.float32).min  # [B, longest]
+        states = self._model(self._to_device(ids), self._to_device(mask[:, None, None])).last_hidden_state
         return [row[: len(tokens)] for row, tokens in zip(states, texts, strict=True)]
 
-    def _there(self, numbers: torch.Tensor) -> torch.Tensor:
-        """The same on the device; from pinned memory, else the host would wait for the device."""
+    def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Copy a tensor to the device from pinned memory, or the host would wait for the device."""
         if self._device.type == "cpu":
-            return numbers
-        return numbers.pin_memory().to(self._device, non_blocking=True)
+            return tensor
+        return tensor.pin_memory().to(self._device, non_blocking=True)

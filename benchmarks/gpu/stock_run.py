@@ -12,8 +12,8 @@ import torch
 import torch._dynamo.config as dynamo
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache
 
-from benchmarks.gpu.ours import TEXT, Plan, forget_what_was
-from benchmarks.gpu.timing import seconds
+from benchmarks.gpu.device import seconds
+from benchmarks.gpu.engine_run import TEXT, Plan, forget_what_was
 from benchmarks.stock import Stock
 
 
