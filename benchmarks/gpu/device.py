@@ -19,14 +19,14 @@ COPIED = 2 * 2**30  # bytes: far beyond any cache
 
 
 def the_device(name: str) -> torch.device:
-    """`cuda` or `cpu`; ValueError for a GPU that is not there."""
+    """Return the device `cuda` or `cpu`; raise ValueError if there is no GPU."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("a CUDA device is needed, got none; --device cpu tries the harness, and no more")
+        raise ValueError("a CUDA device is needed, got none; --device cpu only tests the harness")
     return torch.device("cuda", 0) if name == "cuda" else torch.device("cpu")
 
 
 def facts(device: torch.device) -> dict[str, Any]:
-    """The device's name, its nominal bandwidth where it is known, and the versions of what ran."""
+    """Return the device's name, its nominal bandwidth if known, and package versions."""
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine()
     return {
@@ -40,12 +40,12 @@ def facts(device: torch.device) -> dict[str, Any]:
 
 
 def nominal(name: str) -> float | None:
-    """A device's memory bandwidth by its data sheet; None for one that is not in the table."""
+    """Return a device's memory bandwidth by its data sheet, or None."""
     return next((speed for part, speed in NOMINAL.items() if part in name), None)
 
 
 def version(package: str) -> str | None:
-    """The installed version, None where there is none."""
+    """Return a package's installed version, or None."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

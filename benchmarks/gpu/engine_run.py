@@ -1,4 +1,4 @@
-"""This engine on one checkpoint: loaded, one clip, many at once."""
+"""Measure this engine on one checkpoint: loading, one clip, many at once."""
 
 import gc
 import io
@@ -38,10 +38,12 @@ class Plan:
 @contextmanager
 def loaded(folder: Path, slots: int, *, eight_bit: bool) -> Iterate[tuple[Generator, dict[str, Any]]]:
     """The engine with its line of start-up, ended afterwards."""
-    forget_what_was()
+    free_unused_memory()
     lines = io.StringIO()
-    numbers, log = WeightFormat(eight_bit=eight_bit), JsonLog(lines, "memory")
-    generator = Generator(folder, weight_format=numbers, capacity=Capacity(slots=slots, max_waiting=4 * slots), log=log)
+    weight_format, log = WeightFormat(eight_bit=eight_bit), JsonLog(lines, "memory")
+    generator = Generator(
+        folder, weight_format=weight_format, capacity=Capacity(slots=slots, max_waiting=4 * slots), log=log
+    )
     events = [json.loads(line) for line in lines.getvalue().splitlines()]
     start = next(event for event in events if event["event"] == "loaded")
     start |= {"others": [event for event in events if event["event"] != "loaded"]}
@@ -51,8 +53,8 @@ def loaded(folder: Path, slots: int, *, eight_bit: bool) -> Iterate[tuple[Genera
         generator.close()
 
 
-def forget_what_was() -> None:
-    """Free what is no longer used; recorded steps and what records them know each other."""
+def free_unused_memory() -> None:
+    """Free unused memory, including reference cycles of recorded graphs."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -104,7 +106,7 @@ def prepared(generator: Generator, clips: int, plan: Plan) -> Iterate[None]:
 
 
 def settle(device: torch.device) -> None:
-    """Wait until the device has done all that it was given, in any stream."""
+    """Wait until the device has finished all work, on any stream."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

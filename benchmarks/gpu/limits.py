@@ -15,10 +15,9 @@ HALF = 2  # bytes of a float16
 
 
 def weight_bytes(config: DecoderConfig, *, eight_bit: bool = False) -> int:
-    """What a step reads of the weights, whatever the number of clips: layers and heads, as the engine keeps them.
+    """Return the bytes of weights that a step reads for any number of clips: layers and heads.
 
-    Not the embeddings, of which it reads a few rows, nor what a text is multiplied by once. The cross-attention of
-    unconditional rows is left out, and so are no weights.
+    Excludes the embeddings, of which it reads a few rows, and the projection that is applied once to a text.
     """
     hidden, ffn = config.hidden, config.ffn
     matrices = 6 * hidden * hidden + 2 * hidden * ffn  # qkv, out, cross query, cross out; in and out
@@ -30,18 +29,18 @@ def weight_bytes(config: DecoderConfig, *, eight_bit: bool = False) -> int:
 
 
 def cache_bytes(config: DecoderConfig, positions: int) -> int:
-    """Keys and values of one clip's two rows at so many positions."""
+    """Return the bytes of one clip's KV cache, both rows, at `positions` positions."""
     return ROWS * 2 * config.layers * config.hidden * positions * HALF
 
 
 def clip_bytes(config: DecoderConfig, steps: int, clips: int, *, eight_bit: bool = False) -> float:
-    """What all steps of `clips` clips read together: the weights each time, and each clip's cache as it grows."""
+    """Return the bytes that all steps of `clips` clips read: weights each time, and the growing KV caches."""
     mean = cache_bytes(config, 1) * (steps + 1) / 2
     return steps * (weight_bytes(config, eight_bit=eight_bit) + clips * mean)
 
 
 def clip_seconds(config: DecoderConfig, steps: int, clips: int, bandwidth: float, *, eight_bit: bool = False) -> float:
-    """Seconds for `clips` clips at once, if nothing but reading took time."""
+    """Return the seconds for `clips` clips at once if only reading took time."""
     return clip_bytes(config, steps, clips, eight_bit=eight_bit) / bandwidth
 
 
@@ -49,15 +48,15 @@ INFRA = Path(__file__).parents[2] / "infra"
 
 
 def table(name: str) -> dict[str, Any]:
-    """One of the stack's tables."""
+    """Read one of the stack's tables."""
     return json.loads((INFRA / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def costs(clips_per_second: float, measured_on: str) -> dict[str, Any]:
-    """Dollars for a clip on each priced type, if that GPU comes as near to its nominal bandwidth as this one did.
+    """Estimate dollars for a clip on each priced type, if its GPU reaches the same share of nominal bandwidth.
 
-    Steps are bound by memory, so time scales with bandwidth; where a smaller card is bound by anything else, or holds
-    fewer clips at once, it is slower than this says.
+    Steps are bound by memory, so time scales with bandwidth; a smaller card that is bound by anything else, or holds
+    fewer clips at once, is slower than this.
     """
     own = nominal(measured_on)
     if own is None:
@@ -74,7 +73,7 @@ def costs(clips_per_second: float, measured_on: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure beside what it is to be: at most, or at least."""
+    """A figure and its bound: at most, or at least."""
 
     name: str
     got: float
@@ -83,7 +82,7 @@ class Goal:
 
     @property
     def met(self) -> bool:
-        """Whether it is; what could not be measured (NaN) is not."""
+        """Return whether the figure is within its bound; NaN is not."""
         return self.got <= self.wanted if self.at_most else self.got >= self.wanted
 
     def __str__(self) -> str:
@@ -95,40 +94,40 @@ ROOFLINE_SHARES = {"large": 0.8, "medium": 0.6, "small": 0.4}
 
 
 def goals(results: dict[str, Any]) -> list[Goal]:
-    """Every goal that the measured models have; none on a CPU, which says nothing of a GPU."""
+    """Return every goal of the measured models; none on a CPU."""
     if results["kind"] != "cuda":
         return []
     slower = NOMINAL["H100"] / (results["nominal_bytes_per_second"] or results["copy_bytes_per_second"])
     found: list[Goal] = []
     for size, model in results["models"].items():
-        found += of_any(size, model)
+        found += goals_of_any(size, model)
         if size == "large":
-            found += of_large(model, slower)
+            found += goals_of_large(model, slower)
     return found
 
 
-def of_any(size: str, model: dict[str, Any]) -> Iterator[Goal]:
-    """What holds for every model."""
+def goals_of_any(size: str, model: dict[str, Any]) -> Iterator[Goal]:
+    """Yield the goals of every model."""
     start, trace = model["start"], model["trace"]
     if size in ROOFLINE_SHARES:
         yield Goal(f"{size}: share of the roofline", model["roofline_share"], ROOFLINE_SHARES[size], False)
     yield Goal(f"{size}: error of float16 logits", model["error"]["both_rows"], 1e-2, True)
     yield Goal(f"{size}: seconds to record graphs", start["graph_seconds"], 10, True)
     yield Goal(f"{size}: gigabytes per second read", start["gigabytes_per_second"], 2, False)
-    for at_most in (False, True):  # none would be a trace that saw nothing
+    for at_most in (False, True):  # zero would mean that the trace saw nothing
         yield Goal(f"{size}: graph launches per step", counted(trace, "graph_launches"), 1, at_most)
     for name in ("other_kernels", "copies", "waits"):
         yield Goal(f"{size}: {name.replace('_', ' ')} per step", counted(trace, name), 0, True)
 
 
 def counted(trace: dict[str, Any], name: str) -> float:
-    """A trace's figure; NaN where there is no trace, or the device cannot be traced."""
+    """Return a trace's figure; NaN if there is no trace."""
     figure = trace.get(name)
     return nan if figure is None else figure
 
 
-def of_large(model: dict[str, Any], slower: float) -> Iterator[Goal]:
-    """What only large is held to."""
+def goals_of_large(model: dict[str, Any], slower: float) -> Iterator[Goal]:
+    """Yield the goals of large alone."""
     yield Goal("large: seconds per clip", model["one"]["clip_seconds"], 3.9 * slower, True)
     if model["times_faster_than_sample"]:
         yield Goal("large: times faster than the sample's way", model["times_faster_than_sample"], 12, False)

@@ -1,4 +1,4 @@
-"""transformers' generate on the same checkpoint: the AWS sample's way, in float16, compiled over a static cache."""
+"""Measure transformers' generate on the same checkpoint: as in the AWS sample, in float16, and compiled."""
 # pyright: reportUnknownMemberType=false
 # transformers ships types that strict mode cannot follow.
 
@@ -13,12 +13,12 @@ import torch._dynamo.config as dynamo
 from transformers import DynamicCache, EncoderDecoderCache, StaticCache
 
 from benchmarks.gpu.device import seconds
-from benchmarks.gpu.engine_run import TEXT, Plan, forget_what_was
+from benchmarks.gpu.engine_run import TEXT, Plan, free_unused_memory
 from benchmarks.stock import Stock
 
 
 class StaticCompiled(Stock):
-    """generate over a static self-attention cache, its decoder compiled; compiling without end is an error."""
+    """generate over a static self-attention cache, its decoder compiled; endless recompilation is an error."""
 
     def __init__(self, folder: Path, device: torch.device, steps: int) -> None:
         super().__init__(folder, device, torch.float16)
@@ -28,12 +28,12 @@ class StaticCompiled(Stock):
         compiled = torch.compile(self.model.decoder.forward, dynamic=False)
 
         def forward(input_ids: torch.Tensor, **rest: Any) -> Any:
-            return compiled(input_ids=input_ids.clone(), **rest)  # a slice of a longer tensor is another each time
+            return compiled(input_ids=input_ids.clone(), **rest)  # slices of a longer tensor would recompile
 
         self.model.decoder.forward = forward
 
     def options(self) -> dict[str, Any]:
-        """What generate is given besides."""
+        """Return generate's further arguments."""
         config = self.model.decoder.config
         static = StaticCache(config, max_cache_len=self._most)
         return {"past_key_values": EncoderDecoderCache(static, DynamicCache(config=config))}
@@ -41,27 +41,27 @@ class StaticCompiled(Stock):
 
 @contextmanager
 def freed(stock: Stock) -> Generator[Stock]:
-    """A model that is forgotten afterwards."""
+    """Free the model afterwards."""
     try:
         yield stock
     finally:
         del stock.model
-        forget_what_was()
+        free_unused_memory()
 
 
 WAYS = ("sample", "float16", "static_compiled")
 
 
 def model_of(way: str, folder: Path, device: torch.device, plan: Plan) -> Stock:
-    """The model that a way uses."""
+    """Return the model that a method uses."""
     if way == "static_compiled":
         return StaticCompiled(folder, device, plan.stock_steps)
     return Stock(folder, device, torch.float32 if way == "sample" else torch.float16, decode=True)
 
 
 def measure(way: str, folder: Path, device: torch.device, plan: Plan, turn: Callable[[], None]) -> dict[str, Any]:
-    """One way's clip, cut short and scaled to the whole, `turn` before each; or what it raised."""
-    forget_what_was()
+    """Measure one method's clip, cut short and scaled to the whole, calling `turn` before each; or return its error."""
+    free_unused_memory()
     try:
         with freed(model_of(way, folder, device, plan)) as stock:
             clip = stock.as_the_sample if way == "sample" else stock.warm

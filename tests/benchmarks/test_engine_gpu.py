@@ -169,14 +169,14 @@ GOOD: dict[str, Any] = {
 
 def test_a_run_of_some_models_keeps_what_the_same_device_and_versions_gave_before(tmp_path: Path) -> None:
     path = tmp_path / "h100.json"
-    assert engine_gpu.known(path, GOOD) == {}
+    assert engine_gpu.earlier_models(path, GOOD) == {}
     engine_gpu.write(path, GOOD)
-    assert engine_gpu.known(path, GOOD) == GOOD["models"]
-    assert engine_gpu.known(path, GOOD | {"versions": {"torch": "2.7.0"}}) == {}
+    assert engine_gpu.earlier_models(path, GOOD) == GOOD["models"]
+    assert engine_gpu.earlier_models(path, GOOD | {"versions": {"torch": "2.7.0"}}) == {}
 
 
 def test_goals_that_are_met_end_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert engine_gpu.told(GOOD, tmp_path) == 0
+    assert engine_gpu.print_goals(GOOD, tmp_path) == 0
     assert len(goals(GOOD)) == 14 and "BELOW" not in capsys.readouterr().out
 
 
@@ -207,7 +207,7 @@ def test_a_goal_that_is_not_met_ends_with_1_and_is_named(
     for step in place[:-1]:
         part = part[step]
     part[place[-1]] = value
-    assert engine_gpu.told(found, tmp_path) == 1
+    assert engine_gpu.print_goals(found, tmp_path) == 1
     below = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BELOW")]
     assert len(below) == 1 and below[0].startswith(f"BELOW {name}:")
 
@@ -294,6 +294,6 @@ def test_a_trace_that_failed_meets_no_goal_and_is_told(tmp_path: Path, capsys: p
     assert "the trace ended with exit code 1" in failed["failed"]
     found = deepcopy(GOOD)
     found["models"]["large"]["trace"] = failed
-    assert engine_gpu.told(found, tmp_path) == 1
+    assert engine_gpu.print_goals(found, tmp_path) == 1
     below = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BELOW")]
     assert len(below) == 5 and all("per step" in line and "got nan" in line for line in below)

@@ -176,7 +176,7 @@ def test_logits_that_are_not_finite_fail_with_the_reason_and_spare_the_neighbour
     assert len(own.generate([clip(seed) for seed in range(4)]).clips) == 4  # NaN left in a cache would spoil the next
 
 
-def test_a_broken_clip_spoils_neither_its_slot_nor_the_one_that_it_was_moved_from(own: Generator) -> None:
+def test_a_nonfinite_clip_spoils_neither_its_slot_nor_the_one_it_was_moved_from(own: Generator) -> None:
     admit = own.batch.admit
 
     def spoiled(sequence: Any, states: torch.Tensor) -> None:
@@ -191,7 +191,7 @@ def test_a_broken_clip_spoils_neither_its_slot_nor_the_one_that_it_was_moved_fro
     assert len(own.generate([clip(seed) for seed in range(4)]).clips) == 4
 
 
-def test_out_of_memory_beside_others_waits_until_one_has_left(own: Generator, memory_log: Any) -> None:
+def test_out_of_memory_with_others_in_flight_waits_until_one_has_left(own: Generator, memory_log: Any) -> None:
     admit = own.batch.admit
     beside: list[int] = []
 
@@ -208,7 +208,7 @@ def test_out_of_memory_beside_others_waits_until_one_has_left(own: Generator, me
     assert memory_log.events("admission_failed")
 
 
-def test_out_of_memory_with_nothing_beside_is_no_room_and_the_engine_lives(own: Generator) -> None:
+def test_out_of_memory_with_nothing_in_flight_fails_the_request_and_spares_the_engine(own: Generator) -> None:
     admit = own.batch.admit
 
     def full(sequence: Any, states: torch.Tensor) -> None:
@@ -280,7 +280,7 @@ def test_an_engine_that_dies_fails_its_requests_and_ends_the_process(own: Genera
         engine.submit(Request([clip(1)], [[5, 1]]))
 
 
-def test_a_lost_device_is_told_from_a_poison_clip(own: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_device_is_distinguished_from_a_poison_clip(own: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*sizes: int, **rest: Any) -> torch.Tensor:
         raise RuntimeError("CUDA error: device-side assert triggered")
 

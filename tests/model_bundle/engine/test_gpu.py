@@ -135,7 +135,7 @@ def test_logits_in_float16_are_near_float32s(folder: Path, eight_bit: bool, memo
 
 
 @pytest.mark.parametrize(("kernels", "make"), [(False, CudaRecorder), (True, CudaRecorder), (True, DirectRecorder)])
-def test_graphs_make_the_tokens_of_steps_done_anew(
+def test_graphs_make_the_tokens_of_steps_without_graphs(
     folder: Path, kernels: bool, make: type[CudaRecorder], memory_log: Any
 ) -> None:
     plain, recorded = (loop_of(folder, kernels, memory_log.log) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Recorded steps make what steps done anew make, on addresses that never change, and a step waits for nothing."""
+"""Recorded steps make the same codes as steps without graphs, on addresses that never change, and a step waits for nothing."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # transformers ships types that strict mode cannot follow.
@@ -54,7 +54,7 @@ def session(loop: DecodeLoop, reference: Reference) -> list[list[torch.Tensor]]:
     raise AssertionError
 
 
-def test_recorded_steps_make_the_same_codes_as_steps_done_anew(mono: Reference, memory_log: Any) -> None:
+def test_recorded_steps_make_the_same_codes_as_steps_without_graphs(mono: Reference, memory_log: Any) -> None:
     plain = session(mono.loop(slots=5), mono)
     loop, recorder = mono.loop(slots=5), Repeater()
     recorded = loop.record_graphs(recorder, memory_log.log)

@@ -53,7 +53,6 @@ class Batch:
 
     @property
     def free_slots(self) -> int:
-        """How many sequences can be admitted."""
         return self.max_sequences - len(self.sequences)
 
     @property

@@ -45,7 +45,6 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -177,7 +176,6 @@ class EngineStats:
 
     @property
     def seconds_to_report(self) -> float:
-        """Seconds until the next report is due."""
         return self._since + REPORT_SECONDS - time.monotonic()
 
     def count(self, sequences: int, seconds: float) -> None:

@@ -83,7 +83,6 @@ class Generator:
         return GenerationResult([self._decode(one) for one in codes], request.queued_seconds, request.max_in_flight)
 
     def close(self) -> None:
-        """Stop the engine."""
         self.engine.stop()
 
     def tokenize(self, index: int, text: str) -> list[int]:

@@ -54,13 +54,11 @@ class LoadTimer:
 
     @contextmanager
     def measure(self, name: str) -> Generator[None]:
-        """Record how long the block takes."""
         started = time.monotonic()
         yield
         self.fields[f"{name}_seconds"] = round(time.monotonic() - started, 3)
 
     def write(self, log: JsonLog, device: torch.device) -> None:
-        """Write the line, with the time since the timer was created."""
         log.write("loaded", seconds=round(time.monotonic() - self._started, 3), **self.fields, device=str(device))
 
 

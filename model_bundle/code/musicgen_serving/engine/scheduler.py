@@ -38,7 +38,6 @@ class Request:
         return (self._started or time.monotonic()) - self.created
 
     def mark_started(self) -> None:
-        """Note that a clip entered a slot."""
         self._started = self._started or time.monotonic()
 
     def complete(self, index: int, codes: torch.Tensor) -> None:
@@ -74,12 +73,10 @@ class Sequence:
 
     @property
     def clip(self) -> ClipSpec:
-        """What to generate."""
         return self.request.clips[self.index]
 
     @property
     def tokens(self) -> list[int]:
-        """The tokens of its text."""
         return self.request.tokens[self.index]
 
 
@@ -122,7 +119,6 @@ class RequestQueue:
         self._requests.appendleft(deque([sequence]))
 
     def drain(self) -> list[Sequence]:
-        """Remove and return everything."""
         drained = [sequence for waiting in self._requests for sequence in waiting]
         self._requests.clear()
         return drained

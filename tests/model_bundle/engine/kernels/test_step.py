@@ -99,14 +99,14 @@ def test_a_slot_that_is_not_active_stays_and_its_neighbours_do_not_notice() -> N
     assert all(torch.equal(layer[2:4], kept) for layer, kept in zip(loop.slots.kv, cache, strict=True))
 
 
-def test_a_broken_slot_is_told_and_breaks_no_other() -> None:
+def test_a_nonfinite_slot_is_flagged_and_spoils_no_other() -> None:
     loop = some_loop(some_weights(torch.float32), by_kernels, True)
     loop.slots.cross_kv[1][1, 0, 2, 0] = torch.nan
     steps(loop, 2)
     assert torch.equal(loop.slots.nonfinite, torch.tensor([False, True, False]))
 
 
-def test_steps_of_fewer_slots_use_other_buffers_and_allocate_none_anew() -> None:
+def test_steps_of_fewer_slots_use_other_buffers_and_allocate_no_new_ones() -> None:
     weights = some_weights(torch.float32)
     step = by_kernels(CONFIG, weights)
     loop = some_loop(weights, lambda _config, _weights: step, True)

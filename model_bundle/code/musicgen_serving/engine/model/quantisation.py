@@ -19,11 +19,9 @@ class Quantised:
 
     @property
     def shape(self) -> torch.Size:
-        """[out, in]."""
         return self.values.shape
 
     def dense(self) -> torch.Tensor:
-        """Return the weight [out, in] in float32."""
         return self.values.float() * self.scale[:, None]
 
 
@@ -38,7 +36,6 @@ def quantise(weight: torch.Tensor) -> Quantised:
 
 
 def dense(weight: Matrix) -> torch.Tensor:
-    """Return a weight [out, in] in float32."""
     return weight.dense() if isinstance(weight, Quantised) else weight.float()
 
 

@@ -125,7 +125,6 @@ class StepGraphs:
         return None
 
     def find(self, count: int, length: int) -> Bucket:
-        """Return the smallest bucket that holds `count` slots at positions below `length`."""
         return find_bucket(self.buckets, count, length)
 
     def _record(self, bucket: Bucket, *, rehearse: bool = False) -> None:

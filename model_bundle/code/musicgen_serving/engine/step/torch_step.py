@@ -31,7 +31,6 @@ class TorchStep:
         self._weights = weights
 
     def __call__(self, view: BatchView, *, max_top_k: int, use_top_p: bool) -> None:
-        """Advance the active slots, as in StepFn."""
         state, position = view.state, view.state.position  # [n]
         codebooks = self._config.codebooks
         here = position[:, None, None].expand(-1, codebooks, 1)  # [n, K, 1]

@@ -43,7 +43,7 @@ def test_the_product_is_that_of_the_weight_it_stands_for(rows: int) -> None:
     torch.testing.assert_close(linear(x, quantised), x @ quantised.dense().T)
 
 
-def test_a_product_that_half_precision_holds_does_not_overflow_on_the_way() -> None:
+def test_a_product_that_half_precision_holds_does_not_overflow_during_summation() -> None:
     quantised = quantise(torch.full((96, 4096), 0.01, dtype=torch.float16))  # 127 each, whose sum is beyond 65,504
     product = linear(torch.full((2, 4096), 8.0, dtype=torch.float16), quantised)
     torch.testing.assert_close(product.float(), torch.full((2, 96), 0.01 * 8 * 4096), rtol=2e-3, atol=0)

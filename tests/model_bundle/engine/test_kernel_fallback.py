@@ -23,14 +23,14 @@ def test_without_triton_torch_steps_and_the_log_says_so(monkeypatch: pytest.Monk
     assert "kernels.step" in line["error"] and line["instead"] == "torch's own operations"
 
 
-def test_float32_is_left_to_torch_which_does_not_round_it(memory_log: Any) -> None:
+def test_float32_uses_torch_which_does_not_round_it(memory_log: Any) -> None:
     with torch.device("meta"):
         weights = random_decoder(SIZES, 64, torch.float32)
     assert kernel_step(SIZES, weights, 64, memory_log.log) is None
     assert not memory_log.events("kernels_missing")
 
 
-def test_kernels_that_do_not_compile_are_told_of_and_not_used(monkeypatch: pytest.MonkeyPatch, memory_log: Any) -> None:
+def test_kernels_that_do_not_compile_are_logged_and_not_used(monkeypatch: pytest.MonkeyPatch, memory_log: Any) -> None:
     def no_compiler(*_: Any) -> None:
         raise RuntimeError("Failed to find C compiler")
 

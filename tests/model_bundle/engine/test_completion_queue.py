@@ -47,7 +47,7 @@ def sequence() -> Sequence:
     return Sequence(Request([ClipSpec("", 0, SamplingParams())], [[1]]), 0)
 
 
-def test_the_host_waits_for_the_step_so_many_before_and_for_no_other() -> None:
+def test_the_host_waits_only_for_the_step_that_many_steps_before() -> None:
     device = Device()
     limit = RunAheadLimiter(device.mark, steps=3)
     for _ in range(10):
@@ -56,12 +56,12 @@ def test_the_host_waits_for_the_step_so_many_before_and_for_no_other() -> None:
     assert device.waits == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_a_cpu_has_done_its_work_when_the_call_ends() -> None:
+def test_a_cpu_has_finished_its_work_when_the_call_returns() -> None:
     assert event_recorder(torch.device("cpu"))() is None
     RunAheadLimiter(event_recorder(torch.device("cpu")), steps=0)()
 
 
-def test_clips_are_handed_over_when_the_device_has_come_to_them_and_not_waited_for() -> None:
+def test_clips_complete_once_the_device_has_finished_them_without_waiting() -> None:
     device, first, second = Device(), sequence(), sequence()
     completions = CompletionQueue(device.mark)
     for one in (first, second):
@@ -77,7 +77,7 @@ def test_clips_are_handed_over_when_the_device_has_come_to_them_and_not_waited_f
     assert second.request.done and device.waits == [2] and completions.sequences == []
 
 
-def test_whether_a_clip_is_broken_is_read_when_it_left_its_slot() -> None:
+def test_the_nonfinite_flag_is_read_as_it_was_when_the_clip_left_its_slot() -> None:
     device, good, bad = Device(), sequence(), sequence()
     completions, nonfinite = CompletionQueue(device.mark), torch.tensor([False, True])
     completions.add(good, CODES, nonfinite[0])
@@ -89,7 +89,7 @@ def test_whether_a_clip_is_broken_is_read_when_it_left_its_slot() -> None:
         bad.request.wait()
 
 
-def test_a_batch_steps_on_while_a_finished_clip_is_on_its_way(mono: Any) -> None:
+def test_a_batch_keeps_stepping_while_a_finished_clip_is_pending(mono: Any) -> None:
     device = Device()
     batch = Batch(mono.loop(slots=2), 32, device.mark)
     sequences = [
