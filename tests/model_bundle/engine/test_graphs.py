@@ -1,4 +1,4 @@
-"""Recorded steps make the same codes as steps without graphs, on addresses that never change, and a step waits for nothing."""
+"""Recorded steps give the same codes as steps without graphs, at fixed addresses, and never wait for the device."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # transformers ships types that strict mode cannot follow.
