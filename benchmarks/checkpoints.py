@@ -1,4 +1,4 @@
-"""Checkpoints of MusicGen's real shapes with random weights: zeros would flatter a processor."""
+"""Checkpoints of MusicGen's real shapes with random weights: zeros would be too fast."""
 # pyright: reportUnknownMemberType=false, reportCallIssue=false
 # transformers ships types that strict mode cannot follow.
 
@@ -28,7 +28,7 @@ CODEBOOK_SIZE = 2048
 
 
 def make_checkpoint(folder: Path, size: str) -> None:
-    """Write a model, its processor and its manifest to `folder`; the codec is small, as it is not what is measured."""
+    """Write a model, its processor and its manifest to `folder`; the codec is small because it is not measured."""
     folder.mkdir(parents=True)
     vocabulary = save_processor(folder)
     with torch.random.fork_rng(devices=[]):
@@ -39,7 +39,7 @@ def make_checkpoint(folder: Path, size: str) -> None:
 
 
 def write_settings(folder: Path, size: str, config: MusicgenConfig) -> None:
-    """Write what a checkpoint has beside its weights and its processor."""
+    """Write a checkpoint's configuration and manifest."""
     config.save_pretrained(folder)
     GenerationConfig(
         bos_token_id=CODEBOOK_SIZE, pad_token_id=CODEBOOK_SIZE, decoder_start_token_id=CODEBOOK_SIZE, do_sample=True,
@@ -50,7 +50,7 @@ def write_settings(folder: Path, size: str, config: MusicgenConfig) -> None:
 
 
 def config_of(size: str, vocabulary: int, filters: int = 4) -> MusicgenConfig:
-    """The published shapes but for EnCodec's number of filters, which is 64 in theirs."""
+    """Return the published shapes, except EnCodec's number of filters, which is 64 there."""
     layers, width, heads, ffn = SIZES[size]
     t5 = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
     if size != "tiny":

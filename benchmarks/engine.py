@@ -1,8 +1,8 @@
-"""The engine against stock generate: `python -m benchmarks.engine --size small --steps 128 --rounds 3`.
+"""Compare the engine with stock generate: `python -m benchmarks.engine --size small --steps 128 --rounds 3`.
 
-Times are of the way from a text to its codes, the fastest of the rounds, the ways taking turns in every round. The last
-line has the two figures to keep: how much faster one clip is made, and how many times the clips per second with 8 in
-flight, both against generate kept warm, which makes one clip after another.
+Times are from a text to its codes, the fastest of the rounds; every round runs each method once. The last line has the
+two figures to keep, both against generate kept warm, which makes one clip after another: the speed-up of one clip, and
+of clips per second with 8 in flight.
 """
 
 import argparse
@@ -17,10 +17,10 @@ import torch
 from benchmarks.checkpoints import SIZES, make_checkpoint
 from benchmarks.peak_memory import PeakMemory
 from benchmarks.stock import Stock
-from musicgen_serving.engine.clip import Request
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
+from musicgen_serving.engine.scheduler import Request
 from musicgen_serving.json_log import JsonLog
 
 Ways = dict[str, Callable[[], None]]  # what is measured, by name
@@ -51,24 +51,24 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
     print(f"loading stock: peak +{memory.taken >> 20} MiB")
     wall, processor = measured(the_ways(stock, generator, in_flight, options.steps), options, memory)
     generator.close()
-    if device.type == "cpu":  # less moved by what else the machine does
+    if device.type == "cpu":  # less affected by other load
         print(f"by processor time: {gains(processor)}")
     print(f"engine: device={device} model={options.size} {gains(wall)} threads={options.threads}")
 
 
 def gains(times: Times) -> str:
-    """The two figures to keep, from each way's seconds."""
+    """Return the two figures to keep."""
     warm = times["stock, kept warm"]
     single, throughput = warm / times["engine, 1 in flight"], 8 * warm / times["engine, 8 in flight"]
     return f"x_single={single:.2f} x_throughput={throughput:.2f}"
 
 
 def parsed() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="small", help="whose shapes the random weights have")
     parser.add_argument("--steps", type=int, default=128, help="tokens per codebook and clip (default 128)")
-    parser.add_argument("--rounds", type=int, help="how often each way is timed (default 3, tiny 30: it is soon done)")
+    parser.add_argument("--rounds", type=int, help="how often each way is timed (default 3, or 30 for tiny)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's threads")
     options = parser.parse_args()
     options.rounds = options.rounds or (30 if options.size == "tiny" else 3)
@@ -81,12 +81,12 @@ def the_ways(stock: Stock, generator: Generator, in_flight: list[int], steps: in
     def engine(count: int) -> Callable[[], None]:
         def make() -> None:
             params = SamplingParams(max_new_tokens=steps)
-            tokens = generator.tokens(0, TEXT)
-            tickets = [Request([ClipSpec(TEXT, seed, params)], [tokens]) for seed in range(count)]
-            for ticket in tickets:
-                generator.engine.submit(ticket)
-            for ticket in tickets:
-                ticket.wait()[0].cpu()
+            tokens = generator.tokenize(0, TEXT)
+            requests = [Request([ClipSpec(TEXT, seed, params)], [tokens]) for seed in range(count)]
+            for request in requests:
+                generator.engine.submit(request)
+            for request in requests:
+                request.wait()[0].cpu()
 
         return make
 

@@ -1,11 +1,11 @@
-"""The engine on a GPU beside its memory's limit and beside stock generate: `make bench-gpu`.
+"""Measure the engine on a GPU against its memory bandwidth and stock generate: `make bench-gpu`.
 
 For each model: start-up, one clip of 30 seconds, clips per second, memory, launches per step, error of the logits,
 8-bit weights, and three ways to use transformers, all on one device in one run, with random weights of the published
 shapes.
 Stock's clips are cut short and scaled by their steps, which flatters them: their steps grow slower as the clip grows.
-The figures go to a JSON file under benchmarks/results/ that has the device's name, the goals beside them to the screen;
-where one is not reached the exit code is 1.
+Results go to a JSON file named after the device under benchmarks/results/. Goals are printed; the exit code is 1 if one
+is missed.
 """
 
 import argparse
@@ -20,19 +20,18 @@ import torch
 
 from benchmarks.checkpoints import SIZES
 from benchmarks.gpu.checkpoint import write_checkpoint
-from benchmarks.gpu.cost import costs
 from benchmarks.gpu.device import COPIED, copy_bandwidth, facts, the_device
-from benchmarks.gpu.goals import goals
+from benchmarks.gpu.engine_run import Plan
+from benchmarks.gpu.limits import costs, goals
 from benchmarks.gpu.model_run import run
-from benchmarks.gpu.ours import Plan
-from benchmarks.gpu.stock_ways import WAYS
+from benchmarks.gpu.stock_run import WAYS
 from musicgen_serving.json_log import JsonLog
 
 RESULTS = Path(__file__).parent / "results"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, write, print; 1 where a goal is not reached."""
+    """Measure, write and print; return 1 if a goal is missed."""
     options = parsed(arguments)
     device: torch.device = options.device
     plan = Plan(
@@ -42,17 +41,17 @@ def main(arguments: list[str] | None = None) -> int:
     found = facts(device)
     found["copy_bytes_per_second"] = copy_bandwidth(device, COPIED if found["kind"] == "cuda" else 2**24, 11)
     path = options.results / f"{file_name(found['device'])}.json"
-    found |= {"plan": vars(plan), "models": known(path, found)}
+    found |= {"plan": vars(plan), "models": earlier_models(path, found)}
     for size in options.models:
         found["models"][size] = measured(size, device, plan, found, options.scratch)
-        write(path, found)  # what is there is there, whatever becomes of the next
-    return told(found, path)
+        write(path, found)  # keeps finished models if the next one fails
+    return print_goals(found, path)
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu tries the harness, no more")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu only tests the harness")
     parser.add_argument("--models", nargs="+", choices=SIZES, default=["small", "medium", "large"])
     parser.add_argument("--tokens", type=int, default=1503, help="tokens per codebook and clip (1503: 30 seconds)")
     parser.add_argument("--stock-tokens", type=int, default=128, help="the same of stock's clips (default 128)")
@@ -72,7 +71,7 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
 def measured(
     size: str, device: torch.device, plan: Plan, found: dict[str, Any], scratch: Path | None
 ) -> dict[str, Any]:
-    """One model's figures, with what its clips would cost elsewhere."""
+    """Return one model's figures, with the cost of its clips on AWS."""
     print(f"{size} on {found['device']}", flush=True)
     log = JsonLog(sys.stderr, "standard error")
     with tempfile.TemporaryDirectory(dir=scratch) as temporary:
@@ -84,8 +83,8 @@ def measured(
     return model | {"cost": costs(best, found["device"])}
 
 
-def known(path: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """Models that an earlier run measured on the same device with the same versions: a run may be of some only."""
+def earlier_models(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """Return the models that an earlier run measured on the same device with the same versions."""
     if not path.exists():
         return {}
     earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -94,7 +93,7 @@ def known(path: Path, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def file_name(device: str) -> str:
-    """A device's name as a file's."""
+    """Return a device's name as a file name."""
     return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
 
 
@@ -104,14 +103,14 @@ def write(path: Path, found: dict[str, Any]) -> None:
     path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def told(found: dict[str, Any], path: Path) -> int:
-    """Print the goals beside the figures; 1 where one is not reached."""
+def print_goals(found: dict[str, Any], path: Path) -> int:
+    """Print the goals with their figures; return 1 if one is missed."""
     print(f"copies {found['copy_bytes_per_second'] / 1e9:.0f} GB/s; figures in {path}")
     judged = goals(found)
     for goal in judged:
         print(goal)
     if not judged:
-        print("no goal is for a CPU: this run shows that the harness works, and nothing of a GPU")
+        print("no goals apply to a CPU: this run only shows that the harness works")
     return int(any(not goal.met for goal in judged))
 
 

@@ -1,4 +1,4 @@
-"""The ways to serve MusicGen without this engine: transformers' generate kept warm, and as the AWS sample calls it."""
+"""MusicGen without this engine: transformers' generate kept warm, and as the AWS sample calls it."""
 # pyright: reportUnknownMemberType=false
 # pyright: reportArgumentType=false
 # transformers ships types that strict mode cannot follow.
@@ -12,7 +12,7 @@ from transformers import AutoProcessor, MusicgenForConditionalGeneration
 
 
 class Stock:
-    """transformers' model, in float32 as the sample has it; with `decode`, EnCodec makes samples of the codes."""
+    """transformers' model, in float32 as in the sample; with `decode`, EnCodec decodes the codes."""
 
     def __init__(
         self, folder: Path, device: torch.device, dtype: torch.dtype = torch.float32, *, decode: bool = False
@@ -29,7 +29,7 @@ class Stock:
         return SimpleNamespace(audio_values=torch.zeros(codes.shape[1], 1, 1))
 
     def options(self) -> dict[str, Any]:
-        """What generate is given besides the text and how to sample."""
+        """Return generate's further arguments."""
         return {}
 
     def warm(self, text: str, steps: int) -> None:
@@ -42,6 +42,6 @@ class Stock:
             torch.cuda.synchronize()
 
     def as_the_sample(self, text: str, steps: int) -> None:
-        """Generate one clip as the sample's handler does: the processor is loaded anew for each request."""
+        """Generate one clip as the sample's handler does: loading the processor for each request."""
         self._processor = AutoProcessor.from_pretrained(self._folder)
         self.warm(text, steps)

@@ -1,12 +1,13 @@
-"""The device that is measured: what it is, and how fast it really copies."""
+"""The measured device: its name, its memory bandwidth, and timing by its own clock."""
 
 import importlib.metadata
 import platform
+import statistics
+import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
-
-from benchmarks.gpu.timing import median_seconds
 
 NOMINAL = {
     "H200": 4800e9, "H100 NVL": 3900e9, "H100 PCIe": 2000e9, "H100": 3350e9, "A100-SXM4-80GB": 2039e9,
@@ -18,14 +19,14 @@ COPIED = 2 * 2**30  # bytes: far beyond any cache
 
 
 def the_device(name: str) -> torch.device:
-    """`cuda` or `cpu`; ValueError for a GPU that is not there."""
+    """Return the device `cuda` or `cpu`; raise ValueError if there is no GPU."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("a CUDA device is needed, got none; --device cpu tries the harness, and no more")
+        raise ValueError("a CUDA device is needed, got none; --device cpu only tests the harness")
     return torch.device("cuda", 0) if name == "cuda" else torch.device("cpu")
 
 
 def facts(device: torch.device) -> dict[str, Any]:
-    """The device's name, its nominal bandwidth where it is known, and the versions of what ran."""
+    """Return the device's name, its nominal bandwidth if known, and package versions."""
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else platform.processor() or platform.machine()
     return {
@@ -39,12 +40,12 @@ def facts(device: torch.device) -> dict[str, Any]:
 
 
 def nominal(name: str) -> float | None:
-    """A device's memory bandwidth by its data sheet; None for one that is not in the table."""
+    """Return a device's memory bandwidth by its data sheet, or None."""
     return next((speed for part, speed in NOMINAL.items() if part in name), None)
 
 
 def version(package: str) -> str | None:
-    """The installed version, None where there is none."""
+    """Return a package's installed version, or None."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -56,3 +57,30 @@ def copy_bandwidth(device: torch.device, size: int, rounds: int) -> float:
     source = torch.empty(size // 2, device=device, dtype=torch.float16).normal_()
     target = torch.empty_like(source)
     return 2 * source.nbytes / median_seconds(lambda: target.copy_(source), device, rounds)
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that one call takes, all that it gave the current stream included; by CUDA events on a GPU."""
+    if device.type != "cuda":
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    first.record()
+    work()
+    last.record()
+    last.synchronize()
+    return first.elapsed_time(last) / 1000
+
+
+def median_seconds(work: Callable[[], object], device: torch.device, rounds: int) -> float:
+    """The median of several calls, after one that warms up."""
+    work()
+    return statistics.median(seconds(work, device) for _ in range(rounds))
+
+
+def wall_seconds(work: Callable[[], object]) -> float:
+    """Seconds by the clock, for work that ends when its result is on the host."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

@@ -1,19 +1,17 @@
-"""How far the logits of what is served are from float32's, over the same tokens."""
+"""Measure the error of the served weights' logits against float32, over the same tokens."""
 
 from pathlib import Path
 
 import torch
 
-from benchmarks.gpu.ours import forget_what_was
-from musicgen_serving.engine.acceleration import kernel_step
-from musicgen_serving.engine.decode_loop import DecodeLoop
-from musicgen_serving.engine.decoder_config import DecoderConfig, decoder_config, read_config
-from musicgen_serving.engine.decoder_weights import DecoderWeights, load_decoder
+from benchmarks.gpu.engine_run import free_unused_memory
+from musicgen_serving.engine.loading import kernel_step
+from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
+from musicgen_serving.engine.model.decoder import forward
+from musicgen_serving.engine.model.weights import DecoderWeights, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.slots import Slots, allocate
-from musicgen_serving.engine.transformer import forward
-from musicgen_serving.engine.weight_files import WeightFiles
-from musicgen_serving.engine.window import window
+from musicgen_serving.engine.step.decode_loop import DecodeLoop
+from musicgen_serving.engine.step.kv_cache import Slots, allocate, batch_view
 from musicgen_serving.json_log import JsonLog
 
 POSITIONS, TEXT, GUIDANCE = 96, 16, 3.0
@@ -22,12 +20,11 @@ POSITIONS, TEXT, GUIDANCE = 96, 16, 3.0
 def errors(
     folder: Path, device: torch.device, log: JsonLog, *, eight_bit: bool, dtype: torch.dtype | None = None
 ) -> dict[str, float]:
-    """Relative errors of served weights' logits: of both rows, and of what guidance makes of them.
+    """Return the relative errors of logits before and after guidance.
 
-    They are served in `dtype`: float16 on a GPU and float32 on a CPU, unless it is said. The two decoders are in memory
-    one after the other.
+    `dtype` defaults to float16 on a GPU and float32 on a CPU. The two decoders are in memory one after the other.
     """
-    forget_what_was()
+    free_unused_memory()
     config = decoder_config(read_config(folder))
     served = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
     ours = forced(config, read(folder, config, device, served, eight_bit), *inputs(folder, config, device), log)
@@ -54,7 +51,7 @@ def inputs(folder: Path, config: DecoderConfig, device: torch.device) -> tuple[t
 def forced(
     config: DecoderConfig, weights: DecoderWeights, tokens: torch.Tensor, states: torch.Tensor, log: JsonLog
 ) -> torch.Tensor:
-    """Logits [positions, 2, K * V] of what steps on this device; tokens [K, positions] are fed whatever is drawn."""
+    """Return logits [positions, 2, K * V] of this device's step; tokens [K, positions] are fed whatever it samples."""
     step = kernel_step(config, weights, POSITIONS, log) if tokens.device.type == "cuda" else None
     if step is None:
         return by_torch(config, weights, tokens, states)
@@ -64,7 +61,7 @@ def forced(
     loop = holding(DecodeLoop(config, weights, slots_of(config, weights), step), tokens, states)
     logits: list[torch.Tensor] = []
     for _ in range(POSITIONS):
-        loop.step(0, 1, length=POSITIONS, text=TEXT, most=config.vocabulary, use_top_p=False)
+        loop.step(0, 1, length=POSITIONS, text_length=TEXT, max_top_k=config.vocabulary, use_top_p=False)
         logits.append(step.buffers(1).logits.clone())
     return torch.stack(logits).float()
 
@@ -73,13 +70,22 @@ def forced(
 def by_torch(
     config: DecoderConfig, weights: DecoderWeights, tokens: torch.Tensor, states: torch.Tensor
 ) -> torch.Tensor:
-    """The same by torch's own operations."""
+    """Return the same logits by torch's own operations."""
     loop = holding(DecodeLoop(config, weights, slots_of(config, weights)), tokens, states)
-    one = window(loop.slots, 0, 1, POSITIONS, TEXT)
+    one = batch_view(loop.slots, 0, 1, POSITIONS, TEXT)
     logits: list[torch.Tensor] = []
     for position in range(POSITIONS):
         here = torch.full((1, 1), position, device=tokens.device)
-        logits.append(forward(weights, config.heads, one, loop.slots.tokens[:, :, position : position + 1], here)[0])
+        logits.append(
+            forward(
+                weights,
+                config.heads,
+                one.layers,
+                one.cross_mask,
+                loop.slots.tokens[:, :, position : position + 1],
+                here,
+            )[0]
+        )
     return torch.stack(logits).float()
 
 
@@ -89,18 +95,18 @@ def slots_of(config: DecoderConfig, weights: DecoderWeights) -> Slots:
 
 
 def holding(loop: DecodeLoop, tokens: torch.Tensor, states: torch.Tensor) -> DecodeLoop:
-    """The loop with a clip in its slot that has these tokens already."""
+    """Return the loop with these tokens in its slot."""
     loop.admit(0, states, POSITIONS - max(loop.config.delays) - 1, SamplingParams(), 0)
     loop.slots.tokens[0, :, :POSITIONS] = tokens
     return loop
 
 
 def mixed(logits: torch.Tensor) -> torch.Tensor:
-    """What guidance makes of both rows' logits [positions, 2, K * V]."""
+    """Apply guidance to logits [positions, 2, K * V]."""
     conditional, unconditional = logits.unbind(1)
     return unconditional + GUIDANCE * (conditional - unconditional)
 
 
 def relative(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    """The length of the difference beside that of what was wanted."""
+    """Return the relative error in the Euclidean norm."""
     return float((got - wanted).square().sum().sqrt() / wanted.square().sum().sqrt())

@@ -6,14 +6,14 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu import ours, stock_ways
+from benchmarks.gpu import engine_run, stock_run
+from benchmarks.gpu.device import wall_seconds
+from benchmarks.gpu.engine_run import Plan, loaded
+from benchmarks.gpu.limits import clip_seconds, weight_bytes
 from benchmarks.gpu.logits import errors
-from benchmarks.gpu.ours import Plan, loaded
-from benchmarks.gpu.roofline import clip_seconds, weight_bytes
 from benchmarks.gpu.step_trace import traced
-from benchmarks.gpu.timing import wall_seconds
-from musicgen_serving.engine import delay_pattern
 from musicgen_serving.engine.generator import Generator
+from musicgen_serving.engine.step import delay_pattern
 from musicgen_serving.json_log import JsonLog
 
 FEW = 8  # slots of the first engine: what fits beside stock's model
@@ -42,9 +42,9 @@ def with_few_slots(folder: Path, device: torch.device, plan: Plan, bandwidth: fl
         torch.cuda.reset_peak_memory_stats(device)
     found: dict[str, Any] = {}
     with loaded(folder, FEW, eight_bit=False) as (generator, start):
-        few = [ours.throughput(generator, count, plan) for count in plan.in_flight if count <= FEW]
-        one = ours.one_clip(generator, plan)
-        found |= {"start": start, "one": one, "in_flight": few, "memory": ours.memory_in_use(device)}
+        few = [engine_run.throughput(generator, count, plan) for count in plan.in_flight if count <= FEW]
+        one = engine_run.one_clip(generator, plan)
+        found |= {"start": start, "one": one, "in_flight": few, "memory": engine_run.memory_in_use(device)}
         found |= against_roofline(generator, plan, bandwidth, one["decode_seconds"])
         return found | (beside_stock(folder, device, plan, generator) if together else {})
 
@@ -52,7 +52,7 @@ def with_few_slots(folder: Path, device: torch.device, plan: Plan, bandwidth: fl
 def with_many_slots(folder: Path, plan: Plan, many: list[int], few: list[dict[str, Any]]) -> dict[str, Any]:
     """More clips in flight, as far as there is memory for them."""
     with loaded(folder, max(many), eight_bit=False) as (generator, start):
-        more = [ours.throughput(generator, count, plan) for count in many if count <= start["slots"]]
+        more = [engine_run.throughput(generator, count, plan) for count in many if count <= start["slots"]]
         return {"slots_that_fit": start["slots"], "in_flight": few + more}
 
 
@@ -64,7 +64,7 @@ def memory_of(device: torch.device) -> float:
 def against_roofline(generator: Generator, plan: Plan, bandwidth: float, decode: float) -> dict[str, Any]:
     """The least time that reading takes, and how near to it the steps came."""
     config = generator.loop.config
-    steps = delay_pattern.steps(ours.clip_of(0, plan).params.frames, config.delays)
+    steps = delay_pattern.steps(engine_run.clip_of(0, plan).params.frames, config.delays)
     least = clip_seconds(config, steps, 1, bandwidth)
     return {"weight_bytes_per_step": weight_bytes(config), "roofline_seconds": least, "roofline_share": least / decode}
 
@@ -75,9 +75,9 @@ def beside_stock(folder: Path, device: torch.device, plan: Plan, generator: Gene
 
     def turn() -> None:
         if generator is not None:
-            own.append(wall_seconds(partial(generator.generate, [ours.clip_of(2, plan)])))
+            own.append(wall_seconds(partial(generator.generate, [engine_run.clip_of(2, plan)])))
 
-    measured = {way: stock_ways.measure(way, folder, device, plan, turn) for way in plan.stock}
+    measured = {way: stock_run.measure(way, folder, device, plan, turn) for way in plan.stock}
     return {"stock": measured, "clip_seconds_between_stocks": own}
 
 
@@ -85,7 +85,7 @@ def with_eight_bits(folder: Path, device: torch.device, plan: Plan, bandwidth: f
     """One clip with weights of 8 bits, and what that does to the logits."""
     error = errors(folder, device, log, eight_bit=True)
     with loaded(folder, 1, eight_bit=True) as (generator, start):
-        one, config = ours.one_clip(generator, plan), generator.loop.config
-        steps = delay_pattern.steps(ours.clip_of(0, plan).params.frames, config.delays)
+        one, config = engine_run.one_clip(generator, plan), generator.loop.config
+        steps = delay_pattern.steps(engine_run.clip_of(0, plan).params.frames, config.delays)
         least = clip_seconds(config, steps, 1, bandwidth, eight_bit=True)
         return {**one, "start": start, "roofline_seconds": least, "error": error}

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.goals import goals
+from benchmarks.gpu.limits import goals
 
 RESULTS = Path(__file__).parents[1] / "results"
 

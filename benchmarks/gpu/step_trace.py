@@ -1,6 +1,6 @@
-"""What the host asks of a device in a step, traced in a process of its own that is told a checkpoint's folder.
+"""Count the launches, copies and waits of a step with the profiler, in a separate process.
 
-With CUDA 12.4 a profiler that first runs when graphs are recorded already may end in an illegal access, which would
+With CUDA 12.4 a profiler that first runs after graphs were recorded may cause an illegal access, which would
 end the engine's process (https://github.com/pytorch/pytorch/issues/75504); and what is timed after a trace is slower
 (https://github.com/pytorch/pytorch/issues/144455).
 """
@@ -8,22 +8,55 @@ end the engine's process (https://github.com/pytorch/pytorch/issues/75504); and 
 import json
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu import ours
-from benchmarks.gpu.trace import per_step
+from torch.profiler import ProfilerActivity, profile, record_function, supported_activities
 
-_AT_MOST_S = 300.0  # for loading the largest model, recording its graphs and twenty steps
+from benchmarks.gpu import engine_run
+
+GRAPHS = ("cudaGraphLaunch",)
+KERNELS = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx", "cudaMemsetAsync")
+COPIES = ("cudaMemcpyAsync", "cudaMemcpy")
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
+MEASURED = "what is counted"
+
+
+def per_step(work: Callable[[], None], steps: int) -> dict[str, Any]:
+    """Return launches of graphs and kernels, copies and waits per step; None for each if CUDA cannot be profiled."""
+    if ProfilerActivity.CUDA not in supported_activities():
+        return dict.fromkeys(("graph_launches", "other_kernels", "copies", "waits"))
+    return counted(calls(work, [ProfilerActivity.CPU, ProfilerActivity.CUDA]), steps)
+
+
+def calls(work: Callable[[], None], activities: list[ProfilerActivity]) -> list[str]:
+    """Return the names of the host's calls during the work, without the profiler's own."""
+    with profile(activities=activities) as trace, record_function(MEASURED):
+        work()
+    events = list(trace.events() or ())
+    whole = next(event.time_range for event in events if event.name == MEASURED)
+    return [event.name for event in events if whole.start < event.time_range.start < whole.end]
+
+
+def counted(names: Iterable[str], steps: int) -> dict[str, Any]:
+    """Count a trace's calls by kind, per step."""
+    counts = Counter(names)
+    kinds = {"graph_launches": GRAPHS, "other_kernels": KERNELS, "copies": COPIES, "waits": WAITS}
+    return {name: sum(counts[call] for call in group) / steps for name, group in kinds.items()}
+
+
+_TIMEOUT_S = 300.0  # for loading the largest model, recording its graphs and twenty steps
 
 
 def traced(folder: Path, count: int) -> dict[str, Any]:
-    """Calls in a step of one clip, on the average of `count` steps; `failed` and why where there is no trace."""
+    """Return the calls in a step of one clip, averaged over `count` steps, or `failed` with the reason."""
     command = [sys.executable, "-m", "benchmarks.gpu.step_trace", str(folder), str(count)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_AT_MOST_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        return {"failed": f"the trace took longer than {_AT_MOST_S:.0f} s"}
+        return {"failed": f"the trace took longer than {_TIMEOUT_S:.0f} s"}
     if done.returncode != 0:
         return {"failed": f"the trace ended with exit code {done.returncode}: {done.stderr[-500:]}"}
     return json.loads(done.stdout.splitlines()[-1])
@@ -31,10 +64,10 @@ def traced(folder: Path, count: int) -> dict[str, Any]:
 
 def main(folder: Path, count: int) -> None:
     """Load, trace and print."""
-    plan = ours.Plan(steps=2 * count, rounds=1, in_flight=(), stock=(), stock_steps=0)
-    with ours.loaded(folder, 1, eight_bit=False) as (generator, _), ours.prepared(generator, 1, plan):
-        ours.steps(generator, 1, 0, count)
-        found = per_step(lambda: ours.steps(generator, 1, count, 2 * count), count)
+    plan = engine_run.Plan(steps=2 * count, rounds=1, in_flight=(), stock=(), stock_steps=0)
+    with engine_run.loaded(folder, 1, eight_bit=False) as (generator, _), engine_run.prepared(generator, 1, plan):
+        engine_run.steps(generator, 1, 0, count)
+        found = per_step(lambda: engine_run.steps(generator, 1, count, 2 * count), count)
     print(json.dumps(found))
 
 

@@ -13,23 +13,19 @@ from torch.profiler import ProfilerActivity
 
 from benchmarks import engine_gpu
 from benchmarks.checkpoints import SIZES
-from benchmarks.gpu import stock_ways
+from benchmarks.gpu import stock_run
 from benchmarks.gpu.checkpoint import write_checkpoint
-from benchmarks.gpu.cost import costs, table
 from benchmarks.gpu.device import nominal
-from benchmarks.gpu.goals import goals
+from benchmarks.gpu.engine_run import Plan
+from benchmarks.gpu.limits import cache_bytes, clip_seconds, costs, goals, table, weight_bytes
 from benchmarks.gpu.logits import errors
-from benchmarks.gpu.ours import Plan
 from benchmarks.gpu.report import page
-from benchmarks.gpu.roofline import cache_bytes, clip_seconds, weight_bytes
-from benchmarks.gpu.step_trace import traced
-from benchmarks.gpu.trace import calls, counted
+from benchmarks.gpu.step_trace import calls, counted, traced
 from benchmarks.stock import Stock
-from musicgen_serving.engine.clip import Request
-from musicgen_serving.engine.decoder_config import DecoderConfig, decoder_config, read_config
-from musicgen_serving.engine.decoder_weights import load_decoder
+from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
+from musicgen_serving.engine.model.weights import WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.weight_files import WeightFiles
+from musicgen_serving.engine.scheduler import Request
 from tests.model_bundle.helpers.memory_log import MemoryLog
 
 PROJECT = Path(__file__).parents[2]
@@ -120,9 +116,9 @@ def test_random_weights_are_stocks_too_and_none_is_zero(tiny: Path, memory_token
         input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, guidance_scale=3, max_new_tokens=30
     )
     generator = Generator(tiny, weight_format=WeightFormat(), capacity=Capacity(slots=1), log=MemoryLog().log)
-    ticket = Request([ClipSpec("", 0, SamplingParams(max_new_tokens=30, do_sample=False))], [memory_tokens])
-    generator.engine.submit(ticket)
-    assert torch.equal(ticket.wait()[0], heard[0][0, 0])
+    request = Request([ClipSpec("", 0, SamplingParams(max_new_tokens=30, do_sample=False))], [memory_tokens])
+    generator.engine.submit(request)
+    assert torch.equal(request.wait()[0], heard[0][0, 0])
     generator.close()
     with WeightFiles(tiny) as files:
         assert all(files.read(name).any() for name in files.names("decoder.") if "bias" not in name)
@@ -173,14 +169,14 @@ GOOD: dict[str, Any] = {
 
 def test_a_run_of_some_models_keeps_what_the_same_device_and_versions_gave_before(tmp_path: Path) -> None:
     path = tmp_path / "h100.json"
-    assert engine_gpu.known(path, GOOD) == {}
+    assert engine_gpu.earlier_models(path, GOOD) == {}
     engine_gpu.write(path, GOOD)
-    assert engine_gpu.known(path, GOOD) == GOOD["models"]
-    assert engine_gpu.known(path, GOOD | {"versions": {"torch": "2.7.0"}}) == {}
+    assert engine_gpu.earlier_models(path, GOOD) == GOOD["models"]
+    assert engine_gpu.earlier_models(path, GOOD | {"versions": {"torch": "2.7.0"}}) == {}
 
 
 def test_goals_that_are_met_end_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert engine_gpu.told(GOOD, tmp_path) == 0
+    assert engine_gpu.print_goals(GOOD, tmp_path) == 0
     assert len(goals(GOOD)) == 14 and "BELOW" not in capsys.readouterr().out
 
 
@@ -211,7 +207,7 @@ def test_a_goal_that_is_not_met_ends_with_1_and_is_named(
     for step in place[:-1]:
         part = part[step]
     part[place[-1]] = value
-    assert engine_gpu.told(found, tmp_path) == 1
+    assert engine_gpu.print_goals(found, tmp_path) == 1
     below = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BELOW")]
     assert len(below) == 1 and below[0].startswith(f"BELOW {name}:")
 
@@ -271,8 +267,8 @@ def test_a_way_that_fails_is_reported_by_its_message(tiny: Path, monkeypatch: py
     def broken(*rest: Any) -> Stock:
         raise RuntimeError("StaticCache is not compileable")
 
-    monkeypatch.setattr(stock_ways, "StaticCompiled", broken)
-    found = stock_ways.measure("static_compiled", tiny, CPU, PLAN, lambda: None)
+    monkeypatch.setattr(stock_run, "StaticCompiled", broken)
+    found = stock_run.measure("static_compiled", tiny, CPU, PLAN, lambda: None)
     assert found == {"failed": "RuntimeError: StaticCache is not compileable"}
 
 
@@ -298,6 +294,6 @@ def test_a_trace_that_failed_meets_no_goal_and_is_told(tmp_path: Path, capsys: p
     assert "the trace ended with exit code 1" in failed["failed"]
     found = deepcopy(GOOD)
     found["models"]["large"]["trace"] = failed
-    assert engine_gpu.told(found, tmp_path) == 1
+    assert engine_gpu.print_goals(found, tmp_path) == 1
     below = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BELOW")]
     assert len(below) == 5 and all("per step" in line and "got nan" in line for line in below)

@@ -94,8 +94,8 @@ def test_a_disconnected_client_frees_its_slots(client: ContainerClient, generato
     head += b"X-Amzn-SageMaker-Inference-Id: leaver\r\nContent-Length: %d\r\n\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", client.port)) as connection:
         connection.sendall(head + body)
-        _wait_until(lambda: len(generator.batch.occupants) == 8)
-    _wait_until(lambda: not generator.batch.occupants)
+        _wait_until(lambda: len(generator.batch.sequences) == 8)
+    _wait_until(lambda: not generator.batch.sequences)
     (line,) = [line for line in log.events("invocation") if line["inference_id"] == "leaver"]
     assert line["status"] == 499
     assert line["seconds"] < 20
@@ -107,7 +107,7 @@ def test_refuses_a_third_request_while_two_generate(client: ContainerClient, gen
     threads = [threading.Thread(target=lambda: statuses.append(client.invoke(body).status)) for _ in range(2)]
     for thread in threads:
         thread.start()
-    _wait_until(lambda: len(generator.batch.occupants) == 2)
+    _wait_until(lambda: len(generator.batch.sequences) == 2)
     assert client.invoke({"texts": ["a"]}).status == 503
     for thread in threads:
         thread.join(60)

@@ -17,26 +17,26 @@ def test_a_step_leaves_slots_without_a_clip_as_they_are(mono: Reference) -> None
     for slot in range(3):
         loop.admit(slot, mono.states(0), FRAMES, GREEDY, 0)
     for _ in range(5):
-        loop.step(0, 3, length=128, text=16, most=1, use_top_p=False)
-    loop.slots.vacate(1)
-    loop.slots.broken[3] = True
+        loop.step(0, 3, length=128, text_length=16, max_top_k=1, use_top_p=False)
+    loop.slots.deactivate(1)
+    loop.slots.nonfinite[3] = True
     before = {slot: (loop.slots.tokens[slot].clone(), int(loop.slots.position[slot])) for slot in (1, 3)}
     for _ in range(FRAMES):
-        loop.step(0, 4, length=128, text=16, most=1, use_top_p=False)
+        loop.step(0, 4, length=128, text_length=16, max_top_k=1, use_top_p=False)
     for slot, (tokens, position) in before.items():
         assert torch.equal(loop.slots.tokens[slot], tokens)
         assert int(loop.slots.position[slot]) == position == 0
     assert loop.slots.position.tolist() == [FRAMES + 5, 0, FRAMES + 5, 0]
-    assert loop.slots.broken.tolist() == [False, False, False, True]
+    assert loop.slots.nonfinite.tolist() == [False, False, False, True]
 
 
 def test_logits_that_are_not_finite_are_noted_only_where_a_clip_lives(mono: Reference) -> None:
     loop = mono.loop()
     for slot in range(2):
         loop.admit(slot, mono.states(0) * float("nan"), FRAMES, GREEDY, 0)
-    loop.slots.vacate(1)
-    loop.step(0, 3, length=128, text=16, most=1, use_top_p=False)
-    assert loop.slots.broken.tolist() == [True, False, False]
+    loop.slots.deactivate(1)
+    loop.step(0, 3, length=128, text_length=16, max_top_k=1, use_top_p=False)
+    assert loop.slots.nonfinite.tolist() == [True, False, False]
 
 
 def test_a_run_that_is_rounded_up_makes_the_same_codes(mono: Reference) -> None:
@@ -44,7 +44,7 @@ def test_a_run_that_is_rounded_up_makes_the_same_codes(mono: Reference) -> None:
     loop = mono.loop(slots=8)
     loop.admit(0, mono.states(0), FRAMES, GREEDY, 0)
     for _ in range(FRAMES + 3):
-        loop.step(0, 8, length=128, text=16, most=1, use_top_p=False)
+        loop.step(0, 8, length=128, text_length=16, max_top_k=1, use_top_p=False)
     assert torch.equal(loop.codes(0, FRAMES), expected[0])
 
 
@@ -55,6 +55,6 @@ def test_a_slot_knows_its_texts_length_and_takes_it_along(mono: Reference) -> No
     assert loop.slots.text_tokens.tolist() == [1, 11, 5]
     assert loop.slots.active.tolist() == [False, True, True]
     loop.slots.move(2, 0, 1)
-    loop.slots.vacate(2)
+    loop.slots.deactivate(2)
     assert loop.slots.text_tokens.tolist()[:2] == [5, 11]
     assert loop.slots.active.tolist() == [True, True, False]

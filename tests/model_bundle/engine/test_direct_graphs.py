@@ -8,10 +8,10 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-from musicgen_serving.engine import acceleration, direct_graphs
-from musicgen_serving.engine.acceleration import recorder
-from musicgen_serving.engine.cuda_graphs import CudaRecorder
-from musicgen_serving.engine.direct_graphs import DirectRecorder, Runtime
+from musicgen_serving.engine import loading
+from musicgen_serving.engine.loading import graph_recorder
+from musicgen_serving.engine.step import graphs
+from musicgen_serving.engine.step.graphs import CudaRecorder, CudaRuntime, DirectRecorder
 
 STREAM, GRAPH, EXECUTABLE = 0x1234, 0x5678, 0x9ABC
 WRITTEN = {"cudaStreamEndCapture": GRAPH, "cudaGraphInstantiateWithFlags": EXECUTABLE}
@@ -46,7 +46,7 @@ class FakeRuntime:
 
 def test_a_capture_ends_in_a_graph_that_is_launched_as_often_as_wanted() -> None:
     library = FakeRuntime()
-    runtime = Runtime(library)
+    runtime = CudaRuntime(library)
     executable = runtime.capture(STREAM, lambda: library.calls.append(("work", [])))
     assert library.calls == [
         ("cudaStreamBeginCapture", [STREAM]), ("work", []), ("cudaStreamEndCapture", [STREAM]),
@@ -65,7 +65,7 @@ def test_work_that_raises_leaves_no_stream_capturing() -> None:
         raise ValueError("poison")
 
     with pytest.raises(ValueError, match="poison"):
-        Runtime(library).capture(STREAM, work)
+        CudaRuntime(library).capture(STREAM, work)
     assert library.calls == [("cudaStreamBeginCapture", [STREAM]), ("cudaStreamEndCapture", [STREAM])]
 
 
@@ -73,7 +73,7 @@ def test_work_that_raises_leaves_no_stream_capturing() -> None:
 def test_a_call_that_fails_is_named_with_cudas_number(name: str) -> None:
     library = FakeRuntime(**{name: 900})
     with pytest.raises(RuntimeError, match=f"{name} must succeed, got CUDA error 900"):
-        Runtime(library).capture(STREAM, lambda: None)
+        CudaRuntime(library).capture(STREAM, lambda: None)
     assert library.last_error == 0, "torch checks it after each of its kernels, and would raise it as theirs"
 
 
@@ -127,9 +127,9 @@ def test_a_step_that_another_thread_allocated_beside_is_captured_again(
     counts: list[int], captures: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library, left = FakeRuntime(), iter(counts)
-    monkeypatch.setattr(DirectRecorder, "_prove", Mock())
-    monkeypatch.setattr(Runtime, "loaded", lambda: Runtime(library))
-    monkeypatch.setattr(direct_graphs, "allocations", lambda: next(left))
+    monkeypatch.setattr(DirectRecorder, "_self_test", Mock())
+    monkeypatch.setattr(CudaRuntime, "load", lambda: CudaRuntime(library))
+    monkeypatch.setattr(graphs, "count_allocations", lambda: next(left))
     DirectRecorder(torch.device("cuda", 0)).record(lambda: None)()
     made = [name for name, _ in library.calls]
     assert made.count("cudaGraphInstantiateWithFlags") == captures
@@ -144,8 +144,8 @@ def test_where_it_does_not_work_torch_records_and_the_log_says_so(
     def broken(device: torch.device) -> None:
         raise error
 
-    monkeypatch.setattr(acceleration, "DirectRecorder", broken)
-    monkeypatch.setattr(acceleration, "CudaRecorder", "torch's on {}".format)
-    assert recorder(torch.device("cuda", 0), memory_log.log) == "torch's on cuda:0"
+    monkeypatch.setattr(loading, "DirectRecorder", broken)
+    monkeypatch.setattr(loading, "CudaRecorder", "torch's on {}".format)
+    assert graph_recorder(torch.device("cuda", 0), memory_log.log) == "torch's on cuda:0"
     (line,) = memory_log.events("direct_graphs_failed")
     assert line["error"] == repr(error) and line["instead"] == "torch's own graphs"

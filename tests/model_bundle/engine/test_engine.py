@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from musicgen_serving.engine.clip import Request
 from musicgen_serving.engine.engine import Engine
 from musicgen_serving.engine.errors import (
     DeviceMemoryError,
@@ -21,7 +20,7 @@ from musicgen_serving.engine.errors import (
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.waiting import Waiting
+from musicgen_serving.engine.scheduler import Request, RequestQueue
 
 LONG = SamplingParams(max_new_tokens=1503)
 
@@ -75,7 +74,7 @@ def test_requests_in_flight_share_steps(own: Generator) -> None:
     step = own.batch.step
 
     def counting() -> None:
-        widths.append(len(own.batch.occupants))
+        widths.append(len(own.batch.sequences))
         step()
 
     own.batch.step = counting
@@ -92,7 +91,7 @@ def test_a_request_of_16_texts_spreads_over_all_slots_and_lets_others_in_between
 
     def noting() -> None:
         step()
-        if len(own.batch.occupants) == 4:
+        if len(own.batch.sequences) == 4:
             started.set()
 
     own.batch.step = noting
@@ -110,16 +109,16 @@ def test_a_request_of_16_texts_spreads_over_all_slots_and_lets_others_in_between
 
 
 def test_waiting_clips_take_turns_between_requests() -> None:
-    waiting = Waiting(most=10)
+    waiting = RequestQueue(max_waiting=10)
     first, second = (Request([clip(seed) for seed in range(count)], [[1]] * count) for count in (4, 2))
     waiting.add(first)
     waiting.add(second)
-    order = [(job.ticket, job.index) for job in waiting.take(10)]
+    order = [(sequence.request, sequence.index) for sequence in waiting.take(10)]
     assert order == [(first, 0), (second, 0), (first, 1), (second, 1), (first, 2), (first, 3)]
 
 
 def test_more_clips_than_may_wait_are_refused() -> None:
-    waiting = Waiting(most=3)
+    waiting = RequestQueue(max_waiting=3)
     waiting.add(Request([clip(1), clip(2)], [[1], [1]]))
     with pytest.raises(QueueFullError, match=r"too many clips waiting: 4 with this request \(limit 3\)"):
         waiting.add(Request([clip(3), clip(4)], [[1], [1]]))
@@ -127,13 +126,13 @@ def test_more_clips_than_may_wait_are_refused() -> None:
 
 
 def test_clips_that_did_not_fit_return_to_the_front() -> None:
-    waiting = Waiting(most=10)
+    waiting = RequestQueue(max_waiting=10)
     first, second = (Request([clip(seed)], [[1]]) for seed in (1, 2))
     waiting.add(first)
     waiting.add(second)
     taken = waiting.take(1)
-    waiting.put_back(taken)
-    assert [job.ticket for job in waiting.take(2)] == [first, second]
+    waiting.put_back(taken[0])
+    assert [sequence.request for sequence in waiting.take(2)] == [first, second]
 
 
 def test_an_abandoned_request_leaves_its_slots(own: Generator) -> None:
@@ -141,20 +140,20 @@ def test_an_abandoned_request_leaves_its_slots(own: Generator) -> None:
         own.generate([ClipSpec("a", 1, LONG)] * 4, abandoned=lambda: True)
     assert len(own.generate([clip(1)]).clips) == 1
     own.close()  # joins the engine's thread, which hands a clip in a moment before the clip leaves its slot
-    assert own.batch.occupants == []
+    assert own.batch.sequences == []
 
 
 def test_a_poison_clip_fails_alone(own: Generator) -> None:
-    step = own.batch._step  # pyright: ignore[reportPrivateUsage]
+    step = own.batch._step_run  # pyright: ignore[reportPrivateUsage]
 
     def poisoned(first: int, count: int) -> None:
-        run = own.batch.occupants[first : first + count]
-        if any(occupant.job.clip.seed == 666 and occupant.position == 20 for occupant in run):
+        run = own.batch.sequences[first : first + count]
+        if any(sequence.clip.seed == 666 and sequence.position == 20 for sequence in run):
             raise ValueError("poison")
         step(first, count)
 
     expected = [own.generate([clip(seed)]).clips[0] for seed in (1, 2)]
-    own.batch._step = poisoned  # pyright: ignore[reportPrivateUsage]
+    own.batch._step_run = poisoned  # pyright: ignore[reportPrivateUsage]
     first, poison, second = together(own, [[clip(1)], [clip(666)], [clip(2)]])
     assert repr(poison) == "ValueError('poison')"
     np.testing.assert_array_equal(first[0], expected[0])
@@ -164,8 +163,8 @@ def test_a_poison_clip_fails_alone(own: Generator) -> None:
 def test_logits_that_are_not_finite_fail_with_the_reason_and_spare_the_neighbours(own: Generator) -> None:
     admit = own.batch.admit
 
-    def spoiled(job: Any, states: torch.Tensor) -> None:
-        admit(job, states * float("nan") if job.clip.seed == 666 else states)
+    def spoiled(sequence: Any, states: torch.Tensor) -> None:
+        admit(sequence, states * float("nan") if sequence.clip.seed == 666 else states)
 
     expected = own.generate([clip(1)]).clips[0]
     own.batch.admit = spoiled
@@ -177,11 +176,11 @@ def test_logits_that_are_not_finite_fail_with_the_reason_and_spare_the_neighbour
     assert len(own.generate([clip(seed) for seed in range(4)]).clips) == 4  # NaN left in a cache would spoil the next
 
 
-def test_a_broken_clip_spoils_neither_its_slot_nor_the_one_that_it_was_moved_from(own: Generator) -> None:
+def test_a_nonfinite_clip_spoils_neither_its_slot_nor_the_one_it_was_moved_from(own: Generator) -> None:
     admit = own.batch.admit
 
-    def spoiled(job: Any, states: torch.Tensor) -> None:
-        admit(job, states * float("nan") if job.clip.seed == 666 else states)
+    def spoiled(sequence: Any, states: torch.Tensor) -> None:
+        admit(sequence, states * float("nan") if sequence.clip.seed == 666 else states)
 
     own.batch.admit = spoiled
     with pytest.raises(
@@ -192,15 +191,15 @@ def test_a_broken_clip_spoils_neither_its_slot_nor_the_one_that_it_was_moved_fro
     assert len(own.generate([clip(seed) for seed in range(4)]).clips) == 4
 
 
-def test_out_of_memory_beside_others_waits_until_one_has_left(own: Generator, memory_log: Any) -> None:
+def test_out_of_memory_with_others_in_flight_waits_until_one_has_left(own: Generator, memory_log: Any) -> None:
     admit = own.batch.admit
     beside: list[int] = []
 
-    def tight(job: Any, states: torch.Tensor) -> None:
-        if own.batch.occupants:
-            beside.append(len(own.batch.occupants))
+    def tight(sequence: Any, states: torch.Tensor) -> None:
+        if own.batch.sequences:
+            beside.append(len(own.batch.sequences))
             raise torch.OutOfMemoryError("CUDA out of memory")
-        admit(job, states)
+        admit(sequence, states)
 
     own.batch.admit = tight
     results = together(own, [[clip(seed)] for seed in range(3)])
@@ -209,10 +208,10 @@ def test_out_of_memory_beside_others_waits_until_one_has_left(own: Generator, me
     assert memory_log.events("admission_failed")
 
 
-def test_out_of_memory_with_nothing_beside_is_no_room_and_the_engine_lives(own: Generator) -> None:
+def test_out_of_memory_with_nothing_in_flight_fails_the_request_and_spares_the_engine(own: Generator) -> None:
     admit = own.batch.admit
 
-    def full(job: Any, states: torch.Tensor) -> None:
+    def full(sequence: Any, states: torch.Tensor) -> None:
         raise MemoryError
 
     own.batch.admit = full
@@ -245,12 +244,12 @@ def test_several_requests_texts_are_encoded_together(own: Generator) -> None:
         return encode(texts)
 
     own.engine._encode = counting  # pyright: ignore[reportPrivateUsage]
-    tickets = [Request([clip(seed)], [[5, 6, 1]]) for seed in range(3)]
+    requests = [Request([clip(seed)], [[5, 6, 1]]) for seed in range(3)]
     with own.engine._changed:  # pyright: ignore[reportPrivateUsage]  # so that all are there before the engine looks
-        for ticket in tickets:
-            own.engine._waiting.add(ticket)  # pyright: ignore[reportPrivateUsage]
+        for request in requests:
+            own.engine._queue.add(request)  # pyright: ignore[reportPrivateUsage]
         own.engine._changed.notify()  # pyright: ignore[reportPrivateUsage]
-    assert [len(ticket.wait()) for ticket in tickets] == [1, 1, 1]
+    assert [len(request.wait()) for request in requests] == [1, 1, 1]
     assert calls == [3]
 
 
@@ -271,17 +270,17 @@ def test_an_engine_that_dies_fails_its_requests_and_ends_the_process(own: Genera
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     engine = engine_with(fatal, own, memory_log.log, died.set)
-    ticket = Request([clip(1)], [[5, 1]])
-    engine.submit(ticket)
+    request = Request([clip(1)], [[5, 1]])
+    engine.submit(request)
     with pytest.raises(RuntimeError, match="illegal memory access"):
-        ticket.wait()
+        request.wait()
     assert died.wait(30)
     assert "illegal memory access" in memory_log.events("engine_died")[0]["error"]
     with pytest.raises(EngineStoppedError):
         engine.submit(Request([clip(1)], [[5, 1]]))
 
 
-def test_a_lost_device_is_told_from_a_poison_clip(own: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_device_is_distinguished_from_a_poison_clip(own: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*sizes: int, **rest: Any) -> torch.Tensor:
         raise RuntimeError("CUDA error: device-side assert triggered")
 
@@ -298,7 +297,7 @@ def test_logs_what_it_loaded_and_what_it_does_each_minute(own: Generator, memory
     assert all(0 < loaded[f"{part}_seconds"] <= loaded["seconds"] for part in parts)
     assert "graphs" not in loaded  # which a CPU has not
     own.generate([clip(1), clip(2)])
-    own.engine._meter._since -= 61  # pyright: ignore[reportPrivateUsage]
+    own.engine._stats._since -= 61  # pyright: ignore[reportPrivateUsage]
     own.generate([clip(3)])
     line = memory_log.events("engine")[0]
     assert line["steps"] >= 40

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from musicgen_serving.engine.codec import Codec
-from musicgen_serving.engine.decode_loop import DecodeLoop
+from musicgen_serving.engine.model.codec import Codec
+from musicgen_serving.engine.model.text_encoder import TextEncoder
+from musicgen_serving.engine.model.weights import WeightFiles
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.text_encoder import TextEncoder
-from musicgen_serving.engine.weight_files import WeightFiles
+from musicgen_serving.engine.step.decode_loop import DecodeLoop
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
 FRAMES = 60
@@ -20,7 +20,7 @@ FRAMES = 60
 
 def run(loop: DecodeLoop, steps: int, length: int = 128) -> None:
     for _ in range(steps):
-        loop.step(0, 3, length=length, text=11, most=128, use_top_p=False)
+        loop.step(0, 3, length=length, text_length=11, max_top_k=128, use_top_p=False)
 
 
 @pytest.mark.parametrize("guidance", [3.0, 1.0])
@@ -49,10 +49,10 @@ def test_codes_do_not_change_when_a_clip_moves_between_slots_and_lengths_are_bou
     loop = mono.loop()
     loop.admit(2, mono.states(0), FRAMES, greedy, 0)
     for position in range(30):
-        loop.step(2, 1, length=position + 1, text=11, most=1, use_top_p=False)
+        loop.step(2, 1, length=position + 1, text_length=11, max_top_k=1, use_top_p=False)
     loop.slots.move(2, 0, 30)
     for position in range(30, FRAMES + 3):
-        loop.step(0, 1, length=position + 1, text=11, most=1, use_top_p=False)
+        loop.step(0, 1, length=position + 1, text_length=11, max_top_k=1, use_top_p=False)
     assert torch.equal(loop.codes(0, FRAMES), expected[0])
 
 
@@ -69,7 +69,7 @@ def test_texts_in_one_pass_equal_transformers(mono: Reference, tiny_musicgen: Pa
         encoder = TextEncoder(tiny_musicgen, mono.model.config, files, torch.device("cpu"))
     texts = [mono.ids[0].tolist(), mono.ids[1, :5].tolist()]
     with torch.inference_mode():
-        together = encoder._together(texts)  # pyright: ignore[reportPrivateUsage]
+        together = encoder._encode_batch(texts)  # pyright: ignore[reportPrivateUsage]
     for text in range(2):
         torch.testing.assert_close(together[text], mono.states(text))
 

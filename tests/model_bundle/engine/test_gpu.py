@@ -13,20 +13,17 @@ import torch
 
 from benchmarks.gpu import logits
 from benchmarks.gpu.checkpoint import write_checkpoint
-from benchmarks.gpu.ours import Plan, prepared
+from benchmarks.gpu.engine_run import Plan, prepared
 from benchmarks.gpu.step_trace import traced
-from musicgen_serving.engine import torch_step
-from musicgen_serving.engine.acceleration import kernel_step
-from musicgen_serving.engine.cuda_graphs import CudaRecorder
-from musicgen_serving.engine.decode_loop import DecodeLoop
-from musicgen_serving.engine.decoder_config import decoder_config, read_config
-from musicgen_serving.engine.decoder_weights import DecoderWeights, load_decoder
-from musicgen_serving.engine.direct_graphs import DirectRecorder
 from musicgen_serving.engine.generator import Capacity, Generator
-from musicgen_serving.engine.loading import WeightFormat
+from musicgen_serving.engine.loading import WeightFormat, kernel_step
+from musicgen_serving.engine.model.config import decoder_config, read_config
+from musicgen_serving.engine.model.weights import DecoderWeights, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.slots import allocate
-from musicgen_serving.engine.weight_files import WeightFiles
+from musicgen_serving.engine.step import torch_step
+from musicgen_serving.engine.step.decode_loop import DecodeLoop
+from musicgen_serving.engine.step.graphs import CudaRecorder, DirectRecorder
+from musicgen_serving.engine.step.kv_cache import allocate
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]  # what a GPU's libraries warn of is no fault here
 
@@ -82,9 +79,9 @@ def codes_of(loop: DecodeLoop, steps: int) -> torch.Tensor:
         if step % 5 == 0 and step < 15:
             loop.admit(step // 5, texts[step // 5], FRAMES, ways[step // 5], seed=step)
         if step == steps - 20:
-            loop.slots.vacate(0)
+            loop.slots.deactivate(0)
         count = min(step // 5 + 1, 3)
-        loop.step(0, count, length=POSITIONS, text=TEXT, most=loop.config.vocabulary, use_top_p=True)
+        loop.step(0, count, length=POSITIONS, text_length=TEXT, max_top_k=loop.config.vocabulary, use_top_p=True)
     return loop.slots.tokens[:3].clone()
 
 
@@ -122,13 +119,13 @@ def random_logits(loop: DecodeLoop, seed: int) -> torch.Tensor:
 def draw_from(given: torch.Tensor, loop: DecodeLoop, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw every active slot's next tokens from given logits."""
     if kernels:
-        from musicgen_serving.engine.kernels.drawing import draw
+        from musicgen_serving.engine.kernels.sampling import sample
 
         drawn = torch.zeros(SLOTS, device=DEVICE, dtype=torch.int32)
-        draw(given.view(2 * SLOTS, -1), loop.slots, loop.slots.active, drawn)
+        sample(given.view(2 * SLOTS, -1), loop.slots, drawn)
     else:
         monkeypatch.setattr(torch_step, "forward", MagicMock(return_value=given))
-        loop.step(0, SLOTS, length=POSITIONS, text=TEXT, most=loop.config.vocabulary, use_top_p=True)
+        loop.step(0, SLOTS, length=POSITIONS, text_length=TEXT, max_top_k=loop.config.vocabulary, use_top_p=True)
 
 
 @pytest.mark.parametrize("eight_bit", [False, True])
@@ -138,12 +135,12 @@ def test_logits_in_float16_are_near_float32s(folder: Path, eight_bit: bool, memo
 
 
 @pytest.mark.parametrize(("kernels", "make"), [(False, CudaRecorder), (True, CudaRecorder), (True, DirectRecorder)])
-def test_graphs_make_the_tokens_of_steps_done_anew(
+def test_graphs_make_the_tokens_of_steps_without_graphs(
     folder: Path, kernels: bool, make: type[CudaRecorder], memory_log: Any
 ) -> None:
     plain, recorded = (loop_of(folder, kernels, memory_log.log) for _ in range(2))
-    done = recorded.record(make(DEVICE), memory_log.log)
-    assert done.graphs == done.of and memory_log.events("graph_failed") == []
+    done = recorded.record_graphs(make(DEVICE), memory_log.log)
+    assert done.count == done.total and memory_log.events("graph_failed") == []
     expected = codes_of(rounded_up(plain, recorded), 300)
     assert torch.equal(codes_of(recorded, 300), expected)
     assert len(expected.unique()) > 100
@@ -154,9 +151,11 @@ def rounded_up(plain: DecodeLoop, recorded: DecodeLoop) -> DecodeLoop:
     step, graphs = plain.step, recorded.graphs
     assert graphs is not None
 
-    def wider(first: int, count: int, *, length: int, text: int, most: int, use_top_p: bool) -> None:
+    def wider(first: int, count: int, *, length: int, text_length: int, max_top_k: int, use_top_p: bool) -> None:
         bucket = graphs.find(count, length)
-        step(first, bucket.slots, length=bucket.length, text=text, most=most, use_top_p=use_top_p)
+        step(
+            first, bucket.slots, length=bucket.length, text_length=text_length, max_top_k=max_top_k, use_top_p=use_top_p
+        )
 
     plain.step = wider
     return plain
@@ -171,7 +170,9 @@ def test_a_step_synchronises_nothing(generator: Generator) -> None:
         torch.cuda.set_sync_debug_mode("error")
         try:
             for _ in range(10):
-                generator.loop.step(0, 2, length=256, text=generator.loop.text, most=250, use_top_p=False)
+                generator.loop.step(
+                    0, 2, length=256, text_length=generator.loop.text_length, max_top_k=250, use_top_p=False
+                )
         finally:
             torch.cuda.set_sync_debug_mode("default")
     torch.cuda.synchronize()

@@ -1,4 +1,4 @@
-"""Recorded steps make what steps done anew make, on addresses that never change, and a step waits for nothing."""
+"""Recorded steps give the same codes as steps without graphs, at fixed addresses, and never wait for the device."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # transformers ships types that strict mode cannot follow.
@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from musicgen_serving.engine import buckets as planning
 from musicgen_serving.engine.batch import Batch
-from musicgen_serving.engine.buckets import Bucket, buckets, smallest
-from musicgen_serving.engine.clip import Request
-from musicgen_serving.engine.decode_loop import DecodeLoop
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.waiting import Job
-from musicgen_serving.engine.window import Window
+from musicgen_serving.engine.scheduler import Request, Sequence
+from musicgen_serving.engine.step import graphs
+from musicgen_serving.engine.step.decode_loop import DecodeLoop
+from musicgen_serving.engine.step.graphs import Bucket, find_bucket, make_buckets
+from musicgen_serving.engine.step.kv_cache import BatchView
 from tests.model_bundle.helpers.recorders import Repeater
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
@@ -35,31 +34,31 @@ CLIPS = [
 
 @pytest.fixture(autouse=True)
 def short_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "SHORTEST", 32)
+    monkeypatch.setattr(graphs, "MIN_LENGTH", 32)
 
 
 def session(loop: DecodeLoop, reference: Reference) -> list[list[torch.Tensor]]:
     """The codes of all clips: two are admitted at a time, between steps, into what slots there are."""
-    batch = Batch(loop, granule=32)
-    tickets = [Request([clip], [[0] * int(reference.mask[index % 2].sum())]) for index, clip in enumerate(CLIPS)]
-    waiting = list(enumerate(tickets))
+    batch = Batch(loop, length_multiple=32)
+    requests = [Request([clip], [[0] * int(reference.mask[index % 2].sum())]) for index, clip in enumerate(CLIPS)]
+    waiting = list(enumerate(requests))
     for step in itertools.count():
-        for _ in range(min(2, batch.free, len(waiting)) if step % 7 == 0 else 0):
-            index, ticket = waiting.pop(0)
-            batch.admit(Job(ticket, 0), reference.states(index % 2))
-        if not (batch.occupants or waiting):
-            return [ticket.wait() for ticket in tickets]
-        if batch.occupants:
+        for _ in range(min(2, batch.free_slots, len(waiting)) if step % 7 == 0 else 0):
+            index, request = waiting.pop(0)
+            batch.admit(Sequence(request, 0), reference.states(index % 2))
+        if not (batch.sequences or waiting):
+            return [request.wait() for request in requests]
+        if batch.sequences:
             batch.step()
-            batch.collect()
+            batch.collect_finished()
     raise AssertionError
 
 
-def test_recorded_steps_make_the_same_codes_as_steps_done_anew(mono: Reference, memory_log: Any) -> None:
+def test_recorded_steps_make_the_same_codes_as_steps_without_graphs(mono: Reference, memory_log: Any) -> None:
     plain = session(mono.loop(slots=5), mono)
     loop, recorder = mono.loop(slots=5), Repeater()
-    recorded = loop.record(recorder, memory_log.log)
-    assert recorded.graphs == recorded.of == len(buckets(5, 128)) == 12
+    recorded = loop.record_graphs(recorder, memory_log.log)
+    assert recorded.count == recorded.total == len(make_buckets(5, 128)) == 12
     graphs = session(loop, mono)
     for one, other in zip(plain, graphs, strict=True):
         assert torch.equal(one[0], other[0])
@@ -70,10 +69,10 @@ def test_recorded_steps_make_the_same_codes_as_steps_done_anew(mono: Reference, 
 
 def test_every_address_stays_while_clips_come_move_and_leave(mono: Reference, memory_log: Any) -> None:
     loop, recorder = mono.loop(slots=5), Repeater()
-    loop.record(recorder, memory_log.log)
+    loop.record_graphs(recorder, memory_log.log)
     assert loop.graphs is not None
-    windows = loop.graphs._windows.values()  # pyright: ignore[reportPrivateUsage]
-    addresses = [address for one in windows for address in addresses_of(one)]
+    views = loop.graphs._views.values()  # pyright: ignore[reportPrivateUsage]
+    addresses = [address for one in views for address in addresses_of(one)]
     moves: list[int] = []
     move = loop.slots.move
 
@@ -82,7 +81,7 @@ def test_every_address_stays_while_clips_come_move_and_leave(mono: Reference, me
         move(source, target, length)
 
     object.__setattr__(loop.slots, "move", noting)
-    recorder.check = lambda: check(addresses == [address for one in windows for address in addresses_of(one)])
+    recorder.check = lambda: check(addresses == [address for one in views for address in addresses_of(one)])
     session(loop, mono)
     assert moves and recorder.repeated > 100
 
@@ -91,21 +90,21 @@ def check(holds: bool) -> None:
     assert holds
 
 
-def addresses_of(one: Window) -> Iterator[int]:
+def addresses_of(one: BatchView) -> Iterator[int]:
     state = one.state
-    yield from (tensor.data_ptr() for tensor in state.per_slot)
+    yield from (tensor.data_ptr() for tensor in state.per_slot().values())
     for layer in one.layers:
-        yield from (part.data_ptr() for part in (layer.cache, layer.keys, layer.values, layer.cross_keys))
+        yield from (part.data_ptr() for part in (layer.kv, layer.keys, layer.values, layer.cross_keys))
 
 
 def test_what_does_not_fit_the_budget_is_recorded_at_its_first_use(mono: Reference, memory_log: Any) -> None:
     plain = session(mono.loop(slots=5), mono)
     loop, recorder = mono.loop(slots=5), Repeater()
     clock = itertools.count()  # a second passes whenever it is looked at
-    loop.record(recorder, memory_log.log, budget=0)
+    loop.record_graphs(recorder, memory_log.log, budget=0)
     assert loop.graphs is not None and recorder.recorded == 0
     recorded = loop.graphs.record_all(4, lambda: next(clock))
-    assert (recorded.graphs, recorder.recorded) == (3, 3)  # at 1, 2 and 3 seconds
+    assert (recorded.count, recorder.recorded) == (3, 3)  # at 1, 2 and 3 seconds
     for one, other in zip(plain, session(loop, mono), strict=True):
         assert torch.equal(one[0], other[0])
     assert recorder.recorded > 3 and recorder.rehearsed == 3
@@ -114,14 +113,14 @@ def test_what_does_not_fit_the_budget_is_recorded_at_its_first_use(mono: Referen
 def test_the_largest_bucket_is_recorded_first(mono: Reference, memory_log: Any) -> None:
     loop = mono.loop(slots=5)
     seen: list[tuple[int, int]] = []
-    advance = loop.advance
+    advance = loop.step_fn
 
-    def noting(one: Window, *, most: int, use_top_p: bool) -> None:
+    def noting(one: BatchView, *, max_top_k: int, use_top_p: bool) -> None:
         seen.append((one.state.position.shape[0], one.length))
-        advance(one, most=most, use_top_p=use_top_p)
+        advance(one, max_top_k=max_top_k, use_top_p=use_top_p)
 
-    loop.advance = noting
-    loop.record(Repeater(), memory_log.log)
+    loop.step_fn = noting
+    loop.record_graphs(Repeater(), memory_log.log)
     assert seen == sorted(seen, reverse=True)
     assert seen[0] == (5, 128)
 
@@ -129,7 +128,7 @@ def test_the_largest_bucket_is_recorded_first(mono: Reference, memory_log: Any) 
 def test_a_bucket_that_cannot_be_recorded_is_stepped_and_logged(mono: Reference, memory_log: Any) -> None:
     plain = session(mono.loop(slots=5), mono)
     loop, recorder = mono.loop(slots=5), Repeater(fails=lambda number: number % 2 == 0)
-    assert loop.record(recorder, memory_log.log).graphs == 6
+    assert loop.record_graphs(recorder, memory_log.log).count == 6
     for one, other in zip(plain, session(loop, mono), strict=True):
         assert torch.equal(one[0], other[0])
     lines = memory_log.events("graph_failed")
@@ -139,27 +138,27 @@ def test_a_bucket_that_cannot_be_recorded_is_stepped_and_logged(mono: Reference,
 def test_garbage_is_not_collected_while_recording(mono: Reference, memory_log: Any) -> None:
     recorder = Repeater()
     assert gc.isenabled()
-    mono.loop(slots=2).record(recorder, memory_log.log)
+    mono.loop(slots=2).record_graphs(recorder, memory_log.log)
     assert recorder.collecting and not any(recorder.collecting)
     assert gc.isenabled()
 
 
 def test_rehearsals_change_nothing(mono: Reference, memory_log: Any) -> None:
     loop = mono.loop(slots=2)
-    before = [tensor.clone() for tensor in loop.slots.per_slot]
-    loop.record(Repeater(), memory_log.log)
-    for tensor, one in zip(loop.slots.per_slot, before, strict=True):
+    before = [tensor.clone() for tensor in loop.slots.per_slot().values()]
+    loop.record_graphs(Repeater(), memory_log.log)
+    for tensor, one in zip(loop.slots.per_slot().values(), before, strict=True):
         assert torch.equal(tensor, one)
 
 
 def test_buckets_double_up_to_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "SHORTEST", 256)
-    whole = buckets(32, 1503)
+    monkeypatch.setattr(graphs, "MIN_LENGTH", 256)
+    whole = make_buckets(32, 1503)
     assert sorted({bucket.slots for bucket in whole}) == [1, 2, 4, 8, 16, 32]
     assert sorted({bucket.length for bucket in whole}) == [256, 512, 1024, 1503]
     assert len(whole) == 24
-    assert sorted({bucket.slots for bucket in buckets(11, 1503)}) == [1, 2, 4, 8, 11]
-    assert {bucket.length for bucket in buckets(1, 128)} == {128}
+    assert sorted({bucket.slots for bucket in make_buckets(11, 1503)}) == [1, 2, 4, 8, 11]
+    assert {bucket.length for bucket in make_buckets(1, 128)} == {128}
 
 
 @pytest.mark.parametrize(
@@ -167,10 +166,10 @@ def test_buckets_double_up_to_what_there_is(monkeypatch: pytest.MonkeyPatch) -> 
     [(1, 1, (1, 32)), (1, 33, (1, 64)), (3, 64, (4, 64)), (5, 128, (5, 128)), (4, 128, (4, 128))],
 )
 def test_finds_the_smallest_bucket_that_holds_a_step(count: int, length: int, found: tuple[int, int]) -> None:
-    assert smallest(buckets(5, 128), count, length) == Bucket(*found)
+    assert find_bucket(make_buckets(5, 128), count, length) == Bucket(*found)
 
 
 @pytest.mark.parametrize(("count", "length"), [(6, 1), (1, 129)])
 def test_a_step_beyond_every_bucket_is_refused(count: int, length: int) -> None:
     with pytest.raises(ValueError, match=f"must fit a bucket, got {count} slots at positions below {length}"):
-        smallest(buckets(5, 128), count, length)
+        find_bucket(make_buckets(5, 128), count, length)

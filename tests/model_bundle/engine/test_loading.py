@@ -12,13 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from musicgen_serving.engine.codec import Codec, make_convolutions_repeatable
-from musicgen_serving.engine.decoder_config import decoder_config, read_config
-from musicgen_serving.engine.decoder_weights import load_decoder, sinusoids
-from musicgen_serving.engine.memory import GIB, slots_that_fit
-from musicgen_serving.engine.quantised import dense
-from musicgen_serving.engine.slots import allocate, bytes_per_slot
-from musicgen_serving.engine.weight_files import WeightFiles
+from musicgen_serving.engine.loading import GIB, slots_that_fit
+from musicgen_serving.engine.model.codec import Codec, make_convolutions_repeatable
+from musicgen_serving.engine.model.config import decoder_config, read_config
+from musicgen_serving.engine.model.quantisation import dense
+from musicgen_serving.engine.model.weights import WeightFiles, load_decoder, sinusoids
+from musicgen_serving.engine.step.kv_cache import allocate, bytes_per_slot
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
 CPU = torch.device("cpu")
@@ -113,7 +112,7 @@ def test_positions_are_transformers(mono: Reference) -> None:
 def test_tells_a_slots_memory_exactly(stereo: Reference) -> None:
     config = decoder_config(read_config(stereo.folder))
     slots = allocate(config, 2, 100, 30, CPU, torch.float16)
-    caches = [*slots.cache, *slots.cross]
+    caches = [*slots.kv, *slots.cross_kv]
     assert 2 * bytes_per_slot(config, 100, 30, torch.float16) == sum(cache.nbytes for cache in caches)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from musicgen_serving.engine.sampling import guided, hashed_uniform, sample
+from musicgen_serving.engine.step.sampling import apply_guidance, hashed_uniform, sample
 
 DRAWS, VOCABULARY = 8000, 64
 
@@ -24,7 +24,7 @@ def drawn(
         greedy=torch.zeros(DRAWS, dtype=torch.bool),
         seed=torch.full((DRAWS,), 11),
         position=torch.arange(DRAWS),
-        most=top_k,
+        max_top_k=top_k,
         use_top_p=top_p < 1,
     )
     assert finite.all()
@@ -80,7 +80,7 @@ def test_greedy_takes_the_likeliest_whatever_the_rest_says() -> None:
     one = torch.ones(1)
     tokens, _ = sample(
         logits, temperature=one * 5, top_k=torch.tensor([64]), top_p=one, greedy=torch.tensor([True]),
-        seed=torch.tensor([1]), position=torch.tensor([0]), most=64, use_top_p=False,
+        seed=torch.tensor([1]), position=torch.tensor([0]), max_top_k=64, use_top_p=False,
     )  # fmt: skip
     assert torch.equal(tokens[..., 0], logits.argmax(-1))
 
@@ -93,11 +93,11 @@ def test_a_draw_is_the_same_beside_any_neighbour() -> None:
         "top_p": torch.tensor([1.0, 0.5, 0.9]), "greedy": torch.tensor([False, False, True]),
         "seed": torch.tensor([7, 8, 9]), "position": torch.tensor([3, 100, 50]),
     }  # fmt: skip
-    together, _ = sample(logits, **fields, most=64, use_top_p=True)
+    together, _ = sample(logits, **fields, max_top_k=64, use_top_p=True)
     for slot in range(3):
         alone = {name: field[slot : slot + 1] for name, field in fields.items()}
         most, use_top_p = int(alone["top_k"]), bool(alone["top_p"] < 1)
-        tokens, _ = sample(logits[slot : slot + 1], **alone, most=most, use_top_p=use_top_p)
+        tokens, _ = sample(logits[slot : slot + 1], **alone, max_top_k=most, use_top_p=use_top_p)
         assert torch.equal(tokens[0], together[slot])
 
 
@@ -118,7 +118,7 @@ def test_neighbouring_seeds_and_positions_draw_unrelated_numbers() -> None:
 
 def test_guidance_of_1_is_the_conditional_logits_exactly() -> None:
     logits = torch.randn(2, 2, 4, 8, generator=torch.Generator().manual_seed(5))
-    mixed = guided(logits, torch.tensor([1.0, 3.0]))
+    mixed = apply_guidance(logits, torch.tensor([1.0, 3.0]))
     assert torch.equal(mixed[0], logits[0, 0])
     torch.testing.assert_close(mixed[1], logits[1, 1] + 3 * (logits[1, 0] - logits[1, 1]))
 
@@ -130,7 +130,7 @@ def test_tells_the_slots_whose_logits_are_not_finite(spoiled: float) -> None:
     two = torch.ones(2)
     tokens, finite = sample(
         logits, temperature=two, top_k=torch.tensor([5, 5]), top_p=two, greedy=two.bool(), seed=two.long(),
-        position=two.long(), most=5, use_top_p=False,
+        position=two.long(), max_top_k=5, use_top_p=False,
     )  # fmt: skip
     assert finite.tolist() == [True, False]
     assert ((tokens >= 0) & (tokens < VOCABULARY)).all()

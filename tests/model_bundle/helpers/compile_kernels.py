@@ -23,10 +23,9 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
-from musicgen_serving.engine.decoder_config import DecoderConfig
 from musicgen_serving.engine.kernels.step import KernelStep
-from musicgen_serving.engine.slots import allocate
-from musicgen_serving.engine.window import window
+from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.step.kv_cache import allocate, batch_view
 from tests.model_bundle.helpers.random_decoder import eight_bit, random_decoder
 
 SMALL = DecoderConfig(
@@ -83,9 +82,9 @@ def step(config: DecoderConfig, slots: int) -> None:
     with torch.device("meta"):
         plain = random_decoder(config, POSITIONS, torch.float16)
     room = allocate(config, slots, POSITIONS, TEXT, meta, torch.float16)
-    run = window(room, 0, slots, POSITIONS, TEXT)
+    run = batch_view(room, 0, slots, POSITIONS, TEXT)
     for weights in (plain, eight_bit(plain)):
-        KernelStep(config, weights, POSITIONS)(run, most=2048, use_top_p=True)
+        KernelStep(config, weights, POSITIONS)(run, max_top_k=2048, use_top_p=True)
 
 
 def report(name: str, kernel: Any) -> dict[str, Any]:

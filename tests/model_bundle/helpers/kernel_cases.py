@@ -2,8 +2,8 @@
 
 import torch
 
-from musicgen_serving.engine.decoder_weights import Norm
-from musicgen_serving.engine.kernels.projections import Stream
+from musicgen_serving.engine.kernels.linear import ResidualStream
+from musicgen_serving.engine.model.weights import Norm
 
 CPU = torch.device("cpu")
 
@@ -24,12 +24,12 @@ def some_norm(width: int, seed: int, dtype: torch.dtype = torch.float32) -> Norm
     return Norm(normal(width, seed=seed, dtype=dtype) + 1, normal(width, seed=seed + 1, dtype=dtype))
 
 
-def stream_of(values: torch.Tensor, gain: torch.Tensor, dtype: torch.dtype) -> Stream:
+def stream_of(values: torch.Tensor, gain: torch.Tensor, dtype: torch.dtype) -> ResidualStream:
     """The residual stream with values [2n, H], as its writers leave it before a norm of this gain."""
-    stream = Stream.empty(values.shape[0], values.shape[1], CPU, dtype)
+    stream = ResidualStream.allocate(values.shape[0], values.shape[1], CPU, dtype)
     chunks = values.view(values.shape[0], -1, stream.chunk)
     stream.values.copy_(values)
-    stream.gained.copy_(values * gain / 16)
+    stream.scaled.copy_(values * gain / 16)
     stream.means.copy_(chunks.mean(-1))
     stream.deviations.copy_((chunks - chunks.mean(-1, keepdim=True)).square().sum(-1))
     return stream

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from musicgen_serving.engine.decoder_config import DecoderConfig
-from musicgen_serving.engine.decoder_weights import DecoderWeights, LayerWeights, Norm, sinusoids
-from musicgen_serving.engine.quantised import dense, quantise
+from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.model.quantisation import dense, quantise
+from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights, Norm, sinusoids
 
 
 def random_decoder(config: DecoderConfig, positions: int, dtype: torch.dtype, seed: int = 0) -> DecoderWeights:

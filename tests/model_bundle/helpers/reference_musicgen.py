@@ -17,11 +17,10 @@ from transformers import (
     T5Config,
 )
 
-from musicgen_serving.engine.decode_loop import DecodeLoop
-from musicgen_serving.engine.decoder_config import decoder_config, read_config
-from musicgen_serving.engine.decoder_weights import load_decoder
-from musicgen_serving.engine.slots import allocate
-from musicgen_serving.engine.weight_files import WeightFiles
+from musicgen_serving.engine.model.config import decoder_config, read_config
+from musicgen_serving.engine.model.weights import WeightFiles, load_decoder
+from musicgen_serving.engine.step.decode_loop import DecodeLoop
+from musicgen_serving.engine.step.kv_cache import allocate
 
 CPU = torch.device("cpu")
 VOCABULARY = 128

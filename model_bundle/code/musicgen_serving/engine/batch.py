@@ -1,127 +1,192 @@
-"""The clips in flight: which slot each is in, how far it is, and the moves that keep them side by side."""
+"""The sequences in flight: which slot each is in, how far it is, and the moves that keep the slots contiguous."""
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
-from musicgen_serving.engine import delay_pattern
-from musicgen_serving.engine.decode_loop import DecodeLoop
-from musicgen_serving.engine.hand_over import HandOver
-from musicgen_serving.engine.pace import MarkNow, marker
-from musicgen_serving.engine.waiting import Job
+from musicgen_serving.engine.errors import NonFiniteError
+from musicgen_serving.engine.scheduler import Sequence
+from musicgen_serving.engine.step import delay_pattern
+from musicgen_serving.engine.step.decode_loop import DecodeLoop
 
 
-@dataclass
-class Occupant:
-    """A clip in a slot; `position` is the next one to be fed, `end` the first that need not be."""
+class DeviceEvent(Protocol):
+    """A point in the device's work, as torch.cuda.Event."""
 
-    job: Job
-    position: int
-    end: int
+    def query(self) -> bool:
+        """Return whether the device has reached it."""
+        ...
+
+    def synchronize(self) -> None:
+        """Wait until the device has reached it."""
+        ...
+
+
+RecordEvent = Callable[[], DeviceEvent | None]
+"""Record an event after all work queued by this thread; None if work is finished when its call returns."""
+
+
+def event_recorder(device: torch.device) -> RecordEvent:
+    """Return what records events on a device; a thread that waits for one sleeps."""
+
+    def record() -> DeviceEvent:
+        event = torch.cuda.Event(blocking=True)
+        event.record()
+        return event
+
+    return record if device.type == "cuda" else lambda: None
 
 
 class Batch:
-    """Clips in slots 0, 1, …, without a gap. The host knows every clip's length, so it never asks the device."""
+    """Sequences in slots 0, 1, …, without a gap. The host knows every clip's length, so it never asks the device."""
 
-    def __init__(self, loop: DecodeLoop, granule: int, mark: MarkNow | None = None) -> None:
+    def __init__(self, loop: DecodeLoop, length_multiple: int, record_event: RecordEvent | None = None) -> None:
         self._loop = loop
-        self.granule = granule  # the lengths that attention reads are multiples of it
+        self.length_multiple = length_multiple  # to which the lengths that attention reads are rounded up
         self.device = loop.device
-        self.most = loop.slots.position.shape[0]  # clips at once: one in each slot, or fewer for who wants it so
-        self._hand_over = HandOver(mark or marker(loop.device))
-        self.occupants: list[Occupant] = []
+        self.max_sequences = loop.slots.position.shape[0]  # benchmarks lower it
+        self._completions = CompletionQueue(record_event or event_recorder(loop.device))
+        self.sequences: list[Sequence] = []
 
     @property
-    def free(self) -> int:
-        """How many clips could be admitted."""
-        return self.most - len(self.occupants)
+    def free_slots(self) -> int:
+        return self.max_sequences - len(self.sequences)
 
     @property
-    def jobs(self) -> list[Job]:
-        """Every clip that is in a slot, or has left one and is on its way to who waits for it."""
-        return [*self._hand_over.jobs, *(occupant.job for occupant in self.occupants)]
+    def unfinished(self) -> list[Sequence]:
+        """Every sequence in a slot, or whose codes the device has yet to finish."""
+        return [*self._completions.sequences, *self.sequences]
 
-    def admit(self, job: Job, states: torch.Tensor) -> None:
-        """Put a clip into the next slot, its text's states [tokens, width] being known."""
-        clip, slot = job.clip, len(self.occupants)
-        frames = clip.params.frames
-        start = self._loop.admit(slot, states, frames, clip.params, clip.seed)
-        self.occupants.append(Occupant(job, start, delay_pattern.steps(frames, self._loop.config.delays)))
-        job.ticket.started()
+    def admit(self, sequence: Sequence, states: torch.Tensor) -> None:
+        """Put a sequence into the next slot; `states` [tokens, width] are its encoded text."""
+        clip = sequence.clip
+        start = self._loop.admit(len(self.sequences), states, clip.params.frames, clip.params, clip.seed)
+        sequence.position = start
+        sequence.end = delay_pattern.steps(clip.params.frames, self._loop.config.delays)
+        self.sequences.append(sequence)
+        sequence.request.mark_started()
 
     def step(self) -> None:
-        """Advance every clip by one position.
+        """Advance every sequence by one position.
 
-        If that raises, each is stepped alone, and those that raise again are failed: one cannot take the others along.
+        If that raises, step each alone and fail only those that raise again.
         """
         try:
-            self._step(0, len(self.occupants))
+            self._step_run(0, len(self.sequences))
         except Exception:
             self._step_singly()
-        count = len(self.occupants)
-        for occupant in self.occupants:
-            occupant.position += 1
-            occupant.job.ticket.max_in_flight = max(occupant.job.ticket.max_in_flight, count)
+        count = len(self.sequences)
+        for sequence in self.sequences:
+            sequence.position += 1
+            sequence.request.max_in_flight = max(sequence.request.max_in_flight, count)
 
     def _step_singly(self) -> None:
         errors: list[Exception] = []
-        for slot, occupant in enumerate(self.occupants):
+        for slot, sequence in enumerate(self.sequences):
             try:
-                self._step(slot, 1)
+                self._step_run(slot, 1)
             except Exception as error:
                 errors.append(error)
-                occupant.job.ticket.fail(error)
-        if len(errors) == len(self.occupants):
+                sequence.request.fail(error)
+        if len(errors) == len(self.sequences):
             self._check_device(errors[0])
 
     def _check_device(self, error: Exception) -> None:
-        """Raise the error where the device is lost: a CUDA fault leaves the process unable to compute anything."""
+        """Raise the error if the device is lost: after a CUDA fault the process cannot compute anything."""
         try:
             torch.ones(1, device=self.device).add_(1).item()
         except RuntimeError:
             raise error from None
 
-    def _step(self, first: int, count: int) -> None:
-        run = self.occupants[first : first + count]
-        furthest = max(occupant.position for occupant in run) + 1
-        params = [occupant.job.clip.params for occupant in run]
+    def _step_run(self, first: int, count: int) -> None:
+        run = self.sequences[first : first + count]
+        params = [sequence.clip.params for sequence in run]
         vocabulary = self._loop.config.vocabulary
         self._loop.step(
             first,
             count,
-            length=self._rounded_up(furthest, self._loop.positions),
-            text=self._rounded_up(max(len(occupant.job.tokens) for occupant in run), self._loop.text),
-            most=max(min(one.top_k or vocabulary, vocabulary) for one in params),
+            length=self._round_up(max(sequence.position for sequence in run) + 1, self._loop.positions),
+            text_length=self._round_up(max(len(sequence.tokens) for sequence in run), self._loop.text_length),
+            max_top_k=max(min(one.top_k or vocabulary, vocabulary) for one in params),
             use_top_p=any(one.top_p < 1 for one in params),
         )
 
-    def _rounded_up(self, count: int, most: int) -> int:
-        """To the granule: few shapes, little read in vain, and on a CPU sums that run over the same vectors."""
-        return min(-(-count // self.granule) * self.granule, most)
+    def _round_up(self, count: int, limit: int) -> int:
+        """Round up to the length multiple: few shapes, little padding, and on a CPU the same order of summation."""
+        return min(-(-count // self.length_multiple) * self.length_multiple, limit)
 
-    def collect(self) -> None:
-        """Take what is finished, drop what nobody waits for, and hand over what the device is done with.
+    def collect_finished(self) -> None:
+        """Free the slots of finished and dropped sequences, and complete those that the device has finished.
 
-        The device is waited for only when no clip is left that it could step meanwhile.
+        Waits for the device only if no sequence is left for it to step meanwhile.
         """
-        for slot in reversed(range(len(self.occupants))):
-            occupant = self.occupants[slot]
-            finished = occupant.position >= occupant.end
+        for slot in reversed(range(len(self.sequences))):
+            sequence = self.sequences[slot]
+            finished = sequence.position >= sequence.end
             if finished:
-                codes = self._loop.codes(slot, occupant.job.clip.params.frames)
-                self._hand_over.add(occupant.job, codes, self._loop.slots.broken[slot])
-            if finished or occupant.job.ticket.over:
-                self._leave(slot)
-        self._hand_over.deliver(wait=not self.occupants)
+                codes = self._loop.codes(slot, sequence.clip.params.frames)
+                self._completions.add(sequence, codes, self._loop.slots.nonfinite[slot])
+            if finished or sequence.request.done:
+                self._release(slot)
+        self._completions.complete(wait=not self.sequences)
 
-    def _leave(self, slot: int) -> None:
-        """Empty a slot by moving the last one into it; where either is broken, its caches are zeroed."""
-        slots, last = self._loop.slots, self.occupants[-1]
-        slots.heal(slot, self.occupants[slot].position)
-        vacated = len(self.occupants) - 1
-        if slot < vacated:
-            slots.move(vacated, slot, last.position)
-            slots.heal(vacated, last.position)
-            self.occupants[slot] = last
-        slots.vacate(vacated)
-        self.occupants.pop()
+    def _release(self, slot: int) -> None:
+        """Empty a slot by moving the last sequence into it; zero the KV cache of either if it is not finite."""
+        slots, last = self._loop.slots, self.sequences[-1]
+        slots.zero_kv_if_nonfinite(slot, self.sequences[slot].position)
+        freed = len(self.sequences) - 1
+        if slot < freed:
+            slots.move(freed, slot, last.position)
+            slots.zero_kv_if_nonfinite(freed, last.position)
+            self.sequences[slot] = last
+        slots.deactivate(freed)
+        self.sequences.pop()
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A sequence whose steps are all queued; `nonfinite` can be read on the host after `event`."""
+
+    sequence: Sequence
+    codes: torch.Tensor
+    nonfinite: torch.Tensor
+    event: DeviceEvent | None
+
+
+class CompletionQueue:
+    """Sequences whose slots are free but whose codes the device has yet to finish, in order."""
+
+    def __init__(self, record_event: RecordEvent) -> None:
+        self._record_event = record_event
+        self._pending: deque[Completion] = deque()
+
+    @property
+    def sequences(self) -> list[Sequence]:
+        """Those still pending."""
+        return [completion.sequence for completion in self._pending]
+
+    def add(self, sequence: Sequence, codes: torch.Tensor, nonfinite: torch.Tensor) -> None:
+        """Queue a sequence's codes [K, frames] and its slot's flag, copied before the slot is used again."""
+        if nonfinite.device.type == "cpu":
+            on_host = nonfinite.clone()
+        else:
+            on_host = torch.empty((), dtype=torch.bool, pin_memory=True)
+            on_host.copy_(nonfinite, non_blocking=True)
+        self._pending.append(Completion(sequence, codes, on_host, self._record_event()))
+
+    def complete(self, *, wait: bool) -> None:
+        """Complete the sequences that the device has finished; with `wait`, all of them."""
+        while self._pending:
+            event = self._pending[0].event
+            if not (wait or event is None or event.query()):
+                return
+            done = self._pending.popleft()
+            if event is not None:
+                event.synchronize()
+            if bool(done.nonfinite):
+                done.sequence.request.fail(NonFiniteError("logits"))
+            else:
+                done.sequence.request.complete(done.sequence.index, done.codes)

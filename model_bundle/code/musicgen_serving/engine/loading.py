@@ -1,115 +1,203 @@
-"""From a checkpoint's files to what makes clips on a device, with the time that each part of it took."""
+"""Load a checkpoint: read weights, compile kernels, allocate slots and record CUDA graphs, timing each for the log."""
 
+import os
 import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from transformers import MusicgenConfig
 
-from musicgen_serving.engine.acceleration import compile_kernels, kernel_step, record
-from musicgen_serving.engine.codec import Codec
-from musicgen_serving.engine.decode_loop import DecodeLoop
-from musicgen_serving.engine.decoder_config import DecoderConfig, decoder_config, read_config
-from musicgen_serving.engine.decoder_weights import DecoderWeights, load_decoder
-from musicgen_serving.engine.memory import free_bytes, slots_that_fit
+from musicgen_serving.engine.model.codec import Codec
+from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
+from musicgen_serving.engine.model.quantisation import Matrix, quantise
+from musicgen_serving.engine.model.text_encoder import TextEncoder
+from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights, Norm, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
-from musicgen_serving.engine.slots import allocate, bytes_per_slot
-from musicgen_serving.engine.text_encoder import TextEncoder
-from musicgen_serving.engine.torch_step import Advance
-from musicgen_serving.engine.weight_files import WeightFiles
+from musicgen_serving.engine.step.decode_loop import DecodeLoop
+from musicgen_serving.engine.step.graphs import CudaRecorder, DirectRecorder, GraphRecorder, RecordedGraphs, doublings
+from musicgen_serving.engine.step.kv_cache import allocate, batch_view, bytes_per_slot
+from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
 from musicgen_serving.json_log import JsonLog
 
 MAX_TEXT_TOKENS = 512
+GIB = 1024**3
+RESERVED = 2 * GIB  # of a GPU, for the activations of a step, the text encoder and EnCodec
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightFormat:
-    """How the decoder's weights are kept, on a GPU; a CPU has float32 throughout."""
+    """How the decoder's weights are kept on a GPU; a CPU keeps float32."""
 
     dtype: str = "float16"
     eight_bit: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parts:
-    """What makes clips."""
+class ModelParts:
+    """A loaded checkpoint."""
 
     text_encoder: TextEncoder
     codec: Codec
     loop: DecodeLoop
 
 
-class StartUp:
-    """Seconds and counts of starting up, for one line of the log."""
+class LoadTimer:
+    """The fields of the log line `loaded`."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-        self.line: dict[str, float | int | str] = {}
+        self.fields: dict[str, float | int | str] = {}
 
     @contextmanager
-    def timed(self, name: str) -> Generator[None]:
-        """Note how long a part takes."""
+    def measure(self, name: str) -> Generator[None]:
         started = time.monotonic()
         yield
-        self.line[f"{name}_seconds"] = round(time.monotonic() - started, 3)
+        self.fields[f"{name}_seconds"] = round(time.monotonic() - started, 3)
 
     def write(self, log: JsonLog, device: torch.device) -> None:
-        """The line, with the time since the beginning."""
-        log.write("loaded", seconds=round(time.monotonic() - self._started, 3), **self.line, device=str(device))
+        log.write("loaded", seconds=round(time.monotonic() - self._started, 3), **self.fields, device=str(device))
 
 
-def assemble(
-    folder: Path, device: torch.device, weight_format: WeightFormat, slots: int, start_up: StartUp, log: JsonLog
-) -> Parts:
-    """Load everything; while the decoder's weights are read, the kernels are compiled and the rest is made.
+def load_parts(
+    folder: Path, device: torch.device, weight_format: WeightFormat, slots: int, timer: LoadTimer, log: JsonLog
+) -> ModelParts:
+    """Load everything, compiling kernels while the decoder's weights are read.
 
-    ValueError for a checkpoint that cannot be served, or whose slots do not fit.
+    Raises ValueError if the checkpoint cannot be served or not even one slot fits.
     """
-    sizes, on_gpu = decoder_config(read_config(folder)), device.type == "cuda"
+    config, on_gpu = decoder_config(read_config(folder)), device.type == "cuda"
     dtype = torch.float16 if weight_format.dtype == "float16" and on_gpu else torch.float32
     eight_bit = weight_format.eight_bit and on_gpu
-    config = MusicgenConfig.from_pretrained(folder, local_files_only=True)  # pyright: ignore[reportUnknownMemberType]
+    musicgen = MusicgenConfig.from_pretrained(folder, local_files_only=True)  # pyright: ignore[reportUnknownMemberType]
 
     def read_decoder() -> DecoderWeights:
-        with start_up.timed("decoder"):
-            return load_decoder(files, sizes, device, dtype, MAX_NEW_TOKENS, eight_bit=eight_bit)
+        with timer.measure("decoder"):
+            return load_decoder(files, config, device, dtype, MAX_NEW_TOKENS, eight_bit=eight_bit)
 
     def prepare_kernels() -> bool:
-        with start_up.timed("compile"):
+        with timer.measure("compile"):
             return compile_kernels(
-                sizes, slots, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, device, dtype, eight_bit=eight_bit, log=log
+                config, slots, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, device, dtype, eight_bit=eight_bit, log=log
             )
 
-    with WeightFiles(folder, device) as files, ThreadPoolExecutor(2) as meanwhile:
-        kernels = meanwhile.submit(prepare_kernels) if on_gpu else None
-        decoder = meanwhile.submit(read_decoder)
-        with start_up.timed("text_encoder"):
-            text_encoder = TextEncoder(folder, config, files, device)
-        with start_up.timed("codec"):
-            codec = Codec(config, files, sizes.channels, device)
+    with WeightFiles(folder, device) as files, ThreadPoolExecutor(2) as pool:
+        kernels = pool.submit(prepare_kernels) if on_gpu else None
+        decoder = pool.submit(read_decoder)
+        with timer.measure("text_encoder"):
+            text_encoder = TextEncoder(folder, musicgen, files, device)
+        with timer.measure("codec"):
+            codec = Codec(musicgen, files, config.channels, device)
         weights = decoder.result()
-        start_up.line |= files.speed()
-        step = kernel_step(sizes, weights, MAX_NEW_TOKENS, log) if kernels is not None and kernels.result() else None
-    loop = _loop(sizes, weights, step, device, slots, start_up, log)
-    return Parts(text_encoder=text_encoder, codec=codec, loop=loop)
-
-
-def _loop(
-    sizes: DecoderConfig, weights: DecoderWeights, step: Advance | None, device: torch.device, slots: int,
-    start_up: StartUp, log: JsonLog,
-) -> DecodeLoop:  # fmt: skip
-    """As many slots as fit up to `slots`, and steps over them as fast as the device can."""
-    dtype = weights.heads.dtype
-    slot_bytes = bytes_per_slot(sizes, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, dtype)
+        timer.fields |= files.throughput()
+        compiled = kernels is not None and kernels.result()
+        step_fn = kernel_step(config, weights, MAX_NEW_TOKENS, log) if compiled else None
+    slot_bytes = bytes_per_slot(config, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, weights.heads.dtype)
     count = slots_that_fit(slots, slot_bytes, free_bytes(device))
-    own = allocate(sizes, count, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, device, dtype)
-    loop = DecodeLoop(sizes, weights, own, step)
-    start_up.line["slots"] = count
-    if recorded := record(loop, log):
-        start_up.line |= {"graphs": recorded.graphs, "graphs_of": recorded.of}
-        start_up.line["graph_seconds"] = round(recorded.seconds, 3)
-    return loop
+    cache = allocate(config, count, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, device, weights.heads.dtype)
+    loop = DecodeLoop(config, weights, cache, step_fn)
+    timer.fields["slots"] = count
+    if recorded := record_graphs(loop, log):
+        timer.fields |= {"graphs": recorded.count, "graphs_of": recorded.total}
+        timer.fields["graph_seconds"] = round(recorded.seconds, 3)
+    return ModelParts(text_encoder=text_encoder, codec=codec, loop=loop)
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory that slots may use: a GPU's free memory less a reserve, or half of a host's."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # start-up's temporary buffers
+        return torch.cuda.mem_get_info(device)[0] - RESERVED
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def slots_that_fit(wanted: int, slot_bytes: int, free: int) -> int:
+    """Return as many slots as wanted, or as fit; raise ValueError if not even one does."""
+    fitting = min(wanted, free // slot_bytes)
+    if fitting < 1:
+        raise ValueError(f"free memory must hold one slot of {slot_bytes / GIB:.2f} GiB, got {free / GIB:.2f} GiB")
+    return fitting
+
+
+def kernel_step(config: DecoderConfig, weights: DecoderWeights, positions: int, log: JsonLog) -> StepFn | None:
+    """Return the step made of Triton kernels; None, with a log line, if Triton is not installed.
+
+    None for float32 on a GPU too: tensor cores would round it to 10 bits, and a user who asks for it wants precision.
+    """
+    if weights.heads.dtype == torch.float32 and weights.heads.device.type != "cpu":
+        return None
+    try:
+        from musicgen_serving.engine.kernels.step import KernelStep  # Triton: only where there is a GPU
+    except ImportError as error:
+        log.write("kernels_missing", error=repr(error), instead="torch's own operations")
+        return None
+    return KernelStep(config, weights, positions)
+
+
+def compile_kernels(
+    config: DecoderConfig, slots: int, positions: int, text: int, device: torch.device, dtype: torch.dtype, *,
+    eight_bit: bool, log: JsonLog,
+) -> bool:  # fmt: skip
+    """Compile the kernels for steps over up to `slots` slots, by stepping a one-layer model of zeros without a clip.
+
+    What is compiled depends on widths and slot counts only, so this can run while the weights are read; Triton's disk
+    cache keeps it for the next worker. Returns False, with a log line, if kernels cannot be compiled or launched
+    (Triton needs a C compiler and a recent driver); torch's own operations then serve.
+    """
+    try:
+        thin = replace(config, layers=1)
+        step = kernel_step(thin, _zero_weights(thin, positions, device, dtype, eight_bit), positions, log)
+        if step is None:
+            return False
+        empty = allocate(thin, slots, positions, text, device, dtype)
+        for count in reversed(doublings(1, slots)):
+            step(batch_view(empty, 0, count, positions, text), max_top_k=config.vocabulary, use_top_p=True)
+    except Exception as error:  # of many kinds, Triton's own and the operating system's
+        log.write("kernels_failed", error=repr(error), instead="torch's own operations")
+        return False
+    return True
+
+
+def _zero_weights(
+    config: DecoderConfig, positions: int, device: torch.device, dtype: torch.dtype, eight_bit: bool
+) -> DecoderWeights:
+    """Return a decoder of one layer, all zero."""
+    hidden, ffn = config.hidden, config.ffn
+
+    def dense(*shape: int) -> torch.Tensor:
+        return torch.zeros(shape, device=device, dtype=dtype)
+
+    def matrix(rows: int, columns: int) -> Matrix:
+        return quantise(dense(rows, columns)) if eight_bit else dense(rows, columns)
+
+    norm = Norm(dense(hidden), dense(hidden))
+    layer = LayerWeights(
+        self_norm=norm, qkv=matrix(3 * hidden, hidden), self_out=matrix(hidden, hidden), cross_norm=norm,
+        cross_q=matrix(hidden, hidden), cross_kv=dense(2 * hidden, hidden), cross_out=matrix(hidden, hidden),
+        ffn_norm=norm, ffn_in=matrix(ffn, hidden), ffn_out=matrix(hidden, ffn),
+    )  # fmt: skip
+    return DecoderWeights(
+        embeddings=dense(config.codebooks * (config.vocabulary + 1), hidden), positions=dense(positions, hidden),
+        layers=(layer,), final_norm=norm, heads=dense(config.codebooks * config.vocabulary, hidden), project=None,
+    )  # fmt: skip
+
+
+def record_graphs(loop: DecodeLoop, log: JsonLog) -> RecordedGraphs | None:
+    """Record the loop's steps as CUDA graphs; return None on a CPU."""
+    if loop.device.type != "cuda":
+        return None
+    with torch.cuda.device(loop.device):
+        allocates = isinstance(loop.step_fn, TorchStep)
+        return loop.record_graphs(CudaRecorder(loop.device) if allocates else graph_recorder(loop.device, log), log)
+
+
+def graph_recorder(device: torch.device, log: JsonLog) -> GraphRecorder:
+    """Return a recorder for steps that allocate nothing: direct if the CUDA runtime is callable, else torch's."""
+    try:
+        return DirectRecorder(device)
+    except (RuntimeError, OSError, AttributeError) as error:
+        log.write("direct_graphs_failed", error=repr(error), instead="torch's own graphs")
+        return CudaRecorder(device)

@@ -1,4 +1,4 @@
-"""Triton's interpreter, mended where Triton 3.2.0, the version beside the container's torch, meets a newer NumPy.
+"""Triton's interpreter, patched where Triton 3.2.0, the version beside the container's torch, meets a newer NumPy.
 
 And three times as fast: it would redefine Triton's language with every call of every function.
 """
@@ -26,10 +26,10 @@ def indices_from_arrays_of_one() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         original = interpreter._patch_lang_tensor
 
-        def mended(tensor) -> None:
+        def patched(tensor) -> None:
             original(tensor)
             tensor.__index__ = lambda self: self.handle.data.item()
 
-        patch.setattr(interpreter, "_patch_lang_tensor", mended)
+        patch.setattr(interpreter, "_patch_lang_tensor", patched)
         patch.setattr(interpreter, "_patch_lang", cache(interpreter._patch_lang))
         yield

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from musicgen_serving.engine.kernels.attending import BLOCK, Spans, attend, attend_to_text
+from musicgen_serving.engine.kernels.attention import BLOCK, AttentionInputs, SpanWorkspace, attend, attend_to_text
 from tests.model_bundle.helpers.kernel_cases import CPU, normal
 
 HEADS, SIZE, CAPACITY = 2, 16, 5 * BLOCK
@@ -13,8 +13,15 @@ HALF, FULL = torch.float16, torch.float32
 TOLERANCE = {HALF: 2e-3, FULL: 1e-5}
 
 
-def spans_for(rows: int, programs: int) -> Spans:
-    return Spans.empty(rows, HEADS, SIZE, CAPACITY, CPU, programs)
+def spans_for(rows: int, programs: int) -> SpanWorkspace:
+    return SpanWorkspace.allocate(rows, HEADS, SIZE, CAPACITY, CPU, programs)
+
+
+def run(
+    qkv: torch.Tensor, kv: torch.Tensor, position: torch.Tensor, active: torch.Tensor, out: torch.Tensor,
+    spans: SpanWorkspace, length: int,
+) -> None:  # fmt: skip
+    attend(AttentionInputs(qkv=qkv, kv=kv, position=position, active=active, length=length), out, spans)
 
 
 def wanted(qkv: torch.Tensor, cache: torch.Tensor, row: int, position: int) -> torch.Tensor:
@@ -39,7 +46,7 @@ def test_equals_attention_over_the_cached_positions(positions: list[int], progra
         cache[2 * slot : 2 * slot + 2, :, :, position:] = torch.nan  # what an earlier clip may have left
     before, out = cache.clone(), torch.full((rows, HEADS * SIZE), torch.nan, dtype=dtype)
     active = torch.ones(len(positions), dtype=torch.bool)
-    attend(qkv, cache, torch.tensor(positions), active, out, spans, max(positions) + 1)
+    run(qkv, cache, torch.tensor(positions), active, out, spans, max(positions) + 1)
     for row in range(rows):
         position = positions[row // 2]
         expected = wanted(qkv, before, row, position)
@@ -52,7 +59,7 @@ def test_equals_attention_over_the_cached_positions(positions: list[int], progra
 def test_large_scores_neither_overflow_nor_vanish() -> None:
     qkv, cache = normal(2, 3 * HEADS * SIZE, seed=1) * 50, normal(2, 2, HEADS, CAPACITY, SIZE, seed=2) * 50
     out, before = torch.empty((2, HEADS * SIZE)), cache.clone()
-    attend(qkv, cache, torch.tensor([200]), torch.tensor([True]), out, spans_for(2, FIVE_SPANS), 201)
+    run(qkv, cache, torch.tensor([200]), torch.tensor([True]), out, spans_for(2, FIVE_SPANS), 201)
     torch.testing.assert_close(out[1], wanted(qkv, before, 1, 200), rtol=1e-3, atol=1e-3)
 
 
@@ -60,7 +67,7 @@ def test_a_slot_that_is_not_active_keeps_its_cache_and_costs_its_neighbour_nothi
     qkv, cache = normal(4, 3 * HEADS * SIZE, seed=1), normal(4, 2, HEADS, CAPACITY, SIZE, seed=2)
     out, before = torch.zeros((4, HEADS * SIZE)), cache.clone()
     position, active = torch.tensor([100, 5]), torch.tensor([False, True])
-    attend(qkv, cache, position, active, out, spans_for(4, FIVE_SPANS), 6)
+    run(qkv, cache, position, active, out, spans_for(4, FIVE_SPANS), 6)
     assert torch.equal(cache[:2], before[:2])
     assert not out[:2].any()
     torch.testing.assert_close(out[3], wanted(qkv, before, 3, 5), rtol=1e-5, atol=1e-5)
@@ -70,7 +77,7 @@ def test_what_is_not_a_number_stays_in_its_row() -> None:
     qkv, cache = normal(4, 3 * HEADS * SIZE, seed=1), normal(4, 2, HEADS, CAPACITY, SIZE, seed=2)
     cache[1, 0, 0, 3] = torch.nan
     out = torch.zeros((4, HEADS * SIZE))
-    attend(qkv, cache, torch.tensor([100, 70]), torch.ones(2).bool(), out, spans_for(4, FIVE_SPANS), 101)
+    run(qkv, cache, torch.tensor([100, 70]), torch.ones(2).bool(), out, spans_for(4, FIVE_SPANS), 101)
     assert torch.equal(out.isnan().all(dim=1), torch.tensor([False] * 4))
     assert torch.equal(out[:, :SIZE].isnan().all(dim=1), torch.tensor([False, True, False, False]))
     assert out[:, SIZE:].isfinite().all()
@@ -99,6 +106,6 @@ def test_no_text_is_attended_to_as_zero_and_no_slot_that_is_not_active_at_all() 
 
 @pytest.mark.parametrize(("rows", "span"), [(2, 128), (4, 256), (16, 1024), (64, 2048)])
 def test_spans_are_short_where_there_is_little_else_to_share(rows: int, span: int) -> None:
-    spans = Spans.empty(rows, 32, 64, 1503, torch.device("meta"))
+    spans = SpanWorkspace.allocate(rows, 32, 64, 1503, torch.device("meta"))
     assert spans.span == span
     assert spans.span * spans.splits >= 1503

@@ -10,13 +10,13 @@ import pytest
 import torch
 from triton.runtime.interpreter import interpreter_builder
 
-from musicgen_serving.engine.decoder_config import DecoderConfig
-from musicgen_serving.engine.delay_pattern import TO_GENERATE
 from musicgen_serving.engine.kernels import tiles
-from musicgen_serving.engine.kernels.attending import Spans, attend
-from musicgen_serving.engine.kernels.drawing import draw
-from musicgen_serving.engine.kernels.projections import Folded, Scratch, add, project
-from musicgen_serving.engine.slots import allocate
+from musicgen_serving.engine.kernels.attention import AttentionInputs, SpanWorkspace, attend
+from musicgen_serving.engine.kernels.linear import NormProjection, ResidualProjection, SplitWorkspace, add, project
+from musicgen_serving.engine.kernels.sampling import sample as sample_tokens
+from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.step.delay_pattern import TO_GENERATE
+from musicgen_serving.engine.step.kv_cache import allocate
 from tests.model_bundle.helpers.kernel_cases import CPU, normal, some_norm, stream_of
 
 Work = Callable[[], tuple[torch.Tensor, ...]]
@@ -49,33 +49,35 @@ def products() -> tuple[torch.Tensor, ...]:
     values, x, norm = normal(40, 64, seed=2), normal(40, 256, seed=4), some_norm(64, 5)
     weight, wide = normal(64, 256, seed=1), normal(128, 64, seed=6)
     assert tiles.tile(40, 64, 256).splits == 4 and tiles.tile(40, 128, 64).splits == 2
-    stream, scratch = stream_of(values, norm.weight, torch.float32), Scratch.empty(40, [weight, wide], CPU)
-    add(stream, x, weight, (norm.weight, norm.weight), scratch)
+    stream, splits = stream_of(values, norm.weight, torch.float32), SplitWorkspace.allocate(40, [weight, wide], CPU)
+    add(stream, ResidualProjection(weight=weight, even_gain=norm.weight, odd_gain=norm.weight), x, splits)
     out = torch.empty((40, 128))
-    project(stream, Folded.of(norm, wide), wide, out, scratch, gelu=True)
-    return stream.values, stream.gained, stream.means, stream.deviations, out, scratch.arrived
+    project(stream, NormProjection.fold(norm, wide, gelu=True), out, splits)
+    return stream.values, stream.scaled, stream.means, stream.deviations, out, splits.arrived
 
 
 def attention() -> tuple[torch.Tensor, ...]:
     """A long sequence beside a short one."""
     qkv, cache = normal(4, 96, seed=1), normal(4, 2, 2, 300, 16, seed=2)
-    out, spans = torch.empty((4, 32)), Spans.empty(4, 2, 16, 300, CPU, programs=10**6)
-    attend(qkv, cache, torch.tensor([290, 64]), torch.ones(2).bool(), out, spans, 291)
+    out, spans = torch.empty((4, 32)), SpanWorkspace.allocate(4, 2, 16, 300, CPU, max_programs=10**6)
+    position, active = torch.tensor([290, 64]), torch.ones(2).bool()
+    attend(AttentionInputs(qkv=qkv, kv=cache, position=position, active=active, length=291), out, spans)
     return out, cache, spans.arrived
 
 
-def drawing() -> tuple[torch.Tensor, ...]:
+def sampling() -> tuple[torch.Tensor, ...]:
     """Four codebooks of two slots, of which the last moves its slot on."""
     config = DecoderConfig(layers=0, hidden=8, heads=1, ffn=8, vocabulary=64, codebooks=4, channels=1, pad_token=64)
     slots, arrived = allocate(config, 2, 8, 1, CPU, torch.float32), torch.zeros(2, dtype=torch.int32)
     slots.tokens.fill_(TO_GENERATE)
     slots.top_k.fill_(20)
+    slots.active.fill_(True)
     for seed in range(3):
-        draw(normal(4, 4 * 64, seed=seed), slots, torch.ones(2).bool(), arrived)
-    return slots.tokens, slots.position, slots.broken, arrived
+        sample_tokens(normal(4, 4 * 64, seed=seed), slots, arrived)
+    return slots.tokens, slots.position, slots.nonfinite, arrived
 
 
-@pytest.mark.parametrize("work", [products, attention, drawing])
+@pytest.mark.parametrize("work", [products, attention, sampling])
 def test_results_do_not_depend_on_the_order_of_programs(work: Work) -> None:
     wanted = work()
     for seed in range(3):

@@ -5,22 +5,22 @@ from dataclasses import replace
 import pytest
 import torch
 
-from musicgen_serving.engine.decoder_config import DecoderConfig
-from musicgen_serving.engine.delay_pattern import TO_GENERATE
-from musicgen_serving.engine.kernels.drawing import draw
-from musicgen_serving.engine.sampling import guided, sample
-from musicgen_serving.engine.slots import Slots, allocate
+from musicgen_serving.engine.kernels.sampling import sample as sample_tokens
+from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.step.delay_pattern import TO_GENERATE
+from musicgen_serving.engine.step.kv_cache import Slots, allocate
+from musicgen_serving.engine.step.sampling import apply_guidance, sample
 from tests.model_bundle.helpers.kernel_cases import CPU, normal
 
 CONFIG = DecoderConfig(layers=0, hidden=8, heads=1, ffn=8, vocabulary=2048, codebooks=4, channels=1, pad_token=2048)
 SLOTS, POSITIONS = 6, 12
-ALL = torch.ones(SLOTS, dtype=torch.bool)
 
 
 def some_slots(greedy: bool = False, top_p: float = 1) -> Slots:
     """Slots of different parameters, each somewhere in its clip, whose pattern is known."""
     slots = allocate(CONFIG, SLOTS, POSITIONS, 1, CPU, torch.float32)
     slots.tokens.fill_(TO_GENERATE)
+    slots.active.fill_(True)
     slots.position.copy_(torch.tensor([0, 3, 5, 7, 9, 11]))
     slots.guidance.copy_(torch.tensor([3.0, 1.0, 2.0, 5.0, 0.0, 3.0]))
     slots.temperature.copy_(torch.tensor([1.0, 0.7, 1.3, 2.0, 0.1, 1.0]))
@@ -37,10 +37,10 @@ def some_logits(seed: int) -> torch.Tensor:
 
 def by_torch(slots: Slots, logits: torch.Tensor) -> torch.Tensor:
     """Tokens [n, K]."""
-    mixed = guided(logits.view(SLOTS, 2, 4, 2048), slots.guidance)
+    mixed = apply_guidance(logits.view(SLOTS, 2, 4, 2048), slots.guidance)
     tokens, _ = sample(
         mixed, temperature=slots.temperature, top_k=slots.top_k, top_p=slots.top_p, greedy=slots.greedy,
-        seed=slots.seed, position=slots.position, most=2048, use_top_p=bool((slots.top_p < 1).any()),
+        seed=slots.seed, position=slots.position, max_top_k=2048, use_top_p=bool((slots.top_p < 1).any()),
     )  # fmt: skip
     return tokens[..., 0]
 
@@ -60,24 +60,24 @@ def arrived() -> torch.Tensor:
 def test_draws_the_same_tokens(seed: int, top_p: float, greedy: bool) -> None:
     slots, logits = some_slots(greedy, top_p), some_logits(seed)
     before, wanted = slots.position.clone(), by_torch(slots, logits)
-    draw(logits, slots, ALL, arrived())
+    sample_tokens(logits, slots, arrived())
     assert torch.equal(at(slots, before + 1), wanted)
     assert torch.equal(slots.position, before + 1)
-    assert not slots.broken.any()
+    assert not slots.nonfinite.any()
     assert int((slots.tokens != TO_GENERATE).sum()) == SLOTS * 4
 
 
 def test_draws_the_same_tokens_from_a_vocabulary_that_is_no_power_of_two() -> None:
     slots, logits = some_slots(), some_logits(1)
     slots.top_k.clamp_(max=1000)
-    mixed = guided(logits.view(SLOTS, 2, 8, 1024)[:, :, :4, :1000], slots.guidance)
+    mixed = apply_guidance(logits.view(SLOTS, 2, 8, 1024)[:, :, :4, :1000], slots.guidance)
     cut = logits.view(2 * SLOTS, 8, 1024)[:, :4, :1000].reshape(2 * SLOTS, -1)
     wanted, _ = sample(
         mixed, temperature=slots.temperature, top_k=slots.top_k, top_p=slots.top_p, greedy=slots.greedy,
-        seed=slots.seed, position=slots.position, most=1000, use_top_p=False,
+        seed=slots.seed, position=slots.position, max_top_k=1000, use_top_p=False,
     )  # fmt: skip
     before = slots.position.clone()
-    draw(cut, slots, ALL, arrived())
+    sample_tokens(cut, slots, arrived())
     assert torch.equal(at(slots, before + 1), wanted[..., 0])
 
 
@@ -87,7 +87,7 @@ def test_what_the_pattern_or_a_prompt_has_stays() -> None:
     slots.tokens[:, 1] = 2048
     slots.tokens[2, 0] = 17
     wanted[:, 1], wanted[2, 0] = 2048, 17
-    draw(logits, slots, ALL, arrived())
+    sample_tokens(logits, slots, arrived())
     assert torch.equal(at(slots, before + 1), wanted)
 
 
@@ -96,25 +96,24 @@ def test_what_the_pattern_or_a_prompt_has_stays() -> None:
 @pytest.mark.parametrize("everywhere", [True, False])
 def test_tells_the_slots_whose_logits_are_not_finite(spoiled: float, everywhere: bool) -> None:
     slots, logits = some_slots(), some_logits(3)
-    slots.broken[3] = True  # it was before
+    slots.nonfinite[3] = True  # it was before
     logits.view(SLOTS, 2, 4, 2048)[1, :, 2, slice(None) if everywhere else 5] = spoiled
     before = slots.position.clone()
-    draw(logits, slots, ALL, arrived())
+    sample_tokens(logits, slots, arrived())
     alone = not everywhere and spoiled == float("-inf")  # one impossible token is none, for torch too
-    assert torch.equal(slots.broken, torch.tensor([False, not alone, False, True, False, False]))
+    assert torch.equal(slots.nonfinite, torch.tensor([False, not alone, False, True, False, False]))
     assert ((at(slots, before + 1) >= 0) & (at(slots, before + 1) < 2048)).all()
 
 
 def test_a_slot_that_is_not_active_stays_as_it_is() -> None:
     slots, logits, count = some_slots(), some_logits(4), arrived()
-    active = ALL.clone()
-    active[2] = False
+    slots.active[2] = False
     logits[4:6] = torch.nan
     before, tokens = slots.position.clone(), slots.tokens[2].clone()
-    draw(logits, slots, active, count)
+    sample_tokens(logits, slots, count)
     assert torch.equal(slots.position - before, torch.tensor([1, 1, 0, 1, 1, 1]))
     assert torch.equal(slots.tokens[2], tokens)
-    assert not slots.broken.any()
+    assert not slots.nonfinite.any()
     assert not count.any()
 
 
@@ -126,11 +125,6 @@ def test_equal_logits_are_all_kept_and_drawn_from() -> None:
     for seed in range(3):
         one = replace(slots, tokens=slots.tokens.clone(), position=slots.position.clone())
         one.seed.fill_(seed)
-        draw(
-            logits,
-            one,
-            ALL,
-            arrived(),
-        )
+        sample_tokens(logits, one, arrived())
         seen |= {int(token) for token in at(one, slots.position + 1).flatten()}
     assert seen == {0, 512, 1024, 1536}

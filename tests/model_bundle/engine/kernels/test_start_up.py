@@ -7,15 +7,14 @@ import pytest
 import torch
 from triton.runtime.interpreter import InterpretedFunction
 
-from musicgen_serving.engine import acceleration
-from musicgen_serving.engine.acceleration import compile_kernels, kernel_step
-from musicgen_serving.engine.decode_loop import DecodeLoop
-from musicgen_serving.engine.decoder_config import DecoderConfig
+from musicgen_serving.engine import loading
 from musicgen_serving.engine.kernels.step import KernelStep
-from musicgen_serving.engine.quantised import Quantised
+from musicgen_serving.engine.loading import compile_kernels, kernel_step
+from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.model.quantisation import Quantised
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.slots import allocate
-from musicgen_serving.engine.window import Window, window
+from musicgen_serving.engine.step.decode_loop import DecodeLoop
+from musicgen_serving.engine.step.kv_cache import BatchView, allocate, batch_view
 from tests.model_bundle.helpers.random_decoder import random_decoder
 from tests.model_bundle.helpers.recorders import Repeater
 from tests.model_bundle.helpers.step_operations import NOWHERE, Operations, on
@@ -41,15 +40,15 @@ def codes_of(loop: DecodeLoop) -> list[torch.Tensor]:
         if step == 2:
             loop.admit(1, states[1, :3], FRAMES, SamplingParams(top_k=9, top_p=0.9), 7)
         if step == FRAMES + 3:
-            loop.slots.vacate(0)
-        loop.step(0, 1 if step < 2 else 2, length=POSITIONS, text=TEXT, most=64, use_top_p=True)
+            loop.slots.deactivate(0)
+        loop.step(0, 1 if step < 2 else 2, length=POSITIONS, text_length=TEXT, max_top_k=64, use_top_p=True)
     return [loop.codes(slot, FRAMES) for slot in range(2)]
 
 
 def test_recorded_kernels_make_the_codes_of_torch_steps(memory_log: Any) -> None:
     loop, recorder = loop_of(3, memory_log.log), Repeater()
-    assert isinstance(loop.advance, KernelStep)
-    assert loop.record(recorder, memory_log.log).graphs == 3  # of 1, 2 and 3 slots, all of one length
+    assert isinstance(loop.step_fn, KernelStep)
+    assert loop.record_graphs(recorder, memory_log.log).count == 3  # of 1, 2 and 3 slots, all of one length
     plain = DecodeLoop(
         SIZES, random_decoder(SIZES, POSITIONS, torch.float32), allocate(SIZES, 3, POSITIONS, TEXT, CPU, torch.float32)
     )
@@ -64,18 +63,18 @@ def test_everything_is_compiled_beforehand_with_one_layer(
 ) -> None:
     seen: list[tuple[int, int, int]] = []
 
-    def noting(config: DecoderConfig, weights: Any, positions: int, log: Any) -> Any:
+    def spying(config: DecoderConfig, weights: Any, positions: int, log: Any) -> Any:
         step = kernel_step(config, weights, positions, log)
         assert step is not None
 
-        def advance(window: Window, *, most: int, use_top_p: bool) -> None:
-            seen.append((config.layers, window.state.position.shape[0], window.length))
+        def step_fn(view: BatchView, *, max_top_k: int, use_top_p: bool) -> None:
+            seen.append((config.layers, view.state.position.shape[0], view.length))
             assert isinstance(weights.layers[0].ffn_in, Quantised) == eight_bit
-            step(window, most=most, use_top_p=use_top_p)
+            step(view, max_top_k=max_top_k, use_top_p=use_top_p)
 
-        return advance
+        return step_fn
 
-    monkeypatch.setattr(acceleration, "kernel_step", noting)
+    monkeypatch.setattr(loading, "kernel_step", spying)
     compile_kernels(SIZES, 3, POSITIONS, TEXT, CPU, torch.float32, eight_bit=eight_bit, log=memory_log.log)
     assert seen == [(1, count, POSITIONS) for count in (3, 2, 1)]
 
@@ -85,11 +84,11 @@ def test_a_step_of_kernels_allocates_nothing_and_waits_for_nothing(monkeypatch: 
     monkeypatch.setattr(InterpretedFunction, "__getitem__", MagicMock(return_value=launches))
     weights = on(NOWHERE, random_decoder(SIZES, POSITIONS, torch.float16))
     slots = allocate(SIZES, 3, POSITIONS, TEXT, NOWHERE, torch.float16)
-    step, one = KernelStep(SIZES, weights, POSITIONS), window(slots, 0, 2, POSITIONS, TEXT)
-    step(one, most=64, use_top_p=True)  # what is made once
+    step, one = KernelStep(SIZES, weights, POSITIONS), batch_view(slots, 0, 2, POSITIONS, TEXT)
+    step(one, max_top_k=64, use_top_p=True)  # what is made once
     launches.reset_mock()
     with Operations() as operations:
-        step(one, most=64, use_top_p=True)
+        step(one, max_top_k=64, use_top_p=True)
     views = {"aten.view.dtype", "aten.view.default", "aten.detach.default"}  # of what is there already
-    assert set(operations.names) <= views  # so that its graphs need no memory of their own (direct_graphs.py)
+    assert set(operations.names) <= views  # so that its graphs need no memory of their own (DirectRecorder)
     assert launches.call_count == 8 * SIZES.layers + 3

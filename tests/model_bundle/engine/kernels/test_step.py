@@ -8,21 +8,20 @@ import pytest
 import torch
 from triton.runtime.interpreter import InterpretedFunction
 
-from musicgen_serving.engine.decode_loop import DecodeLoop
-from musicgen_serving.engine.decoder_config import DecoderConfig
-from musicgen_serving.engine.decoder_weights import DecoderWeights
 from musicgen_serving.engine.kernels.step import KernelStep
+from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.model.decoder import forward
+from musicgen_serving.engine.model.weights import DecoderWeights
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.slots import allocate
-from musicgen_serving.engine.torch_step import Advance, TorchStep
-from musicgen_serving.engine.transformer import forward
-from musicgen_serving.engine.window import Window, window
+from musicgen_serving.engine.step.decode_loop import DecodeLoop
+from musicgen_serving.engine.step.kv_cache import BatchView, allocate, batch_view
+from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
 from tests.model_bundle.helpers.kernel_cases import CPU, normal, relative_error
 from tests.model_bundle.helpers.random_decoder import eight_bit, random_decoder, single_precision
 
 CONFIG = DecoderConfig(layers=2, hidden=64, heads=4, ffn=256, vocabulary=128, codebooks=4, channels=1, pad_token=128)
 POSITIONS, TEXT, SLOTS, FRAMES = 96, 12, 3, 80
-Make = Callable[[DecoderConfig, DecoderWeights], Advance]
+Make = Callable[[DecoderConfig, DecoderWeights], StepFn]
 
 
 def by_kernels(config: DecoderConfig, weights: DecoderWeights) -> KernelStep:
@@ -47,7 +46,7 @@ def some_loop(weights: DecoderWeights, make: Make, greedy: bool, config: Decoder
 
 def steps(loop: DecodeLoop, count: int) -> torch.Tensor:
     for _ in range(count):
-        loop.step(0, SLOTS, length=POSITIONS, text=TEXT, most=128, use_top_p=True)
+        loop.step(0, SLOTS, length=POSITIONS, text_length=TEXT, max_top_k=128, use_top_p=True)
     return loop.slots.tokens.clone()
 
 
@@ -59,7 +58,7 @@ def test_a_decode_has_the_tokens_of_torchs(greedy: bool, quantised: bool) -> Non
     assert torch.equal(*tokens)
     assert torch.equal(loops[0].slots.position, loops[1].slots.position)
     assert len({int(token) for token in tokens[0][:, :, 3:6].flatten()}) > 10  # not one token over and over
-    for one, other in zip(*(loop.slots.cache for loop in loops), strict=True):
+    for one, other in zip(*(loop.slots.kv for loop in loops), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
@@ -73,48 +72,48 @@ def test_stereo_decodes_as_torch_does() -> None:
 def test_logits_in_half_precision_are_nearer_to_the_exact_ones_than_torchs() -> None:
     half = some_weights(torch.float16)
     loops = [some_loop(one, by_kernels, True) for one in (single_precision(half), half, half)]
-    runs = [window(loop.slots, 0, SLOTS, POSITIONS, TEXT) for loop in loops]
+    runs = [batch_view(loop.slots, 0, SLOTS, POSITIONS, TEXT) for loop in loops]
     exact, by_torch = (torchs_logits(one, run) for one, run in zip((single_precision(half), half), runs, strict=False))
     step = by_kernels(CONFIG, half)
-    step(runs[2], most=128, use_top_p=True)
+    step(runs[2], max_top_k=128, use_top_p=True)
     by_kernel = step.buffers(SLOTS).logits.view(SLOTS, 2, -1)
     assert relative_error(by_kernel, exact) < min(2e-3, relative_error(by_torch, exact))
 
 
-def torchs_logits(weights: DecoderWeights, run: Window) -> torch.Tensor:
+def torchs_logits(weights: DecoderWeights, run: BatchView) -> torch.Tensor:
     """[n, 2, K * V]."""
     position = run.state.position
     tokens = run.state.tokens.gather(2, position[:, None, None].expand(-1, CONFIG.codebooks, 1))
-    return forward(weights, CONFIG.heads, run, tokens, position[:, None]).float()
+    return forward(weights, CONFIG.heads, run.layers, run.cross_mask, tokens, position[:, None]).float()
 
 
 def test_a_slot_that_is_not_active_stays_and_its_neighbours_do_not_notice() -> None:
     weights = some_weights(torch.float32)
     alone, loop = (some_loop(weights, by_kernels, False) for _ in range(2))
-    loop.slots.vacate(1)
-    before, cache = loop.slots.tokens[1].clone(), [layer[2:4].clone() for layer in loop.slots.cache]
+    loop.slots.deactivate(1)
+    before, cache = loop.slots.tokens[1].clone(), [layer[2:4].clone() for layer in loop.slots.kv]
     wanted, tokens = steps(alone, 3), steps(loop, 3)
     assert torch.equal(tokens[[0, 2]], wanted[[0, 2]])
     assert torch.equal(tokens[1], before)
     assert int(loop.slots.position[1]) == 0
-    assert all(torch.equal(layer[2:4], kept) for layer, kept in zip(loop.slots.cache, cache, strict=True))
+    assert all(torch.equal(layer[2:4], kept) for layer, kept in zip(loop.slots.kv, cache, strict=True))
 
 
-def test_a_broken_slot_is_told_and_breaks_no_other() -> None:
+def test_a_nonfinite_slot_is_flagged_and_spoils_no_other() -> None:
     loop = some_loop(some_weights(torch.float32), by_kernels, True)
-    loop.slots.cross[1][1, 0, 2, 0] = torch.nan
+    loop.slots.cross_kv[1][1, 0, 2, 0] = torch.nan
     steps(loop, 2)
-    assert torch.equal(loop.slots.broken, torch.tensor([False, True, False]))
+    assert torch.equal(loop.slots.nonfinite, torch.tensor([False, True, False]))
 
 
-def test_steps_of_fewer_slots_use_other_buffers_and_allocate_none_anew() -> None:
+def test_steps_of_fewer_slots_use_other_buffers_and_allocate_no_new_ones() -> None:
     weights = some_weights(torch.float32)
     step = by_kernels(CONFIG, weights)
     loop = some_loop(weights, lambda _config, _weights: step, True)
     whole = steps(some_loop(weights, by_kernels, True), 2)
     for _ in range(2):
         for slot in range(SLOTS):
-            loop.step(slot, 1, length=POSITIONS, text=TEXT, most=128, use_top_p=True)
+            loop.step(slot, 1, length=POSITIONS, text_length=TEXT, max_top_k=128, use_top_p=True)
     assert torch.equal(loop.slots.tokens, whole)
     assert step.buffers(1) is step.buffers(1)
     assert step.buffers(1) is not step.buffers(2)

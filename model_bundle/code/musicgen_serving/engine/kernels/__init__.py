@@ -1,1 +1,4 @@
-"""A decode step in Triton kernels, for GPUs only: whatever runs on a CPU imports nothing from here."""
+"""The decode step in Triton kernels, for GPUs only. Each launcher is in the same file as its kernel.
+
+Imported by `loading` alone, inside a function: a CPU never imports Triton.
+"""

@@ -1,55 +1,198 @@
-"""A step's matrix products: few rows with a large weight, so that what counts is how the weight is streamed.
+"""The step's matrix products: few rows with a large weight, so throughput depends on how the weight is streamed.
 
 A layer norm before a product costs no pass of its own. With gain g, shift b, mean m and standard deviation s of a row,
 
     norm(x) W^T = ((x * g) W^T - m (W g)) / s + W b,
 
-where W g and W b are known beforehand. Whoever writes the residual stream x writes x * g beside it, as the next product
-reads it, and for every chunk of a row its sum and its squared deviation from the chunk's mean, from which the product
-has m and s when its weights have gone by (Chan, Golub, LeVeque 1979: no cancellation as in E[x²] - m²).
+where W g and W b are known beforehand. Every kernel that writes the residual stream x also writes x * g, which the next
+product reads, and for every chunk of a row its mean and the squared deviation from it, from which the product computes
+m and s after its weights (Chan, Golub, LeVeque 1979: no cancellation as in E[x²] - m²).
+
+Each product prefetches the start of the next one's weight into L2. A launch of a CUDA graph starts about a microsecond
+after the last one ended, its first weights arrive a microsecond later, and attention to a short sequence reads next to
+nothing; in that time an H100 could have read some 7 MB. How much the prefetch helps is unmeasured.
 """
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
-# A kernel's arguments are pointers and numbers, which Triton's language has no types for.
+# A kernel's arguments are pointers and scalars, which Triton's language has no types for.
 
+from dataclasses import dataclass
+from typing import Self
+
+import torch
 import triton.language as tl
 
-from musicgen_serving.engine.kernels.kernel import kernel
-from musicgen_serving.engine.kernels.prefetch import prefetch
+from musicgen_serving.engine.kernels import tiles
+from musicgen_serving.engine.kernels.jit import kernel
+from musicgen_serving.engine.model.quantisation import Matrix, Quantised, dense
+from musicgen_serving.engine.model.weights import Norm
 
-GAINED = tl.constexpr(1 / 16)
-"""Scale of x * g, exact in floating point: the stream may reach a million before a half-precision number overflows."""
+STREAM_SCALE = tl.constexpr(1 / 16)
+"""Scale of x * g, exact in floating point: the stream may reach a million before a half-precision value overflows."""
 EPSILON = tl.constexpr(1e-5)  # torch's layer norm
+MAX_WIDTH = 2048  # of MusicGen's sizes: with statistics laid out for it, one compiled kernel serves all
+L2_SHARE = 8  # prefetch an eighth of the L2 cache: 6 MB on an H100, 0.75 on an A10G; more might evict data in use
+DEFAULT_PREFETCH = 6 * 2**20  # if kernels are only compiled
+LINE = tl.constexpr(64)  # bytes prefetched at a time: half a cache line, as a GPU may fetch it by halves
+LANES = tl.constexpr(256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualStream:
+    """The residual stream of 2n rows, with what the next product reads instead of its norm."""
+
+    values: torch.Tensor  # [2n, H], float32
+    scaled: torch.Tensor  # [2n, H], values times the next norm's gain
+    means: torch.Tensor  # [2n, H / chunk], float32
+    deviations: torch.Tensor  # [2n, H / chunk], sums of squares, float32
+    chunk: int
+
+    @classmethod
+    def allocate(cls, rows: int, hidden: int, device: torch.device, dtype: torch.dtype) -> Self:
+        """Return a stream of zeros, with the chunks that products into it write."""
+        chunk = tiles.tile(rows, hidden, hidden).features
+
+        def zeros(width: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+            return torch.zeros((rows, width), device=device, dtype=dtype)
+
+        return cls(
+            values=zeros(hidden), scaled=zeros(hidden, dtype), means=zeros(hidden // chunk),
+            deviations=zeros(hidden // chunk), chunk=chunk,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SplitWorkspace:
+    """Where the programs of a split sum leave their parts, and count arrivals; `arrived` is zero between launches."""
+
+    partial: torch.Tensor  # float32
+    arrived: torch.Tensor  # int32
+    max_prefetch: int  # bytes of the next weight
+
+    @classmethod
+    def allocate(cls, rows: int, matrices: list[Matrix], device: torch.device) -> Self:
+        """Return a workspace for products of up to `rows` rows with these weights."""
+        elements, blocks = 1, 1
+        for features, width in (matrix.shape for matrix in matrices):
+            tile = tiles.tile(rows, features, width)
+            elements = max(elements, features * tiles.padded(rows) * tile.splits)
+            blocks = max(blocks, features // tile.features)
+        arrived = torch.zeros(blocks, device=device, dtype=torch.int32)
+        return cls(torch.empty(elements, device=device), arrived, max_prefetch_bytes(device))
+
+
+def max_prefetch_bytes(device: torch.device) -> int:
+    """Return how much of the next weight to prefetch; nothing on a CPU, whose interpreter has no prefetch."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).L2_cache_size) // L2_SHARE
+    return 0 if device.type == "cpu" else DEFAULT_PREFETCH
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormProjection:
+    """A weight [out, in] that reads the stream's norm; row r of its output is of the stream's row r * stride."""
+
+    weight: Matrix
+    gain: torch.Tensor  # [out], float32: the norm's gain times the weight
+    shift: torch.Tensor  # [out], float32: the norm's shift times the weight
+    next_weight: Matrix | None  # read by the next product, if known
+    stride: int = 1
+    gelu: bool = False
+
+    @classmethod
+    def fold(
+        cls, norm: Norm, weight: Matrix, next_weight: Matrix | None = None, *, stride: int = 1, gelu: bool = False
+    ) -> Self:
+        """Multiply the norm's gain and shift by the weight."""
+        full = dense(weight)
+        gain, shift = full @ norm.weight.float(), full @ norm.bias.float()
+        return cls(weight=weight, gain=gain, shift=shift, next_weight=next_weight, stride=stride, gelu=gelu)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualProjection:
+    """A weight [out, in] whose product is added to the stream's rows r * stride."""
+
+    weight: Matrix
+    even_gain: torch.Tensor  # [out], of the norm that reads the stream's even rows next
+    odd_gain: torch.Tensor  # the same for its odd rows
+    next_weight: Matrix | None = None
+    stride: int = 1
+
+
+def project(stream: ResidualStream, projection: NormProjection, out: torch.Tensor, workspace: SplitWorkspace) -> None:
+    """Write the product of the stream's norm and a weight to out [rows, out]."""
+    features, width = projection.weight.shape
+    tile = tiles.tile(stream.values.shape[0], features, width)
+    values, scale = _values_and_scale(projection.weight)
+    linear_kernel[features // tile.features, tile.splits](
+        stream.scaled, values, scale, stream.means, stream.deviations, projection.gain, projection.shift, out,
+        workspace.partial, workspace.arrived, *_prefetch(projection.next_weight, workspace),
+        out.shape[0], projection.stride, width, features,
+        GELU=projection.gelu, CHUNK=stream.chunk, CHUNKS=_power_of_two(max(width, MAX_WIDTH) // stream.chunk),
+        ROWS=tiles.padded(out.shape[0]), BN=tile.features, BK=tile.width, SPLITS=tile.splits,
+        num_warps=tile.warps, num_stages=tile.stages,
+    )  # fmt: skip
+
+
+def add(stream: ResidualStream, projection: ResidualProjection, x: torch.Tensor, workspace: SplitWorkspace) -> None:
+    """Add the product of x [rows, in] and a weight to the stream."""
+    features, width = projection.weight.shape
+    tile = tiles.tile(stream.values.shape[0], features, width)
+    values, scale = _values_and_scale(projection.weight)
+    residual_kernel[features // tile.features, tile.splits](
+        x, values, scale, stream.values, stream.scaled, projection.even_gain, projection.odd_gain, stream.means,
+        stream.deviations, workspace.partial, workspace.arrived, *_prefetch(projection.next_weight, workspace),
+        x.shape[0], projection.stride, width, features,
+        ROWS=tiles.padded(x.shape[0]), BN=tile.features, BK=tile.width, SPLITS=tile.splits,
+        num_warps=tile.warps, num_stages=tile.stages,
+    )  # fmt: skip
+
+
+def _values_and_scale(weight: Matrix) -> tuple[torch.Tensor, torch.Tensor | None]:
+    return (weight.values, weight.scale) if isinstance(weight, Quantised) else (weight, None)
+
+
+def _prefetch(weight: Matrix | None, workspace: SplitWorkspace) -> tuple[torch.Tensor | None, int]:
+    """Return the next weight as bytes, and how many of them to prefetch."""
+    if weight is None or not workspace.max_prefetch:
+        return None, 0
+    values = _values_and_scale(weight)[0].view(torch.int8)
+    return values, min(workspace.max_prefetch, values.numel())
+
+
+def _power_of_two(count: int) -> int:
+    return 1 << (count - 1).bit_length()
 
 
 @kernel
 def linear_kernel(
     x, weight, scale, means, deviations, gain_product, shift_product, out,
-    partial, arrived, ahead, ahead_size, rows, step, width, features,
+    partial, arrived, next_weight, prefetch_size, rows, stride, width, features,
     GELU: tl.constexpr,
     CHUNK: tl.constexpr, CHUNKS: tl.constexpr,
     ROWS: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
-    """out [rows, features] = x [rows, width], normalised, times weight [features, width]; activated if asked.
+    """Write out [rows, features]: x [rows, width], normalised, times weight [features, width]; GELU is optional.
 
-    Row r of x and of its statistics is row r * step in memory. Programs are (features / BN, SPLITS). `ahead` is what
-    the next launch reads, if that is known.
+    Row r of x and of its statistics is row r * stride in memory. Programs are (features / BN, SPLITS). `next_weight` is
+    what the next launch reads, if known.
     """
     block, split = tl.program_id(0), tl.program_id(1)
     row, column = tl.arange(0, ROWS), block * BN + tl.arange(0, BN)
-    # asked for before the weights, needed after them
-    local, within, known = statistics(means, deviations, row * step, row < rows, width // CHUNK, CHUNKS)
-    total = products(x, weight, row * step, row < rows, column, split, width, ROWS, BN, BK, SPLITS)
-    if ahead is not None:
-        prefetch(ahead, ahead_size)
+    # loaded before the weights, needed after them
+    local, within, known = load_moments(means, deviations, row * stride, row < rows, width // CHUNK, CHUNKS)
+    total = partial_product(x, weight, row * stride, row < rows, column, split, width, ROWS, BN, BK, SPLITS)
+    if next_weight is not None:
+        prefetch(next_weight, prefetch_size)
     last = True
     if SPLITS > 1:
-        total, last = gathered(total, partial, arrived, block, split, ROWS, BN, SPLITS)
+        total, last = reduce_splits(total, partial, arrived, block, split, ROWS, BN, SPLITS)
     if last:
         if scale is not None:
             total *= tl.load(scale + column)[None, :]
-        mean, deviation = moments(local, within, known, width, CHUNK)
-        total = normalised(total, mean, deviation, gain_product, shift_product, column)
+        mean, deviation = combine_moments(local, within, known, width, CHUNK)
+        total = apply_norm(total, mean, deviation, gain_product, shift_product, column)
         if GELU:
             total = 0.5 * total * (1 + tl.math.erf(total * 0.7071067811865476))
         tl.store(out + row[:, None] * features + column[None, :], total, mask=(row < rows)[:, None])
@@ -57,78 +200,78 @@ def linear_kernel(
 
 @kernel
 def residual_kernel(
-    x, weight, scale, stream, gained, gain, odd_gain, means, deviations,
-    partial, arrived, ahead, ahead_size, rows, step, width, features,
+    x, weight, scale, stream, scaled, gain, odd_gain, means, deviations,
+    partial, arrived, next_weight, prefetch_size, rows, stride, width, features,
     ROWS: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
-    """stream [rows, features] += x [rows, width] times weight [features, width], and what the next norm wants of it.
+    """Add x [rows, width] times weight [features, width] to stream [rows, features], with the next norm's statistics.
 
-    Row r of all but x is row r * step in memory; rows of odd number there are scaled by a gain of their own,
-    because the unconditional rows skip the norm before cross-attention. Statistics are by chunks of BN columns.
+    Row r of all but x is row r * stride in memory; odd rows there have their own gain, because the unconditional rows
+    skip the norm before cross-attention. Statistics are by chunks of BN columns.
     """
     block, split = tl.program_id(0), tl.program_id(1)
     row, column = tl.arange(0, ROWS), block * BN + tl.arange(0, BN)
-    total = products(x, weight, row, row < rows, column, split, width, ROWS, BN, BK, SPLITS)
-    if ahead is not None:
-        prefetch(ahead, ahead_size)
+    total = partial_product(x, weight, row, row < rows, column, split, width, ROWS, BN, BK, SPLITS)
+    if next_weight is not None:
+        prefetch(next_weight, prefetch_size)
     last = True
     if SPLITS > 1:
-        total, last = gathered(total, partial, arrived, block, split, ROWS, BN, SPLITS)
+        total, last = reduce_splits(total, partial, arrived, block, split, ROWS, BN, SPLITS)
     if last:
         if scale is not None:
             total *= tl.load(scale + column)[None, :]
-        place = row * step
+        place = row * stride
         there, mask = place[:, None] * features + column[None, :], (row < rows)[:, None]
         total += tl.load(stream + there, mask=mask, other=0.0)
         tl.store(stream + there, total, mask=mask)
         even, odd = tl.load(gain + column).to(tl.float32), tl.load(odd_gain + column).to(tl.float32)
-        scaled = total * tl.where((place % 2 == 0)[:, None], even[None, :], odd[None, :]) * GAINED
-        tl.store(gained + there, scaled, mask=mask)
+        gained = total * tl.where((place % 2 == 0)[:, None], even[None, :], odd[None, :]) * STREAM_SCALE
+        tl.store(scaled + there, gained, mask=mask)
         store_moments(total, means, deviations, place * (features // BN) + block, row < rows, BN)
 
 
 @kernel
-def products(
+def partial_product(
     x, weight, row, real, column, split, width,
     ROWS: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
-    """This split's part of the products [ROWS, BN], in float32; BK divides it."""
-    share = tl.multiple_of(width // SPLITS, 16)  # or the loads would be thought too narrow to run ahead
+    """Return this split's part of the product [ROWS, BN] in float32; BK divides its share of the width."""
+    share = tl.multiple_of(width // SPLITS, 16)  # or the compiler would not pipeline the loads
     along = split * share + tl.arange(0, BK)
     left = x + row[:, None] * width + along[None, :]  # [ROWS, BK]
     right = weight + column[None, :].to(tl.int64) * width + along[:, None]  # [BK, BN], read along a row of the weight
     total = tl.zeros((ROWS, BN), dtype=tl.float32)
     for _ in range(0, share, BK):
-        some = tl.load(left, mask=real[:, None], other=0.0)
-        many = tl.load(right, eviction_policy="evict_first")  # once a step: no use to keep it
-        total = tl.dot(some, many.to(some.dtype), total)
+        x_tile = tl.load(left, mask=real[:, None], other=0.0)
+        w_tile = tl.load(right, eviction_policy="evict_first")  # once a step: not worth caching
+        total = tl.dot(x_tile, w_tile.to(x_tile.dtype), total)
         left += BK
         right += BK
     return total
 
 
 @kernel
-def gathered(total, partial, arrived, block, split, ROWS: tl.constexpr, BN: tl.constexpr, SPLITS: tl.constexpr):
-    """The sum of all splits' parts, in the program that comes last, and whether this is the one.
+def reduce_splits(total, partial, arrived, block, split, ROWS: tl.constexpr, BN: tl.constexpr, SPLITS: tl.constexpr):
+    """Sum all splits' parts in the program that finishes last; return also whether it is this one.
 
-    The parts are added in their order, whoever is last, so that the sum is always the same.
+    The parts are added in their order, whichever program is last, so that the sum is always the same.
     """
     tile = tl.arange(0, ROWS)[:, None] * BN + tl.arange(0, BN)[None, :]
     parts = partial + block * (SPLITS * ROWS * BN) + tile
     tl.store(parts + split * (ROWS * BN), total)
-    tl.debug_barrier()  # all of this program's threads have written before it says so
+    tl.debug_barrier()  # all of this program's threads have written before it counts itself
     last = tl.atomic_add(arrived + block, 1, sem="acq_rel") == SPLITS - 1
     if last:
         total = tl.zeros((ROWS, BN), dtype=tl.float32)
         for part in range(SPLITS):
-            total += tl.load(parts + part * (ROWS * BN), cache_modifier=".cg")  # other programs wrote it: not from L1
+            total += tl.load(parts + part * (ROWS * BN), cache_modifier=".cg")  # written by other programs: bypass L1
         tl.store(arrived + block, 0)  # for the next launch
     return total, last
 
 
 @kernel
-def statistics(means, deviations, row, real, count, CHUNKS: tl.constexpr):
-    """Means and squared deviations [ROWS, CHUNKS] of the `count` chunks of each row, and which of them there are."""
+def load_moments(means, deviations, row, real, count, CHUNKS: tl.constexpr):
+    """Load means and squared deviations [ROWS, CHUNKS] of each row's `count` chunks, and their mask."""
     chunk = tl.arange(0, CHUNKS)
     there = row[:, None] * count + chunk[None, :]
     known = real[:, None] & (chunk < count)[None, :]
@@ -136,8 +279,8 @@ def statistics(means, deviations, row, real, count, CHUNKS: tl.constexpr):
 
 
 @kernel
-def moments(local, within, known, width, CHUNK: tl.constexpr):
-    """Mean and standard deviation [ROWS] of a row from those of its chunks [ROWS, CHUNKS]."""
+def combine_moments(local, within, known, width, CHUNK: tl.constexpr):
+    """Return a row's mean and standard deviation [ROWS] from those of its chunks [ROWS, CHUNKS]."""
     mean = tl.sum(local, axis=1) / (width // CHUNK)
     apart = tl.where(known, local - mean[:, None], 0.0)
     squares = tl.sum(within, axis=1) + CHUNK * tl.sum(apart * apart, axis=1)
@@ -145,10 +288,10 @@ def moments(local, within, known, width, CHUNK: tl.constexpr):
 
 
 @kernel
-def normalised(total, mean, deviation, gain_product, shift_product, column):
-    """Products [ROWS, BN] with a normalised row, from those with a row that was only scaled."""
+def apply_norm(total, mean, deviation, gain_product, shift_product, column):
+    """Turn products [ROWS, BN] of scaled rows into those of normalised rows."""
     gain, shift = tl.load(gain_product + column)[None, :], tl.load(shift_product + column)[None, :]
-    return (total / GAINED - mean[:, None] * gain) / deviation[:, None] + shift
+    return (total / STREAM_SCALE - mean[:, None] * gain) / deviation[:, None] + shift
 
 
 @kernel
@@ -158,3 +301,18 @@ def store_moments(values, means, deviations, there, real, WIDTH: tl.constexpr):
     apart = values - mean[:, None]
     tl.store(means + there, mean, mask=real)
     tl.store(deviations + there, tl.sum(apart * apart, axis=1), mask=real)
+
+
+@kernel
+def prefetch(target, prefetch_size):
+    """Prefetch this program's share of the `prefetch_size` bytes at `target` into L2; shares may overlap."""
+    programs = tl.num_programs(0) * tl.num_programs(1)
+    lines = prefetch_size // LINE
+    share = (lines + programs - 1) // programs
+    first = (tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)) * share
+    for start in range(0, share, LANES):
+        line = tl.minimum(first + start + tl.arange(0, LANES), lines - 1)
+        tl.inline_asm_elementwise(
+            "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [target.to(tl.int64) + line * LINE],
+            dtype=tl.int32, is_pure=False, pack=1,
+        )  # fmt: skip

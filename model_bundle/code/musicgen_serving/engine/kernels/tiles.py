@@ -1,22 +1,22 @@
-"""How each matrix product is cut into programs: one table, to be tuned where there is a GPU.
+"""How each matrix product is cut into programs: one table, to be tuned on a GPU.
 
-None of it has been measured yet; it is reasoned. A product is as fast as its weight is read if enough of the weight is
-under way at once: an H100 needs 3.35 TB/s * 0.8 µs = 2.7 MB, which is programs * (stages - 1) * features * width *
-2 bytes; for musicgen-large, one clip, 128 * 4 * 16 * 256 * 2 = 4.2 MB. With one or few clips the sum is not split: the
-programs suffice, and gathering parts costs a trip to the L2 cache. With many rows each program reads x again, which
-wants tiles of more features, fewer tiles, and so splits for 132 multiprocessors to have work.
-All of it fits the 99 KiB of shared memory that the smallest of the cards (A10G, L4, L40S) gives a program.
+The table is reasoned, not measured. A product is as fast as its weight is read if enough of the weight is in flight: an
+H100 needs 3.35 TB/s * 0.8 µs = 2.7 MB, which is programs * (stages - 1) * features * width * 2 bytes; for
+musicgen-large, one clip, 128 * 4 * 16 * 256 * 2 = 4.2 MB. With few clips the sum is not split: there are programs
+enough, and reducing parts costs a trip to the L2 cache. With many rows each program reads x again, which favours tiles
+of more features; fewer tiles then need splits to keep 132 multiprocessors busy.
+Everything fits the 99 KiB of shared memory that a program gets on the smallest cards (A10G, L4, L40S).
 """
 
 import math
 from dataclasses import dataclass, replace
 
-SMALLEST = 16  # what tensor cores multiply
+MIN_SIZE = 16  # what tensor cores multiply
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """A program's part: `features` outputs over a `splits`-th of the sum, `width` numbers of it at a time."""
+    """One program's part: `features` outputs over a `splits`-th of the sum, `width` elements of it at a time."""
 
     features: int
     width: int
@@ -41,16 +41,16 @@ WIDE = {
 
 
 def padded(rows: int) -> int:
-    """Rows as the table and the kernels count them; ValueError beyond 64."""
+    """Round rows up to a power of two of at least 16; raise ValueError beyond 64."""
     if rows > max(SQUARE):
         raise ValueError(f"a step has at most {max(SQUARE)} rows, got {rows}")
-    return max(SMALLEST, 1 << (rows - 1).bit_length())
+    return max(MIN_SIZE, 1 << (rows - 1).bit_length())
 
 
 def tile(rows: int, features: int, width: int) -> Tile:
-    """The table's tile, cut down to powers of two that divide a weight [features, width]."""
+    """Return the table's tile, reduced to powers of two that divide a weight [features, width]."""
     entry = (WIDE if features > width else SQUARE)[padded(rows)]
-    splits = math.gcd(entry.splits, width // SMALLEST)
+    splits = math.gcd(entry.splits, width // MIN_SIZE)
     return replace(
         entry, features=math.gcd(entry.features, features), width=math.gcd(entry.width, width // splits), splits=splits
     )

@@ -1,0 +1,109 @@
+"""Codes to samples: the checkpoint's EnCodec decoder (Défossez et al. 2022) in float32, a chunk of a clip at a time."""
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# transformers ships types that strict mode cannot follow.
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from transformers import EncodecModel, MusicgenConfig
+
+from musicgen_serving.engine.model.weights import WeightFiles, require_all
+
+PREFIX = "audio_encoder."
+# Weight normalisation's two tensors, as named before and after torch 2.0.
+_RENAMED = {".weight_g": ".parametrizations.weight.original0", ".weight_v": ".parametrizations.weight.original1"}
+CHUNK = 250  # frames: 5 s
+# How far convolutions reach, in frames: before the LSTM one of kernel 7, 3 to either side, or 6 back if causal; after
+# it the first transposed one, 0.75 to either side, or 1.5 back, and those that follow little more.
+BEFORE_LSTM = 6
+AFTER_LSTM = 2
+
+
+def _renamed(name: str) -> str:
+    name = name.removeprefix(PREFIX)
+    for old, new in _RENAMED.items():
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
+
+
+def make_convolutions_repeatable() -> None:
+    """Make cuDNN compute in float32 and with the same algorithm each time; by default it does neither.
+
+    TF32 rounds factors to 10 bits, which is coarser than a 16-bit WAV, and one seed must give one clip.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+
+
+class Codec:
+    """EnCodec's decoder and quantizer, loaded once."""
+
+    def __init__(self, config: MusicgenConfig, files: WeightFiles, channels: int, device: torch.device) -> None:
+        self.sampling_rate = int(config.audio_encoder.sampling_rate)
+        self._channels = channels
+        model = EncodecModel(config.audio_encoder).eval()
+        state = {_renamed(name): files.read(name) for name in files.names(PREFIX)}
+        require_all(PREFIX, model.load_state_dict(state, strict=False).missing_keys)
+        if device.type == "cuda":
+            make_convolutions_repeatable()
+        self._quantizer = model.quantizer.to(device)
+        decoder = model.decoder.to(device)
+        for module in decoder.modules():  # or every call would compute the normalised weights again
+            if parametrize.is_parametrized(module, "weight"):
+                parametrize.remove_parametrizations(module, "weight")
+        self._decoder = ChunkedDecoder(list(decoder.layers), math.prod(config.audio_encoder.upsampling_ratios))
+
+    @torch.inference_mode()
+    def decode(self, codes: torch.Tensor) -> torch.Tensor:
+        """Return samples [channels, 640 * T] of codes [K, T]; stereo codes interleave left and right."""
+        sides = [codes[side :: self._channels] for side in range(self._channels)]
+        stacked = torch.stack(sides, dim=1)  # [4, channels, T]
+        return self._decoder(self._quantizer.decode(stacked))[:, 0]
+
+
+class ChunkedDecoder:
+    """EnCodec's decoder layers (convolution, LSTM, upsampling) applied in chunks, to bound the memory of activations.
+
+    The LSTM runs forwards only, so its state is carried from chunk to chunk. Convolutions see a few frames on either
+    side of a chunk, which are cut from their output; a clip's two ends are padded as in a decode of the whole. For 30 s
+    at the published size it takes 0.2 to 0.3 GiB instead of 1.1, and 7.0 s instead of 8.5 on one thread of a Xeon.
+    """
+
+    def __init__(self, layers: Sequence[nn.Module], samples_per_frame: int) -> None:
+        self._before, lstm, *after = layers
+        self._lstm = cast(nn.LSTM, lstm.lstm)
+        self._after = nn.Sequential(*after)
+        self._samples_per_frame = samples_per_frame
+
+    def __call__(self, frames: torch.Tensor, chunk: int = CHUNK) -> torch.Tensor:
+        """Return samples [B, C, samples per frame * T] of frames [B, D, T]; `chunk` is in frames."""
+        total, rate = frames.shape[-1], self._samples_per_frame
+        hidden, state, pieces = frames.new_empty(0), None, list[torch.Tensor]()  # hidden: [B, H, frames from `first`]
+        for start in range(0, total, chunk):
+            stop, first = min(start + chunk, total), max(start - AFTER_LSTM, 0)
+            known = 0 if state is None else min(start + AFTER_LSTM, total)
+            ahead = min(stop + AFTER_LSTM, total)
+            if ahead > known:
+                more, state = self._run_lstm(self._convolve(frames, known, ahead), state)
+                hidden = torch.cat([hidden, more], dim=-1) if known else more
+            pieces.append(self._after(hidden)[..., (start - first) * rate : (stop - first) * rate])
+            hidden = hidden[..., max(stop - AFTER_LSTM, 0) - first :]  # from the next chunk's first frame on
+        return torch.cat(pieces, dim=-1)
+
+    def _convolve(self, frames: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+        """Return the LSTM's input [B, H, stop - start]."""
+        first = max(start - BEFORE_LSTM, 0)
+        return self._before(frames[..., first : stop + BEFORE_LSTM])[..., start - first : stop - first]
+
+    def _run_lstm(
+        self, x: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor] | None
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Return the LSTM's output plus x [B, H, n], and its next state."""
+        out, after = self._lstm(x.permute(2, 0, 1), state)
+        return out.permute(1, 2, 0) + x, after

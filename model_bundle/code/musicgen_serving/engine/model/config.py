@@ -1,0 +1,56 @@
+"""The sizes of MusicGen's language model, read from a checkpoint's `config.json`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """The decoder's sizes; `pad_token` is also every codebook's start token."""
+
+    layers: int
+    hidden: int
+    heads: int
+    ffn: int
+    vocabulary: int
+    codebooks: int
+    channels: int
+    pad_token: int
+
+    @property
+    def head_size(self) -> int:
+        """The width of one attention head."""
+        return self.hidden // self.heads
+
+    @property
+    def delays(self) -> tuple[int, ...]:
+        """Steps by which each codebook lags (MusicGen, section 2.2); stereo interleaves its sides: 0, 0, 1, 1, …"""
+        return tuple(codebook // self.channels for codebook in range(self.codebooks))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the checkpoint's `config.json`; raise ValueError unless its architecture is MusicGen."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config.get("model_type") != "musicgen":
+        raise ValueError(f"config.json must have model_type 'musicgen', got {config.get('model_type')!r}")
+    return config
+
+
+def decoder_config(config: dict[str, Any]) -> DecoderConfig:
+    """Return the decoder's sizes; raise ValueError for options that this engine does not implement."""
+    decoder = config["decoder"]
+    for name, value in (("activation_function", "gelu"), ("scale_embedding", False)):
+        if decoder.get(name, value) != value:
+            raise ValueError(f"config.json's decoder.{name} must be {value!r}, got {decoder[name]!r}")
+    return DecoderConfig(
+        layers=decoder["num_hidden_layers"],
+        hidden=decoder["hidden_size"],
+        heads=decoder["num_attention_heads"],
+        ffn=decoder["ffn_dim"],
+        vocabulary=decoder["vocab_size"],
+        codebooks=decoder["num_codebooks"],
+        channels=decoder.get("audio_channels", 1),
+        pad_token=decoder["pad_token_id"],
+    )

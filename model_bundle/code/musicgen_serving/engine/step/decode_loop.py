@@ -1,0 +1,85 @@
+"""The decode loop: admit a clip to a slot, advance a run of slots by one position, return a finished clip's codes.
+
+Everything that a step reads or writes is on the device, and of fixed shape for a given run, cache length and text
+length, so that a step can be captured as a CUDA graph. The host only counts, and never waits for a result.
+"""
+
+import torch
+from torch.nn import functional
+
+from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.model.decoder import forward, write_text
+from musicgen_serving.engine.model.weights import DecoderWeights
+from musicgen_serving.engine.sampling_params import SamplingParams
+from musicgen_serving.engine.step import delay_pattern
+from musicgen_serving.engine.step.graphs import BUDGET_SECONDS, GraphRecorder, RecordedGraphs, StepGraphs
+from musicgen_serving.engine.step.kv_cache import Slots, batch_view
+from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
+from musicgen_serving.json_log import JsonLog
+
+
+class DecodeLoop:
+    """The decoder with its slots; `step_fn` computes a step, in torch's own operations by default."""
+
+    def __init__(
+        self, config: DecoderConfig, weights: DecoderWeights, slots: Slots, step_fn: StepFn | None = None
+    ) -> None:
+        self.config = config
+        self.slots = slots
+        self.positions = slots.tokens.shape[2] - 1
+        self.text_length = slots.cross_mask.shape[-1]
+        self.device = slots.tokens.device
+        self.weights = weights
+        self.step_fn: StepFn = step_fn or TorchStep(config, weights)
+        self.graphs: StepGraphs | None = None  # if recorded, used for runs that start at slot 0
+        self._bounds = (0, 1, 1, 1)
+        self._view = batch_view(slots, *self._bounds)
+
+    @torch.inference_mode()
+    def admit(
+        self, slot: int, states: torch.Tensor, frames: int, params: SamplingParams, seed: int,
+        prompt: torch.Tensor | None = None,
+    ) -> int:  # fmt: skip
+        """Put a clip into a slot and return the first position that `step` feeds.
+
+        `states` [tokens, T5's width] are its encoded text, `prompt` [K, n] the codes that it continues.
+        """
+        if project := self.weights.project:
+            states = functional.linear(states, project.weight, project.bias)
+        start = prompt.shape[1] if prompt is not None else 0
+        heads = self.config.heads
+        view = batch_view(self.slots, slot, 1, max(start, 1), self.text_length)
+        write_text(self.weights, heads, view.layers, view.cross_mask, states.to(self.weights.heads.dtype))
+        delays, pad = self.config.delays, self.config.pad_token
+        self.slots.tokens[slot] = delay_pattern.lay_out(frames, self.positions, delays, pad, prompt, self.device)
+        self.slots.set_parameters(slot, params, seed, self.config.vocabulary)
+        if start:  # prefill: feed the prompt's positions at once, for their keys and values
+            position = torch.arange(start, device=self.device)[None]  # [1, start]
+            tokens = view.state.tokens[:, :, :start]
+            forward(self.weights, heads, view.layers, view.cross_mask, tokens, position)
+        self.slots.activate(slot, start, states.shape[0])
+        return start
+
+    @torch.inference_mode()
+    def step(self, first: int, count: int, *, length: int, text_length: int, max_top_k: int, use_top_p: bool) -> None:
+        """Advance the active ones of `count` slots from `first` by one position each.
+
+        `length` and `text_length` bound what attention reads: no active slot may be at position `length` or beyond, or
+        have a longer text. `max_top_k` and `use_top_p` bound what sampling considers.
+        """
+        if self.graphs is not None and first == 0:
+            return self.graphs.step(count, length)
+        bounds = (first, count, length, text_length)
+        if self._bounds != bounds:
+            self._bounds, self._view = bounds, batch_view(self.slots, *bounds)
+        return self.step_fn(self._view, max_top_k=max_top_k, use_top_p=use_top_p)
+
+    def record_graphs(self, recorder: GraphRecorder, log: JsonLog, budget: float = BUDGET_SECONDS) -> RecordedGraphs:
+        """Record steps for about `budget` seconds, and replay them from now on. No slot may be active."""
+        self.graphs = StepGraphs(self.slots, self.step_fn, recorder, self.config.vocabulary, log)
+        return self.graphs.record_all(budget)
+
+    @torch.inference_mode()
+    def codes(self, slot: int, frames: int) -> torch.Tensor:
+        """Return a finished clip's codes [K, frames]."""
+        return delay_pattern.codes(self.slots.tokens[slot], frames, self.config.delays)

@@ -1,0 +1,288 @@
+"""Decode steps as CUDA graphs: one recording for each bucket of slots and cache lengths, replayed with one launch.
+
+A recording repeats the same kernels on the same addresses, so everything that it reads and writes stays in place for
+as long as the slots do. Which slots are active, their positions and sampling parameters are read on the device; the
+host only chooses the bucket.
+"""
+
+import ctypes
+import gc
+import time
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from musicgen_serving.engine.step.kv_cache import Slots, batch_view
+from musicgen_serving.engine.step.torch_step import StepFn
+from musicgen_serving.json_log import JsonLog
+
+BUDGET_SECONDS = 10.0  # at start-up; other buckets are recorded when first used
+MIN_LENGTH = 256  # positions: five seconds, of which a step reads little compared to the weights
+_CAPTURE_ATTEMPTS = 3  # of one step, each about a millisecond, before torch records it
+_THREAD_LOCAL = 1  # cudaStreamCaptureModeThreadLocal: other threads may go on using the device
+
+Work = Callable[[], None]
+
+
+@dataclass(frozen=True, order=True)
+class Bucket:
+    """A step over the first `slots` slots whose attention sees positions below `length`."""
+
+    slots: int
+    length: int
+
+
+def make_buckets(slots: int, positions: int) -> tuple[Bucket, ...]:
+    """Return every pair of a slot count and a length, ascending: 6 times 4 for 32 slots of 30 seconds.
+
+    Both double from one bucket to the next, so at most half of a step is padding, which kernels skip.
+    """
+    return tuple(Bucket(n, length) for n in doublings(1, slots) for length in doublings(MIN_LENGTH, positions))
+
+
+def doublings(first: int, last: int) -> tuple[int, ...]:
+    """Return `first`, its doubles below `last`, and `last`."""
+    sizes: list[int] = []
+    while first < last:
+        sizes.append(first)
+        first *= 2
+    return (*sizes, last)
+
+
+def find_bucket(buckets: Iterable[Bucket], count: int, length: int) -> Bucket:
+    """Return the smallest bucket that holds `count` slots at positions below `length`; raise ValueError if none."""
+    fitting = [bucket for bucket in buckets if bucket.slots >= count and bucket.length >= length]
+    if not fitting:
+        raise ValueError(f"a step must fit a bucket, got {count} slots at positions below {length}")
+    return min(fitting)
+
+
+class GraphRecorder(Protocol):
+    """Record work on the device for replay."""
+
+    def rehearse(self, work: Work) -> None:
+        """Do the work once, so that everything that happens only once (compiling, loading, allocating) is done."""
+        ...
+
+    def record(self, work: Work) -> Work:
+        """Record the work without doing it, and return what replays it."""
+        ...
+
+
+@dataclass(frozen=True)
+class RecordedGraphs:
+    """How many of the buckets were recorded at start-up, and how long that took."""
+
+    count: int
+    total: int
+    seconds: float
+
+
+class StepGraphs:
+    """Recorded steps over the first slots, with sampling bounds that hold for any request.
+
+    Attention may read as many text tokens as a slot holds: kernels read each text's length on the device, so this
+    costs nothing. A bucket that cannot be recorded is logged, and stepped kernel by kernel.
+    """
+
+    def __init__(self, slots: Slots, step_fn: StepFn, recorder: GraphRecorder, vocabulary: int, log: JsonLog) -> None:
+        self._step_fn = step_fn
+        self._recorder = recorder
+        self._vocabulary = vocabulary
+        self._log = log
+        text_length = slots.cross_mask.shape[-1]
+        self.buckets = make_buckets(slots.position.shape[0], slots.tokens.shape[2] - 1)
+        self._views = {one: batch_view(slots, 0, one.slots, one.length, text_length) for one in self.buckets}
+        self._replays: dict[Bucket, Work] = {}
+        self._count = 0
+
+    @torch.inference_mode()
+    def record_all(self, budget: float = BUDGET_SECONDS, now: Callable[[], float] = time.monotonic) -> RecordedGraphs:
+        """Record the buckets, largest first, until `budget` seconds have passed. No slot may be active."""
+        started = now()
+        with _gc_paused():
+            for bucket in sorted(self.buckets, reverse=True):
+                if now() - started >= budget:
+                    break
+                self._record(bucket, rehearse=True)
+        return RecordedGraphs(self._count, len(self.buckets), now() - started)
+
+    @torch.inference_mode()
+    def step(self, count: int, length: int) -> None:
+        """Advance the active ones of the first `count` slots, none of which is at position `length` or beyond.
+
+        The first use of a bucket that was not recorded steps kernel by kernel, which rehearses its recording.
+        """
+        bucket = self.find(count, length)
+        if bucket in self._replays:
+            return self._replays[bucket]()
+        self._work(bucket)()
+        with _gc_paused():
+            self._record(bucket)
+        return None
+
+    def find(self, count: int, length: int) -> Bucket:
+        return find_bucket(self.buckets, count, length)
+
+    def _record(self, bucket: Bucket, *, rehearse: bool = False) -> None:
+        work = self._work(bucket)
+        try:
+            if rehearse:
+                self._recorder.rehearse(work)
+            self._replays[bucket] = self._recorder.record(work)
+            self._count += 1
+        except Exception as error:  # while serving, the step has been done: it must not fail or be repeated
+            self._replays[bucket] = work
+            self._log.write("graph_failed", slots=bucket.slots, length=bucket.length, error=repr(error))
+
+    def _work(self, bucket: Bucket) -> Work:
+        return lambda: self._step_fn(self._views[bucket], max_top_k=self._vocabulary, use_top_p=True)
+
+
+@contextmanager
+def _gc_paused() -> Generator[None]:
+    """Pause garbage collection, which costs time and might free CUDA objects within a capture."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+class CudaRecorder:
+    """Record with torch's CUDA graphs, in one memory pool because no two of them run at once.
+
+    Uses only what torch 2.6 has; the context manager torch.cuda.graph would collect garbage for every graph.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device, priority=-1)  # which a graph's kernels keep
+        self._pool = torch.cuda.graph_pool_handle()
+        self._failure: Exception | None = None
+
+    def rehearse(self, work: Work) -> None:
+        """Do the work on the recorder's stream, so that what libraries keep for each stream is there too."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            work()
+        self._stream.synchronize()
+
+    def record(self, work: Work) -> Work:
+        """Capture the work; other threads may use the device meanwhile, unless they wait for this one.
+
+        Raises RuntimeError after a failed capture, which leaves torch's allocator in capture mode.
+        """
+        if self._failure is not None:
+            raise RuntimeError("nothing is recorded after a capture that failed") from self._failure
+        try:
+            return self._torch_capture(work)
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def _torch_capture(self, work: Work) -> Work:
+        graph = torch.cuda.CUDAGraph()
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                work()
+            finally:
+                graph.capture_end()
+        torch.cuda.current_stream().wait_stream(self._stream)
+        return graph.replay
+
+
+class CudaRuntime:
+    """The calls of the CUDA runtime that graphs need; each raises RuntimeError with CUDA's number if it fails."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+
+    @classmethod
+    def load(cls) -> "CudaRuntime":
+        """Return the runtime that torch has loaded; raise OSError if there is none."""
+        major = str(torch.version.cuda).split(".")[0]
+        return cls(ctypes.CDLL(f"libcudart.so.{major}"))
+
+    def capture(self, stream: int, work: Work) -> ctypes.c_void_p:
+        """Capture what the work queues on a stream, as an executable graph."""
+        graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
+        self._call("cudaStreamBeginCapture", ctypes.c_void_p(stream), _THREAD_LOCAL)
+        try:
+            work()
+        finally:
+            self._call("cudaStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
+        self._call("cudaGraphInstantiateWithFlags", ctypes.byref(executable), graph, ctypes.c_ulonglong(0))
+        self._call("cudaGraphDestroy", graph)
+        return executable
+
+    def launch(self, executable: ctypes.c_void_p, stream: int) -> None:
+        """Launch a graph on a stream, whose priority its kernels take."""
+        self._call("cudaGraphLaunch", executable, ctypes.c_void_p(stream))
+
+    def destroy(self, executable: ctypes.c_void_p) -> None:
+        """Free a graph that was never launched."""
+        self._call("cudaGraphExecDestroy", executable)
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        if error := getattr(self._library, name)(*arguments):
+            self._library.cudaGetLastError()  # clears it, or torch would report it for its next kernel
+            raise RuntimeError(f"{name} must succeed, got CUDA error {error}")
+
+
+class DirectRecorder(CudaRecorder):
+    """Record steps that allocate nothing through the CUDA runtime; its graphs are never freed.
+
+    torch 2.6's CUDAGraph.replay launches two kernels of its own before every graph, for a generator that no step uses
+    (CUDAGeneratorState::replay_prologue); a direct launch is one launch. Raises RuntimeError or OSError if unavailable.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self._runtime = CudaRuntime.load()
+        self._self_test(device)
+
+    def record(self, work: Work) -> Work:
+        """Capture the work; with torch if it allocates memory, which a direct capture would not reserve.
+
+        An allocation may be another thread's, so the capture is tried a few times.
+        """
+        for _ in range(_CAPTURE_ATTEMPTS):
+            before = count_allocations()
+            executable = self._capture(work)
+            if count_allocations() == before:
+                return lambda: self._runtime.launch(executable, torch.cuda.current_stream().cuda_stream)
+            self._runtime.destroy(executable)
+        return super().record(work)
+
+    def _capture(self, work: Work) -> ctypes.c_void_p:
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            executable = self._runtime.capture(self._stream.cuda_stream, work)
+        torch.cuda.current_stream().wait_stream(self._stream)
+        return executable
+
+    def _self_test(self, device: torch.device) -> None:
+        """Raise RuntimeError unless a graph of one addition adds each time it is launched."""
+        value = torch.zeros(1, device=device)
+
+        def add() -> None:
+            value.add_(1)
+
+        self.rehearse(add)
+        replay = self.record(add)
+        replay()
+        replay()
+        if (got := float(value)) != 3:
+            raise RuntimeError(f"a graph launched twice after a rehearsal must have added 3, got {got}")
+
+
+def count_allocations() -> int:
+    """Return how often torch has allocated device memory, in any thread."""
+    return torch.cuda.memory_stats().get("allocation.all.allocated", 0)

@@ -1,0 +1,49 @@
+"""One decode step in torch's own operations, for any device, and the protocol that every step follows."""
+
+from typing import Protocol
+
+import torch
+
+from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.model.decoder import forward
+from musicgen_serving.engine.model.weights import DecoderWeights
+from musicgen_serving.engine.step.delay_pattern import TO_GENERATE
+from musicgen_serving.engine.step.kv_cache import BatchView
+from musicgen_serving.engine.step.sampling import apply_guidance, sample
+
+
+class StepFn(Protocol):
+    """Advance the view's active slots by one position: feed it, sample the next tokens, flag non-finite logits.
+
+    An inactive slot keeps its tokens, position and `nonfinite` flag; its KV cache may be written at its position.
+    `max_top_k` bounds the active slots' top_k, and `use_top_p` says whether any top_p is below 1. A step never waits
+    for the device, copies from the host or depends on values on the device.
+    """
+
+    def __call__(self, view: BatchView, /, *, max_top_k: int, use_top_p: bool) -> None: ...
+
+
+class TorchStep:
+    """The step in torch's own operations."""
+
+    def __init__(self, config: DecoderConfig, weights: DecoderWeights) -> None:
+        self._config = config
+        self._weights = weights
+
+    def __call__(self, view: BatchView, *, max_top_k: int, use_top_p: bool) -> None:
+        state, position = view.state, view.state.position  # [n]
+        codebooks = self._config.codebooks
+        here = position[:, None, None].expand(-1, codebooks, 1)  # [n, K, 1]
+        tokens = state.tokens.gather(2, here)
+        logits = forward(self._weights, self._config.heads, view.layers, view.cross_mask, tokens, position[:, None])
+        logits = logits.float().view(position.shape[0], 2, codebooks, -1)
+        sampled, finite = sample(
+            apply_guidance(logits, state.guidance), temperature=state.temperature, top_k=state.top_k, top_p=state.top_p,
+            greedy=state.greedy, seed=state.seed, position=position, max_top_k=max_top_k, use_top_p=use_top_p,
+        )  # fmt: skip
+        state.nonfinite.logical_or_(~finite & state.active)
+        following = here + 1
+        planned = state.tokens.gather(2, following)  # padding, a prompt's token or TO_GENERATE
+        wanted = (planned == TO_GENERATE) & state.active[:, None, None]
+        state.tokens.scatter_(2, following, torch.where(wanted, sampled, planned))
+        position.add_(state.active)
