@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.config.fields import ConfigError, Rule, Setting, between, did_you_mean, matches, one_of, parse, setting
 from infra.config.images import check_region
-from infra.config.instances import check_instance_type
+from infra.config.instances import check_instance_type, inference_ami_version
 from infra.config.models import Model, find_model
 
 DEFAULT_ENVIRONMENT = "dev"
@@ -239,6 +239,7 @@ class Config:
         for instance_type in self.fallback_instance_types:
             check_instance_type("fallback_instance_types", instance_type)
         check_instance_type("instance_type", self.instance_type)
+        inference_ami_version(self.instance_types)
         start, end = self.warm_up_schedule, self.warm_up_end_schedule
         if bool(start) != bool(end):
             raise ConfigError(

@@ -9,6 +9,7 @@ from constructs import Construct
 
 from infra.config import Config
 from infra.config.images import image_uri
+from infra.config.instances import inference_ami_version
 from infra.constructs.access import ExecutionRole, acknowledge
 from infra.constructs.logs import retention
 from infra.constructs.network import allow_network_interfaces, vpc_config
@@ -130,6 +131,7 @@ class AsyncEndpoint(Construct):
             instance_pools=pools if len(pools) > 1 else None,
             initial_instance_count=1,  # SageMaker's minimum; scaling takes it to zero
             initial_variant_weight=1,
+            inference_ami_version=inference_ami_version(config.instance_types),  # the default driver may be too old
             model_data_download_timeout_in_seconds=download_timeout_seconds(config.staged_bytes),
             container_startup_health_check_timeout_in_seconds=health_check_timeout_seconds(config.staged_bytes),
             variant_instance_provision_timeout_in_seconds=config.provision_timeout_seconds,

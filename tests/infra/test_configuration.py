@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from infra.config import Config, ConfigError, from_context
-from infra.config.instances import INSTANCE_TYPES
+from infra.config.instances import GPU_FAMILIES, INSTANCE_TYPES
 from infra.config.models import SERVED_MODELS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -165,10 +165,7 @@ def test_model_without_a_confirmed_commit_requires_a_revision(cdk_context: dict[
     [
         ("ml.m5.xlarge", "it has no GPU, and the container image is for GPUs"),
         ("ml.c7i.large", "it has no GPU, and the container image is for GPUs"),
-        (
-            "ml.p4d.24xlarge",
-            "and its price to infra/config/prices.json",
-        ),
+        ("ml.p4d.24xlarge", "and its price to infra/config/prices.json, and the InferenceAmiVersion of the family p4d"),
         ("ml.g5.2xlage", "got ml.g5.2xlage (did you mean ml.g5.2xlarge"),
     ],
 )
@@ -179,6 +176,30 @@ def test_unsupported_instance_type_is_rejected_with_the_reason(
         message = error_message(cdk_context, **{setting: instance_type})
         assert message.startswith(f"{setting} must be one of ml.g5.xlarge, ml.g5.2xlarge, ")
         assert reason in message
+
+
+def test_family_without_a_known_driver_is_rejected_by_name(
+    cdk_context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(GPU_FAMILIES, "g6")
+    message = error_message(cdk_context, instance_type="ml.g6.xlarge")
+    assert message == (
+        "instance_type must be of a family whose GPU driver is known, g5, g6e, got ml.g6.xlarge: add the "
+        "InferenceAmiVersion of the family g6 to `gpu_families` of infra/config/instances.json (one with driver 550 or "
+        "newer, as the container image has CUDA 12.4), with its source"
+    )
+
+
+def test_instance_types_that_need_different_drivers_are_rejected(
+    cdk_context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GPU_FAMILIES["g6"], "inference_ami_version", "al2023-ami-sagemaker-inference-gpu-4-1")
+    message = error_message(cdk_context, fallback_instance_types="ml.g5.xlarge,ml.g6.xlarge")
+    assert message == (
+        "fallback_instance_types must need the same InferenceAmiVersion as instance_type, as an endpoint's variant has "
+        "one, got ml.g5.2xlarge needs al2-ami-sagemaker-inference-gpu-3-1, ml.g5.xlarge needs "
+        "al2-ami-sagemaker-inference-gpu-3-1, ml.g6.xlarge needs al2023-ami-sagemaker-inference-gpu-4-1"
+    )
 
 
 def test_unknown_region_is_rejected_with_the_known_ones(cdk_context: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from botocore.session import Session
 
 from infra.config import images, instances
 
@@ -39,6 +40,14 @@ def test_partitions_have_their_own_domains() -> None:
     assert ".us-iso-east-1.c2s.ic.gov/" in images.image_uri("us-iso-east-1")
     assert ".us-isob-east-1.sc2s.sgov.gov/" in images.image_uri("us-isob-east-1")
     assert ".us-gov-west-1.amazonaws.com/" in images.image_uri("us-gov-west-1")
+
+
+def test_every_familys_host_image_is_known_to_sagemaker_and_has_a_source() -> None:
+    model = Session().get_service_model("sagemaker")
+    known: list[str] = model.shape_for("ProductionVariantInferenceAmiVersion").metadata["enum"]
+    for family in instances.GPU_FAMILIES.values():
+        assert family["inference_ami_version"] in known
+        assert family["source"]
 
 
 def test_prices_and_instance_types_match() -> None:

@@ -11,7 +11,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from infra.config.images import REGISTRY_ACCOUNTS, image_uri
 from infra.config.models import SERVED_MODELS
-from tests.infra.templates import Find, Synthesise, plain
+from tests.infra.templates import Find, Synthesise, plain, properties
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -79,6 +79,14 @@ def test_variant_is_one_instance_with_timeouts_for_the_staged_bytes(only: Find) 
     assert variant["ModelDataDownloadTimeoutInSeconds"] == 588
     assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 444
     assert variant["VariantInstanceProvisionTimeoutInSeconds"] == 1800
+
+
+@pytest.mark.parametrize("instance_type", ["ml.g5.2xlarge", "ml.g6.xlarge", "ml.g6e.xlarge"])
+def test_gpu_variant_starts_with_a_driver_for_the_images_cuda(synthesise: Synthesise, instance_type: str) -> None:
+    (variant,) = properties(synthesise(instance_type=instance_type), "AWS::SageMaker::EndpointConfig")[
+        "ProductionVariants"
+    ]
+    assert variant["InferenceAmiVersion"] == "al2-ami-sagemaker-inference-gpu-3-1"  # driver 550, CUDA 12.4
 
 
 def test_fallback_instance_types_become_pools_in_order(synthesise: Synthesise) -> None:
