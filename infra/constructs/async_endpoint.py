@@ -162,6 +162,9 @@ class AsyncEndpoint(Construct):
 def container_environment(config: Config, *, output_bucket: str) -> dict[str, str]:
     """Return the container's environment variables, as in docs/contracts.md."""
     return {
+        "AWS_DEFAULT_REGION": config.region,  # botocore ignores AWS_REGION, and SageMaker documents neither
+        "MUSICGEN_DEVICE": "cuda",
+        "MUSICGEN_IMAGE": image_uri(config.region),
         "MUSICGEN_OUTPUT_BUCKET": output_bucket,
         "MUSICGEN_EXTERNAL_BUCKETS": ",".join(config.external_buckets),
         "MUSICGEN_DECODER_DTYPE": config.decoder_dtype,

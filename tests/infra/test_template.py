@@ -29,12 +29,23 @@ def test_outputs_match_the_contract(dev_template: dict[str, Any]) -> None:
 
 def test_container_environment_matches_the_contract(only: Find) -> None:
     page = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
-    contract = page.split("## Container environment")[1].split("\n\n`")[0]
+    contract = page.split("## Container environment")[1].split("\n## ")[0]
+    named = {name for row in re.findall(r"^\|(.*?)\|", contract, re.M) for name in re.findall(r"`([A-Z_]+)`", row)}
     variables = only("AWS::SageMaker::Model")["PrimaryContainer"]["Environment"]
-    assert set(variables) == set(re.findall(r"`([A-Z]+_[A-Z_]+)`", contract))
+    assert set(variables) == named
     assert variables["SAGEMAKER_MODEL_SERVER_WORKERS"] == "1"
     settings = only("AWS::SageMaker::EndpointConfig")["AsyncInferenceConfig"]["ClientConfig"]
     assert variables["MUSICGEN_MAX_CONCURRENT_REQUESTS"] == str(settings["MaxConcurrentInvocationsPerInstance"])
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+def test_container_is_told_its_region_device_and_image(synthesise: Synthesise, region: str) -> None:
+    container = properties(synthesise(region=region), "AWS::SageMaker::Model")["PrimaryContainer"]
+    variables = container["Environment"]
+    assert {name: value for name, value in variables.items() if name.startswith("AWS_")} == {
+        "AWS_DEFAULT_REGION": region
+    }
+    assert (variables["MUSICGEN_DEVICE"], variables["MUSICGEN_IMAGE"]) == ("cuda", container["Image"])
 
 
 def test_staged_models_properties_match_the_contract(only: Find) -> None:
