@@ -59,7 +59,7 @@ class Config:
     )
     revision: str = setting(
         "",
-        "The commit on the Hub to stage; empty: the one in infra/config/models.json, if there is one.",
+        "The commit on the Hub to stage; empty: the one in infra/config/models.json.",
         matches(r"([0-9a-f]{40})?", "a full commit, 40 hexadecimal digits"),
     )
     decoder_dtype: str = setting(
@@ -277,7 +277,7 @@ class Config:
     def _how_to_find_a_commit(self) -> str:
         return (
             f"open https://huggingface.co/{self.model_id}/commits/main, or read `sha` at "
-            f"https://huggingface.co/api/models/{self.model_id}/revision/main, and choose a commit with safetensors"
+            f"https://huggingface.co/api/models/{self.model_id}/revision/main, and choose a commit that holds weights"
         )
 
 

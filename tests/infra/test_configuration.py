@@ -1,10 +1,11 @@
 """Configuration: environments, overrides, and the message for each invalid value."""
 
+import copy
 from typing import Any
 
 import pytest
 
-from infra.config import Config, ConfigError, from_context
+from infra.config import Config, ConfigError, from_context, models
 from infra.config.instances import GPU_FAMILIES, INSTANCE_TYPES
 from infra.config.models import SERVED_MODELS
 
@@ -62,11 +63,12 @@ def test_every_known_instance_type_runs_the_default_model(cdk_context: dict[str,
     assert from_context({**cdk_context, "instance_type": instance_type}).instance_types == (instance_type,)
 
 
-def test_small_and_large_have_a_pinned_commit() -> None:
-    for model_id in ("facebook/musicgen-small", "facebook/musicgen-large"):
-        commit = Config(model_id=model_id).commit
-        assert len(commit) == 40
-        assert set(commit) <= set("0123456789abcdef")
+def test_every_served_model_has_a_pinned_commit_of_its_published_branch() -> None:
+    assert {model_id: Config(model_id=model_id).commit for model_id in SERVED_MODELS} == {
+        "facebook/musicgen-small": "4c8334b02c6ec4e8664a91979669a501ec497792",
+        "facebook/musicgen-medium": "d3bd7b00761b78ad7a8a05145ee31e7832e9916c",
+        "facebook/musicgen-large": "15ccdc92099879e47b6da12c350cdb71d4eab3ca",
+    }
 
 
 @pytest.mark.parametrize(
@@ -145,7 +147,7 @@ def test_unsupported_model_is_rejected_with_the_reason(cdk_context: dict[str, An
 
 
 @pytest.mark.parametrize("env", ["dev", "prod"])
-@pytest.mark.parametrize("branch", ["main", "refs/pr/18", "v1.0", "037a9f5"])
+@pytest.mark.parametrize("branch", ["main", "refs/pr/18", "v1.0", "15ccdc9"])
 def test_branch_or_tag_is_rejected_with_how_to_find_a_commit(
     cdk_context: dict[str, Any], env: str, branch: str
 ) -> None:
@@ -154,7 +156,11 @@ def test_branch_or_tag_is_rejected_with_how_to_find_a_commit(
     assert "https://huggingface.co/facebook/musicgen-large/commits/main" in message
 
 
-def test_model_without_a_confirmed_commit_requires_a_revision(cdk_context: dict[str, Any]) -> None:
+def test_model_without_a_confirmed_commit_requires_a_revision(
+    cdk_context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_TABLE", copy.deepcopy(models._TABLE))  # pyright: ignore[reportPrivateUsage]
+    models._TABLE["models"]["facebook/musicgen-medium"]["revision"] = None  # pyright: ignore[reportPrivateUsage]
     message = error_message(cdk_context, model_id="facebook/musicgen-medium")
     assert message.startswith("revision must be given for facebook/musicgen-medium")
     assert "https://huggingface.co/api/models/facebook/musicgen-medium/revision/main" in message

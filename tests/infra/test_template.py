@@ -56,7 +56,7 @@ def test_staged_models_properties_match_the_contract(only: Find) -> None:
     assert set(properties) == named
     assert properties["ServiceTimeout"] == "3600"
     assert properties["ModelId"] == "facebook/musicgen-large"
-    assert properties["Revision"] == "037a9f5a2a8a44bd6eaa38b1171f6fdfb1b0b1a9"
+    assert properties["Revision"] == "15ccdc92099879e47b6da12c350cdb71d4eab3ca"
     assert properties["DecoderDtype"] == "float16"
     assert properties["KeyPrefix"] == "models/MusicGen-dev/StagedModel/"
 
