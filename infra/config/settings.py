@@ -98,7 +98,9 @@ class Config:
     provision_timeout_seconds: int = setting(
         1800, "How long SageMaker may wait for a free instance before a deployment fails.", between(300, 3600)
     )
-    max_capacity: int = setting(1, "Maximum number of instances; the minimum is zero.", between(1, 100))
+    max_capacity: int = setting(
+        1, "Maximum number of instances; the minimum is zero. The quota must be one higher.", between(1, 100)
+    )
     max_concurrent_requests: int = setting(
         4, "Concurrent requests on one instance; their key-value caches must fit the GPU.", between(1, 64)
     )
@@ -229,6 +231,14 @@ class Config:
     def instance_types(self) -> tuple[str, ...]:
         """The allowed instance types, the preferred one first."""
         return (self.instance_type, *self.fallback_instance_types)
+
+    @property
+    def required_quota(self) -> int:
+        """The account's quota of endpoint instances that the stack needs, for each of `instance_types`.
+
+        A blue/green update starts the new fleet, on one instance, before it ends the old one.
+        """
+        return self.max_capacity + 1
 
     @property
     def warm_instances(self) -> int:

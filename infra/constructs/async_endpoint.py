@@ -24,6 +24,8 @@ VARIANT = "AllTraffic"
 _DOWNLOAD_BYTES_PER_SECOND = 25_000_000
 _LOAD_BYTES_PER_SECOND = 50_000_000
 _BASE_SECONDS = 300
+# A cold image, reading the weights, compiling kernels and recording CUDA graphs; AWS's own examples use 900 and 1200.
+_MIN_HEALTH_CHECK_SECONDS = 900
 _TIMEOUT_LIMITS = (60, 3600)  # SageMaker's, for both timeouts
 
 
@@ -185,8 +187,8 @@ def download_timeout_seconds(staged_bytes: int) -> int:
 
 
 def health_check_timeout_seconds(staged_bytes: int) -> int:
-    """Return ContainerStartupHealthCheckTimeoutInSeconds: the same at 50 MB/s."""
-    return _timeout(staged_bytes, _LOAD_BYTES_PER_SECOND)
+    """Return ContainerStartupHealthCheckTimeoutInSeconds: the same at 50 MB/s, but at least 900 s."""
+    return max(_timeout(staged_bytes, _LOAD_BYTES_PER_SECOND), _MIN_HEALTH_CHECK_SECONDS)
 
 
 def _timeout(staged_bytes: int, bytes_per_second: int) -> int:

@@ -50,10 +50,16 @@ def test_every_fallback_instance_type_must_fit_too(cdk_context: dict[str, Any]) 
 
 @pytest.mark.parametrize(
     ("staged", "download", "health_check"),
-    [(0, 300, 300), (2_500_000_000, 400, 350), (7_200_000_000, 588, 444), (10**12, 3600, 3600)],
+    [(0, 300, 900), (7_200_000_000, 588, 900), (40 * 10**9, 1900, 1100), (10**12, 3600, 3600)],
 )
 def test_timeouts_grow_with_the_staged_bytes_up_to_sagemakers_limit(
     staged: int, download: int, health_check: int
 ) -> None:
     assert download_timeout_seconds(staged) == download
     assert health_check_timeout_seconds(staged) == health_check
+
+
+@pytest.mark.parametrize("max_capacity", [1, 4])
+def test_quota_covers_a_blue_green_update_at_full_capacity(cdk_context: dict[str, Any], max_capacity: int) -> None:
+    """The old fleet runs on until the new one, of one instance, is in service."""
+    assert from_context({**cdk_context, "max_capacity": max_capacity}).required_quota == max_capacity + 1

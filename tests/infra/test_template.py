@@ -88,7 +88,7 @@ def test_variant_is_one_instance_with_timeouts_for_the_staged_bytes(only: Find) 
     assert (variant["InstanceType"], variant["InitialInstanceCount"]) == ("ml.g5.2xlarge", 1)
     assert "InstancePools" not in variant
     assert variant["ModelDataDownloadTimeoutInSeconds"] == 588
-    assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 444
+    assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 900
     assert variant["VariantInstanceProvisionTimeoutInSeconds"] == 1800
 
 
