@@ -42,7 +42,8 @@ class MusicGenStack(Stack):
             storage=storage,
             notifications=notifications,
         )
-        ScaleToZero(self, "ScaleToZero", config=config, endpoint=endpoint)
+        if config.scaling == "on":
+            ScaleToZero(self, "ScaleToZero", config=config, endpoint=endpoint)
         Monitoring(self, "Monitoring", config=config, endpoint=endpoint, topic=notifications.alarm)
         client = ClientAccess(self, "ClientAccess")
 

@@ -109,6 +109,17 @@ class Config:
     )
     scale_in_cooldown_seconds: int = setting(300, "Pause after an instance was removed.", between(0, 3600))
     scale_out_cooldown_seconds: int = setting(300, "Pause after an instance was added.", between(0, 3600))
+    scaling: str = setting(
+        "on",
+        "off: no scalable target, scaling policies and alarms on scaling: the first of the two deployments that change "
+        "the instance type.",
+        one_of("on", "off"),
+    )
+    retain_variant_properties: str = setting(
+        "no",
+        "yes: an update starts the new fleet with as many instances as the old one has; no: with one.",
+        one_of("no", "yes"),
+    )
     warm_up_schedule: str = setting(
         "", "From when one instance is kept ready, as `cron(45 8 ? * MON-FRI *)`; empty: never.", _CRON
     )
@@ -236,9 +247,9 @@ class Config:
     def required_quota(self) -> int:
         """The account's quota of endpoint instances that the stack needs, for each of `instance_types`.
 
-        A blue/green update starts the new fleet, on one instance, before it ends the old one.
+        A blue/green update starts the new fleet, of one instance or as many as the old one has, before it ends the old.
         """
-        return self.max_capacity + 1
+        return self.max_capacity + (self.max_capacity if self.retain_variant_properties == "yes" else 1)
 
     @property
     def warm_instances(self) -> int:
@@ -326,4 +337,26 @@ def from_context(context: Mapping[str, Any], *, default_region: str | None = Non
                 f"{name} is not a setting{did_you_mean(name, known_settings)}; docs/configuration.md lists them all"
             )
         values[name] = parse(name, raw, like=default_of(name))
-    return Config(**values)
+    config = Config(**values)
+    if config.scaling == "off":
+        _check_instance_types_stay(config, environments[env], overrides)
+    return config
+
+
+def _check_instance_types_stay(config: Config, environment: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Raise ConfigError if the deployment that turns scaling off also changes the types on the command line."""
+    for name in ("instance_type", "fallback_instance_types"):
+        default = default_of(name)
+        before = parse(name, environment[name], like=default) if name in environment else default
+        after = getattr(config, name)
+        if name not in overrides or after == before:
+            continue
+        before, after = (value if isinstance(value, str) else ",".join(value) for value in (before, after))
+        deploy = f"npx cdk deploy -c env={config.env}"
+        raise ConfigError(
+            f"{name} must not change in the deployment that turns scaling off, got {after!r} on the command line and "
+            f"{before!r} for {config.env}: SageMaker rejects other instance types while a scalable target is "
+            f"registered, and CloudFormation removes the target last. Deploy twice: `{deploy} -c scaling=off`, then "
+            f"`{deploy} -c {name}={after}`. Only the configuration is compared here; `make preflight` and the gate's "
+            "class `two-phase` compare with what is deployed"
+        )

@@ -67,7 +67,8 @@ class AsyncEndpoint(Construct):
             "Endpoint",
             endpoint_name=self.name,
             endpoint_config_name=endpoint_config.attr_endpoint_config_name,
-            retain_all_variant_properties=False,  # a new model starts on one instance
+            # By default a new model starts on one instance and proves itself there, also while the endpoint is at zero.
+            retain_all_variant_properties=config.retain_variant_properties == "yes",
         )
         log_group = logs.LogGroup(
             self,

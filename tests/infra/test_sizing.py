@@ -59,7 +59,10 @@ def test_timeouts_grow_with_the_staged_bytes_up_to_sagemakers_limit(
     assert health_check_timeout_seconds(staged) == health_check
 
 
-@pytest.mark.parametrize("max_capacity", [1, 4])
-def test_quota_covers_a_blue_green_update_at_full_capacity(cdk_context: dict[str, Any], max_capacity: int) -> None:
-    """The old fleet runs on until the new one, of one instance, is in service."""
-    assert from_context({**cdk_context, "max_capacity": max_capacity}).required_quota == max_capacity + 1
+@pytest.mark.parametrize(("max_capacity", "retained", "quota"), [(1, "no", 2), (4, "no", 5), (4, "yes", 8)])
+def test_quota_covers_a_blue_green_update_at_full_capacity(
+    cdk_context: dict[str, Any], max_capacity: int, retained: str, quota: int
+) -> None:
+    """The old fleet runs until the new one is in service, which starts on one instance or on as many."""
+    given = {"max_capacity": max_capacity, "retain_variant_properties": retained}
+    assert from_context({**cdk_context, **given}).required_quota == quota
