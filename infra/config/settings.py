@@ -11,6 +11,7 @@ from infra.config.instances import check_instance_type, inference_ami_version
 from infra.config.models import Model, find_model
 
 DEFAULT_ENVIRONMENT = "dev"
+TOPICS = ("success", "error", "alarm")
 _CDK_OWN = {"acknowledged-issue-numbers", "cli-telemetry"}  # written into context files by the CDK CLI
 
 _HUB = matches(
@@ -170,8 +171,13 @@ class Config:
     )
     notification_emails: tuple[str, ...] = setting(
         (),
-        "Addresses that get the success, error and alarm messages; each must confirm by e-mail.",
+        "Addresses that get the messages of `notification_topics`; each must confirm by e-mail, once for each topic.",
         matches(r"[^@\s,]{1,64}@[^@\s,]{1,190}", "e-mail addresses"),
+    )
+    notification_topics: tuple[str, ...] = setting(
+        TOPICS,
+        "Topics that the addresses subscribe to; SageMaker also sends test messages to success and error.",
+        Rule("one or more of success, error, alarm", lambda topics: bool(topics) and set(topics) <= set(TOPICS)),
     )
     external_buckets: tuple[str, ...] = setting(
         (),

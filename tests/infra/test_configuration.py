@@ -89,6 +89,11 @@ def test_every_served_model_has_a_pinned_commit_of_its_published_branch() -> Non
         ({"revision": COMMIT.upper()}, "revision must be a full commit, 40 hexadecimal digits, got"),
         ({"notification_emails": "nobody"}, "notification_emails must be e-mail addresses, got ['nobody']"),
         ({"notification_emails": 3}, "notification_emails must be a list of strings, or one string with commas, got 3"),
+        (
+            {"notification_topics": "error,alarms"},
+            "notification_topics must be one or more of success, error, alarm, got ['error', 'alarms']",
+        ),
+        ({"notification_topics": ""}, "notification_topics must be one or more of success, error, alarm, got []"),
         ({"external_buckets": "Not_A_Bucket"}, "external_buckets must be names of S3 buckets, got ['Not_A_Bucket']"),
         ({"hub_endpoint": "http://example.com"}, "hub_endpoint must be an https URL without a final slash, or s3://"),
         ({"hub_endpoint": "s3://mirror/prefix/"}, "hub_endpoint must be an https URL without a final slash, or s3://"),

@@ -138,6 +138,18 @@ def test_invoke_command_sends_a_valid_request(dev_template: dict[str, Any]) -> N
     assert body == {"texts": ["warm acoustic guitar, slow and calm"], "generation_params": {"duration": 5}}
 
 
+def test_invoke_command_for_older_clients_sends_the_same_request_through_the_input_bucket(
+    dev_template: dict[str, Any],
+) -> None:
+    commands = plain(dev_template["Outputs"]["InvokeCommandS3"]["Value"])
+    copy, invoke = commands.split(" && ")
+    request = "s3://<StorageInputBucket>/in/request.json"
+    assert copy.endswith(f"aws s3 cp - {request} --region us-east-1 --content-type application/json")
+    assert invoke.startswith("aws sagemaker-runtime invoke-endpoint-async --region us-east-1 ")
+    assert invoke.endswith(f"--endpoint-name musicgen-dev --content-type application/json --input-location {request}")
+    assert copy.split(" | ")[0] == dev_template["Outputs"]["InvokeCommand"]["Value"].split(" | ")[0]
+
+
 def test_tags_reach_buckets_and_the_endpoint(synthesise: Synthesise) -> None:
     template = synthesise(tags="team=audio")
     for resource_type in ("AWS::S3::Bucket", "AWS::SageMaker::Endpoint"):
@@ -145,8 +157,19 @@ def test_tags_reach_buckets_and_the_endpoint(synthesise: Synthesise) -> None:
         template.has_resource_properties(resource_type, {"Tags": tags})
 
 
-def test_emails_are_subscribed_to_all_three_topics(synthesise: Synthesise) -> None:
-    template = synthesise(notification_emails="a@example.com")
+@pytest.mark.parametrize(
+    ("topics", "subscribed"),
+    [
+        (None, {"SuccessTopic", "ErrorTopic", "AlarmTopic"}),
+        ("error,alarm", {"ErrorTopic", "AlarmTopic"}),
+        ("alarm", {"AlarmTopic"}),
+    ],
+)
+def test_emails_are_subscribed_to_the_chosen_topics(
+    synthesise: Synthesise, topics: str | None, subscribed: set[str]
+) -> None:
+    chosen = {"notification_topics": topics} if topics else {}
+    template = synthesise(notification_emails="a@example.com", **chosen)
     found = template.find_resources("AWS::SNS::Subscription", {"Properties": {"Endpoint": "a@example.com"}})
-    topics = {subscription["Properties"]["TopicArn"]["Ref"] for subscription in found.values()}
-    assert len(topics) == 3
+    named = {plain(subscription["Properties"]["TopicArn"]) for subscription in found.values()}
+    assert named == {f"<Notifications{topic}>" for topic in subscribed}
