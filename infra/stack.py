@@ -65,8 +65,10 @@ class MusicGenStack(Stack):
             "ModelDataUrl": staged_model.model_data_url,
             "InvokeCommand": invoke_command(config),
             "InvokeCommandS3": invoke_command_s3(config, input_bucket=storage.inputs.bucket_name),
-            "InstancePricePerHourUsd": str(usd_per_hour(config.instance_type)),
         }
+        price = usd_per_hour(config.instance_type, region=config.region)
+        if price is not None:
+            outputs["InstancePricePerHourUsd"] = str(price)
         for name, value in outputs.items():
             CfnOutput(self, name, value=value)
 

@@ -63,9 +63,9 @@ def gpu_memory_bytes(instance_type: str) -> int:
     return round(INSTANCE_TYPES[instance_type]["gpu_memory_gb"] * 1e9)
 
 
-def usd_per_hour(instance_type: str) -> float:
-    """Return the on-demand price of one instance in the table's region."""
-    return PRICES["usd_per_hour"][instance_type]
+def usd_per_hour(instance_type: str, *, region: str) -> float | None:
+    """Return the on-demand price of one instance; None in a region other than the table's."""
+    return PRICES["usd_per_hour"][instance_type] if region == PRICES["region"] else None
 
 
 def _family(instance_type: str) -> str:

@@ -22,6 +22,10 @@ _SECRET = matches(
     r"(arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]{1,512}-[A-Za-z0-9]{6})?",
     "the whole ARN of a Secrets Manager secret, with the six characters at its end",
 )
+_KEY = matches(
+    r"(arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]{1,64})?",
+    "the ARN of a KMS key, arn:aws:kms:<region>:<account>:key/<id>",
+)
 _CRON = matches(r"(cron\([0-9A-Z*?,/#-]+( [0-9A-Z*?,/#-]+){5}\))?", "`cron(…)` with six fields")
 _TAG = matches(r"(?![aA][wW][sS]:)[^=,]{1,128}=[^,]{0,256}", "`key=value` of up to 128 and 256 characters, not aws:")
 # SageMaker accepts capital letters but puts lower case into ARNs, and policies that name the endpoint then miss it.
@@ -138,6 +142,11 @@ class Config:
         "aws-managed",
         "The key for buckets and topics: S3's own (topics: no key of the account), or a KMS key of the stack.",
         one_of("aws-managed", "customer-managed"),
+    )
+    bootstrap_kms_key_arn: str = setting(
+        "",
+        "Your own key of the CDK bootstrap bucket, from which staging reads the bundle; empty: none of your own.",
+        _KEY,
     )
     vpc_subnet_ids: tuple[str, ...] = setting(
         (),
@@ -300,6 +309,11 @@ class Config:
             raise ConfigError(f"token_secret_arn must be empty where hub_endpoint is in S3, got {arn!r}")
         if arn and arn.split(":")[3] != self.region:
             raise ConfigError(f"token_secret_arn must be of a secret in the stack's region {self.region}, got {arn!r}")
+        key = self.bootstrap_kms_key_arn
+        if key and key.split(":")[3] != self.region:
+            raise ConfigError(
+                f"bootstrap_kms_key_arn must be of a key in the stack's region {self.region}, got {key!r}"
+            )
 
     def _how_to_find_a_commit(self) -> str:
         return (

@@ -111,6 +111,14 @@ def test_every_served_model_has_a_pinned_commit_of_its_published_branch() -> Non
             {"token_secret_arn": SECRET, "hub_endpoint": "s3://mirror"},
             "token_secret_arn must be empty where hub_endpoint is in S3, got 'arn:aws:secretsmanager:us-east-1",
         ),
+        (
+            {"bootstrap_kms_key_arn": "alias/cdk"},
+            "bootstrap_kms_key_arn must be the ARN of a KMS key, arn:aws:kms:<region>:<account>:key/<id>, got '",
+        ),
+        (
+            {"bootstrap_kms_key_arn": f"arn:aws:kms:eu-west-1:{'1' * 12}:key/1"},
+            "bootstrap_kms_key_arn must be of a key in the stack's region us-east-1, got 'arn:aws:kms:eu-west-1",
+        ),
         ({"endpoint_name": "Music"}, "endpoint_name must be up to 63 lower-case letters"),
         ({"tags": "aws:owner=me"}, "tags must be `key=value` of up to 128 and 256 characters, not aws:, got"),
         ({"log_retention_days": 31}, "log_retention_days must be 1 or 3 or 5 or 7"),

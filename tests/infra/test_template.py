@@ -130,6 +130,10 @@ def test_price_of_the_instance_type_is_an_output(synthesise: Synthesise) -> None
     template.has_output("InstancePricePerHourUsd", {"Value": "2.8"})
 
 
+def test_price_is_an_output_only_in_the_price_tables_region(synthesise: Synthesise) -> None:
+    assert "InstancePricePerHourUsd" not in synthesise(region="eu-west-1").to_json()["Outputs"]
+
+
 def test_invoke_command_sends_a_valid_request(dev_template: dict[str, Any]) -> None:
     command = dev_template["Outputs"]["InvokeCommand"]["Value"]
     assert "invoke-endpoint-async --region us-east-1 --endpoint-name musicgen-dev" in command
