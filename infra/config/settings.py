@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.config.fields import ConfigError, Rule, Setting, between, did_you_mean, matches, one_of, parse, setting
 from infra.config.images import check_region
-from infra.config.instances import check_instance_type, inference_ami_version
+from infra.config.instances import check_instance_type, check_pool, has_gpu
 from infra.config.models import Model, find_model
 
 DEFAULT_ENVIRONMENT = "dev"
@@ -34,7 +34,7 @@ _ENDPOINT = matches(r"([a-z0-9](-*[a-z0-9]){0,62})?", "up to 63 lower-case lette
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The stack's settings, checked against what AWS accepts and the GPU's memory.
+    """The stack's settings, checked against what AWS accepts and the instance's memory.
 
     Raises ConfigError, with the message to show, for a combination that cannot be deployed.
     """
@@ -93,7 +93,9 @@ class Config:
 
     # Instances and scaling
     instance_type: str = setting(
-        "ml.g5.2xlarge", "The GPU instance type.", Rule("an instance type of infra/config/instances.json", bool)
+        "ml.g5.2xlarge",
+        "The instance type: with a GPU, or for smaller models without.",
+        Rule("an instance type of infra/config/instances.json", bool),
     )
     fallback_instance_types: tuple[str, ...] = setting(
         (),
@@ -107,7 +109,7 @@ class Config:
         1, "Maximum number of instances; the minimum is zero. The quota must be one higher.", between(1, 100)
     )
     max_concurrent_requests: int = setting(
-        4, "Concurrent requests on one instance; their key-value caches must fit the GPU.", between(1, 64)
+        4, "Concurrent requests on one instance; their key-value caches must fit its memory.", between(1, 64)
     )
     target_backlog_per_instance: int = setting(
         4, "Target number of requests, waiting or running, per instance.", between(1, 10_000)
@@ -218,7 +220,7 @@ class Config:
         self._check_network()
         self._check_source()
         for instance_type in self.instance_types:
-            self.model.check_gpu_memory(
+            self.model.check_instance(
                 decoder_dtype=self.decoder_dtype, requests=self.max_concurrent_requests, instance_type=instance_type
             )
 
@@ -259,6 +261,19 @@ class Config:
         return (self.instance_type, *self.fallback_instance_types)
 
     @property
+    def device(self) -> str:
+        """Where the container runs the model: `cuda` or `cpu`."""
+        return "cuda" if has_gpu(self.instance_type) else "cpu"
+
+    @property
+    def clip_seconds_estimate(self) -> float | None:
+        """Estimated seconds for a clip of 30 s that has the instance to itself; None on a GPU.
+
+        On an instance without a GPU decoding is bound by memory: see `Model.cpu_clip_seconds`.
+        """
+        return self.model.cpu_clip_seconds(self.instance_type) if self.device == "cpu" else None
+
+    @property
     def required_quota(self) -> int:
         """The account's quota of endpoint instances that the stack needs, for each of `instance_types`.
 
@@ -275,7 +290,12 @@ class Config:
         for instance_type in self.fallback_instance_types:
             check_instance_type("fallback_instance_types", instance_type)
         check_instance_type("instance_type", self.instance_type)
-        inference_ami_version(self.instance_types)
+        check_pool(self.instance_types)
+        if self.device == "cpu" and self.weight_quantisation != "none":
+            raise ConfigError(
+                f"weight_quantisation must be none on an instance type without a GPU such as {self.instance_type}, "
+                f"got {self.weight_quantisation!r}"
+            )
         start, end = self.warm_up_schedule, self.warm_up_end_schedule
         if bool(start) != bool(end):
             raise ConfigError(
@@ -366,12 +386,9 @@ def from_context(context: Mapping[str, Any], *, default_region: str | None = Non
 def _check_instance_types_stay(config: Config, environment: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
     """Raise ConfigError if the deployment that turns scaling off also changes the types on the command line."""
     for name in ("instance_type", "fallback_instance_types"):
-        default = default_of(name)
-        before = parse(name, environment[name], like=default) if name in environment else default
-        after = getattr(config, name)
+        before, after = _joined(environment.get(name, default_of(name))), _joined(getattr(config, name))
         if name not in overrides or after == before:
             continue
-        before, after = (value if isinstance(value, str) else ",".join(value) for value in (before, after))
         deploy = f"npx cdk deploy -c env={config.env}"
         raise ConfigError(
             f"{name} must not change in the deployment that turns scaling off, got {after!r} on the command line and "
@@ -380,3 +397,8 @@ def _check_instance_types_stay(config: Config, environment: Mapping[str, Any], o
             f"`{deploy} -c {name}={after}`. Only the configuration is compared here; `make preflight` and the gate's "
             "class `two-phase` compare with what is deployed"
         )
+
+
+def _joined(types: Any) -> str:
+    """Return one or several instance types as they are written on the command line."""
+    return types.replace(" ", "") if isinstance(types, str) else ",".join(types)

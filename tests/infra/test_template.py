@@ -100,6 +100,16 @@ def test_gpu_variant_starts_with_a_driver_for_the_images_cuda(synthesise: Synthe
     assert variant["InferenceAmiVersion"] == "al2-ami-sagemaker-inference-gpu-3-1"  # driver 550, CUDA 12.4
 
 
+def test_cpu_variant_runs_the_cpu_image_without_a_gpu_driver(synthesise: Synthesise) -> None:
+    template = synthesise(model_id="facebook/musicgen-small", instance_type="ml.c7i.4xlarge")
+    container = properties(template, "AWS::SageMaker::Model")["PrimaryContainer"]
+    assert container["Image"] == image_uri("us-east-1", "cpu") == container["Environment"]["MUSICGEN_IMAGE"]
+    assert container["Environment"]["MUSICGEN_DEVICE"] == "cpu"
+    (variant,) = properties(template, "AWS::SageMaker::EndpointConfig")["ProductionVariants"]
+    assert variant["InstanceType"] == "ml.c7i.4xlarge"
+    assert "InferenceAmiVersion" not in variant
+
+
 def test_fallback_instance_types_become_pools_in_order(synthesise: Synthesise) -> None:
     template = synthesise(fallback_instance_types="ml.g6.2xlarge,ml.g6e.xlarge").to_json()
     (settings,) = (r for r in template["Resources"].values() if r["Type"] == "AWS::SageMaker::EndpointConfig")
@@ -115,7 +125,7 @@ def test_fallback_instance_types_become_pools_in_order(synthesise: Synthesise) -
 @pytest.mark.parametrize("region", REGISTRY_ACCOUNTS)
 def test_every_region_uses_its_own_image(synthesise: Synthesise, region: str) -> None:
     template = synthesise(region=region)
-    container = Match.object_like({"Image": image_uri(region)})
+    container = Match.object_like({"Image": image_uri(region, "cuda")})
     template.has_resource_properties("AWS::SageMaker::Model", {"PrimaryContainer": container})
 
 
