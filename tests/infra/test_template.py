@@ -9,12 +9,10 @@ import pytest
 from aws_cdk.assertions import Match
 from syrupy.assertion import SnapshotAssertion
 
-from infra.config.images import REGISTRY_ACCOUNTS, image_uri
-from infra.config.models import SERVED_MODELS
+from infra.config.images import image_uri
 from tests.infra.templates import Find, Synthesise, plain, properties
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def test_dev_template_matches_the_snapshot(dev_template: dict[str, Any], snapshot: SnapshotAssertion) -> None:
@@ -120,19 +118,6 @@ def test_fallback_instance_types_become_pools_in_order(synthesise: Synthesise) -
         {"InstanceType": "ml.g6.2xlarge", "Priority": 2},
         {"InstanceType": "ml.g6e.xlarge", "Priority": 3},
     ]
-
-
-@pytest.mark.parametrize("region", REGISTRY_ACCOUNTS)
-def test_every_region_uses_its_own_image(synthesise: Synthesise, region: str) -> None:
-    template = synthesise(region=region)
-    container = Match.object_like({"Image": image_uri(region, "cuda")})
-    template.has_resource_properties("AWS::SageMaker::Model", {"PrimaryContainer": container})
-
-
-@pytest.mark.parametrize("model_id", SERVED_MODELS)
-def test_every_served_model_synthesises(synthesise: Synthesise, model_id: str) -> None:
-    template = synthesise(model_id=model_id, revision=COMMIT)
-    template.has_resource_properties("Custom::StagedModel", {"ModelId": model_id, "Revision": COMMIT})
 
 
 def test_price_of_the_instance_type_is_an_output(synthesise: Synthesise) -> None:
