@@ -394,8 +394,9 @@ def _check_instance_types_stay(config: Config, environment: Mapping[str, Any], o
             f"{name} must not change in the deployment that turns scaling off, got {after!r} on the command line and "
             f"{before!r} for {config.env}: SageMaker rejects other instance types while a scalable target is "
             f"registered, and CloudFormation removes the target last. Deploy twice: `{deploy} -c scaling=off`, then "
-            f"`{deploy} -c {name}={after}`. Only the configuration is compared here; `make preflight` and the gate's "
-            "class `two-phase` compare with what is deployed"
+            f"`{deploy} -c {name}={after}`; or, if {after!r} is what is deployed, write it into cdk.json. Only the "
+            "configuration is compared here; `make preflight` and the gate's class `two-phase` compare with what is "
+            "deployed"
         )
 
 
