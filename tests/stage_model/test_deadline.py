@@ -60,7 +60,7 @@ class Stack:
         }  # fmt: skip
         event = {
             "RequestType": "Create", "RequestId": "r1", "StackId": "stack", "LogicalResourceId": "StagedModel",
-            "ResponseURL": "https://answer.example/?X-Amz-Date=20231114T221320Z", "ResourceProperties": properties,
+            "ResponseURL": "https://example.com/?X-Amz-Date=20231114T221320Z", "ResourceProperties": properties,
         }  # fmt: skip
         self.clock.time += delivered_after
         events = [event]

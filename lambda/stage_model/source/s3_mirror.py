@@ -50,6 +50,6 @@ class S3Mirror:
 
         def sign() -> Location:
             url = self._client.generate_presigned_url("get_object", Params=params, ExpiresIn=_URL_EXPIRES_S)
-            return Location(url, {}, signed=True)
+            return Location(url, signed=True)
 
         return RemoteFile(f"s3://{self._bucket}/{params['Key']}", file.size, self._connections, self._budget, sign)
