@@ -137,11 +137,9 @@ class Faults:
         self._scheduler.pause(draw.uniform(0, _MAX_SUSPENSION_S) if suspended else draw.uniform(0, 0.5))
 
     def loses_request(self) -> bool:
-        """Return whether a request is lost."""
         return self._scheduler.random.random() < self._lost_request
 
     def loses_reply(self) -> bool:
-        """Return whether a reply is lost."""
         return self._scheduler.random.random() < self._lost_reply
 
     def damage(self, data: bytes) -> bytes:

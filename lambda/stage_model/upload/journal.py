@@ -5,7 +5,7 @@ Parts are uploaded in any order, but only an unbroken prefix is written down; a 
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stage_model.errors import StagingError
@@ -75,7 +75,6 @@ class Progress:
         return index in self._stored
 
     def stored(self, index: int) -> StoredPart:
-        """Return an uploaded part."""
         return self._stored[index]
 
     def hashed(self, index: int, crc: int, length: int, hasher: HasherState | None) -> None:
@@ -115,14 +114,6 @@ class Journal:
     kept_float32: tuple[str, ...] = ()
     uploads: tuple[Upload, ...] = ()
     resume: ResumePoint = field(default_factory=ResumePoint)
-
-    def started(self, target: str, layout: str, uploads: Sequence[Upload]) -> "Journal":
-        """Return the journal of new uploads."""
-        return Journal(target, layout, self.kept_float32, tuple(uploads))
-
-    def advanced(self, resume: ResumePoint) -> "Journal":
-        """Return the journal with more parts."""
-        return replace(self, resume=resume)
 
     def restarted(self, keep_float32: Sequence[str] = ()) -> "Journal":
         """Return the journal of a restart in which more tensors keep float32."""

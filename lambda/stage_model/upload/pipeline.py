@@ -47,71 +47,53 @@ class ThreadPipeline:
         self._threads = threads
 
     def run(self, tasks: Sequence[Task], steps: PipelineSteps[Task, Result], buffer_size: int) -> None:
-        queue = _TaskQueue(tasks)
+        shared = _SharedRun(tasks, steps)
         workers = min(self._threads, len(tasks))
         with ThreadPoolExecutor(max(1, workers), thread_name_prefix="stage") as pool:
             for _ in range(workers):
-                pool.submit(_work, queue, steps, buffer_size)
-        raise_most_severe(queue.errors)
+                pool.submit(shared.work, buffer_size)
+        raise_most_severe(shared.errors)
 
 
 def raise_most_severe(errors: Sequence[BaseException]) -> None:
     """Raise the error that decides how the run ends: a lost lease, then a final error, then the first of the others."""
-    for kind in (SupersededError, StagingError):
+    for kind in (SupersededError, StagingError, BaseException):
         for error in errors:
             if isinstance(error, kind):
                 raise error
-    for error in errors:
-        raise error
 
 
-def _work(queue: "_TaskQueue[Task]", steps: PipelineSteps[Task, Result], buffer_size: int) -> None:
-    try:
-        buffer = memoryview(bytearray(buffer_size))
-        while (index := queue.next_index()) is not None:
-            task = queue.tasks[index]
-            result = steps.build(task, buffer)
-            if not queue.wait_for_turn(index):
-                return
-            steps.hash(task, result)
-            queue.hashed(index)
-            steps.upload(task, result)
-    except BaseException as error:  # `run` raises it in the caller's thread
-        queue.fail(error)
+class _SharedRun(Generic[Task, Result]):
+    """One run of a pipeline, shared by its threads."""
 
-
-class _TaskQueue(Generic[Task]):
-    """The state that the threads of one run share."""
-
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self.tasks = tasks
+    def __init__(self, tasks: Sequence[Task], steps: PipelineSteps[Task, Result]) -> None:
+        self._steps = steps
+        self._numbered_tasks = enumerate(tasks)  # shared by threads: `next` is atomic under the interpreter lock
         self._changed = threading.Condition()
-        self._started = 0
         self._hashed = 0
         self.errors: list[BaseException] = []
 
-    def next_index(self) -> int | None:
-        with self._changed:
-            if self.errors or self._started == len(self.tasks):
-                return None
-            self._started += 1
-            return self._started - 1
-
-    def wait_for_turn(self, index: int) -> bool:
-        """Wait until all earlier tasks are hashed; return False if one failed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.errors or self._hashed == index)
-            return not self.errors
-
-    def hashed(self, index: int) -> None:
-        with self._changed:
-            self._hashed = index + 1
-            self._changed.notify_all()
-
-    def fail(self, error: BaseException) -> None:
-        with self._changed:
-            self.errors.append(error)
-            self._changed.notify_all()
+    def work(self, buffer_size: int) -> None:
+        """Run tasks until none is left or one fails."""
+        try:
+            buffer = memoryview(bytearray(buffer_size))
+            for index, task in self._numbered_tasks:
+                if self.errors:
+                    return
+                result = self._steps.build(task, buffer)
+                with self._changed:
+                    self._changed.wait_for(lambda index=index: self.errors or self._hashed == index)
+                    if self.errors:
+                        return
+                self._steps.hash(task, result)
+                with self._changed:
+                    self._hashed = index + 1
+                    self._changed.notify_all()
+                self._steps.upload(task, result)
+        except BaseException as error:  # raised in the caller's thread
+            with self._changed:
+                self.errors.append(error)
+                self._changed.notify_all()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -105,7 +105,7 @@ def _start_uploads(plan: Plan, journal: Journal, context: StagingContext) -> Jou
     try:
         for target in plan.objects:
             uploads.append(context.retry(lambda key=target.key: context.store.create_upload(key)))
-        journal = journal.started(plan.key, plan.layout_id, uploads)
+        journal = Journal(plan.key, plan.layout_id, journal.kept_float32, tuple(uploads))
         context.lease.save(journal=journal.to_json())
     except Exception:
         context.abort_uploads(uploads)  # no journal names them
@@ -151,7 +151,7 @@ class _Run:
             self._complete(index)
 
     def _current_journal(self) -> dict[str, Any]:
-        return self._journal.advanced(self._progress.resume_point()).to_json()
+        return replace(self._journal, resume=self._progress.resume_point()).to_json()
 
     def _build(self, task: PartTask, buffer: memoryview) -> BuiltPart:
         self._context.budget.check_deadline()

@@ -192,7 +192,8 @@ class ShardReader:
         """Read the bytes of adjacent slots of one file in one range, and write their staged bytes."""
         slot, first, last = run[0]
         if slot.tensor.data is not None:
-            return _convert(memoryview(slot.tensor.data), slot, first, last, writer)
+            offset = _published(slot, first, round_up=False) - slot.tensor.start
+            return _convert(memoryview(slot.tensor.data)[offset:], slot, first, last, writer)
         low = _published(slot, first, round_up=False)
         high = _published(run[-1][0], run[-1][2], round_up=True)
         hashed = (low, high) if slot.reread else (_hashed_at(slot, first), _hashed_at(run[-1][0], run[-1][2]))
@@ -202,16 +203,14 @@ class ShardReader:
         updates: list[HashUpdate] = []
         for part, start, stop in run:
             at = _published(part, start, round_up=False) - low
-            updates += _convert(buffer[at:], part, start, stop, writer, whole=False)
+            updates += _convert(buffer[at:], part, start, stop, writer)
         return updates + self._source_updates(slot, first, buffer, low, hashed)
 
     def _source_updates(
         self, slot: Slot, first: int, buffer: memoryview, low: int, hashed: tuple[int, int]
     ) -> list[HashUpdate]:
         if slot.reread:
-            done = (
-                _published(slot, first, round_up=True) - low
-            )  # an element split by the previous range is hashed already
+            done = _published(slot, first, round_up=True) - low  # an element split between ranges is hashed already
             return [HashUpdate(_reread_stream(slot), [buffer[done:]])]
         file = self._files[slot.file]
         for known in file.known:
@@ -271,16 +270,13 @@ def _hashed_at(slot: Slot, at: int) -> int:
     return slot.hashed_to if at == slot.nbytes else _published(slot, at, round_up=True)
 
 
-def _convert(
-    published: memoryview, slot: Slot, first: int, last: int, writer: ViewCursor, whole: bool = True
-) -> list[HashUpdate]:
-    """Write staged bytes [first, last) of a slot. `published` starts at the tensor if `whole`, else at `first`."""
+def _convert(published: memoryview, slot: Slot, first: int, last: int, writer: ViewCursor) -> list[HashUpdate]:
+    """Write staged bytes [first, last) of a slot, given the published bytes from the element that holds `first` on."""
     if slot.dtype == slot.tensor.dtype:
-        base = first if whole else first % ITEM_SIZES[slot.dtype]
+        base = first % ITEM_SIZES[slot.dtype]
         writer.write(published[base : base + last - first])
         return []
-    element, stop = first // 2, -(-last // 2)
-    values = np.frombuffer(published, "<f4", stop - element, element * 4 if whole else 0)
+    values = np.frombuffer(published, "<f4", -(-last // 2) - first // 2)
     skip, lossless = first % 2, True
     for at in range(0, len(values), _CAST_CHUNK):
         halves, same = _to_float16(values[at : at + _CAST_CHUNK])
