@@ -155,7 +155,7 @@ class PartProducer:
 
     def hash(self, task: PartTask, built: BuiltPart) -> None:
         """Hash a part, after all earlier ones. Raises StagingError."""
-        known = self.progress.known_payload(task.index)
+        known = self.progress.payloads.get(task.index)
         if known is not None and known != (built.payload_crc, built.payload_length):
             raise StagingError("the source must read the same twice, got other bytes than an earlier run")
         self.hasher.update(built.updates)
@@ -175,7 +175,7 @@ class PartProducer:
         self.progress.hashed(task.index, built.payload_crc, built.payload_length, None)
         crc, length = 0, 0
         for other in self.tasks:
-            known = self.progress.known_payload(other.index)
+            known = self.progress.payloads.get(other.index)
             if other.target == task.target and known is not None:
                 crc, length = combine_crc32(crc, *known), length + known[1]
         trailer = self._plan.objects[task.target].framing.trailer(crc, length)

@@ -158,7 +158,7 @@ class _Run:
         return self._producer.build(task, buffer)
 
     def _upload(self, task: PartTask, built: BuiltPart) -> None:
-        if self._progress.is_uploaded(task.index):
+        if task.index in self._progress.stored:
             return  # by an earlier run; it was built again to be hashed
         upload, number, crc = self._journal.uploads[task.target], task.part.number, built.frame_crc
         store = self._context.store
@@ -168,7 +168,7 @@ class _Run:
 
     def _complete(self, index: int) -> None:
         target, upload, store = self._objects[index], self._journal.uploads[index], self._context.store
-        parts = [self._progress.stored(task.index) for task in self._producer.tasks if task.target == index]
+        parts = [self._progress.stored[task.index] for task in self._producer.tasks if task.target == index]
         crc = 0
         for part in parts:
             crc = combine_crc32(crc, part.crc, part.length)

@@ -6,6 +6,7 @@ Tensors keep the order of the published files, so that these are read once from 
 import json
 import mmap
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -80,9 +81,8 @@ def make_shards(
     Raises StagingError for duplicate names, and for files that mostly hold something other than tensors.
     """
     slots = [slot for index, file in enumerate(files) for slot in _slots(index, file, decoder_dtype, keep_float32)]
-    names = [slot.tensor.name for slot in slots]
-    if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1}) if len(names) < 10_000 else ["some"]
+    twice = sorted(name for name, count in Counter(slot.tensor.name for slot in slots).items() if count > 1)
+    if twice:
         raise StagingError(f"the weights must name every tensor once, got twice: {', '.join(twice[:5])}")
     groups = list(_group(slots, max_shard))
     if len(groups) == 1:
@@ -175,7 +175,8 @@ class ShardReader:
         writer.write(header[offset:end])
         updates: list[HashUpdate] = []
         spans = self._spans(max(0, offset - len(header)), max(0, end - len(header)))
-        for _, run in groupby(spans, key=_range_key):
+        # One range of a file covers consecutive slots, except for those that are read again.
+        for _, run in groupby(spans, key=lambda span: (span[0].file, span[0].reread and span[0].tensor.name)):
             updates += self._fill_run(list(run), writer)
         return (*updates, HashUpdate(self._shard.path, views))
 
@@ -248,12 +249,6 @@ def _buffer(length: int) -> memoryview:
     if length < _MMAP_THRESHOLD:
         return memoryview(bytearray(length))
     return memoryview(mmap.mmap(-1, length, flags=_MMAP_FLAGS))
-
-
-def _range_key(span: Span) -> tuple[int, str | None]:
-    """Return a key that is equal for consecutive slots that one range of a file covers."""
-    slot = span[0]
-    return slot.file, slot.tensor.name if slot.reread else None
 
 
 def _published(slot: Slot, at: int, round_up: bool) -> int:
