@@ -71,7 +71,6 @@ class LambdaContext:
 
 
 def run_handler(model_id: str, revision: str, dtype: str) -> None:
-    """Run the Lambda's handler."""
     properties = {
         "ModelId": model_id, "Revision": revision, "DecoderDtype": dtype, "CodeBucket": "assets",
         "CodeKey": "bundle.zip", "ModelBucket": BUCKET, "KeyPrefix": "models/Bench/StagedModel/",

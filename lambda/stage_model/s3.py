@@ -276,7 +276,7 @@ def read_object(client: "S3Client", bucket: str, key: str) -> Versioned | None:
             return None
         data, length = found["Body"].read(_MAX_OBJECT + 1), found["ContentLength"]
     if len(data) < min(length, _MAX_OBJECT + 1):  # botocore checks the length of unlimited reads only
-        raise TransientError(f"s3://{bucket}/{key} broke off after {len(data)} of {length} bytes")
+        raise TransientError(f"s3://{bucket}/{key} ended after {len(data)} of {length} bytes")
     if len(data) > _MAX_OBJECT:
         raise StagingError(f"s3://{bucket}/{key} must be at most {_MAX_OBJECT} bytes, got more")
     return Versioned(data, found["ETag"])
@@ -325,4 +325,4 @@ def _part_error(status: int, body: bytes) -> Exception:
     # Digest errors are damage in transit: the part in memory is intact.
     if code in _RETRYABLE or "Digest" in code or code == "ExpiredToken":
         return TransientError(f"S3 answered {status} {code} to a part")
-    return StagingError(f"S3 must take a part with 200, got {status} {code}")
+    return StagingError(f"S3 refused a part with {status} {code}")

@@ -1,4 +1,4 @@
-"""Faults over real sockets, each of which must leave either the right object or nothing, and say why."""
+"""Faults over real sockets, each of which must leave the correct object or nothing, and report why."""
 
 import json
 import os
@@ -48,8 +48,8 @@ REFUSED: dict[str, tuple[Callable[[HubRequest, Reply], Reply], str]] = {
     "wrong Content-Range": (on_weights(with_header(Content_Range="bytes 0-1/2")), "must send bytes"),
     "more bytes than asked for": (on_weights(lambda s, r: replace(r, body=r.body + b"x")), "must send"),
     "the range ignored": (on_weights(lambda s, r: Reply(200, {}, r.body)), "must send"),
-    "404 of the weights": (on_weights(lambda s, r: Reply(404)), "must answer 206"),
-    "redirects in circles": (on_weights(lambda s, r: Reply(302, {"Location": s.target})), "redirect at most"),
+    "404 of the weights": (on_weights(lambda s, r: Reply(404)), "not with the requested range"),
+    "redirects in circles": (on_weights(lambda s, r: Reply(302, {"Location": s.target})), "redirected more than"),
     "a redirect to plain http elsewhere": (
         on_weights(lambda s, r: Reply(302, {"Location": "http://example.com/"})), "must be https"),
 }  # fmt: skip
@@ -304,8 +304,8 @@ def test_random_faults_over_real_sockets_never_leave_a_wrong_object(chunk: int, 
         aws.end_invocations_after(lambda d=draw: d.randrange(1, 9), times=draw.choice([0, 0, 1, 3]))
         response = aws.run(request=f"seed{seed}", Packaging=draw.choice(["tarball", "uncompressed"]))
         aws.hub.on_reply = aws.s3.fault = aws.s3.drops_reply = aws.s3.on_reply = None
-        right = aws.holds_the_model(response) if response["Status"] == "SUCCESS" else aws.is_empty()
-        assert right, f"seed {seed}: {response}"
+        correct = aws.holds_the_model(response) if response["Status"] == "SUCCESS" else aws.is_empty()
+        assert correct, f"seed {seed}: {response}"
         assert response["Status"] == "SUCCESS" or odds["flip"], f"seed {seed}: {response}"
         aws.s3.objects = {key: data for key, data in aws.s3.objects.items() if key.startswith("assets/")}
 

@@ -111,7 +111,6 @@ class MmsInstance:
         return statuses
 
     def wait_for_event(self, name: str) -> None:
-        """Wait until the log has a line with event `name`."""
         deadline = time.monotonic() + 120
         while not self.events(name):
             if time.monotonic() > deadline:
@@ -120,11 +119,9 @@ class MmsInstance:
 
     @property
     def worker(self) -> psutil.Process:
-        """The worker process, which serves requests."""
         return psutil.Process(self.events("start")[-1]["pid"])
 
     def kill_worker(self) -> None:
-        """Kill the worker and wait until it has ended."""
         worker = self.worker
         worker.kill()
         worker.wait(30)

@@ -101,7 +101,7 @@ class CloudFormation:
             self.live = None
 
     def create(self, properties: dict[str, str]) -> None:
-        """Create; on failure delete, under the responded id or one that CloudFormation makes up."""
+        """Create; on failure delete, under the response's id or one that CloudFormation invents."""
         outcome = self._request("Create", properties, None)
         response = outcome.response
         if response is not None and response.reason is None:

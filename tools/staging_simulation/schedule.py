@@ -70,7 +70,6 @@ class Schedule:
         self.cloudformation = CloudFormation(self.scheduler, self.faults, self.service)
 
     def run(self) -> None:
-        """Run the schedule. Raises Violation."""
         random.seed(self.seed)  # the jitter of retries
         exportable = hashing.EXPORTABLE
         hashing.EXPORTABLE = exportable and self.faults.exportable
@@ -169,7 +168,6 @@ def violations(seeds: range) -> list[str]:
 
 
 def describe(seed: int) -> str:
-    """Return the trace of a seed."""
     schedule = Schedule(seed)
     try:
         schedule.run()

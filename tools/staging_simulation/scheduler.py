@@ -36,7 +36,6 @@ class Scheduler:
         self._hub = getcurrent()
 
     def spawn(self, name: str, function: Callable[[], None], delay: float = 0.0) -> Task:
-        """Start a task after `delay` seconds."""
 
         def body() -> None:
             try:

@@ -28,10 +28,10 @@ def end_earlier_requests(context: StagingContext, key_prefix: str, lease: Lease)
         lease.save(state="superseded")  # the later request cleans up what the journal names
         raise SupersededError("a later request of this resource has come first")
     for key, _ in others:
-        record = _update(context, key, lambda found: _superseded(found, lease.record.owner))
+        record = _update(context, key, lambda old: _superseded(old, lease.record.owner))
         if record is not None and record.journal is not None:
             context.cleanup(record.journal)
-            _update(context, key, lambda found: replace(found, journal=None))
+            _update(context, key, lambda old: replace(old, journal=None))
 
 
 def delete_unacknowledged(context: StagingContext, key_prefix: str, own: RunRecord, known: Collection[str]) -> None:

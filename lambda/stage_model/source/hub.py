@@ -82,7 +82,7 @@ class RemoteFile:
         while (redirect := self._request_range(location, start, end, cursor)) is not None:
             location, hops = redirect, hops + 1
             if hops > _MAX_REDIRECTS:
-                raise StagingError(f"{self._name} must redirect at most {_MAX_REDIRECTS} times")
+                raise StagingError(f"{self._name} redirected more than {_MAX_REDIRECTS} times")
         self._location = location
 
     def _request_range(self, location: Location, start: int, end: int, cursor: ViewCursor) -> Location | None:
@@ -110,7 +110,7 @@ class RemoteFile:
         if status == 412:
             raise StagingError(f"{self._name} changed while it was read")
         if status not in (200, 206):
-            raise StagingError(f"{self._name} must answer 206 to a range, got {status}")
+            raise StagingError(f"{self._name} was answered with {status}, not with the requested range")
 
     def _check_range(self, response: http.client.HTTPResponse, start: int, end: int) -> None:
         length = response.headers.get("Content-Length")
@@ -184,9 +184,9 @@ class HubRepository:
                 if response.status == 404:
                     raise StagingError(f"{self._name} does not exist on the Hub")
                 if response.status != 200:
-                    raise StagingError(f"the Hub must answer 200 for {self._name}, got {response.status}")
+                    raise StagingError(f"the Hub answered {response.status} to a request for {self._name}")
                 return read_limited(response, MAX_LISTING)
-        raise StagingError(f"the listing of {self._name} must redirect at most {_MAX_REDIRECTS} times")
+        raise StagingError(f"the listing of {self._name} redirected more than {_MAX_REDIRECTS} times")
 
 
 def read_token(secret_arn: str) -> str:

@@ -1,6 +1,6 @@
 """A copy of a commit in S3: `s3://<bucket>/<prefix>/<model id>/<commit>/` holds its files and `listing.json`.
 
-`listing.json` is the Hub's answer to `/api/models/<id>/revision/<commit>?blobs=true`, so mirrored files are verified
+`listing.json` is the Hub's response to `/api/models/<id>/revision/<commit>?blobs=true`, so mirrored files are verified
 against the same checksums as those from the Hub.
 """
 

@@ -1,4 +1,4 @@
-"""CRC-32 and SHA-256 of streams that are made in pieces, with state that the next invocation can continue from."""
+"""CRC-32 and SHA-256 of streams produced in pieces; the state of an unfinished hash passes to the next invocation."""
 
 # pyright: reportUnknownMemberType=false
 # isal's stubs leave its buffer types open.
@@ -177,7 +177,9 @@ class StreamHasher:
         for stream in self._streams.values():
             digest = self.digest(stream.name)
             if stream.twin is not None and digest != self.digest(stream.twin):
-                raise StagingError(f"{stream.name} must read the same twice, got other bytes")
+                raise StagingError(
+                    f"{stream.name} differs from the first reading: the source gave other bytes when read twice"
+                )
         if self._lossy:
             raise LossyCastError(sorted(self._lossy))
 

@@ -157,7 +157,7 @@ class PartProducer:
         """Hash a part, after all earlier ones. Raises StagingError."""
         known = self.progress.payloads.get(task.index)
         if known is not None and known != (built.payload_crc, built.payload_length):
-            raise StagingError("the source must read the same twice, got other bytes than an earlier run")
+            raise StagingError("the source gave other bytes than in an earlier run")
         self.hasher.update(built.updates)
         built.updates.clear()  # frees buffers that were read only to be hashed
         self.progress.hashed(task.index, built.payload_crc, built.payload_length, self.hasher.state())

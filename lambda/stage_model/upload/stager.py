@@ -29,7 +29,6 @@ class StagingContext:
     budget: RetryBudget
 
     def retry(self, operation: Callable[[], T]) -> T:
-        """Retry `operation` within the budget."""
         return retry(self.budget, operation)
 
     def abort_uploads(self, uploads: Sequence[Upload]) -> None:

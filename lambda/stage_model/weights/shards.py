@@ -1,4 +1,4 @@
-"""Staged safetensors shards: which tensors are cast, where they lie, and how any range is made from published files.
+"""Staged safetensors shards: which tensors are cast, where they lie, and how any range is built from published files.
 
 Tensors keep the order of the published files, so that these are read once from start to end and hashed on the way.
 """
@@ -63,7 +63,6 @@ class Shard:
 
     @property
     def size(self) -> int:
-        """The size in bytes."""
         return len(self.header) + sum(slot.nbytes for slot in self.slots)
 
 
@@ -217,7 +216,7 @@ class ShardReader:
         for known in file.known:
             a, b = max(low, known.start), min(low + len(buffer), known.start + len(known.data))
             if a < b and bytes(buffer[a - low : b - low]) != known.data[a - known.start : b - known.start]:
-                raise StagingError(f"{file.path} must read the same twice, got other bytes near {a}")
+                raise StagingError(f"{file.path} gave other bytes near {a} when read twice")
         updates = [HashUpdate(source_stream(file), [buffer[hashed[0] - low : hashed[1] - low]])]
         for other in self._reread:
             a, b = max(hashed[0], other.tensor.start), min(hashed[1], other.tensor.end)
@@ -259,7 +258,7 @@ def _published(slot: Slot, at: int, round_up: bool) -> int:
 
 
 def _hashed_at(slot: Slot, at: int) -> int:
-    """Return up to which offset the published file is hashed once the staged bytes up to `at` are made."""
+    """Return up to which offset the published file is hashed once the staged bytes up to `at` are built."""
     if at == 0:
         return slot.hashed_from
     return slot.hashed_to if at == slot.nbytes else _published(slot, at, round_up=True)

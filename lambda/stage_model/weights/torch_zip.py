@@ -129,7 +129,6 @@ class _Members:
         return self._starts[name], self._members[name].file_size
 
     def read(self, name: str, limit: int) -> bytes:
-        """Return a small member."""
         self.find({name})
         start, size = self[name]
         data = read_range(self._source, start, size, limit)

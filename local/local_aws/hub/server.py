@@ -31,7 +31,6 @@ class HubRequest:
 
     @property
     def path(self) -> str:
-        """The path without the query."""
         return urlsplit(self.target).path
 
 
@@ -146,7 +145,7 @@ class UrlSigner:
 
 
 class _Response(NamedTuple):
-    """What an origin answers; `blocks` hold `length` bytes and are read when they are sent."""
+    """An origin's response; `blocks` hold `length` bytes and are read when they are sent."""
 
     status: int
     headers: Mapping[str, str]

@@ -32,7 +32,7 @@ WORDS = "music piano guitar drums bass synth rock pop jazz calm loud slow fast w
 
 
 def make_tiny_musicgen(folder: Path, *, seed: int = 0, stereo: bool = False) -> None:
-    """Write a tiny MusicGen to `folder` (made if absent): config, weights, tokenizer, processor, generation config.
+    """Write a tiny MusicGen to `folder` (created if absent): config, weights, tokenizer, processor, generation config.
 
     The weights depend on `seed` alone and are rounded through float16, as the published language models' were.
     """
