@@ -50,8 +50,6 @@ def _is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request."""
-
     method: str
     url: str
     headers: Mapping[str, str]

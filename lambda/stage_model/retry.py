@@ -28,8 +28,6 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The system's clock."""
-
     def now(self) -> float:
         return time.time()
 
@@ -63,8 +61,6 @@ class RetryBudget:
 
 
 class Attempts:
-    """The attempts of one operation."""
-
     def __init__(self, budget: RetryBudget) -> None:
         self._budget = budget
         self.progressed()

@@ -174,8 +174,6 @@ def _if_exists(call: Callable[[], T]) -> T | None:
 
 
 class S3Store:
-    """`Store` on an S3 bucket."""
-
     def __init__(self, client: "S3Client", bucket: str, connections: Connections) -> None:
         self._client, self._bucket, self._connections = client, bucket, connections
         self._signer = PartSigner(client, bucket)

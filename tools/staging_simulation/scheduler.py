@@ -88,8 +88,6 @@ class Scheduler:
 
 
 class VirtualClock:
-    """The scheduler's time as a `Clock`."""
-
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
 

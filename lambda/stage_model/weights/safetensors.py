@@ -61,8 +61,6 @@ class KnownBytes:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A published weight file and its tensors."""
-
     path: str
     source: Source
     sha256: str

@@ -81,9 +81,7 @@ class _Machine:
             if opcode.name == "STOP":
                 break
             if opcode.name not in _ACTIONS:
-                raise StagingError(
-                    f"the pickle of {self._path} must have only a state dict's opcodes, got {opcode.name}"
-                )
+                raise self._error(f"must have only a state dict's opcodes, got {opcode.name}")
             _ACTIONS[opcode.name](self, argument)
         if self.marked:
             raise ValueError("a mark is left")
@@ -130,9 +128,7 @@ class _Machine:
             case ("storage", Global(name=name), str(key), str(), int(count)) if name in _DTYPES and key.isalnum():
                 self.push(StorageRef(key, _DTYPES[name], count))
             case other:
-                raise StagingError(
-                    f"the pickle of {self._path} must refer to storages of known types, got {repr(other)}"
-                )
+                raise self._error(f"must refer to storages of known types, got {repr(other)}")
 
     def reduce(self, _: None) -> None:
         match self.pop(2):
@@ -148,10 +144,10 @@ class _Machine:
                 raise self._error(f"must call functions by name, got {repr(function)}")
 
     def _rebuild_tensor(self, arguments: tuple[Any, ...]) -> TensorRef:
-        match arguments:
+        match arguments:  # the others are requires_grad and hooks
             case (StorageRef() as storage, int(offset), tuple(shape), tuple(stride), *_) if type(offset) is int:
                 return TensorRef(storage, offset, cast(tuple[Any, ...], shape), cast(tuple[Any, ...], stride))
-            case _:  # after these come requires_grad and hooks
+            case _:
                 raise self._error(f"must rebuild tensors from storages, got {repr(arguments)}")
 
     def _error(self, requirement: str) -> StagingError:
