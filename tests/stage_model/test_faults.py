@@ -86,7 +86,11 @@ def test_a_wrong_published_checksum_fails(aws: Lambda, monkeypatch: pytest.Monke
     repository = aws.hub.repository
     information, data = repository.information(), repository.read("model.safetensors")
     repository.write("model.safetensors", data[:-1] + bytes([data[-1] ^ 1]))
-    monkeypatch.setattr(repository, "information", lambda **_: information)
+
+    def unchanged(**_: bool) -> dict[str, Any]:
+        return information
+
+    monkeypatch.setattr(repository, "information", unchanged)
     response = aws.run()
     assert "must have SHA-256" in response["Reason"] and aws.is_empty()
 

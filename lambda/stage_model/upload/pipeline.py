@@ -57,10 +57,9 @@ class ThreadPipeline:
 
 def raise_most_severe(errors: Sequence[BaseException]) -> None:
     """Raise the error that decides how the run ends: a lost lease, then a final error, then the first of the others."""
-    for kind in (SupersededError, StagingError, BaseException):
-        for error in errors:
-            if isinstance(error, kind):
-                raise error
+    severe = [error for kind in (SupersededError, StagingError) for error in errors if isinstance(error, kind)]
+    if errors:
+        raise [*severe, *errors][0]
 
 
 class _SharedRun(Generic[Task, Result]):

@@ -87,10 +87,11 @@ def check_shape(name: str, shape: object) -> tuple[int, ...]:
 
 def check_sizes(name: str, what: str, value: object) -> tuple[int, ...]:
     """Return a tensor's shape or stride (`what`). Raises StagingError unless it is a short list of valid sizes."""
-    sizes = cast(Sequence[object], value) if isinstance(value, list | tuple) else ()
-    valid = len(sizes) <= _MAX_DIMENSIONS and all(type(size) is int and 0 <= size <= _MAX_COUNT for size in sizes)
-    if not valid or not isinstance(value, list | tuple):
-        raise StagingError(f"the {what} of {name!r:.100} must be a list of sizes, got {reprlib.repr(value)}")
+    sizes = cast(Sequence[object], value) if isinstance(value, list | tuple) else [None]
+    if len(sizes) > _MAX_DIMENSIONS or not all(type(size) is int and 0 <= size <= _MAX_COUNT for size in sizes):
+        raise StagingError(
+            f"the {what} of {name!r:.100} must be a list of sizes, got {reprlib.repr(cast(object, value))}"
+        )
     return tuple(cast(Sequence[int], sizes))
 
 

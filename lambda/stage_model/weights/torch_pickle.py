@@ -131,24 +131,24 @@ class _Machine:
                 raise self._error(f"must refer to storages of known types, got {repr(other)}")
 
     def reduce(self, _: None) -> None:
-        match self.pop(2):
+        function, arguments = self.pop(2)
+        match function, arguments:
             case Global(name="collections OrderedDict"), ():
                 self.push({})
-            case Global(name="torch._utils _rebuild_tensor_v2"), tuple() as arguments:
+            case Global(name="torch._utils _rebuild_tensor_v2"), tuple():
                 self.push(self._rebuild_tensor(cast(tuple[Any, ...], arguments)))
             case Global(name="torch._utils _rebuild_parameter"), (TensorRef() as tensor, *_):
                 self.push(tensor)
             case Global(name=name), _:
                 raise self._error(f"must call nothing but what rebuilds tensors, got {name!r:.200}")
-            case function, _:
+            case _:
                 raise self._error(f"must call functions by name, got {repr(function)}")
 
     def _rebuild_tensor(self, arguments: tuple[Any, ...]) -> TensorRef:
-        match arguments:  # the others are requires_grad and hooks
-            case (StorageRef() as storage, int(offset), tuple(shape), tuple(stride), *_) if type(offset) is int:
-                return TensorRef(storage, offset, cast(tuple[Any, ...], shape), cast(tuple[Any, ...], stride))
-            case _:
-                raise self._error(f"must rebuild tensors from storages, got {repr(arguments)}")
+        storage, offset, shape, stride, *_ = arguments  # then requires_grad and hooks
+        if isinstance(storage, StorageRef) and (type(offset), type(shape), type(stride)) == (int, tuple, tuple):
+            return TensorRef(storage, offset, shape, stride)
+        raise self._error(f"must rebuild tensors from storages, got {repr(arguments)}")
 
     def _error(self, requirement: str) -> StagingError:
         return StagingError(f"the pickle of {self._path} {requirement}")

@@ -73,7 +73,7 @@ class LoopbackHub:
     ) -> None:
         self.repository = repository
         self.token = token
-        self.on_reply = on_reply
+        self.on_reply: ReplyHook | None = on_reply
         self.requests: list[HubRequest] = []
         self.signer = UrlSigner(repository.model_id, signed_seconds, clock)
         self.url = self.cdn_url = ""
