@@ -2,7 +2,6 @@
 # pyright: reportUnknownMemberType=false, reportCallIssue=false
 # transformers ships types that strict mode cannot follow.
 
-import json
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from transformers import (
     T5Config,
 )
 
-from local_aws.hub.tiny_model import save_processor
+from local_aws.hub.tiny_model import save_processor, write_manifest
 
 # layers, width, heads and feed-forward width of the published language models, and of one that shows the overhead alone
 SIZES = {
@@ -45,8 +44,7 @@ def write_settings(folder: Path, size: str, config: MusicgenConfig) -> None:
         bos_token_id=CODEBOOK_SIZE, pad_token_id=CODEBOOK_SIZE, decoder_start_token_id=CODEBOOK_SIZE, do_sample=True,
         guidance_scale=3.0, max_length=1500,
     ).save_pretrained(folder)  # fmt: skip
-    manifest = {"layout": 1, "model_id": f"random/musicgen-{size}", "revision": "0" * 40, "decoder_dtype": "float32"}
-    (folder / "musicgen-manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    write_manifest(folder, f"random/musicgen-{size}")
 
 
 def config_of(size: str, vocabulary: int, filters: int = 4) -> MusicgenConfig:

@@ -1,14 +1,13 @@
 """The peak memory of a block of work, above what was in use before it."""
 
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import torch
 
 
 class PeakMemory:
-    """A context manager that sets `taken`, in bytes: of GPU memory, or of the process's resident set."""
+    """A context manager that sets `taken` to bytes of GPU memory, or of the process's resident set."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
@@ -24,16 +23,12 @@ class PeakMemory:
             self._before = _status("VmRSS")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         peak = torch.cuda.max_memory_allocated() if self._cuda else _status("VmHWM")
         self.taken = max(0, peak - self._before)
 
 
 def _status(name: str) -> int:
     """Return a value of /proc/self/status in bytes."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1]) * 1024
-    raise ValueError(f"/proc/self/status must have {name}, got no such line")
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))

@@ -1,8 +1,8 @@
-"""Compares the cost of staging with obvious implementations: `make bench-staging BENCH="--mib 2250 --rounds 3"`.
+"""Compare the cost of staging with obvious implementations: `make bench-staging BENCH="--mib 2250 --rounds 3"`.
 
 Everything runs on loopback with TLS, with source and sink in a separate process. In each round every method stages the
-same model once, in turn. It is as large as the smallest published model, `facebook/musicgen-small`; only the slowest
-method, which would take a quarter of an hour for it, stages a smaller one, once.
+same model once, in turn. It has the size of the smallest published model, `facebook/musicgen-small`; the slowest
+method, which would take a quarter of an hour, stages a smaller one, once.
 
 * default: download to disk, `tarfile` "w:gz" (level 9), `upload_file`;
 * level0: the same without compression, checking SHA-256 as staging does;
@@ -29,7 +29,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PATHS = [str(ROOT / part) for part in (".", "lambda", "local", "benchmarks")]
-WAYS = ("default", "level0", "ours", "ours-float16")
+METHODS = ("default", "level0", "ours", "ours-float16")
 SLOW_MIB = 192  # level 9 takes about a minute; its speed is independent of the size
 FLOORS = {"x_default": 13.0, "x_level0": 2.2}
 MAX_RSS_MIB = 200.0
@@ -37,8 +37,8 @@ _BLOCK = 512  # bytes: the unit of ru_oublock
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One staging: MB per processor-second, wall seconds, peak memory in MiB, bytes to disk, values preserved."""
+class Measurement:
+    """One staging: MB per CPU-second, wall seconds, peak memory in MiB, bytes to disk, whether all values are equal."""
 
     mb_per_cpu_s: float
     wall_s: float
@@ -46,20 +46,27 @@ class Measured:
     disk_bytes: int
     lossless: bool
 
+    def __str__(self) -> str:
+        return (
+            f"{self.mb_per_cpu_s:7.1f} MB per CPU-second {self.wall_s:7.1f} s wall {self.rss_mib:6.0f} MiB peak"
+            f" {self.disk_bytes:>12} bytes to disk  lossless={'yes' if self.lossless else 'no'}"
+        )
+
 
 def main() -> int:
     """Measure, print, and return 1 if a floor is not met."""
-    parser = argparse.ArgumentParser(description="Compares staging with obvious implementations.")
+    parser = argparse.ArgumentParser(description="Compare staging with obvious implementations.")
     parser.add_argument("--mib", type=int, default=2250, help="size of the model (default 2250)")
-    parser.add_argument("--rounds", type=int, default=3, help="stagings of each way (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="stagings by each method (default 3)")
     options = parser.parse_args()
-    measured: dict[str, list[Measured]] = {way: [] for way in WAYS}
+    measured: dict[str, list[Measurement]] = {method: [] for method in METHODS}
     print(f"{options.mib} MiB, {os.cpu_count()} cores, {options.rounds} rounds, loopback with TLS")
-    for size, rounds, ways in ((min(SLOW_MIB, options.mib), 1, WAYS[:1]), (options.mib, options.rounds, WAYS[1:])):
+    slow_mib = min(SLOW_MIB, options.mib)
+    for size, rounds, methods in ((slow_mib, 1, METHODS[:1]), (options.mib, options.rounds, METHODS[1:])):
         with serving(size) as (servers, addresses):
-            for way in ways * rounds:
-                measured[way].append(measure(way, addresses, servers))
-                print(f"{way:14} {describe(measured[way][-1])}", flush=True)
+            for method in methods * rounds:
+                measured[method].append(measure(method, addresses, servers))
+                print(f"{method:14} {measured[method][-1]}", flush=True)
     return conclude(measured)
 
 
@@ -70,9 +77,7 @@ def serving(mib: int) -> "Generator[tuple[subprocess.Popen[str], dict[str, Any]]
         command = [sys.executable, str(ROOT / "benchmarks" / "staging_servers.py"), folder, str(mib)]
         servers = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment())
         yield servers, json.loads(read_line(servers))
-        if servers.stdin is not None:
-            servers.stdin.close()
-        servers.wait(30)
+        servers.communicate(timeout=30)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -80,37 +85,33 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS), "OMP_NUM_THREADS": "1", **more}
 
 
-def measure(way: str, addresses: dict[str, Any], servers: "subprocess.Popen[str]") -> Measured:
+def measure(method: str, addresses: dict[str, Any], servers: "subprocess.Popen[str]") -> Measurement:
     """Stage once in a child process and measure it. Raises RuntimeError if it fails."""
     folder = Path(tempfile.mkdtemp())
     env = environment(
         HF_ENDPOINT=addresses["hub"], AWS_ENDPOINT_URL=addresses["s3"], AWS_CA_BUNDLE=addresses["authority"],
         SSL_CERT_FILE=addresses["authority"], AWS_ACCESS_KEY_ID="bench", AWS_SECRET_ACCESS_KEY="bench",
         AWS_REGION="us-east-1", AWS_DEFAULT_REGION="us-east-1", AWS_EC2_METADATA_DISABLED="true",
-        SHA256_MODEL=addresses["sha256"], RESPONSE_URL=f"{addresses['s3']}/answers/answer.json",
+        SHA256_MODEL=addresses["sha256"], RESPONSE_URL=f"{addresses['s3']}/responses/response.json",
         TMPDIR=str(folder), PYTHONDONTWRITEBYTECODE="1",
     )  # fmt: skip
-    command = [sys.executable, str(ROOT / "benchmarks" / "staging_work.py"), way, "facebook/musicgen-bench", "a" * 40]
-    began = time.monotonic()
-    child = subprocess.Popen([*command, str(folder)], stdout=subprocess.PIPE, text=True, env=env)
+    script = str(ROOT / "benchmarks" / "staging_work.py")
+    command = [sys.executable, script, method, "facebook/musicgen-bench", "a" * 40, str(folder)]
+    start = time.monotonic()
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
     output = child.stdout.read() if child.stdout is not None else ""
     _, status, usage = os.wait4(child.pid, 0)  # the kernel's resource usage of this child
     child.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.monotonic() - began
+    wall = time.monotonic() - start
     shutil.rmtree(folder)
     if child.returncode != 0:
-        raise RuntimeError(f"staging {way} must succeed, got exit code {child.returncode}")
-    lossless = ask(servers, "check") == "yes"
+        raise RuntimeError(f"staging by {method} failed with exit code {child.returncode}")
+    assert servers.stdin is not None
+    servers.stdin.write("check\n")
+    servers.stdin.flush()
+    lossless = read_line(servers) == "yes"
     mb_per_cpu_s = addresses["bytes"] / 1e6 / float(output)
-    return Measured(mb_per_cpu_s, wall, usage.ru_maxrss / 1024, usage.ru_oublock * _BLOCK, lossless)
-
-
-def ask(servers: "subprocess.Popen[str]", question: str) -> str:
-    """Send the servers a line and return the reply."""
-    if servers.stdin is not None:
-        servers.stdin.write(question + "\n")
-        servers.stdin.flush()
-    return read_line(servers)
+    return Measurement(mb_per_cpu_s, wall, usage.ru_maxrss / 1024, usage.ru_oublock * _BLOCK, lossless)
 
 
 def read_line(servers: "subprocess.Popen[str]") -> str:
@@ -121,22 +122,14 @@ def read_line(servers: "subprocess.Popen[str]") -> str:
     return line.strip()
 
 
-def describe(one: Measured) -> str:
-    """Return one measurement as text."""
-    return (
-        f"{one.mb_per_cpu_s:7.1f} MB per CPU-second {one.wall_s:7.1f} s wall {one.rss_mib:6.0f} MiB peak"
-        f" {one.disk_bytes:>12} bytes to disk  lossless={'yes' if one.lossless else 'no'}"
-    )
-
-
-def conclude(measured: dict[str, list[Measured]]) -> int:
+def conclude(measured: dict[str, list[Measurement]]) -> int:
     """Print the comparison; return 1 below a floor."""
-    speed = {way: statistics.median(one.mb_per_cpu_s for one in runs) for way, runs in measured.items()}
+    speed = {method: statistics.median(one.mb_per_cpu_s for one in runs) for method, runs in measured.items()}
     ours = [*measured["ours"], *measured["ours-float16"]]
     rss, disk = max(one.rss_mib for one in ours), max(one.disk_bytes for one in ours)
     lossless = all(one.lossless for one in ours)
-    ratios = {f"x_{way}": speed["ours"] / speed[way] for way in ("default", "level0")}
-    cast = {f"x_{way}": speed["ours-float16"] / speed[way] for way in ("default", "level0")}
+    baselines = METHODS[:2]
+    ratios, cast = ({f"x_{name}": speed[ours] / speed[name] for name in baselines} for ours in METHODS[2:])
     print(f"with the cast: x_default={cast['x_default']:.1f} x_level0={cast['x_level0']:.1f}")
     print(
         f"staging: x_default={ratios['x_default']:.1f} x_level0={ratios['x_level0']:.1f} rss_mib={rss:.0f}"

@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false
 # boto3.client is overloaded for every service, most of them without installed stubs.
-"""Stages one model in its own process, so that CPU time and memory can be measured from outside.
+"""Stage one model in its own process, so that CPU time and memory can be measured from outside.
 
 `python staging_work.py default|level0|ours|ours-float16 <model id> <commit> <folder>`, endpoints in the environment.
 Prints the CPU seconds (user and system) of the staging alone, without Python's start-up.
@@ -25,52 +25,52 @@ BUCKET = "artifacts"
 
 def main() -> None:
     """Stage once, by the method in the first argument."""
-    way, model_id, revision, folder = sys.argv[1:]
-    began = time.process_time()
-    if way.startswith("ours"):
-        ours(model_id, revision, "float16" if way.endswith("float16") else "float32")
+    method, model_id, revision, folder = sys.argv[1:]
+    start = time.process_time()
+    if method.startswith("ours"):
+        run_handler(model_id, revision, "float16" if method.endswith("float16") else "float32")
     else:
-        by_disk(model_id, revision, Path(folder), level=9 if way == "default" else 0, verify=way == "level0")
-    print(time.process_time() - began)
+        stage_on_disk(
+            model_id, revision, Path(folder), level=9 if method == "default" else 0, verify=method == "level0"
+        )
+    print(time.process_time() - start)
 
 
-def by_disk(model_id: str, revision: str, folder: Path, level: int, verify: bool) -> None:
+def stage_on_disk(model_id: str, revision: str, folder: Path, level: int, verify: bool) -> None:
     """Download, `tarfile`, upload: the obvious implementation. 9 is tarfile's default level."""
     source = f"{os.environ['HF_ENDPOINT']}/{model_id}/resolve/{revision}/"
     files = [folder / name for name in ("config.json", "model.safetensors")]
     for file in files:
         download(source + file.name, file, verify)
     archive = folder / "model.tar.gz"
-    with tarfile.open(archive, "w:gz", compresslevel=level) as made:
+    with tarfile.open(archive, "w:gz", compresslevel=level) as tar:
         for file in files:
-            made.add(file, file.name)
+            tar.add(file, file.name)
     boto3.client("s3").upload_file(str(archive), BUCKET, "baseline/model.tar.gz")
 
 
 def download(url: str, target: Path, verify: bool) -> None:
     """Download a file; with `verify`, compare its SHA-256, as staging does."""
-    with urllib.request.urlopen(url, context=ssl.create_default_context()) as answer, target.open("wb") as file:
-        shutil.copyfileobj(answer, file)
+    with urllib.request.urlopen(url, context=ssl.create_default_context()) as response, target.open("wb") as file:
+        shutil.copyfileobj(response, file)
     expected = os.environ.get(f"SHA256_{target.stem.upper()}")
     if verify and expected is not None:
         with target.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != expected:
-            raise ValueError(f"{target.name} must have SHA-256 {expected}, got {found}")
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != expected:
+            raise ValueError(f"{target.name} must have SHA-256 {expected}, got {digest}")
 
 
-class Time:
-    """The used part of Lambda's context object."""
+class LambdaContext:
+    """The part of Lambda's context object that the handler uses."""
 
     invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:stage"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return the longest duration of an invocation."""
         return 900_000
 
 
-def ours(model_id: str, revision: str, dtype: str) -> None:
-    """Run the Lambda's handler."""
+def run_handler(model_id: str, revision: str, dtype: str) -> None:
     properties = {
         "ModelId": model_id, "Revision": revision, "DecoderDtype": dtype, "CodeBucket": "assets",
         "CodeKey": "bundle.zip", "ModelBucket": BUCKET, "KeyPrefix": "models/Bench/StagedModel/",
@@ -79,7 +79,7 @@ def ours(model_id: str, revision: str, dtype: str) -> None:
         "RequestType": "Create", "ResponseURL": os.environ["RESPONSE_URL"], "StackId": "stack",
         "RequestId": os.urandom(8).hex(), "LogicalResourceId": "StagedModel", "ResourceProperties": properties,
     }  # fmt: skip
-    handler(event, Time())
+    handler(event, LambdaContext())
 
 
 if __name__ == "__main__":

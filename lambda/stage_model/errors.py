@@ -10,7 +10,7 @@ class StalledError(StagingError):
 
 
 class TransientError(Exception):
-    """One attempt failed and may be retried; `retry_after_s` is the wait that the server asked for, in seconds."""
+    """One attempt failed and may be retried; `retry_after_s` is the wait that the server requests, in seconds."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)

@@ -66,8 +66,7 @@ class AwsEnvironment:
         found = context.retry(lambda: read_object(self.client, request.code_bucket, request.code_key))
         if found is None:
             raise StagingError(f"the bundle s3://{request.code_bucket}/{request.code_key} must exist")
-        bundle = read_bundle(found.data)
-        inputs = collect_inputs(request, self._open_repository(request, context.budget), bundle)
+        inputs = collect_inputs(request, self._open_repository(request, context.budget), read_bundle(found.data))
         return stage(inputs, context, ThreadPipeline(THREADS))
 
     def respond(self, event: Mapping[str, Any], response: Response) -> None:

@@ -50,8 +50,6 @@ def _is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request."""
-
     method: str
     url: str
     headers: Mapping[str, str]
@@ -132,9 +130,8 @@ def raise_if_retryable(response: http.client.HTTPResponse, server: str) -> None:
     if response.status in _RETRYABLE_STATUSES:
         fields = (field.strip() for field in response.headers.get("RateLimit", "").split(";"))
         reset_s = next((_seconds(field[2:]) for field in fields if field.startswith("t=")), None)
-        raise TransientError(
-            f"{server} answered {response.status}", _seconds(response.headers.get("Retry-After")) or reset_s
-        )
+        wait_s = _seconds(response.headers.get("Retry-After")) or reset_s
+        raise TransientError(f"{server} answered {response.status}", wait_s)
 
 
 def _seconds(value: str | None) -> float | None:
@@ -201,7 +198,7 @@ def _fill(cursor: ViewCursor, receive: Callable[[memoryview, int], int], check: 
             count = receive(rest, left)
             if not count:
                 cursor.advance(len(view) - left)
-                raise TransientError("the source broke off early")
+                raise TransientError("the source closed the connection early")
             left -= count
             rest = rest[count:]
         cursor.advance(len(view))
@@ -214,5 +211,5 @@ def read_limited(response: http.client.HTTPResponse, limit: int) -> bytes:
     """
     data = response.read(limit + 1)
     if response.length and len(data) <= limit:
-        raise TransientError(f"an answer broke off {response.length} bytes early")
+        raise TransientError(f"a response ended {response.length} bytes early")
     return data

@@ -11,8 +11,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SECRET_ARN = re.compile(r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,512}")
 _KEY_PREFIX = re.compile(r"models/[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*/")
-DECODER_DTYPES = ("float16", "float32")
-PACKAGINGS = ("tarball", "uncompressed")
+_DTYPE = re.compile(r"float16|float32")
+_PACKAGING = re.compile(r"tarball|uncompressed")
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,14 @@ def parse_request(properties: Mapping[str, object]) -> StagedModelRequest:
     return StagedModelRequest(
         model_id=_matching(properties, "ModelId", _MODEL_ID, "a Hub model id such as facebook/musicgen-large"),
         revision=_matching(properties, "Revision", _COMMIT, "a commit of 40 hexadecimal digits"),
-        decoder_dtype=_one_of(properties, "DecoderDtype", DECODER_DTYPES),
+        decoder_dtype=_matching(properties, "DecoderDtype", _DTYPE, "one of float16, float32"),
         code_bucket=_matching(properties, "CodeBucket", _BUCKET, "a bucket name"),
         code_key=_matching(properties, "CodeKey", re.compile(r".{1,1024}"), "an object key"),
         model_bucket=destination.bucket,
         key_prefix=destination.key_prefix,
-        packaging=_one_of({"Packaging": "tarball", **properties}, "Packaging", PACKAGINGS),
+        packaging=_matching(
+            {"Packaging": "tarball", **properties}, "Packaging", _PACKAGING, "one of tarball, uncompressed"
+        ),
         token_secret_arn=_matching(properties, "TokenSecretArn", _SECRET_ARN, "the ARN of a Secrets Manager secret")
         if properties.get("TokenSecretArn")
         else None,
@@ -68,11 +70,4 @@ def _matching(properties: Mapping[str, object], name: str, pattern: re.Pattern[s
     value = properties.get(name)
     if not isinstance(value, str) or not pattern.fullmatch(value):
         raise StagingError(f"{name} must be {allowed}, got {value!r}")
-    return value
-
-
-def _one_of(properties: Mapping[str, object], name: str, allowed: tuple[str, ...]) -> str:
-    value = properties.get(name)
-    if not isinstance(value, str) or value not in allowed:
-        raise StagingError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     return value

@@ -28,8 +28,6 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The system's clock."""
-
     def now(self) -> float:
         return time.time()
 
@@ -41,7 +39,7 @@ class SystemClock:
 class RetryBudget:
     """How long failed attempts may be repeated: `stall_s` seconds without progress, never past `deadline` (epoch s).
 
-    Waits that the server asks for come on top, up to `max_retry_after_s` without progress: three windows of the Hub's
+    Waits that the server requests are added, up to `max_retry_after_s` without progress: three windows of the Hub's
     rate limit.
     """
 
@@ -63,8 +61,6 @@ class RetryBudget:
 
 
 class Attempts:
-    """The attempts of one operation."""
-
     def __init__(self, budget: RetryBudget) -> None:
         self._budget = budget
         self.progressed()
@@ -79,7 +75,7 @@ class Attempts:
         """Sleep before the next attempt: the server's Retry-After, else exponential back-off with jitter.
 
         Raises StalledError after too long without progress, and OutOfTimeError at the deadline but not earlier: the
-        next invocation would otherwise send at once the request that this one was asked to delay.
+        next invocation would otherwise send at once the request that the server asked to delay.
         """
         clock, budget = self._budget.clock, self._budget
         now, delay_s = clock.now(), self._delay_s * random.uniform(0.5, 1.0)

@@ -9,8 +9,8 @@ import base64
 import json
 import os
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -134,21 +134,19 @@ def s3_client() -> "S3Client":
 
 def invoke_async(function_arn: str, event: Mapping[str, Any]) -> None:
     """Invoke a function with the event, without waiting for the result. Raises TransientError or StagingError."""
-    with closing(boto3.client("lambda", region_name=os.environ.get("AWS_REGION"), config=client_config())) as client:
-        payload = json.dumps(dict(event)).encode()
-        translated(
-            "starting a new invocation",
-            lambda: client.invoke(FunctionName=function_arn, InvocationType="Event", Payload=payload),
-        )
+    client = boto3.client("lambda", region_name=os.environ.get("AWS_REGION"), config=client_config())
+    with closing(client), translated_errors("starting a new invocation"):
+        client.invoke(FunctionName=function_arn, InvocationType="Event", Payload=json.dumps(dict(event)).encode())
 
 
-def translated(action: str, call: Callable[[], T]) -> T:
-    """Run one request and translate botocore's errors; `action` begins their message.
+@contextmanager
+def translated_errors(action: str) -> Generator[None]:
+    """Translate botocore's errors in a block that sends one request; `action` begins their message.
 
     Raises TransientError, ConflictError, UploadGoneError or StagingError.
     """
     try:
-        return call()
+        yield
     except ClientError as error:
         status, code = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0), _code(error)
         message = f"{action} failed: {code}: {error.response.get('Error', {}).get('Message', '')}"
@@ -176,54 +174,45 @@ def _if_exists(call: Callable[[], T]) -> T | None:
 
 
 class S3Store:
-    """`Store` on an S3 bucket."""
-
     def __init__(self, client: "S3Client", bucket: str, connections: Connections) -> None:
         self._client, self._bucket, self._connections = client, bucket, connections
         self._signer = PartSigner(client, bucket)
 
     def size_of(self, key: str) -> int | None:
-        found = translated(
-            f"looking for s3://{self._bucket}/{key}",
-            lambda: _if_exists(lambda: self._client.head_object(Bucket=self._bucket, Key=key)),
-        )
+        with translated_errors(f"looking for s3://{self._bucket}/{key}"):
+            found = _if_exists(lambda: self._client.head_object(Bucket=self._bucket, Key=key))
         return found and found["ContentLength"]
 
     def read(self, key: str) -> Versioned | None:
         return read_object(self._client, self._bucket, key)
 
     def write(self, key: str, data: bytes, replaces: str | None) -> str:
-        bucket = self._bucket
-
-        def put() -> str:
+        with translated_errors(f"writing s3://{self._bucket}/{key}"):
             if replaces is None:
-                return self._client.put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")["ETag"]
-            etag = replaces
-            done = _if_exists(lambda: self._client.put_object(Bucket=bucket, Key=key, Body=data, IfMatch=etag))
-            if done is None:
-                raise ConflictError(f"{key} is gone")
-            return done["ETag"]
-
-        return translated(f"writing s3://{bucket}/{key}", put)
+                return self._client.put_object(Bucket=self._bucket, Key=key, Body=data, IfNoneMatch="*")["ETag"]
+            done = _if_exists(
+                lambda: self._client.put_object(Bucket=self._bucket, Key=key, Body=data, IfMatch=replaces)
+            )
+        if done is None:
+            raise ConflictError(f"{key} is gone")
+        return done["ETag"]
 
     def delete(self, key: str) -> None:
-        translated(f"deleting {key}", lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
+        with translated_errors(f"deleting {key}"):
+            self._client.delete_object(Bucket=self._bucket, Key=key)
 
     def keys(self, prefix: str) -> list[str]:
-        def listed() -> list[str]:
+        with translated_errors(f"listing {prefix}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
-            return [item.get("Key", "") for page in pages for item in page.get("Contents", [])]
-
-        return [key for key in translated(f"listing {prefix}", listed) if key.startswith(prefix)]
+            keys = [item.get("Key", "") for page in pages for item in page.get("Contents", [])]
+        return [key for key in keys if key.startswith(prefix)]
 
     def create_upload(self, key: str) -> Upload:
-        def create() -> Upload:
+        with translated_errors(f"starting the upload of {key}"):
             created = self._client.create_multipart_upload(
                 Bucket=self._bucket, Key=key, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT"
             )
             return Upload(key, created["UploadId"])
-
-        return translated(f"starting the upload of {key}", create)
 
     def put_part(self, upload: Upload, number: int, data: memoryview, crc: int) -> StoredPart:
         url, headers = self._signer.sign_part(upload, number, _checksum(crc))
@@ -237,10 +226,8 @@ class S3Store:
             return StoredPart(number, response.headers.get("ETag", ""), crc, len(data))
 
     def matching_parts(self, upload: Upload, parts: Sequence[StoredPart]) -> Mapping[int, StoredPart]:
-        by_number = {part.number: part for part in parts}
-
-        def listed() -> dict[int, StoredPart]:
-            found: dict[int, StoredPart] = {}
+        by_number, found = {part.number: part for part in parts}, dict[int, StoredPart]()
+        with translated_errors(f"listing the parts of {upload.key}"):
             pages = self._client.get_paginator("list_parts").paginate(
                 Bucket=self._bucket, Key=upload.key, UploadId=upload.upload_id
             )
@@ -251,14 +238,11 @@ class S3Store:
                 etag = item.get("ETag", "")  # compared where S3 lists no CRC-32
                 if item["ChecksumCRC32"] == _checksum(want.crc) if "ChecksumCRC32" in item else etag == want.etag:
                     found[want.number] = StoredPart(want.number, etag, want.crc, want.length)
-            return found
-
-        return translated(f"listing the parts of {upload.key}", listed)
+        return found
 
     def complete(self, upload: Upload, parts: Sequence[StoredPart], crc: int, size: int) -> None:
         numbered = [{"PartNumber": p.number, "ETag": p.etag, "ChecksumCRC32": _checksum(p.crc)} for p in parts]
-
-        def finish() -> None:
+        with translated_errors(f"completing {upload.key}"):
             try:
                 self._client.complete_multipart_upload(
                     Bucket=self._bucket, Key=upload.key, UploadId=upload.upload_id, IfNoneMatch="*",
@@ -270,41 +254,30 @@ class S3Store:
                     raise UploadGoneError(f"the upload of {upload.key} conflicted with another writer") from error
                 raise
 
-        translated(f"completing {upload.key}", finish)
-
     def abort(self, upload: Upload) -> None:
-        def drop() -> None:
+        with suppress(UploadGoneError), translated_errors(f"aborting {upload.key}"):
             self._client.abort_multipart_upload(Bucket=self._bucket, Key=upload.key, UploadId=upload.upload_id)
 
-        with suppress(UploadGoneError):
-            translated(f"aborting {upload.key}", drop)
-
     def unfinished_uploads(self, prefix: str) -> list[Upload]:
-        def uploads() -> list[Upload]:
+        with translated_errors(f"listing uploads under {prefix}"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=prefix)
             found = [upload for page in pages for upload in page.get("Uploads", [])]
-            return [Upload(u["Key"], u["UploadId"]) for u in found if "Key" in u and "UploadId" in u]
-
-        # Check the prefix here too: callers abort what is returned.
-        return [u for u in translated(f"listing uploads under {prefix}", uploads) if u.key.startswith(prefix)]
+        uploads = [Upload(u["Key"], u["UploadId"]) for u in found if "Key" in u and "UploadId" in u]
+        return [u for u in uploads if u.key.startswith(prefix)]  # checked here too: callers abort what is returned
 
 
 def read_object(client: "S3Client", bucket: str, key: str) -> Versioned | None:
     """Return an object of at most 16 MiB, or None if it does not exist. Raises as `Store.read`."""
-
-    def get() -> Versioned | None:
+    with translated_errors(f"reading s3://{bucket}/{key}"):
         found = _if_exists(lambda: client.get_object(Bucket=bucket, Key=key))
         if found is None:
             return None
         data, length = found["Body"].read(_MAX_OBJECT + 1), found["ContentLength"]
-        if len(data) < min(length, _MAX_OBJECT + 1):  # botocore checks the length of unlimited reads only
-            raise TransientError(f"s3://{bucket}/{key} broke off after {len(data)} of {length} bytes")
-        return Versioned(data, found["ETag"])
-
-    found = translated(f"reading s3://{bucket}/{key}", get)
-    if found is not None and len(found.data) > _MAX_OBJECT:
+    if len(data) < min(length, _MAX_OBJECT + 1):  # botocore checks the length of unlimited reads only
+        raise TransientError(f"s3://{bucket}/{key} ended after {len(data)} of {length} bytes")
+    if len(data) > _MAX_OBJECT:
         raise StagingError(f"s3://{bucket}/{key} must be at most {_MAX_OBJECT} bytes, got more")
-    return found
+    return Versioned(data, found["ETag"])
 
 
 class PartSigner:
@@ -350,4 +323,4 @@ def _part_error(status: int, body: bytes) -> Exception:
     # Digest errors are damage in transit: the part in memory is intact.
     if code in _RETRYABLE or "Digest" in code or code == "ExpiredToken":
         return TransientError(f"S3 answered {status} {code} to a part")
-    return StagingError(f"S3 must take a part with 200, got {status} {code}")
+    return StagingError(f"S3 refused a part with {status} {code}")

@@ -17,9 +17,9 @@ from safetensors.numpy import save
 import stage_model.archive.plan
 import stage_model.handler
 import stage_model.retry
+from local_aws.hub import LoopbackHub, Repository
 from stage_model.archive.plan import SizeLimits
 from stage_model.handler import handler
-from tests.stage_model.fakes.hub import LoopbackHub, Repository
 from tests.stage_model.fakes.lambda_runner import Lambda, bundle
 from tests.stage_model.fakes.response_sink import ResponseSink
 from tests.stage_model.fakes.s3 import LoopbackS3
@@ -59,9 +59,10 @@ def repository(scale: int) -> Repository:
         "Manifest.json": b"{}",
         ".gitattributes": b"*.bin filter=lfs",
         "state_dict.bin": b"another library's",
+        "model.safetensors": save(decoder_like(1, scale)),
+        "spiece.model": b"\x0a\x0bsentencepiece",
     }
-    lfs = {"model.safetensors": save(decoder_like(1, scale)), "spiece.model": b"\x0a\x0bsentencepiece"}
-    return Repository("facebook/musicgen-tiny", REVISION, files, lfs)
+    return Repository("facebook/musicgen-tiny", REVISION, files)
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def invoke(hub: LoopbackHub, s3: S3Client, sink: ResponseSink, monkeypatch: pyte
             "RequestType": kind,
             "ResponseURL": sink.url,
             "StackId": "arn:aws:cloudformation:us-east-1:123456789012:stack/Stack/1",
-            "RequestId": f"request-{len(sink.answers)}",
+            "RequestId": f"request-{len(sink.responses)}",
             "LogicalResourceId": "Model",
             "ResourceType": "Custom::StagedModel",
             "ResourceProperties": {
@@ -166,10 +167,10 @@ def invoke(hub: LoopbackHub, s3: S3Client, sink: ResponseSink, monkeypatch: pyte
         }
         if physical_id is not None:
             event["PhysicalResourceId"] = physical_id
-        before = len(sink.answers)
+        before = len(sink.responses)
         handler(event, Time(seconds))
-        assert len(sink.answers) == before + 1
-        return sink.answers[-1]
+        assert len(sink.responses) == before + 1
+        return sink.responses[-1]
 
     return run
 
@@ -192,7 +193,7 @@ def aws(hub: LoopbackHub, sink: ResponseSink, brief_waits: None, monkeypatch: py
     with LoopbackS3() as s3:
         s3.strict, s3.demanding = False, True
         s3.objects["assets/bundle.zip"] = bundle(BUNDLE)
-        made = Lambda(hub, s3, sink)
+        runner = Lambda(hub, s3, sink)
         for name, value in {
             "HF_ENDPOINT": hub.url, "AWS_ENDPOINT_URL": s3.url, "AWS_ACCESS_KEY_ID": "test", "AWS_REGION": "us-east-1",
             "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1",
@@ -201,6 +202,6 @@ def aws(hub: LoopbackHub, sink: ResponseSink, brief_waits: None, monkeypatch: py
         monkeypatch.setattr(
             stage_model.archive.plan, "SizeLimits", lambda: SizeLimits(part_blocks=1, cast_part_blocks=1)
         )
-        monkeypatch.setattr(stage_model.handler, "invoke_async", made.invoke_async)
-        monkeypatch.setattr(stage_model.handler, "SystemClock", lambda: made.clock)
-        yield made
+        monkeypatch.setattr(stage_model.handler, "invoke_async", runner.invoke_async)
+        monkeypatch.setattr(stage_model.handler, "SystemClock", lambda: runner.clock)
+        yield runner

@@ -37,9 +37,9 @@ def slow_source(clock: WaitingClock) -> Iterator[str]:
     def serve() -> None:
         connection, _ = server.accept()
         with connection:
-            asked = b""
-            while b"\r\n\r\n" not in asked:
-                asked += connection.recv(65536)
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += connection.recv(65536)
             length = f"Content-Length: {SIZE}\r\nContent-Range: bytes 0-{SIZE - 1}/{SIZE}"
             connection.sendall(f'HTTP/1.1 206 Partial Content\r\n{length}\r\nETag: "a"\r\n\r\n'.encode())
             try:
@@ -58,9 +58,7 @@ def slow_source(clock: WaitingClock) -> Iterator[str]:
 
 def test_a_deadline_in_the_middle_of_a_range_stops_the_read(clock: WaitingClock, slow_source: str) -> None:
     connections = Connections()
-    file = RemoteFile(
-        "file", SIZE, connections, RetryBudget(clock, 8.0), lambda: Location(slow_source, {}, signed=True)
-    )
+    file = RemoteFile("file", SIZE, connections, RetryBudget(clock, 8.0), lambda: Location(slow_source, signed=True))
     with pytest.raises(OutOfTimeError):
         file.read_into(0, [memoryview(bytearray(SIZE))])
     connections.close()

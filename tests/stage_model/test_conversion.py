@@ -66,15 +66,15 @@ def convert(
     streams = [stream for reader in readers for stream in reader.streams]
     streams += [Stream(source_stream(file), file.source.size) for file in files]
     streams += [Stream(first_stream(slot), slot.tensor.nbytes) for slot in reread if slot.nbytes]
-    hasher, made, base = StreamHasher(streams), dict[str, bytes](), 0
+    hasher, built, base = StreamHasher(streams), dict[str, bytes](), 0
     for shard, reader in zip(shards, readers, strict=True):
         data = bytearray(reader.size)
         ends = sorted({min(max(cut - base, 0), reader.size) for cut in cuts} | {reader.size})
         for start, stop in zip([0, *ends], ends, strict=False):
             hasher.update(reader.fill(start, [memoryview(data)[start:stop]]))
-        made[shard.path], base = bytes(data), base + reader.size
+        built[shard.path], base = bytes(data), base + reader.size
     hasher.require_all()
-    return made, hasher
+    return built, hasher
 
 
 def equal(staged: Weights, published: Weights) -> bool:
@@ -100,8 +100,8 @@ def test_any_ranges_reassemble_to_the_same_bytes_and_hash_each_published_byte_on
     weights["decoder.part"] = weights["decoder.layers.0.fc1.weight"][3]
     file = torch_file(weights)
     whole, _ = convert([file])
-    cut, hasher = convert([file], cuts=cuts)
-    assert cut == whole
+    in_ranges, hasher = convert([file], cuts=cuts)
+    assert in_ranges == whole
     source = file.source
     assert isinstance(source, BytesSource)
     assert hasher.digest(source_stream(file)) == hashlib.sha256(source.data).hexdigest()
@@ -137,11 +137,11 @@ def test_a_real_modules_state_dict_converts_with_its_parameters_and_metadata() -
 
 def test_shards_stay_below_their_limit_and_the_index_finds_every_tensor() -> None:
     files = [torch_file({f"decoder.{n}.{i}": from_half(30, 40) for i in range(6)}, f"s{n}.bin") for n in range(2)]
-    made, _ = convert(files, max_shard=9_000)
+    built, _ = convert(files, max_shard=9_000)
     shards = make_shards(files, "float16", (), 9_000)
-    assert max(map(len, made.values())) <= 9_000 and len(made) > 2
+    assert max(map(len, built.values())) <= 9_000 and len(built) > 2
     index = json.loads(shard_index(shards))
-    assert all(name in load(made[path]) for name, path in index["weight_map"].items())
+    assert all(name in load(built[path]) for name, path in index["weight_map"].items())
     assert index["metadata"]["total_size"] == 12 * 30 * 40 * 2
 
 
@@ -175,10 +175,10 @@ class _Evil:
 
 def archive(pickled: bytes, **members: bytes) -> BytesSource:
     target = io.BytesIO()
-    with zipfile.ZipFile(target, "w") as made:
-        made.writestr("archive/data.pkl", pickled)
+    with zipfile.ZipFile(target, "w") as file:
+        file.writestr("archive/data.pkl", pickled)
         for name, data in members.items():
-            made.writestr(f"archive/{name}", data)
+            file.writestr(f"archive/{name}", data)
     return BytesSource(target.getvalue())
 
 
@@ -297,8 +297,8 @@ def test_absurd_header_lengths_are_rejected(length: int) -> None:
 
 def test_a_compressed_member_is_rejected() -> None:
     target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as made:
-        made.writestr("archive/data.pkl", b"\x80\x02}." + bytes(1000))
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("archive/data.pkl", b"\x80\x02}." + bytes(1000))
     with pytest.raises(StagingError, match="stored plainly"):
         index_torch("pytorch_model.bin", BytesSource(target.getvalue()), "0" * 64)
 

@@ -60,7 +60,7 @@ class Stack:
         }  # fmt: skip
         event = {
             "RequestType": "Create", "RequestId": "r1", "StackId": "stack", "LogicalResourceId": "StagedModel",
-            "ResponseURL": "https://answer.example/?X-Amz-Date=20231114T221320Z", "ResourceProperties": properties,
+            "ResponseURL": "https://example.com/?X-Amz-Date=20231114T221320Z", "ResourceProperties": properties,
         }  # fmt: skip
         self.clock.time += delivered_after
         events = [event]
@@ -105,7 +105,7 @@ def endless(clock: WaitingClock, budget: RetryBudget) -> None:
 
 
 def limited(clock: WaitingClock, budget: RetryBudget) -> None:
-    """Read from a source that sends a little and then asks for a wait, repeatedly."""
+    """Read from a source that repeatedly sends a little and then requests a wait."""
     attempts = budget.attempts()
     while True:
         attempts.progressed()
@@ -125,7 +125,7 @@ def test_the_last_error_is_reported() -> None:
     stack = Stack(limited)
     assert stack.create() == "staging did not finish within 3600 s: the source answered 429"
     assert stack.clock.now() - BEGAN < 3500.0
-    assert stack.invocations < 6, "a wait that the server asks for must not be cut short by a new invocation"
+    assert stack.invocations < 6, "a wait that the server requests must not be cut short by a new invocation"
 
 
 def test_an_invocation_that_starts_too_late_fails_at_once() -> None:

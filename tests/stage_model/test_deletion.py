@@ -48,15 +48,15 @@ def test_a_failed_deletion_is_reported_and_can_be_retried(packaging: str, aws: L
 
 
 def test_an_upload_that_conflicted_with_another_writer_restarts(aws: Lambda) -> None:
-    met: set[str] = set()
-    answer_as_before = aws.s3.answer
+    conflicted: set[str] = set()
+    respond = aws.s3.respond
 
-    def answer(method: str, target: str, headers: dict[str, str], body: bytes) -> Reply:
-        if method == "POST" and "uploadId" in target and (not met or target in met):
-            met.add(target)
+    def conflict_once(method: str, target: str, headers: dict[str, str], body: bytes) -> Reply:
+        if method == "POST" and "uploadId" in target and (not conflicted or target in conflicted):
+            conflicted.add(target)
             return Reply(409, b"<Error><Code>ConditionalRequestConflict</Code></Error>")
-        return answer_as_before(method, target, headers, body)
+        return respond(method, target, headers, body)
 
-    aws.s3.answer = answer
+    aws.s3.respond = conflict_once
     assert aws.holds_the_model(aws.run())
-    assert len(met) == 1
+    assert len(conflicted) == 1

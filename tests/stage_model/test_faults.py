@@ -1,4 +1,4 @@
-"""Faults over real sockets, each of which must leave either the right object or nothing, and say why."""
+"""Faults over real sockets, each of which must leave the correct object or nothing, and report why."""
 
 import json
 import os
@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 import stage_model.handler
+from local_aws.hub import HubRequest, Reply
 from stage_model.handler import handler
-from tests.stage_model.fakes.hub import HubRequest, Reply
 from tests.stage_model.fakes.lambda_runner import BUCKET, PREFIX, Lambda, bundle, expire_leases, flipped, on_weights
 
 ROOT = Path(__file__).parents[2]
@@ -33,80 +33,83 @@ def scale() -> int:
 
 def with_header(**headers: str) -> Callable[[HubRequest, Reply], Reply]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda seen, reply: replace(reply, headers={**reply.headers, **named})
+    return lambda request, reply: replace(reply, headers={**reply.headers, **named})
 
 
 SURVIVED: dict[str, Callable[[HubRequest, Reply], Reply]] = {
-    "truncated replies": on_weights(lambda s, r: replace(r, cut=len(r.body) // 3), times=8),
+    "truncated replies": on_weights(lambda s, r: replace(r, truncate_to=len(r.body) // 3), times=8),
     "429 with Retry-After": on_weights(lambda s, r: Reply(429, {"Retry-After": "0"}, b"slow down"), times=8),
-    "500": on_weights(lambda s, r: Reply(500, {}, b""), times=8),
-    "503": on_weights(lambda s, r: Reply(503, {}, b""), times=8),
-    "connection closed": on_weights(lambda s, r: replace(r, cut=0), times=8),
+    "500": on_weights(lambda s, r: Reply(500), times=8),
+    "503": on_weights(lambda s, r: Reply(503), times=8),
+    "connection closed": on_weights(lambda s, r: replace(r, truncate_to=0), times=8),
 }
 REFUSED: dict[str, tuple[Callable[[HubRequest, Reply], Reply], str]] = {
     "a bit flipped in transit": (on_weights(flipped), "SHA-256|twice|header|data_offsets"),
     "wrong Content-Range": (on_weights(with_header(Content_Range="bytes 0-1/2")), "must send bytes"),
     "more bytes than asked for": (on_weights(lambda s, r: replace(r, body=r.body + b"x")), "must send"),
     "the range ignored": (on_weights(lambda s, r: Reply(200, {}, r.body)), "must send"),
-    "404 of the weights": (on_weights(lambda s, r: Reply(404, {}, b"")), "must answer 206"),
-    "redirects in circles": (on_weights(lambda s, r: Reply(302, {"Location": s.path}, b"")), "redirect at most"),
+    "404 of the weights": (on_weights(lambda s, r: Reply(404)), "not with the requested range"),
+    "redirects in circles": (on_weights(lambda s, r: Reply(302, {"Location": s.target})), "redirected more than"),
     "a redirect to plain http elsewhere": (
-        on_weights(lambda s, r: Reply(302, {"Location": "http://example.com/"}, b"")), "must be https"),
+        on_weights(lambda s, r: Reply(302, {"Location": "http://example.com/"})), "must be https"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SURVIVED)
 def test_transient_faults_of_the_source_are_retried(name: str, aws: Lambda) -> None:
-    aws.hub.fault = SURVIVED[name]
+    aws.hub.on_reply = SURVIVED[name]
     assert aws.holds_the_model(aws.run())
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_permanent_faults_of_the_source_fail_with_a_reason_and_leave_nothing(name: str, aws: Lambda) -> None:
-    aws.hub.fault, message = REFUSED[name]
-    answer = aws.run()
-    assert answer["Status"] == "FAILED" and aws.is_empty()
-    assert re.search(message, answer["Reason"]), answer["Reason"]
-    assert answer["PhysicalResourceId"] == f"{PREFIX}unstaged"
+    aws.hub.on_reply, message = REFUSED[name]
+    response = aws.run()
+    assert response["Status"] == "FAILED" and aws.is_empty()
+    assert re.search(message, response["Reason"]), response["Reason"]
+    assert response["PhysicalResourceId"] == f"{PREFIX}unstaged"
 
 
 def test_a_changed_etag_ends_the_staging(aws: Lambda) -> None:
     count = [0]
 
-    def fault(seen: HubRequest, reply: Reply) -> Reply:
+    def fault(request: HubRequest, reply: Reply) -> Reply:
         count[0] += 1
-        return with_header(ETag=f'"{count[0] > 4}"')(seen, reply)
+        return with_header(ETag=f'"{count[0] > 4}"')(request, reply)
 
-    aws.hub.fault = on_weights(fault)
-    answer = aws.run()
-    assert "changed while it was read" in answer["Reason"] and aws.is_empty()
+    aws.hub.on_reply = on_weights(fault)
+    response = aws.run()
+    assert "changed while it was read" in response["Reason"] and aws.is_empty()
 
 
-def test_a_wrong_published_checksum_fails(aws: Lambda) -> None:
-    data = aws.hub.repository.lfs["model.safetensors"]
-    served = data[:-1] + bytes([data[-1] ^ 1])
-    listing = aws.hub.repository.listing()
-    aws.hub.repository.lfs["model.safetensors"] = served
-    aws.hub.repository.listing = lambda: listing
-    answer = aws.run()
-    assert "must have SHA-256" in answer["Reason"] and aws.is_empty()
+def test_a_wrong_published_checksum_fails(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = aws.hub.repository
+    information, data = repository.information(), repository.read("model.safetensors")
+    repository.write("model.safetensors", data[:-1] + bytes([data[-1] ^ 1]))
+
+    def unchanged(**_: bool) -> dict[str, Any]:
+        return information
+
+    monkeypatch.setattr(repository, "information", unchanged)
+    response = aws.run()
+    assert "must have SHA-256" in response["Reason"] and aws.is_empty()
 
 
 def test_frequent_errors_of_hub_and_s3_are_retried(aws: Lambda) -> None:
     draw = random.Random(3)
-    aws.hub.fault = lambda seen, reply: Reply(draw.choice([429, 500, 503]), {}, b"") if draw.random() < 0.6 else reply
+    aws.hub.on_reply = lambda request, reply: Reply(draw.choice([429, 500, 503])) if draw.random() < 0.6 else reply
     aws.s3.fault = lambda method, path: draw.choice([500, 503]) if draw.random() < 0.6 else None
     assert aws.holds_the_model(aws.run())
 
 
 def test_an_expired_url_is_resolved_again(aws: Lambda) -> None:
-    def expire(seen: HubRequest, reply: Reply) -> Reply:
-        aws.hub.expire()
+    def expire(request: HubRequest, reply: Reply) -> Reply:
+        aws.hub.signer.expire_all()
         return reply
 
-    aws.hub.fault = on_weights(expire, times=3)
+    aws.hub.on_reply = on_weights(expire, times=3)
     assert aws.holds_the_model(aws.run())
-    assert len([seen for seen in aws.hub.seen if "/resolve/" in seen.path and "model.safetensors" in seen.path]) >= 4
+    assert sum(request.path.endswith("/model.safetensors") for request in aws.hub.requests) >= 4
 
 
 @pytest.mark.parametrize("status", [503, 500, 0])
@@ -126,7 +129,7 @@ def test_many_short_invocations_send_one_response(aws: Lambda, monkeypatch: pyte
     monkeypatch.setattr(stage_model.handler, "THREADS", 1)
     aws.end_invocations_after(lambda: 2)
     assert aws.holds_the_model(aws.run())
-    assert aws.invocations >= 3 and aws.crashes == 0 and len(aws.sink.answers) == 1
+    assert aws.invocations >= 3 and aws.crashes == 0 and len(aws.sink.responses) == 1
 
 
 def test_two_runs_of_one_request_end_in_one_object(aws: Lambda) -> None:
@@ -136,8 +139,8 @@ def test_two_runs_of_one_request_end_in_one_object(aws: Lambda) -> None:
         run.start()
     for run in runs:
         run.join()
-    assert aws.holds_the_model(aws.sink.answers[0])
-    assert aws.sink.answers == aws.sink.answers[:1]
+    assert aws.holds_the_model(aws.sink.responses[0])
+    assert aws.sink.responses == aws.sink.responses[:1]
 
 
 @pytest.mark.parametrize("after", range(1, 9))
@@ -167,32 +170,32 @@ def test_a_run_killed_at_a_part_is_resumed(after: int, aws: Lambda) -> None:
         subprocess.Popen([sys.executable, "-c", code, json.dumps(event)], stdin=subprocess.PIPE, env=environment)
     )
     child[0].communicate(b"\n", timeout=60)
-    assert child[0].returncode == -signal.SIGKILL and not aws.sink.answers
+    assert child[0].returncode == -signal.SIGKILL and not aws.sink.responses
     expire_leases(aws)
     assert aws.holds_the_model(aws.run())
 
 
 def test_delete_during_create_ends_it_and_leaves_nothing(aws: Lambda) -> None:
-    begun, go_on = threading.Event(), threading.Event()
+    started, resume = threading.Event(), threading.Event()
 
     def fault(method: str, path: str) -> int | None:
         if "partNumber=2" in path:
-            begun.set()
-            go_on.wait(20)
+            started.set()
+            resume.wait(20)
         return None
 
     aws.s3.fault = fault
     create = threading.Thread(target=handler, args=(aws.event("Create", "r1"), aws))
     create.start()
-    assert begun.wait(20)
+    assert started.wait(20)
     assert aws.run("Delete", "r2", f"{PREFIX}unstaged")["Status"] == "SUCCESS"
-    go_on.set()
+    resume.set()
     create.join(30)
-    assert aws.is_empty() and len(aws.sink.answers) == 1
+    assert aws.is_empty() and len(aws.sink.responses) == 1
 
 
 def test_delete_after_a_failure_succeeds(aws: Lambda) -> None:
-    del aws.hub.repository.lfs["model.safetensors"]
+    del aws.hub.repository.files["model.safetensors"]
     failed = aws.run()
     assert "must hold weights" in failed["Reason"]
     assert aws.run("Delete", "r2", failed["PhysicalResourceId"])["Status"] == "SUCCESS"
@@ -203,7 +206,7 @@ def test_another_resources_keys_are_never_deleted(aws: Lambda) -> None:
     foreign = f"{BUCKET}/models/Stack/Other/{'a' * 64}/model.tar.gz"
     aws.s3.objects[foreign] = b"theirs"
     for physical_id in (foreign.removeprefix(f"{BUCKET}/"), f"{PREFIX}../Other/{'a' * 64}/model.tar.gz", "", PREFIX):
-        assert aws.run("Delete", f"r{len(aws.sink.answers)}", physical_id)["Status"] == "SUCCESS"
+        assert aws.run("Delete", f"r{len(aws.sink.responses)}", physical_id)["Status"] == "SUCCESS"
     assert foreign in aws.s3.objects
 
 
@@ -217,10 +220,10 @@ def test_equal_inputs_are_not_staged_again_and_changed_ones_get_another_key(aws:
 
 
 def test_a_source_that_closes_each_connection_is_staged(aws: Lambda) -> None:
-    def close(seen: HubRequest, reply: Reply) -> Reply:
+    def close(request: HubRequest, reply: Reply) -> Reply:
         return replace(reply, headers={**reply.headers, "Connection": "close"})
 
-    aws.hub.fault = close
+    aws.hub.on_reply = close
     assert aws.holds_the_model(aws.run())
 
 
@@ -236,10 +239,10 @@ def test_a_gated_model_needs_the_token_which_only_the_hub_receives(
 
     monkeypatch.setattr("stage_model.handler.read_token", read)
     arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hub-abc"
-    answer = aws.run(request="r2", TokenSecretArn=arn)
-    assert aws.holds_the_model(answer)
-    assert not any("Authorization" in seen.headers for seen in aws.hub.seen if seen.on_cdn)
-    assert b"hf_secret" not in b"".join(aws.s3.objects.values()) + json.dumps(aws.sink.answers).encode()
+    response = aws.run(request="r2", TokenSecretArn=arn)
+    assert aws.holds_the_model(response)
+    assert not any("Authorization" in request.headers for request in aws.hub.requests if request.origin == "cdn")
+    assert b"hf_secret" not in b"".join(aws.s3.objects.values()) + json.dumps(aws.sink.responses).encode()
 
 
 @pytest.mark.parametrize(
@@ -257,8 +260,8 @@ def test_a_gated_model_needs_the_token_which_only_the_hub_receives(
     ],
 )
 def test_invalid_properties_fail_with_a_reason(properties: dict[str, str], reason: str, aws: Lambda) -> None:
-    answer = aws.run(**properties)
-    assert answer["Status"] == "FAILED" and reason in answer["Reason"] and aws.is_empty()
+    response = aws.run(**properties)
+    assert response["Status"] == "FAILED" and reason in response["Reason"] and aws.is_empty()
 
 
 @pytest.mark.parametrize(
@@ -275,8 +278,8 @@ def test_invalid_properties_fail_with_a_reason(properties: dict[str, str], reaso
 )
 def test_invalid_bundles_fail_with_a_reason(code: bytes, reason: str, aws: Lambda) -> None:
     aws.s3.objects["assets/bundle.zip"] = code
-    answer = aws.run()
-    assert answer["Status"] == "FAILED" and reason in answer["Reason"] and aws.is_empty()
+    response = aws.run()
+    assert response["Status"] == "FAILED" and reason in response["Reason"] and aws.is_empty()
 
 
 def test_a_torch_file_that_tries_to_execute_is_rejected(aws: Lambda, tmp_path: Path) -> None:
@@ -284,9 +287,11 @@ def test_a_torch_file_that_tries_to_execute_is_rejected(aws: Lambda, tmp_path: P
         def __reduce__(self) -> Any:
             return os.mkdir, (str(tmp_path / "executed"),)
 
-    aws.hub.repository.lfs = {"pytorch_model.bin": bundle({"archive/data.pkl": pickle.dumps({"a": Evil()}, 2)})}
-    answer = aws.run()
-    assert "must call nothing but what rebuilds tensors" in answer["Reason"]
+    del aws.hub.repository.files["model.safetensors"]
+    weights = bundle({"archive/data.pkl": pickle.dumps({"a": Evil()}, 2)})
+    aws.hub.repository.write("pytorch_model.bin", weights)
+    response = aws.run()
+    assert "must call nothing but what rebuilds tensors" in response["Reason"]
     assert aws.is_empty() and not (tmp_path / "executed").exists()
 
 
@@ -294,24 +299,24 @@ def test_a_torch_file_that_tries_to_execute_is_rejected(aws: Lambda, tmp_path: P
 def test_random_faults_over_real_sockets_never_leave_a_wrong_object(chunk: int, aws: Lambda) -> None:
     for seed in range(chunk * 20, chunk * 20 + 20):
         draw = random.Random(seed)
-        odds = {kind: draw.choice([0, 0, 0.1, 0.4]) for kind in ("cut", "busy", "flip", "s3", "break", "lost")}
-        aws.hub.fault = on_weights(lambda s, r, d=draw, o=odds: _faulty(d, o, s, r))
+        odds = {kind: draw.choice([0, 0, 0.1, 0.4]) for kind in ("truncate", "busy", "flip", "s3", "break", "lost")}
+        aws.hub.on_reply = on_weights(lambda s, r, d=draw, o=odds: _faulty(d, o, s, r))
         aws.s3.fault = lambda m, p, d=draw, o=odds: (
             503 if d.random() < o["s3"] else 0 if d.random() < o["break"] / 4 and "partNumber" in p else None
         )
-        aws.s3.loses_answer = lambda m, p, d=draw, o=odds: d.random() < o["lost"] / 2
+        aws.s3.drops_reply = lambda m, p, d=draw, o=odds: d.random() < o["lost"] / 2
         aws.end_invocations_after(lambda d=draw: d.randrange(1, 9), times=draw.choice([0, 0, 1, 3]))
-        answer = aws.run(request=f"seed{seed}", Packaging=draw.choice(["tarball", "uncompressed"]))
-        aws.hub.fault = aws.s3.fault = aws.s3.loses_answer = aws.s3.change = None
-        right = aws.holds_the_model(answer) if answer["Status"] == "SUCCESS" else aws.is_empty()
-        assert right, f"seed {seed}: {answer}"
-        assert answer["Status"] == "SUCCESS" or odds["flip"], f"seed {seed}: {answer}"
+        response = aws.run(request=f"seed{seed}", Packaging=draw.choice(["tarball", "uncompressed"]))
+        aws.hub.on_reply = aws.s3.fault = aws.s3.drops_reply = aws.s3.on_reply = None
+        correct = aws.holds_the_model(response) if response["Status"] == "SUCCESS" else aws.is_empty()
+        assert correct, f"seed {seed}: {response}"
+        assert response["Status"] == "SUCCESS" or odds["flip"], f"seed {seed}: {response}"
         aws.s3.objects = {key: data for key, data in aws.s3.objects.items() if key.startswith("assets/")}
 
 
-def _faulty(draw: random.Random, odds: Mapping[str, float], seen: HubRequest, reply: Reply) -> Reply:
+def _faulty(draw: random.Random, odds: Mapping[str, float], request: HubRequest, reply: Reply) -> Reply:
     if draw.random() < odds["busy"]:
-        return Reply(draw.choice([429, 500, 503]), {}, b"")
+        return Reply(draw.choice([429, 500, 503]))
     if draw.random() < odds["flip"] / 10:
-        return flipped(seen, reply)
-    return replace(reply, cut=draw.randrange(len(reply.body))) if draw.random() < odds["cut"] else reply
+        return flipped(request, reply)
+    return replace(reply, truncate_to=draw.randrange(len(reply.body))) if draw.random() < odds["truncate"] else reply

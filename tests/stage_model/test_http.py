@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import cast
 
@@ -10,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from stage_model.errors import StagingError, TransientError
 from stage_model.http import Connections, Request
-from stage_model.s3 import translated
+from stage_model.s3 import translated_errors
 
 
 class Server(ThreadingHTTPServer):
@@ -48,18 +49,17 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A server on loopback."""
-    with Server() as made:
-        threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        yield made
-        made.shutdown()
+    with Server() as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield server
+        server.shutdown()
 
 
 @pytest.fixture
 def connections() -> Iterator[Connections]:
     """A connection pool, closed at the end."""
-    made = Connections()
-    yield made
-    made.close()
+    with closing(Connections()) as pool:
+        yield pool
 
 
 def get(connections: Connections, server: Server) -> bytes:
@@ -100,9 +100,6 @@ def test_a_failed_connection_closes_the_idle_ones_to_its_host(server: Server, co
     ],
 )
 def test_only_transient_errors_are_retryable(code: str, status: int, kind: type[Exception]) -> None:
-    def refused() -> None:
-        answer = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
-        raise ClientError(answer, "PutObject")  # pyright: ignore[reportArgumentType] - the stub asks for its own TypedDict
-
-    with pytest.raises(kind, match=code):
-        translated("writing", refused)
+    reply = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    with pytest.raises(kind, match=code), translated_errors("writing"):
+        raise ClientError(reply, "PutObject")  # pyright: ignore[reportArgumentType] - the stub asks for its own TypedDict

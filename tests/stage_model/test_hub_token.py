@@ -14,14 +14,14 @@ from stage_model.source.hub import read_token
 @pytest.fixture
 def secret(s3: Any) -> Any:
     """Create a secret with this text and return its ARN."""
-    manager, made = boto3.client("secretsmanager", region_name="us-east-1"), list[str]()
+    manager, arns = boto3.client("secretsmanager", region_name="us-east-1"), list[str]()
 
-    def make(text: str) -> str:
-        made.append(manager.create_secret(Name=f"token-{len(made)}", SecretString=text)["ARN"])
-        return made[-1]
+    def create(text: str) -> str:
+        arns.append(manager.create_secret(Name=f"token-{len(arns)}", SecretString=text)["ARN"])
+        return arns[-1]
 
-    yield make
-    for arn in made:
+    yield create
+    for arn in arns:
         manager.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
 
 

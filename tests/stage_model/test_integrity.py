@@ -1,4 +1,4 @@
-"""The checks on bytes read and stored: each one is made, and each one matters."""
+"""The checks on bytes read and stored: each is performed, and each matters."""
 
 import http.client
 import json
@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 import stage_model.handler
+from local_aws.hub import HubRequest, Reply
 from stage_model.archive.plan import collect_inputs
 from stage_model.errors import StagingError, TransientError
 from stage_model.http import raise_if_retryable
@@ -24,8 +25,7 @@ from stage_model.upload.journal import ResumePoint, UploadedPart
 from stage_model.upload.pipeline import PartProducer
 from staging_simulation.model import BUNDLE, LIMITS, MemoryHub
 from staging_simulation.schedule import violations
-from tests.stage_model.fakes.hub import HubRequest, Reply
-from tests.stage_model.fakes.lambda_runner import BUCKET, PREFIX, Lambda, flipped
+from tests.stage_model.fakes.lambda_runner import BUCKET, PREFIX, Lambda, flipped, reads_weights
 
 
 @pytest.fixture
@@ -36,35 +36,40 @@ def scale() -> int:
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
 def test_a_small_file_with_a_flipped_bit_is_rejected_by_its_git_checksum(name: str, aws: Lambda) -> None:
-    aws.hub.fault = lambda seen, reply: flipped(seen, reply) if f"/{name}" in seen.path else reply
-    answer = aws.run()
-    assert f"{name} must have git blob SHA-1" in answer["Reason"] and aws.is_empty()
+    aws.hub.on_reply = lambda request, reply: flipped(request, reply) if f"/{name}" in request.target else reply
+    response = aws.run()
+    assert f"{name} must have git blob SHA-1" in response["Reason"] and aws.is_empty()
 
 
 def test_ranges_after_the_first_request_the_same_version(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_model.handler, "THREADS", 1)
     aws.run()
-    ranges = [seen for seen in aws.hub.seen if seen.on_cdn and "model.safetensors" in seen.path]
-    assert len(ranges) > 3 and all("If-Match" in seen.headers for seen in ranges[1:])
+    ranges = list(filter(reads_weights, aws.hub.requests))
+    assert len(ranges) > 3 and all("If-Match" in request.headers for request in ranges[1:])
+
+
+def test_every_request_to_the_hub_names_the_client(aws: Lambda) -> None:
+    aws.run()
+    agents = {(request.origin, request.headers.get("User-Agent")) for request in aws.hub.requests}
+    assert agents == {("hub", "musicgen-on-aws/1 stage_model"), ("cdn", "musicgen-on-aws/1 stage_model")}
 
 
 @pytest.mark.parametrize("left_out", ["x-amz-checksum-crc32", "x-amz-mp-object-size", "if-none-match"])
 def test_the_loopback_s3_requires_all_checksums_of_a_completion(left_out: str, aws: Lambda) -> None:
-    upload = b"<UploadId>"
-    begun = aws.s3.answer("POST", f"/{BUCKET}/{PREFIX}x?uploads", {}, b"").body.partition(upload)[2]
-    upload_id = begun.partition(b"<")[0].decode()
-    promised = {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-type": "FULL_OBJECT", "x-amz-mp-object-size": "0"}
-    headers = {name: value for name, value in {**promised, "if-none-match": "*"}.items() if name != left_out}
+    reply = aws.s3.respond("POST", f"/{BUCKET}/{PREFIX}x?uploads", {}, b"")
+    upload_id = reply.body.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
+    checksums = {"x-amz-checksum-crc32": "AAAAAA==", "x-amz-checksum-type": "FULL_OBJECT", "x-amz-mp-object-size": "0"}
+    headers = {name: value for name, value in {**checksums, "if-none-match": "*"}.items() if name != left_out}
     target = f"/{BUCKET}/{PREFIX}x?uploadId={upload_id}"
-    refused = aws.s3.answer("POST", target, headers, b"<CompleteMultipartUpload/>")
+    refused = aws.s3.respond("POST", target, headers, b"<CompleteMultipartUpload/>")
     assert refused.status == 400 and f"Missing {left_out}".encode() in refused.body
-    everything = {**promised, "if-none-match": "*"}
-    assert aws.s3.answer("POST", target, everything, b"<CompleteMultipartUpload/>").status == 200
+    everything = {**checksums, "if-none-match": "*"}
+    assert aws.s3.respond("POST", target, everything, b"<CompleteMultipartUpload/>").status == 200
 
 
 @pytest.mark.parametrize(
     ("flipped_bit", "outcome"),
-    [(0, nullcontext()), (1, pytest.raises(StagingError, match="must read the same twice"))],
+    [(0, nullcontext()), (1, pytest.raises(StagingError, match="other bytes than in an earlier run"))],
 )
 def test_a_part_with_other_bytes_than_in_an_earlier_run_is_rejected(
     flipped_bit: int, outcome: AbstractContextManager[object]
@@ -78,9 +83,9 @@ def test_a_part_with_other_bytes_than_in_an_earlier_run_is_rejected(
     stored = StoredPart(1, "etag", built.frame_crc, len(built.frame))
     resume = ResumePoint((UploadedPart(stored, built.payload_crc ^ flipped_bit, built.payload_length),))
     again = PartProducer(plan, resume)
-    made = again.build(again.tasks[0], memoryview(bytearray(again.buffer_size)))
+    rebuilt = again.build(again.tasks[0], memoryview(bytearray(again.buffer_size)))
     with outcome:
-        again.hash(again.tasks[0], made)
+        again.hash(again.tasks[0], rebuilt)
 
 
 def test_the_simulation_detects_a_hasher_that_compares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,53 +122,53 @@ def test_a_retryable_reply_says_how_long_to_wait(headers: Mapping[str, str], wai
     "path", ["../evil.json", "/etc/passwd.json", "a/b.json", ".hidden.json", "a\\b.json", "a\n.json"]
 )
 def test_paths_outside_the_root_are_ignored_in_a_listing(path: str, aws: Lambda) -> None:
-    listing = {**aws.hub.repository.listing(), "siblings": [{"rfilename": path, "size": 2, "blobId": "0" * 40}]}
+    listing = {**aws.hub.repository.information(), "siblings": [{"rfilename": path, "size": 2, "blobId": "0" * 40}]}
     assert parse_listing(json.dumps(listing).encode(), "the model", aws.hub.repository.revision) == []
 
 
 def run_with_index(aws: Lambda, shard: object) -> Any:
     """Stage a repository whose index names this as the only shard."""
-    aws.hub.repository.lfs.pop("model.safetensors")
+    aws.hub.repository.files.pop("model.safetensors")
     index = json.dumps({"weight_map": {"decoder.a": shard}}).encode()
-    aws.hub.repository.files["model.safetensors.index.json"] = index
+    aws.hub.repository.write("model.safetensors.index.json", index)
     return aws.run()
 
 
 @pytest.mark.parametrize("name", ["../evil.safetensors", "/etc/passwd", "a/b.safetensors"])
 def test_a_shard_index_must_name_files_of_the_listing(name: str, aws: Lambda) -> None:
-    answer = run_with_index(aws, name)
-    assert "must hold every shard" in answer["Reason"] and aws.is_empty()
+    response = run_with_index(aws, name)
+    assert "must hold every shard" in response["Reason"] and aws.is_empty()
 
 
 @pytest.mark.parametrize("value", [["x"], {"a": 1}, 3, None])
 def test_a_shard_index_without_files_is_rejected(value: object, aws: Lambda) -> None:
-    answer = run_with_index(aws, value)
-    assert "must name at most 1000 files, got 0, one of them" in answer["Reason"] and aws.is_empty()
+    response = run_with_index(aws, value)
+    assert "must name at most 1000 files, got 0, one of them" in response["Reason"] and aws.is_empty()
 
 
 def test_a_redirect_from_https_to_loopback_is_rejected() -> None:
-    hub = Location("https://huggingface.co/a/resolve/b/model.safetensors", {}, signed=False)
+    hub = Location("https://huggingface.co/a/resolve/b/model.safetensors")
     with pytest.raises(StagingError, match=r"from huggingface\.co must lead to https, got http://127\.0\.0\.1"):
         follow_redirect(hub, "http://127.0.0.1:9001/2018-06-01/runtime/invocation/next")
     assert follow_redirect(hub, "https://cdn.example/x").url == "https://cdn.example/x"
 
 
-def renamed(seen: HubRequest, reply: Reply) -> Reply:
+def renamed(request: HubRequest, reply: Reply) -> Reply:
     """Reply as the Hub does for a renamed model."""
-    if seen.path.startswith("/api/models/facebook/musicgen-tiny/") and "moved" not in seen.path:
-        return Reply(307, {"Location": f"{seen.path}&moved=1"}, b"")
+    if request.target.startswith("/api/models/facebook/musicgen-tiny/") and "moved" not in request.target:
+        return Reply(307, {"Location": f"{request.target}&moved=1"})
     return reply
 
 
 def test_a_renamed_model_is_found_under_its_new_name(aws: Lambda) -> None:
-    aws.hub.fault = renamed
+    aws.hub.on_reply = renamed
     assert aws.holds_the_model(aws.run())
 
 
 def test_a_listing_that_redirects_in_circles_is_rejected(aws: Lambda) -> None:
-    def circle(seen: HubRequest, reply: Reply) -> Reply:
-        return replace(reply, status=307, headers={"Location": seen.path}) if "/api/" in seen.path else reply
+    def circle(request: HubRequest, reply: Reply) -> Reply:
+        return replace(reply, status=307, headers={"Location": request.target}) if "/api/" in request.target else reply
 
-    aws.hub.fault = circle
-    answer = aws.run()
-    assert "must redirect at most 5 times" in answer["Reason"] and aws.is_empty()
+    aws.hub.on_reply = circle
+    response = aws.run()
+    assert "redirected more than 5 times" in response["Reason"] and aws.is_empty()

@@ -12,7 +12,7 @@ import pytest
 from mypy_boto3_s3 import S3Client
 from safetensors.numpy import load, save
 
-from tests.stage_model.fakes.hub import LoopbackHub
+from local_aws.hub import LoopbackHub
 from tests.stage_model.fakes.response_sink import ResponseSink
 
 Invoke = Callable[..., dict[str, Any]]
@@ -29,11 +29,12 @@ def members(s3: S3Client, key: str) -> dict[str, bytes]:
 def test_create_stages_exactly_the_model_the_bundle_and_the_manifest(
     invoke: Invoke, hub: LoopbackHub, s3: S3Client
 ) -> None:
-    answer = invoke()
-    assert answer["Status"] == "SUCCESS", answer
-    staged = members(s3, answer["PhysicalResourceId"])
-    want = {name: hub.repository.files[name] for name in ("config.json", "generation_config.json", "tokenizer.json")}
-    want |= hub.repository.lfs | {"code/inference.py": b"model_fn = None\n"}
+    response = invoke()
+    assert response["Status"] == "SUCCESS", response
+    staged = members(s3, response["PhysicalResourceId"])
+    names = ("config.json", "generation_config.json", "tokenizer.json", "spiece.model", "model.safetensors")
+    want = {name: hub.repository.read(name) for name in names}
+    want["code/inference.py"] = b"model_fn = None\n"
     manifest = json.loads(staged.pop("musicgen-manifest.json"))
     assert staged == want
     assert {f["path"]: f["sha256"] for f in manifest["files"]} == {
@@ -42,17 +43,17 @@ def test_create_stages_exactly_the_model_the_bundle_and_the_manifest(
 
 
 def test_create_returns_the_attributes_that_the_stack_uses(invoke: Invoke, hub: LoopbackHub, s3: S3Client) -> None:
-    answer = invoke()
-    key, digest = answer["PhysicalResourceId"], answer["Data"]["Digest"]
+    response = invoke()
+    key, digest = response["PhysicalResourceId"], response["Data"]["Digest"]
     assert key == f"models/Stack/Model/{digest}/model.tar.gz"
     size = s3.head_object(Bucket="artifacts", Key=key)["ContentLength"]
-    assert answer["Data"] == {
+    assert response["Data"] == {
         "ModelDataUrl": f"s3://artifacts/{key}",
         "Digest": digest,
         "Bytes": str(size),
         "Revision": hub.repository.revision,
     }
-    assert (answer["StackId"], answer["LogicalResourceId"]) == (
+    assert (response["StackId"], response["LogicalResourceId"]) == (
         "arn:aws:cloudformation:us-east-1:123456789012:stack/Stack/1",
         "Model",
     )
@@ -70,7 +71,7 @@ def test_float16_halves_the_decoder_and_is_recorded_in_the_manifest(
     invoke: Invoke, hub: LoopbackHub, s3: S3Client
 ) -> None:
     staged = members(s3, invoke(DecoderDtype="float16")["PhysicalResourceId"])
-    published, weights = load(hub.repository.lfs["model.safetensors"]), load(staged["model.safetensors"])
+    published, weights = load(hub.repository.read("model.safetensors")), load(staged["model.safetensors"])
     assert {name: values.dtype.name for name, values in weights.items() if name.startswith("decoder.")} == {
         name: "float16" for name in published if name.startswith("decoder.")
     }
@@ -80,8 +81,8 @@ def test_float16_halves_the_decoder_and_is_recorded_in_the_manifest(
     assert manifest["sources"] == [
         {
             "path": "model.safetensors",
-            "size": len(hub.repository.lfs["model.safetensors"]),
-            "sha256": hashlib.sha256(hub.repository.lfs["model.safetensors"]).hexdigest(),
+            "size": len(hub.repository.read("model.safetensors")),
+            "sha256": hashlib.sha256(hub.repository.read("model.safetensors")).hexdigest(),
         }
     ]
 
@@ -89,11 +90,11 @@ def test_float16_halves_the_decoder_and_is_recorded_in_the_manifest(
 def test_tensors_that_float16_would_damage_keep_float32_and_are_reported(
     invoke: Invoke, hub: LoopbackHub, s3: S3Client
 ) -> None:
-    weights = load(hub.repository.lfs["model.safetensors"])
+    weights = load(hub.repository.read("model.safetensors"))
     weights["decoder.embed_positions.weights"] = np.sin(np.arange(300, dtype="f4"))
-    hub.repository.lfs["model.safetensors"] = save(weights)
-    answer = invoke(DecoderDtype="float16")
-    staged = members(s3, answer["PhysicalResourceId"])
+    hub.repository.write("model.safetensors", save(weights))
+    response = invoke(DecoderDtype="float16")
+    staged = members(s3, response["PhysicalResourceId"])
     assert json.loads(staged["musicgen-manifest.json"])["kept_float32"] == ["decoder.embed_positions.weights"]
     got = load(staged["model.safetensors"])
     assert got["decoder.embed_positions.weights"].dtype == np.float32
@@ -104,9 +105,9 @@ def test_uncompressed_packaging_stages_the_same_files_under_a_prefix(
     invoke: Invoke, s3: S3Client, left_in_bucket: Look
 ) -> None:
     tarball = members(s3, invoke()["PhysicalResourceId"])
-    answer = invoke(Packaging="uncompressed")
-    prefix = answer["PhysicalResourceId"]
-    assert answer["Data"]["ModelDataUrl"] == f"s3://artifacts/{prefix}"
+    response = invoke(Packaging="uncompressed")
+    prefix = response["PhysicalResourceId"]
+    assert response["Data"]["ModelDataUrl"] == f"s3://artifacts/{prefix}"
     keys = [key for key in left_in_bucket()[0] if key.startswith(prefix)]
     staged = {key[len(prefix) :]: s3.get_object(Bucket="artifacts", Key=key)["Body"].read() for key in keys}
     assert staged == tarball

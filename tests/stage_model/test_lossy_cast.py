@@ -12,7 +12,7 @@ import stage_model.handler
 from tests.stage_model.fakes.lambda_runner import BUCKET, Lambda
 
 
-def uploads_begun(aws: Lambda) -> int:
+def uploads_started(aws: Lambda) -> int:
     return sum(request.startswith("POST") and request.endswith("?uploads") for request in aws.s3.requests)
 
 
@@ -28,14 +28,14 @@ def names(aws: Lambda) -> list[str]:
     draw = np.random.default_rng(3)
     names = [f"decoder.model.decoder.layers.{layer:02d}.fc1.weight" for layer in range(24)]
     weights = {name: draw.standard_normal((150, 150)).astype("f4") for name in names}
-    aws.hub.repository.lfs["model.safetensors"] = save(weights)
+    aws.hub.repository.write("model.safetensors", save(weights))
     return names
 
 
 def test_any_number_of_them_costs_one_restart(names: list[str], aws: Lambda) -> None:
-    answer = aws.run()
-    assert aws.holds_the_model(answer) and uploads_begun(aws) == 2
-    assert manifest(aws, answer["PhysicalResourceId"])["kept_float32"] == names
+    response = aws.run()
+    assert aws.holds_the_model(response) and uploads_started(aws) == 2
+    assert manifest(aws, response["PhysicalResourceId"])["kept_float32"] == names
 
 
 def test_those_found_before_a_new_invocation_are_remembered(
@@ -43,6 +43,6 @@ def test_those_found_before_a_new_invocation_are_remembered(
 ) -> None:
     monkeypatch.setattr(stage_model.handler, "THREADS", 1)
     aws.end_invocations_after(lambda: 7)
-    answer = aws.run()
-    assert aws.holds_the_model(answer) and aws.invocations >= 5
-    assert uploads_begun(aws) == 2 and manifest(aws, answer["PhysicalResourceId"])["kept_float32"] == names
+    response = aws.run()
+    assert aws.holds_the_model(response) and aws.invocations >= 5
+    assert uploads_started(aws) == 2 and manifest(aws, response["PhysicalResourceId"])["kept_float32"] == names

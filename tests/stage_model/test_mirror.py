@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from mypy_boto3_s3 import S3Client
 
+from local_aws.hub import HubRequest, LoopbackHub, Reply
 from mirror_model.__main__ import main
-from tests.stage_model.fakes.hub import HubRequest, LoopbackHub, Reply
+from tests.stage_model.fakes.lambda_runner import reads_weights
 
 MIRROR = "a-mirror"
 Invoke = Callable[..., dict[str, Any]]
@@ -20,12 +21,12 @@ def mirror(hub: LoopbackHub, s3: S3Client) -> Any:
     """Mirror the commit to s3://a-mirror/models and return the command's exit code."""
     s3.create_bucket(Bucket=MIRROR)
 
-    def make(*more: str) -> int:
+    def copy(*more: str) -> int:
         repository = hub.repository
         given = ["--model-id", repository.model_id, "--revision", repository.revision, "--hub", hub.url]
         return main([*given, "--to", f"s3://{MIRROR}/models", "--region", "us-east-1", *more])
 
-    yield make
+    yield copy
     for item in s3.list_objects_v2(Bucket=MIRROR).get("Contents", []):
         s3.delete_object(Bucket=MIRROR, Key=item.get("Key", ""))
     s3.delete_bucket(Bucket=MIRROR)
@@ -52,9 +53,9 @@ def test_a_mirror_holds_what_is_staged_and_the_hubs_listing(mirror: Any, hub: Lo
     names = {"config.json", "generation_config.json", "tokenizer.json", "spiece.model", "model.safetensors"}
     assert keys(s3) == {f"{folder}{name}" for name in {*names, "listing.json"}}
     listing = s3.get_object(Bucket=MIRROR, Key=f"{folder}listing.json")["Body"].read()
-    assert json.loads(listing) == hub.repository.listing()
+    assert json.loads(listing) == hub.repository.information()
     weights = s3.get_object(Bucket=MIRROR, Key=f"{folder}model.safetensors")["Body"].read()
-    assert weights == hub.repository.lfs["model.safetensors"]
+    assert weights == hub.repository.read("model.safetensors")
 
 
 @pytest.mark.parametrize("packaging", ["tarball", "uncompressed"])
@@ -64,12 +65,12 @@ def test_staging_from_a_mirror_gives_the_same_object_as_from_the_hub(
     by_hub = invoke(Packaging=packaging)
     invoke("Delete", by_hub["PhysicalResourceId"], Packaging=packaging)
     assert mirror() == 0
-    asked = len(hub.seen)
+    before = len(hub.requests)
     monkeypatch.setenv("HF_ENDPOINT", f"s3://{MIRROR}/models")
     by_mirror = invoke(Packaging=packaging)
     assert by_mirror["Status"] == "SUCCESS"
     assert by_mirror["Data"] == by_hub["Data"]
-    assert len(hub.seen) == asked
+    assert len(hub.requests) == before
     assert left_in_bucket()[0]
 
 
@@ -78,7 +79,7 @@ def test_a_gated_model_is_mirrored_with_the_token_of_the_environment(
 ) -> None:
     hub.token = "hf_secret-token"
     assert mirror() == 1
-    assert "is gated, private or does not exist" in capsys.readouterr().err
+    assert "is gated or private: the Hub answered 401 and no token is configured" in capsys.readouterr().err
     monkeypatch.setenv("HF_TOKEN", "hf_secret-token")
     assert mirror() == 0
     assert "hf_secret" not in "".join(capsys.readouterr())
@@ -87,12 +88,12 @@ def test_a_gated_model_is_mirrored_with_the_token_of_the_environment(
 def test_a_damaged_file_is_not_mirrored_and_the_mirror_is_incomplete(
     mirror: Any, hub: LoopbackHub, s3: S3Client, folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def flip(seen: HubRequest, reply: Reply) -> Reply:
-        if seen.on_cdn and seen.path.startswith("/model.safetensors"):
+    def flip(request: HubRequest, reply: Reply) -> Reply:
+        if reads_weights(request):
             reply.body = reply.body[:-1] + bytes([reply.body[-1] ^ 1])
         return reply
 
-    hub.fault = flip
+    hub.on_reply = flip
     assert mirror() == 1
     assert "model.safetensors must have checksum" in capsys.readouterr().err
     assert not {f"{folder}model.safetensors", f"{folder}listing.json"} & keys(s3)
@@ -116,9 +117,9 @@ def test_a_damaged_mirror_stages_nothing(
         s3.delete_object(Bucket=MIRROR, Key=folder + name)
     else:
         s3.put_object(Bucket=MIRROR, Key=folder + name, Body=data)
-    answer = from_mirror()
-    assert answer["Status"] == "FAILED"
-    assert reason in answer["Reason"]
+    response = from_mirror()
+    assert response["Status"] == "FAILED"
+    assert reason in response["Reason"]
     assert left_in_bucket() == ([], 0)
 
 
@@ -130,9 +131,9 @@ def test_one_flipped_bit_in_a_mirrored_file_stages_nothing(
     data = bytearray(s3.get_object(Bucket=MIRROR, Key=key)["Body"].read())
     data[-1] ^= 1
     s3.put_object(Bucket=MIRROR, Key=key, Body=bytes(data))
-    answer = from_mirror()
-    assert answer["Status"] == "FAILED"
-    assert "model.safetensors must have SHA-256" in answer["Reason"]
+    response = from_mirror()
+    assert response["Status"] == "FAILED"
+    assert "model.safetensors must have SHA-256" in response["Reason"]
     assert left_in_bucket() == ([], 0)
 
 

@@ -16,6 +16,6 @@ def test_a_reason_of_any_characters_fits(character: str, sink: ResponseSink) -> 
     connections = Connections()
     send_response(event, Response("id" * 100, character * 5000), connections, time.time() + 30)
     connections.close()
-    (answer,) = sink.answers
-    assert answer["Status"] == "FAILED" and len(json.dumps(answer)) <= 4096
-    assert 80 <= len(answer["Reason"]) <= 1000 and set(answer["Reason"]) == {character}
+    (response,) = sink.responses
+    assert response["Status"] == "FAILED" and len(json.dumps(response)) <= 4096
+    assert 80 <= len(response["Reason"]) <= 1000 and set(response["Reason"]) == {character}

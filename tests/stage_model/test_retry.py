@@ -1,4 +1,4 @@
-"""How long attempts are repeated: while there is progress, as the server asks, and not forever."""
+"""Attempts are repeated while there is progress, after the wait that the server requests, and not forever."""
 
 import pytest
 
@@ -7,10 +7,10 @@ from stage_model.retry import RetryBudget, retry
 from tests.stage_model.fakes.clock import WaitingClock
 
 
-def failing(clock: WaitingClock, until: float, asks: float | None) -> str:
-    """Fail until a time, asking for a wait."""
+def failing(clock: WaitingClock, until: float, retry_after_s: float | None) -> str:
+    """Fail until a time, requesting a wait."""
     if clock.time < until:
-        raise TransientError("the source answered 429", asks)
+        raise TransientError("the source answered 429", retry_after_s)
     return "done"
 
 

@@ -1,4 +1,4 @@
-"""The virtual tarball_object: any order and any number of threads give the same bytes, and every reader takes them."""
+"""Tarballs built in parts: any order and number of threads give the same bytes, and every reader accepts them."""
 
 import gzip
 import io
@@ -147,5 +147,5 @@ def test_parts_cover_everything_once_and_the_last_holds_the_manifest(size: int, 
 
 def test_every_part_but_an_objects_last_is_at_least_5_mib() -> None:
     members = [Member("model.safetensors", 30 << 20), Member("empty", 0), Member(MANIFEST, 100)]
-    for made in [tarball_object("key", members), *file_objects("p/", members)]:
-        assert all(made.framed_length(part) >= 5 << 20 for part in made.parts[:-1])
+    for target in [tarball_object("key", members), *file_objects("p/", members)]:
+        assert all(target.framed_length(part) >= 5 << 20 for part in target.parts[:-1])

@@ -5,7 +5,6 @@ Each request must be answered exactly once, valid ones with the same audio as wh
 
 import argparse
 import hashlib
-import json
 import sys
 import tempfile
 import threading
@@ -105,14 +104,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    from local_aws.hub.tiny_model import make_tiny_musicgen
+    from local_aws.hub.tiny_model import make_tiny_musicgen, write_manifest
 
     with tempfile.TemporaryDirectory() as temporary:
         staged, base = Path(temporary) / "staged", Path(temporary) / "base"
         make_tiny_musicgen(staged)
         base.mkdir()
-        manifest = {"layout": 1, "model_id": "facebook/musicgen-small", "revision": "0" * 40}
-        (staged / "musicgen-manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        write_manifest(staged)
         started = time.monotonic()
         report = run(staged, base, random_cases(options.requests, options.seed), options.kills)
     for line in report.failures:

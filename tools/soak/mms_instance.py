@@ -4,9 +4,7 @@
 
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +19,7 @@ import psutil
 import sagemaker_inference
 from moto.server import ThreadedMotoServer
 
+from local_aws.sagemaker.container import free_port
 from soak.client import ContainerClient
 
 CODE = Path(__file__).parents[2] / "model_bundle/code"
@@ -112,7 +111,6 @@ class MmsInstance:
         return statuses
 
     def wait_for_event(self, name: str) -> None:
-        """Wait until the log has a line with event `name`."""
         deadline = time.monotonic() + 120
         while not self.events(name):
             if time.monotonic() > deadline:
@@ -121,11 +119,9 @@ class MmsInstance:
 
     @property
     def worker(self) -> psutil.Process:
-        """The worker process, which serves requests."""
         return psutil.Process(self.events("start")[-1]["pid"])
 
     def kill_worker(self) -> None:
-        """Kill the worker and wait until it has ended."""
         worker = self.worker
         worker.kill()
         worker.wait(30)
@@ -134,15 +130,6 @@ class MmsInstance:
         """Kill the supervisor, Java and the workers, which share one process group."""
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(30)
-
-
-def free_port() -> int:
-    """Return a free port below 32767; multi-model-server refuses higher ones, so the kernel cannot choose it."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-    raise AssertionError("no free port among 100 tried")
 
 
 @contextmanager

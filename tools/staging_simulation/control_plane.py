@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stage_model.custom_resource.lifecycle import Response
-from staging_simulation.model import PREFIX, properties_of
+from staging_simulation.model import properties_of
 from staging_simulation.scheduler import Faults, Scheduler, Task
 
 _MAX_EVENT_AGE_S = 1800.0  # as configured in the stack
@@ -85,7 +85,6 @@ class CloudFormation:
     live_properties: dict[str, str] = field(default_factory=dict[str, str])
 
     def receive(self, event: Mapping[str, Any], response: Response) -> None:
-        """Accept a response to the event."""
         self.responses.setdefault(event["RequestId"], []).append(response)
 
     def run(self) -> None:
@@ -98,18 +97,18 @@ class CloudFormation:
             else:
                 self.update(properties_of(self._random_inputs()))
         if draw.random() < 0.5 and self.live is not None:
-            self._delete(self.live, self.live_properties)
+            self._until_success("Delete", self.live_properties, self.live)
             self.live = None
 
     def create(self, properties: dict[str, str]) -> None:
-        """Create; on failure delete, under the responded id or one that CloudFormation makes up."""
+        """Create; on failure delete, under the response's id or one that CloudFormation invents."""
         outcome = self._request("Create", properties, None)
         response = outcome.response
         if response is not None and response.reason is None:
             self.live, self.live_properties = response.physical_id, properties
             return
         unknown = f"Stack-StagedModel-{self.scheduler.random.randrange(10**6)}"
-        self._delete(response.physical_id if response is not None else unknown, properties)
+        self._until_success("Delete", properties, response.physical_id if response is not None else unknown)
 
     def update(self, properties: dict[str, str]) -> None:
         """Update; delete the old id if it changed, roll back to the old properties on failure."""
@@ -123,10 +122,7 @@ class CloudFormation:
                 return  # UPDATE_ROLLBACK_FAILED: the stack keeps its state
             self.live = rolled_back.physical_id
         if self.live != old:
-            self._delete(old, old_properties)
-
-    def _delete(self, physical_id: str, properties: dict[str, str]) -> None:
-        self._until_success("Delete", properties, physical_id)
+            self._until_success("Delete", old_properties, old)
 
     def _until_success(self, kind: str, properties: dict[str, str], physical_id: str) -> Response | None:
         for _ in range(5):  # users retry after DELETE_FAILED and UPDATE_ROLLBACK_FAILED
@@ -164,8 +160,3 @@ class CloudFormation:
         draw = self.scheduler.random
         dtype, packaging = draw.choice(["float16", "float32"]), draw.choice(["tarball", "tarball", "uncompressed"])
         return {"DecoderDtype": dtype, "Packaging": packaging, "Revision": ("a" if draw.random() < 0.8 else "b") * 40}
-
-
-def staged_keys(objects: Mapping[str, bytes]) -> set[str]:
-    """Return the keys of a bucket except for run records."""
-    return {key for key in objects if not key.startswith(f"{PREFIX}runs/")}

@@ -1,16 +1,14 @@
 """S3 in memory: conditional writes, multipart uploads and checksums, with lost and delayed requests and replies."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from stage_model.errors import ConflictError, StagingError, TransientError, UploadGoneError
 from stage_model.s3 import StoredPart, Upload, Versioned
 from stage_model.upload.hashing import crc32
 from staging_simulation.scheduler import Faults, Scheduler
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -32,44 +30,40 @@ class MemoryStore:
         self._count = 0
 
     def size_of(self, key: str) -> int | None:
-        return self._request(f"head {key}", lambda: len(self.objects[key]) if key in self.objects else None)
+        with self._request(f"head {key}"):
+            return len(self.objects[key]) if key in self.objects else None
 
     def read(self, key: str) -> Versioned | None:
-        def get() -> Versioned | None:
+        with self._request(f"get {key}"):
             data = self.objects.get(key)
             return None if data is None else Versioned(data, _etag(data))
 
-        return self._request(f"get {key}", get)
-
     def write(self, key: str, data: bytes, replaces: str | None) -> str:
-        def put() -> str:
+        with self._request(f"put {key}"):
             present = _etag(self.objects[key]) if key in self.objects else None
             if present != replaces:
                 raise ConflictError(key)
             self.objects[key] = data
             return _etag(data)
 
-        return self._request(f"put {key}", put)
-
     def delete(self, key: str) -> None:
-        self._request(f"delete {key}", lambda: self.objects.pop(key, None))
+        with self._request(f"delete {key}"):
+            self.objects.pop(key, None)
 
     def keys(self, prefix: str) -> list[str]:
-        return self._request(f"list {prefix}", lambda: sorted(key for key in self.objects if key.startswith(prefix)))
+        with self._request(f"list {prefix}"):
+            return sorted(key for key in self.objects if key.startswith(prefix))
 
     def create_upload(self, key: str) -> Upload:
-        def create() -> Upload:
+        with self._request(f"create {key}"):
             self._count += 1
-            upload_id = f"upload-{self._count}"
-            self.uploads[upload_id] = Pending(key)
-            return Upload(key, upload_id)
-
-        return self._request(f"create {key}", create)
+            upload = Upload(key, f"upload-{self._count}")
+            self.uploads[upload.upload_id] = Pending(key)
+            return upload
 
     def put_part(self, upload: Upload, number: int, data: memoryview, crc: int) -> StoredPart:
         body = bytes(data)  # sent now; the buffer may change afterwards
-
-        def put() -> StoredPart:
+        with self._request(f"part {number} of {upload.upload_id}"):
             pending = self._pending(upload)
             received = self._faults.damage(body)
             if crc32([received]) != crc:
@@ -79,10 +73,8 @@ class MemoryStore:
             pending.parts[number] = (etag, received)
             return StoredPart(number, etag, crc, len(received))
 
-        return self._request(f"part {number} of {upload.upload_id}", put)
-
     def matching_parts(self, upload: Upload, parts: Sequence[StoredPart]) -> Mapping[int, StoredPart]:
-        def listed() -> dict[int, StoredPart]:
+        with self._request(f"parts of {upload.upload_id}"):
             pending, found = self._pending(upload), dict[int, StoredPart]()
             for part in parts:
                 etag, data = pending.parts.get(part.number, ("", b""))
@@ -90,10 +82,8 @@ class MemoryStore:
                     found[part.number] = StoredPart(part.number, etag, part.crc, part.length)
             return found
 
-        return self._request(f"parts of {upload.upload_id}", listed)
-
     def complete(self, upload: Upload, parts: Sequence[StoredPart], crc: int, size: int) -> None:
-        def finish() -> None:
+        with self._request(f"complete {upload.upload_id}"):
             pending = self._pending(upload)
             if upload.key in self.objects:
                 raise ConflictError(upload.key)
@@ -105,30 +95,28 @@ class MemoryStore:
             self.objects[upload.key] = whole
             del self.uploads[upload.upload_id]
 
-        self._request(f"complete {upload.upload_id}", finish)
-
     def abort(self, upload: Upload) -> None:
-        self._request(f"abort {upload.upload_id}", lambda: self.uploads.pop(upload.upload_id, None))
+        with self._request(f"abort {upload.upload_id}"):
+            self.uploads.pop(upload.upload_id, None)
 
     def unfinished_uploads(self, prefix: str) -> list[Upload]:
-        def listed() -> list[Upload]:
+        with self._request(f"uploads of {prefix}"):
             return [Upload(p.key, uid) for uid, p in sorted(self.uploads.items()) if p.key.startswith(prefix)]
-
-        return self._request(f"uploads of {prefix}", listed)
 
     def _pending(self, upload: Upload) -> Pending:
         if upload.upload_id not in self.uploads:
             raise UploadGoneError(upload.upload_id)
         return self.uploads[upload.upload_id]
 
-    def _request(self, what: str, effect: Callable[[], T]) -> T:
-        """Deliver a request, apply its effect atomically and deliver the reply; either message may be late or lost."""
+    @contextmanager
+    def _request(self, what: str) -> Generator[None]:
+        """Deliver a request, apply its effect (the block) and deliver the reply; either message may be late or lost."""
         self._faults.transmit()
         if self._faults.loses_request():
             self._scheduler.note(f"{what}: request lost")
             raise TransientError("request lost")
         try:
-            result = effect()
+            yield
         except (ConflictError, TransientError, UploadGoneError) as error:
             self._scheduler.note(f"{what}: {type(error).__name__}")
             self._faults.transmit()
@@ -138,7 +126,6 @@ class MemoryStore:
         if self._faults.loses_reply():
             self._scheduler.note(f"{what}: reply lost")
             raise TransientError("reply lost")
-        return result
 
 
 def _etag(data: bytes) -> str:

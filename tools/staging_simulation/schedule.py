@@ -15,7 +15,7 @@ from stage_model.retry import RetryBudget
 from stage_model.upload import hashing
 from stage_model.upload.pipeline import PipelineSteps, Result, Task, raise_most_severe
 from stage_model.upload.stager import StagedModel, StagingContext, stage
-from staging_simulation.control_plane import CloudFormation, LambdaService, staged_keys
+from staging_simulation.control_plane import CloudFormation, LambdaService
 from staging_simulation.memory_store import MemoryStore
 from staging_simulation.model import BUNDLE, LIMITS, PREFIX, MemoryHub, expected_objects
 from staging_simulation.scheduler import Faults, Scheduler, VirtualClock
@@ -70,7 +70,6 @@ class Schedule:
         self.cloudformation = CloudFormation(self.scheduler, self.faults, self.service)
 
     def run(self) -> None:
-        """Run the schedule. Raises Violation."""
         random.seed(self.seed)  # the jitter of retries
         exportable = hashing.EXPORTABLE
         hashing.EXPORTABLE = exportable and self.faults.exportable
@@ -90,7 +89,7 @@ class Schedule:
         serve(event, Invocation(owner, work, RetryBudget(self.clock, deadline - 1), SimulatedEnvironment(self)))
 
     def _check(self) -> None:
-        staged = {key: self.store.objects[key] for key in staged_keys(self.store.objects)}
+        staged = {key: data for key, data in self.store.objects.items() if not key.startswith(f"{PREFIX}runs/")}
         live = self.cloudformation.live_properties
         expected: dict[str, bytes] = {}
         if self.cloudformation.live is not None:
@@ -169,7 +168,6 @@ def violations(seeds: range) -> list[str]:
 
 
 def describe(seed: int) -> str:
-    """Return the trace of a seed."""
     schedule = Schedule(seed)
     try:
         schedule.run()

@@ -36,7 +36,6 @@ class Scheduler:
         self._hub = getcurrent()
 
     def spawn(self, name: str, function: Callable[[], None], delay: float = 0.0) -> Task:
-        """Start a task after `delay` seconds."""
 
         def body() -> None:
             try:
@@ -89,8 +88,6 @@ class Scheduler:
 
 
 class VirtualClock:
-    """The scheduler's time as a `Clock`."""
-
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
 
@@ -137,11 +134,9 @@ class Faults:
         self._scheduler.pause(draw.uniform(0, _MAX_SUSPENSION_S) if suspended else draw.uniform(0, 0.5))
 
     def loses_request(self) -> bool:
-        """Return whether a request is lost."""
         return self._scheduler.random.random() < self._lost_request
 
     def loses_reply(self) -> bool:
-        """Return whether a reply is lost."""
         return self._scheduler.random.random() < self._lost_reply
 
     def damage(self, data: bytes) -> bytes:

@@ -194,11 +194,9 @@ class StagedObject:
 
     @property
     def size(self) -> int:
-        """The object's length in bytes."""
         return sum(self.framed_length(part) for part in self.parts)
 
     def framed_length(self, part: Part) -> int:
-        """Return a part's length in S3, in bytes."""
         return self.framing.framed_length(part.stop - part.start, part.first, part.last)
 
 

@@ -4,8 +4,7 @@ Examples are a Delete during a Create, and a rollback during an Update.
 """
 
 import re
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from stage_model.custom_resource.lease import RUNS, Lease, RunRecord, parse_record
@@ -29,10 +28,10 @@ def end_earlier_requests(context: StagingContext, key_prefix: str, lease: Lease)
         lease.save(state="superseded")  # the later request cleans up what the journal names
         raise SupersededError("a later request of this resource has come first")
     for key, _ in others:
-        record = _mark_superseded(context, key, lease.record)
-        if record is not None:
+        record = _update(context, key, lambda old: _superseded(old, lease.record.owner))
+        if record is not None and record.journal is not None:
             context.cleanup(record.journal)
-            _clear_journal(context, key)
+            _update(context, key, lambda old: replace(old, journal=None))
 
 
 def delete_unacknowledged(context: StagingContext, key_prefix: str, own: RunRecord, known: Collection[str]) -> None:
@@ -59,31 +58,25 @@ def _other_requests(context: StagingContext, key_prefix: str, own: RunRecord) ->
     return [(k, r) for k, r in records if r.logical_id == own.logical_id and r.request_id != own.request_id]
 
 
-def _mark_superseded(context: StagingContext, key: str, by: RunRecord) -> RunRecord | None:
-    """Mark a running request as superseded; return its record if there is something to clean up."""
+def _superseded(record: RunRecord, by: str) -> RunRecord:
+    return replace(record, state="superseded", owner=by) if record.state == "running" else record
+
+
+def _update(context: StagingContext, key: str, change: Callable[[RunRecord], RunRecord]) -> RunRecord | None:
+    """Change a record that other runs may be changing too; return the new one, or None if it does not exist."""
 
     def attempt() -> RunRecord | None:
         found = context.store.read(key)
         if found is None:
             return None
-        record = parse_record(found.data)
-        if record.state == "running":
-            record = replace(record, state="superseded", owner=by.owner)
-            context.store.write(key, record.to_bytes(), found.etag)
-        return record if record.journal is not None else None
+        before = parse_record(found.data)
+        after = change(before)
+        if after != before:
+            context.store.write(key, after.to_bytes(), found.etag)
+        return after
 
     while True:
         try:
             return context.retry(attempt)
         except ConflictError:
-            context.budget.check_deadline()  # its run has just saved its journal: read again
-
-
-def _clear_journal(context: StagingContext, key: str) -> None:
-    def attempt() -> None:
-        found = context.store.read(key)
-        if found is not None:
-            context.store.write(key, replace(parse_record(found.data), journal=None).to_bytes(), found.etag)
-
-    with suppress(ConflictError):  # a second run of the same request did it first
-        context.retry(attempt)
+            context.budget.check_deadline()  # another run has just written it: read again

@@ -121,7 +121,6 @@ class RequestIdentity:
 
     @property
     def key(self) -> str:
-        """The record's key."""
         return f"{self.key_prefix}{RUNS}{self.request_id}.json"
 
 

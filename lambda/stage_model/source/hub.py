@@ -6,7 +6,7 @@ import http.client
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import urljoin
@@ -16,10 +16,11 @@ import boto3
 from stage_model.errors import StagingError, TransientError
 from stage_model.http import Connections, Request, ViewCursor, raise_if_retryable, read_body, read_limited, split_url
 from stage_model.retry import RetryBudget, retry
-from stage_model.s3 import client_config, translated
+from stage_model.s3 import client_config, translated_errors
 from stage_model.source.reader import Views, total_length
 from stage_model.source.repository import MAX_LISTING, RepoFile, parse_listing
 
+_USER_AGENT = "musicgen-on-aws/1 stage_model"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
 _TOKEN = re.compile(r"(?=.{8,512}$)[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1: what may follow "Bearer"
@@ -27,11 +28,18 @@ _TOKEN = re.compile(r"(?=.{8,512}$)[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1: wha
 
 @dataclass(frozen=True)
 class Location:
-    """URL and headers of a request; a `signed` URL expires after about an hour and is then replaced."""
+    """A URL, and the Hub token to send to it; a `signed` URL expires after about an hour and is then replaced."""
 
     url: str
-    headers: Mapping[str, str]
-    signed: bool
+    token: str | None = None
+    signed: bool = False
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"User-Agent": _USER_AGENT} | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
+
+    def refusal(self, status: int) -> str:
+        return f"the Hub answered {status} {'to the token given' if self.token else 'and no token is configured'}"
 
 
 class RemoteFile:
@@ -74,11 +82,11 @@ class RemoteFile:
         while (redirect := self._request_range(location, start, end, cursor)) is not None:
             location, hops = redirect, hops + 1
             if hops > _MAX_REDIRECTS:
-                raise StagingError(f"{self._name} must redirect at most {_MAX_REDIRECTS} times")
+                raise StagingError(f"{self._name} redirected more than {_MAX_REDIRECTS} times")
         self._location = location
 
     def _request_range(self, location: Location, start: int, end: int, cursor: ViewCursor) -> Location | None:
-        headers = {**location.headers, "Range": f"bytes={start}-{end - 1}"}
+        headers = location.headers | {"Range": f"bytes={start}-{end - 1}"}
         if self._etag is not None and not self._etag.startswith("W/") and location == self._location:
             headers["If-Match"] = self._etag
         with self._connections.exchange(Request("GET", location.url, headers)) as exchange:
@@ -98,11 +106,11 @@ class RemoteFile:
             self._location = None
             raise TransientError(f"the signed address of {self._name} was refused with {status}")
         if status in (401, 403):
-            raise StagingError(f"{self._name} is gated or private: the Hub answered {status}")
+            raise StagingError(f"{self._name} is gated or private: {location.refusal(status)}")
         if status == 412:
             raise StagingError(f"{self._name} changed while it was read")
         if status not in (200, 206):
-            raise StagingError(f"{self._name} must answer 206 to a range, got {status}")
+            raise StagingError(f"{self._name} was answered with {status}, not with the requested range")
 
     def _check_range(self, response: http.client.HTTPResponse, start: int, end: int) -> None:
         length = response.headers.get("Content-Length")
@@ -131,7 +139,7 @@ def follow_redirect(location: Location, target: str) -> Location:
         raise StagingError(f"a redirect from {here.hostname} must lead to https, got {there.scheme}://{there.hostname}")
     same_host = (here.scheme, here.netloc) == (there.scheme, there.netloc)
     # The Hub's token must never be sent to another host.
-    return Location(url, location.headers if same_host else {}, location.signed or not same_host)
+    return Location(url, location.token if same_host else None, location.signed or not same_host)
 
 
 class HubRepository:
@@ -146,7 +154,6 @@ class HubRepository:
         self._connections, self._budget = connections, budget
         self._name = f"model {model_id} at revision {revision}"
         self._token = token
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def list_files(self) -> list[RepoFile]:
         """Return the files at the root. Raises StagingError for an unknown or gated model or commit."""
@@ -158,49 +165,35 @@ class HubRepository:
 
     def open(self, file: RepoFile) -> RemoteFile:
         url = f"{self._endpoint}/{self._model_id}/resolve/{self._revision}/{file.path}"
-        location = Location(url, self._headers, signed=False)
-        return RemoteFile(url, file.size, self._connections, self._budget, lambda: location)
+        return RemoteFile(url, file.size, self._connections, self._budget, lambda: Location(url, self._token))
 
     def _fetch_listing(self) -> bytes:
         url = f"{self._endpoint}/api/models/{self._model_id}/revision/{self._revision}?blobs=true"
-        location = Location(url, self._headers, signed=False)
+        location = Location(url, self._token)
         for _ in range(1 + _MAX_REDIRECTS):
-            found = self._request_listing(location)
-            if isinstance(found, bytes):
-                return found
-            location = found
-        raise StagingError(f"the listing of {self._name} must redirect at most {_MAX_REDIRECTS} times")
-
-    def _request_listing(self, location: Location) -> Location | bytes:
-        with self._connections.exchange(Request("GET", location.url, location.headers)) as exchange:
-            response = exchange.response
-            if response.status in _REDIRECTS:  # a renamed model
-                response.read(65536)
-                return follow_redirect(location, response.headers.get("Location", ""))
-            raise_if_retryable(response, "the Hub")
-            self._raise_for(response.status)
-            return read_limited(response, MAX_LISTING)
-
-    def _raise_for(self, status: int) -> None:
-        if status in (401, 403):
-            given = "to the token given" if self._token else "and no token is configured"
-            raise StagingError(f"{self._name} is gated, private or does not exist: the Hub answered {status} {given}")
-        if status == 404:
-            raise StagingError(f"{self._name} does not exist on the Hub")
-        if status != 200:
-            raise StagingError(f"the Hub must answer 200 for {self._name}, got {status}")
+            with self._connections.exchange(Request("GET", location.url, location.headers)) as exchange:
+                response = exchange.response
+                if response.status in _REDIRECTS:  # a renamed model
+                    response.read(65536)
+                    location = follow_redirect(location, response.headers.get("Location", ""))
+                    continue
+                raise_if_retryable(response, "the Hub")
+                if response.status in (401, 403):
+                    refusal = location.refusal(response.status)
+                    raise StagingError(f"{self._name} is gated, private or does not exist: {refusal}")
+                if response.status == 404:
+                    raise StagingError(f"{self._name} does not exist on the Hub")
+                if response.status != 200:
+                    raise StagingError(f"the Hub answered {response.status} to a request for {self._name}")
+                return read_limited(response, MAX_LISTING)
+        raise StagingError(f"the listing of {self._name} redirected more than {_MAX_REDIRECTS} times")
 
 
 def read_token(secret_arn: str) -> str:
     """Return the Hub token in a secret. Raises StagingError if it is not readable or malformed, or TransientError."""
-    with closing(
-        boto3.client("secretsmanager", region_name=os.environ.get("AWS_REGION"), config=client_config())
-    ) as client:
-
-        def read() -> str:
-            return str(client.get_secret_value(SecretId=secret_arn).get("SecretString", ""))
-
-        token = translated(f"reading the secret {secret_arn}", read).strip()
+    client = boto3.client("secretsmanager", region_name=os.environ.get("AWS_REGION"), config=client_config())
+    with closing(client), translated_errors(f"reading the secret {secret_arn}"):
+        token = str(client.get_secret_value(SecretId=secret_arn).get("SecretString", "")).strip()
     if not _TOKEN.fullmatch(token):
         hint = ", not key and value" if token.startswith("{") else ""  # the console's default form
         raise StagingError(f"the secret {secret_arn} must hold the token as plain text{hint}")  # never show its value

@@ -35,8 +35,6 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class BytesSource:
-    """A source in memory."""
-
     data: bytes
 
     @property

@@ -46,7 +46,7 @@ class Repository(Protocol):
 
 
 def parse_listing(body: bytes, name: str, revision: str) -> list[RepoFile]:
-    """Return the root files in the Hub's answer to `GET /api/models/<id>/revision/<commit>?blobs=true`.
+    """Return the root files in the Hub's response to `GET /api/models/<id>/revision/<commit>?blobs=true`.
 
     `name` is the model's name in errors. Raises StagingError unless this is a listing of exactly that commit.
     """

@@ -1,6 +1,6 @@
 """A copy of a commit in S3: `s3://<bucket>/<prefix>/<model id>/<commit>/` holds its files and `listing.json`.
 
-`listing.json` is the Hub's answer to `/api/models/<id>/revision/<commit>?blobs=true`, so mirrored files are verified
+`listing.json` is the Hub's response to `/api/models/<id>/revision/<commit>?blobs=true`, so mirrored files are verified
 against the same checksums as those from the Hub.
 """
 
@@ -50,6 +50,6 @@ class S3Mirror:
 
         def sign() -> Location:
             url = self._client.generate_presigned_url("get_object", Params=params, ExpiresIn=_URL_EXPIRES_S)
-            return Location(url, {}, signed=True)
+            return Location(url, signed=True)
 
         return RemoteFile(f"s3://{self._bucket}/{params['Key']}", file.size, self._connections, self._budget, sign)

@@ -1,4 +1,4 @@
-"""CRC-32 and SHA-256 of streams that are made in pieces, with state that the next invocation can continue from."""
+"""CRC-32 and SHA-256 of streams produced in pieces; the state of an unfinished hash passes to the next invocation."""
 
 # pyright: reportUnknownMemberType=false
 # isal's stubs leave its buffer types open.
@@ -8,6 +8,7 @@ import sys
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol, Self
 
 from isal import isal_zlib  # several times faster than zlib, and releases the GIL
@@ -45,10 +46,8 @@ class OpensslSha256:
     Calls `SHA256_Init/Update/Final` in the OpenSSL that hashlib links, on its public structure (unchanged since 0.9.8).
     """
 
-    _library: ctypes.CDLL | None = None
-
     def __init__(self) -> None:
-        self._openssl = self._load()
+        self._openssl = _load_openssl()
         self._state = ctypes.create_string_buffer(_SHA256_CTX)
         self._openssl.SHA256_Init(self._state)
 
@@ -79,13 +78,12 @@ class OpensslSha256:
     def export(self) -> str:
         return _EXPORT_PREFIX + b64encode(self._state.raw).decode()
 
-    @classmethod
-    def _load(cls) -> ctypes.CDLL:
-        if cls._library is None:
-            import _hashlib  # the extension that links OpenSSL, through which its symbols resolve
 
-            cls._library = ctypes.CDLL(_hashlib.__file__)
-        return cls._library
+@cache
+def _load_openssl() -> ctypes.CDLL:
+    import _hashlib  # the extension that links OpenSSL, through which its symbols resolve
+
+    return ctypes.CDLL(_hashlib.__file__)
 
 
 def _openssl_works() -> bool:
@@ -179,7 +177,9 @@ class StreamHasher:
         for stream in self._streams.values():
             digest = self.digest(stream.name)
             if stream.twin is not None and digest != self.digest(stream.twin):
-                raise StagingError(f"{stream.name} must read the same twice, got other bytes")
+                raise StagingError(
+                    f"{stream.name} differs from the first reading: the source gave other bytes when read twice"
+                )
         if self._lossy:
             raise LossyCastError(sorted(self._lossy))
 

@@ -5,7 +5,7 @@ Parts are uploaded in any order, but only an unbroken prefix is written down; a 
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stage_model.errors import StagingError
@@ -58,38 +58,30 @@ class ResumePoint:
 
 
 class Progress:
-    """Thread-safe progress of a run; parts are counted from 0 over all objects."""
+    """Thread-safe progress of a run; parts are counted from 0 over all objects.
+
+    `stored` are the uploaded parts, `payloads` the CRC-32 and length of each known payload.
+    """
 
     def __init__(self, resume: ResumePoint) -> None:
         self._lock = threading.Lock()
-        self._stored = {index: part.stored for index, part in enumerate(resume.parts)}
-        self._payloads = {index: (p.payload_crc, p.payload_length) for index, p in enumerate(resume.parts)}
+        self.stored = {index: part.stored for index, part in enumerate(resume.parts)}
+        self.payloads = {index: (p.payload_crc, p.payload_length) for index, p in enumerate(resume.parts)}
         self._hashers = {resume.hashed: resume.hasher}
         self._prefix = len(resume.parts)
-
-    def known_payload(self, index: int) -> tuple[int, int] | None:
-        """Return CRC-32 and length of a part's payload, if known."""
-        return self._payloads.get(index)
-
-    def is_uploaded(self, index: int) -> bool:
-        return index in self._stored
-
-    def stored(self, index: int) -> StoredPart:
-        """Return an uploaded part."""
-        return self._stored[index]
 
     def hashed(self, index: int, crc: int, length: int, hasher: HasherState | None) -> None:
         """Record that all parts up to this one are hashed, with the hasher's state if it can be stored."""
         with self._lock:
-            self._payloads[index] = (crc, length)
+            self.payloads[index] = (crc, length)
             if hasher is not None:
                 self._hashers[index + 1] = hasher
 
     def uploaded(self, index: int, stored: StoredPart) -> None:
         """Record that the store has a part."""
         with self._lock:
-            self._stored[index] = stored
-            while self._prefix in self._stored:
+            self.stored[index] = stored
+            while self._prefix in self.stored:
                 self._prefix += 1
             best = max(at for at in self._hashers if at <= self._prefix)
             self._hashers = {at: hasher for at, hasher in self._hashers.items() if at >= best}
@@ -98,7 +90,7 @@ class Progress:
         """Return where another run could continue now."""
         with self._lock:
             hashed = min(self._hashers)
-            parts = tuple(UploadedPart(self._stored[index], *self._payloads[index]) for index in range(self._prefix))
+            parts = tuple(UploadedPart(self.stored[index], *self.payloads[index]) for index in range(self._prefix))
             return ResumePoint(parts, hashed, self._hashers[hashed])
 
 
@@ -115,14 +107,6 @@ class Journal:
     kept_float32: tuple[str, ...] = ()
     uploads: tuple[Upload, ...] = ()
     resume: ResumePoint = field(default_factory=ResumePoint)
-
-    def started(self, target: str, layout: str, uploads: Sequence[Upload]) -> "Journal":
-        """Return the journal of new uploads."""
-        return Journal(target, layout, self.kept_float32, tuple(uploads))
-
-    def advanced(self, resume: ResumePoint) -> "Journal":
-        """Return the journal with more parts."""
-        return replace(self, resume=resume)
 
     def restarted(self, keep_float32: Sequence[str] = ()) -> "Journal":
         """Return the journal of a restart in which more tensors keep float32."""

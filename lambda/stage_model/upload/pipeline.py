@@ -47,71 +47,52 @@ class ThreadPipeline:
         self._threads = threads
 
     def run(self, tasks: Sequence[Task], steps: PipelineSteps[Task, Result], buffer_size: int) -> None:
-        queue = _TaskQueue(tasks)
+        shared = _SharedRun(tasks, steps)
         workers = min(self._threads, len(tasks))
         with ThreadPoolExecutor(max(1, workers), thread_name_prefix="stage") as pool:
             for _ in range(workers):
-                pool.submit(_work, queue, steps, buffer_size)
-        raise_most_severe(queue.errors)
+                pool.submit(shared.work, buffer_size)
+        raise_most_severe(shared.errors)
 
 
 def raise_most_severe(errors: Sequence[BaseException]) -> None:
     """Raise the error that decides how the run ends: a lost lease, then a final error, then the first of the others."""
-    for kind in (SupersededError, StagingError):
-        for error in errors:
-            if isinstance(error, kind):
-                raise error
-    for error in errors:
-        raise error
+    severe = [error for kind in (SupersededError, StagingError) for error in errors if isinstance(error, kind)]
+    if errors:
+        raise [*severe, *errors][0]
 
 
-def _work(queue: "_TaskQueue[Task]", steps: PipelineSteps[Task, Result], buffer_size: int) -> None:
-    try:
-        buffer = memoryview(bytearray(buffer_size))
-        while (index := queue.next_index()) is not None:
-            task = queue.tasks[index]
-            result = steps.build(task, buffer)
-            if not queue.wait_for_turn(index):
-                return
-            steps.hash(task, result)
-            queue.hashed(index)
-            steps.upload(task, result)
-    except BaseException as error:  # `run` raises it in the caller's thread
-        queue.fail(error)
+class _SharedRun(Generic[Task, Result]):
+    """One run of a pipeline, shared by its threads."""
 
-
-class _TaskQueue(Generic[Task]):
-    """The state that the threads of one run share."""
-
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self.tasks = tasks
+    def __init__(self, tasks: Sequence[Task], steps: PipelineSteps[Task, Result]) -> None:
+        self._steps = steps
+        self._numbered_tasks = enumerate(tasks)  # shared by threads: `next` is atomic under the interpreter lock
         self._changed = threading.Condition()
-        self._started = 0
         self._hashed = 0
         self.errors: list[BaseException] = []
 
-    def next_index(self) -> int | None:
-        with self._changed:
-            if self.errors or self._started == len(self.tasks):
-                return None
-            self._started += 1
-            return self._started - 1
-
-    def wait_for_turn(self, index: int) -> bool:
-        """Wait until all earlier tasks are hashed; return False if one failed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.errors or self._hashed == index)
-            return not self.errors
-
-    def hashed(self, index: int) -> None:
-        with self._changed:
-            self._hashed = index + 1
-            self._changed.notify_all()
-
-    def fail(self, error: BaseException) -> None:
-        with self._changed:
-            self.errors.append(error)
-            self._changed.notify_all()
+    def work(self, buffer_size: int) -> None:
+        """Run tasks until none is left or one fails."""
+        try:
+            buffer = memoryview(bytearray(buffer_size))
+            for index, task in self._numbered_tasks:
+                if self.errors:
+                    return
+                result = self._steps.build(task, buffer)
+                with self._changed:
+                    self._changed.wait_for(lambda index=index: self.errors or self._hashed == index)
+                    if self.errors:
+                        return
+                self._steps.hash(task, result)
+                with self._changed:
+                    self._hashed = index + 1
+                    self._changed.notify_all()
+                self._steps.upload(task, result)
+        except BaseException as error:  # raised in the caller's thread
+            with self._changed:
+                self.errors.append(error)
+                self._changed.notify_all()
 
 
 @dataclass(frozen=True)
@@ -173,9 +154,9 @@ class PartProducer:
 
     def hash(self, task: PartTask, built: BuiltPart) -> None:
         """Hash a part, after all earlier ones. Raises StagingError."""
-        known = self.progress.known_payload(task.index)
+        known = self.progress.payloads.get(task.index)
         if known is not None and known != (built.payload_crc, built.payload_length):
-            raise StagingError("the source must read the same twice, got other bytes than an earlier run")
+            raise StagingError("the source gave other bytes than in an earlier run")
         self.hasher.update(built.updates)
         built.updates.clear()  # frees buffers that were read only to be hashed
         self.progress.hashed(task.index, built.payload_crc, built.payload_length, self.hasher.state())
@@ -193,7 +174,7 @@ class PartProducer:
         self.progress.hashed(task.index, built.payload_crc, built.payload_length, None)
         crc, length = 0, 0
         for other in self.tasks:
-            known = self.progress.known_payload(other.index)
+            known = self.progress.payloads.get(other.index)
             if other.target == task.target and known is not None:
                 crc, length = combine_crc32(crc, *known), length + known[1]
         trailer = self._plan.objects[task.target].framing.trailer(crc, length)

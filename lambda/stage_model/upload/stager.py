@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -29,7 +29,6 @@ class StagingContext:
     budget: RetryBudget
 
     def retry(self, operation: Callable[[], T]) -> T:
-        """Retry `operation` within the budget."""
         return retry(self.budget, operation)
 
     def abort_uploads(self, uploads: Sequence[Upload]) -> None:
@@ -105,7 +104,7 @@ def _start_uploads(plan: Plan, journal: Journal, context: StagingContext) -> Jou
     try:
         for target in plan.objects:
             uploads.append(context.retry(lambda key=target.key: context.store.create_upload(key)))
-        journal = journal.started(plan.key, plan.layout_id, uploads)
+        journal = Journal(plan.key, plan.layout_id, journal.kept_float32, tuple(uploads))
         context.lease.save(journal=journal.to_json())
     except Exception:
         context.abort_uploads(uploads)  # no journal names them
@@ -151,14 +150,14 @@ class _Run:
             self._complete(index)
 
     def _current_journal(self) -> dict[str, Any]:
-        return self._journal.advanced(self._progress.resume_point()).to_json()
+        return replace(self._journal, resume=self._progress.resume_point()).to_json()
 
     def _build(self, task: PartTask, buffer: memoryview) -> BuiltPart:
         self._context.budget.check_deadline()
         return self._producer.build(task, buffer)
 
     def _upload(self, task: PartTask, built: BuiltPart) -> None:
-        if self._progress.is_uploaded(task.index):
+        if task.index in self._progress.stored:
             return  # by an earlier run; it was built again to be hashed
         upload, number, crc = self._journal.uploads[task.target], task.part.number, built.frame_crc
         store = self._context.store
@@ -168,7 +167,7 @@ class _Run:
 
     def _complete(self, index: int) -> None:
         target, upload, store = self._objects[index], self._journal.uploads[index], self._context.store
-        parts = [self._progress.stored(task.index) for task in self._producer.tasks if task.target == index]
+        parts = [self._progress.stored[task.index] for task in self._producer.tasks if task.target == index]
         crc = 0
         for part in parts:
             crc = combine_crc32(crc, part.crc, part.length)

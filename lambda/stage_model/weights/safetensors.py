@@ -61,8 +61,6 @@ class KnownBytes:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A published weight file and its tensors."""
-
     path: str
     source: Source
     sha256: str
@@ -81,26 +79,20 @@ def read_range(source: Source, start: int, length: int, limit: int = 64 << 20) -
 
 def check_shape(name: str, shape: object) -> tuple[int, ...]:
     """Return a tensor's shape. Raises StagingError unless it is a short list of valid sizes."""
-    sizes = _check_counts(name, "shape", shape)
+    sizes = check_sizes(name, "shape", shape)
     if math.prod(sizes) > _MAX_COUNT:
         raise StagingError(f"{name!r:.100} must have at most {_MAX_COUNT} elements, got {reprlib.repr(sizes)}")
     return sizes
 
 
-def check_stride(name: str, stride: object) -> tuple[int, ...]:
-    """Return a view's strides in elements. Raises StagingError unless they are a short list of valid sizes."""
-    return _check_counts(name, "stride", stride)
-
-
-def _check_counts(name: str, what: str, value: object) -> tuple[int, ...]:
-    counts = cast(Sequence[object], value) if isinstance(value, list | tuple) else None
-    if (
-        counts is None
-        or len(counts) > _MAX_DIMENSIONS
-        or not all(type(count) is int and 0 <= count <= _MAX_COUNT for count in counts)
-    ):
-        raise StagingError(f"the {what} of {name!r:.100} must be a list of sizes, got {reprlib.repr(counts)}")
-    return tuple(cast(Sequence[int], counts))
+def check_sizes(name: str, what: str, value: object) -> tuple[int, ...]:
+    """Return a tensor's shape or stride (`what`). Raises StagingError unless it is a short list of valid sizes."""
+    sizes = cast(Sequence[object], value) if isinstance(value, list | tuple) else [None]
+    if len(sizes) > _MAX_DIMENSIONS or not all(type(size) is int and 0 <= size <= _MAX_COUNT for size in sizes):
+        raise StagingError(
+            f"the {what} of {name!r:.100} must be a list of sizes, got {reprlib.repr(cast(object, value))}"
+        )
+    return tuple(cast(Sequence[int], sizes))
 
 
 def index_safetensors(path: str, source: Source, sha256: str) -> WeightFile:

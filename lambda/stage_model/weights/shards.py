@@ -1,4 +1,4 @@
-"""Staged safetensors shards: which tensors are cast, where they lie, and how any range is made from published files.
+"""Staged safetensors shards: which tensors are cast, where they lie, and how any range is built from published files.
 
 Tensors keep the order of the published files, so that these are read once from start to end and hashed on the way.
 """
@@ -6,6 +6,7 @@ Tensors keep the order of the published files, so that these are read once from 
 import json
 import mmap
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -62,7 +63,6 @@ class Shard:
 
     @property
     def size(self) -> int:
-        """The size in bytes."""
         return len(self.header) + sum(slot.nbytes for slot in self.slots)
 
 
@@ -80,9 +80,8 @@ def make_shards(
     Raises StagingError for duplicate names, and for files that mostly hold something other than tensors.
     """
     slots = [slot for index, file in enumerate(files) for slot in _slots(index, file, decoder_dtype, keep_float32)]
-    names = [slot.tensor.name for slot in slots]
-    if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1}) if len(names) < 10_000 else ["some"]
+    twice = sorted(name for name, count in Counter(slot.tensor.name for slot in slots).items() if count > 1)
+    if twice:
         raise StagingError(f"the weights must name every tensor once, got twice: {', '.join(twice[:5])}")
     groups = list(_group(slots, max_shard))
     if len(groups) == 1:
@@ -175,7 +174,8 @@ class ShardReader:
         writer.write(header[offset:end])
         updates: list[HashUpdate] = []
         spans = self._spans(max(0, offset - len(header)), max(0, end - len(header)))
-        for _, run in groupby(spans, key=_range_key):
+        # One range of a file covers consecutive slots, except for those that are read again.
+        for _, run in groupby(spans, key=lambda span: (span[0].file, span[0].reread and span[0].tensor.name)):
             updates += self._fill_run(list(run), writer)
         return (*updates, HashUpdate(self._shard.path, views))
 
@@ -192,7 +192,8 @@ class ShardReader:
         """Read the bytes of adjacent slots of one file in one range, and write their staged bytes."""
         slot, first, last = run[0]
         if slot.tensor.data is not None:
-            return _convert(memoryview(slot.tensor.data), slot, first, last, writer)
+            offset = _published(slot, first, round_up=False) - slot.tensor.start
+            return _convert(memoryview(slot.tensor.data)[offset:], slot, first, last, writer)
         low = _published(slot, first, round_up=False)
         high = _published(run[-1][0], run[-1][2], round_up=True)
         hashed = (low, high) if slot.reread else (_hashed_at(slot, first), _hashed_at(run[-1][0], run[-1][2]))
@@ -202,22 +203,20 @@ class ShardReader:
         updates: list[HashUpdate] = []
         for part, start, stop in run:
             at = _published(part, start, round_up=False) - low
-            updates += _convert(buffer[at:], part, start, stop, writer, whole=False)
+            updates += _convert(buffer[at:], part, start, stop, writer)
         return updates + self._source_updates(slot, first, buffer, low, hashed)
 
     def _source_updates(
         self, slot: Slot, first: int, buffer: memoryview, low: int, hashed: tuple[int, int]
     ) -> list[HashUpdate]:
         if slot.reread:
-            done = (
-                _published(slot, first, round_up=True) - low
-            )  # an element split by the previous range is hashed already
+            done = _published(slot, first, round_up=True) - low  # an element split between ranges is hashed already
             return [HashUpdate(_reread_stream(slot), [buffer[done:]])]
         file = self._files[slot.file]
         for known in file.known:
             a, b = max(low, known.start), min(low + len(buffer), known.start + len(known.data))
             if a < b and bytes(buffer[a - low : b - low]) != known.data[a - known.start : b - known.start]:
-                raise StagingError(f"{file.path} must read the same twice, got other bytes near {a}")
+                raise StagingError(f"{file.path} gave other bytes near {a} when read twice")
         updates = [HashUpdate(source_stream(file), [buffer[hashed[0] - low : hashed[1] - low]])]
         for other in self._reread:
             a, b = max(hashed[0], other.tensor.start), min(hashed[1], other.tensor.end)
@@ -251,12 +250,6 @@ def _buffer(length: int) -> memoryview:
     return memoryview(mmap.mmap(-1, length, flags=_MMAP_FLAGS))
 
 
-def _range_key(span: Span) -> tuple[int, str | None]:
-    """Return a key that is equal for consecutive slots that one range of a file covers."""
-    slot = span[0]
-    return slot.file, slot.tensor.name if slot.reread else None
-
-
 def _published(slot: Slot, at: int, round_up: bool) -> int:
     """Return the offset in the published file of the element that holds staged byte `at`."""
     staged, published = ITEM_SIZES[slot.dtype], ITEM_SIZES[slot.tensor.dtype]
@@ -265,22 +258,19 @@ def _published(slot: Slot, at: int, round_up: bool) -> int:
 
 
 def _hashed_at(slot: Slot, at: int) -> int:
-    """Return up to which offset the published file is hashed once the staged bytes up to `at` are made."""
+    """Return up to which offset the published file is hashed once the staged bytes up to `at` are built."""
     if at == 0:
         return slot.hashed_from
     return slot.hashed_to if at == slot.nbytes else _published(slot, at, round_up=True)
 
 
-def _convert(
-    published: memoryview, slot: Slot, first: int, last: int, writer: ViewCursor, whole: bool = True
-) -> list[HashUpdate]:
-    """Write staged bytes [first, last) of a slot. `published` starts at the tensor if `whole`, else at `first`."""
+def _convert(published: memoryview, slot: Slot, first: int, last: int, writer: ViewCursor) -> list[HashUpdate]:
+    """Write staged bytes [first, last) of a slot, given the published bytes from the element that holds `first` on."""
     if slot.dtype == slot.tensor.dtype:
-        base = first if whole else first % ITEM_SIZES[slot.dtype]
+        base = first % ITEM_SIZES[slot.dtype]
         writer.write(published[base : base + last - first])
         return []
-    element, stop = first // 2, -(-last // 2)
-    values = np.frombuffer(published, "<f4", stop - element, element * 4 if whole else 0)
+    values = np.frombuffer(published, "<f4", -(-last // 2) - first // 2)
     skip, lossless = first % 2, True
     for at in range(0, len(values), _CAST_CHUNK):
         halves, same = _to_float16(values[at : at + _CAST_CHUNK])

@@ -7,23 +7,19 @@ imported, called or constructed by name: names are compared with a short list, a
 import pickletools
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from reprlib import repr  # bounded output: a pickle can nest a value exponentially
 from typing import Any, cast
 
 from stage_model.errors import StagingError
 
 _DTYPES: Mapping[str, str] = {
-    "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
-    "LongStorage": "I64", "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8",
-    "BoolStorage": "BOOL",
+    "torch DoubleStorage": "F64", "torch FloatStorage": "F32", "torch HalfStorage": "F16",
+    "torch BFloat16Storage": "BF16", "torch LongStorage": "I64", "torch IntStorage": "I32",
+    "torch ShortStorage": "I16", "torch CharStorage": "I8", "torch ByteStorage": "U8", "torch BoolStorage": "BOOL",
 }  # fmt: skip
 _MAX_OPCODES = 5_000_000
 _MAX_MARKS = 100  # open at once; a state dict's pickle has two or three
-_CONSTANTS: Mapping[str, object] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-_LITERALS = frozenset(
-    {"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
-)
 
 
 @dataclass(frozen=True)
@@ -52,21 +48,12 @@ class TensorRef:
     stride: tuple[int, ...]
 
 
-@dataclass
-class _Machine:
-    """`stack` holds the values since the last mark, `marked` the stacks below each mark."""
-
-    stack: list[Any] = field(default_factory=list[Any])
-    marked: list[list[Any]] = field(default_factory=list[list[Any]])
-    memo: dict[int, Any] = field(default_factory=dict[int, Any])
-
-
 def read_state_dict(path: str, pickle: bytes) -> dict[str, TensorRef]:
     """Return the tensors of a state dict by name. Raises StagingError, naming what does not belong in one."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # invalid escapes in damaged strings
-            (result,) = _run(path, pickle)
+            result = _Machine(path).run(pickle)
     except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise StagingError(f"the pickle of {path} must be well-formed, got {error!r:.200}") from error
     if not isinstance(result, dict):
@@ -78,141 +65,115 @@ def read_state_dict(path: str, pickle: bytes) -> dict[str, TensorRef]:
     return tensors
 
 
-def _run(path: str, pickle: bytes) -> list[Any]:
-    machine = _Machine()
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(pickle)):
-        if count > _MAX_OPCODES:
-            raise StagingError(f"the pickle of {path} must have at most {_MAX_OPCODES} opcodes, got more")
-        if opcode.name == "STOP":
-            break
-        _step(path, machine, opcode.name, argument)
-    if machine.marked:
-        raise ValueError("a mark is left")
-    return machine.stack
+class _Machine:
+    """Runs a pickle's opcodes: `stack` holds the values since the last mark, `marked` the stacks below each mark."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self.stack: list[Any] = []
+        self.marked: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self, pickle: bytes) -> Any:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(pickle)):
+            if count > _MAX_OPCODES:
+                raise self._error(f"must have at most {_MAX_OPCODES} opcodes, got more")
+            if opcode.name == "STOP":
+                break
+            if opcode.name not in _ACTIONS:
+                raise self._error(f"must have only a state dict's opcodes, got {opcode.name}")
+            _ACTIONS[opcode.name](self, argument)
+        if self.marked:
+            raise ValueError("a mark is left")
+        (result,) = self.stack
+        return result
+
+    def push(self, value: object) -> None:
+        self.stack.append(value)
+
+    def pop(self, count: int) -> tuple[Any, ...]:
+        if len(self.stack) < count:
+            raise ValueError("stack underflow")
+        values = tuple(self.stack[len(self.stack) - count :])
+        del self.stack[len(self.stack) - count :]
+        return values
+
+    def mark(self, _: None) -> None:
+        if len(self.marked) == _MAX_MARKS:
+            raise ValueError(f"over {_MAX_MARKS} marks")
+        self.marked.append(self.stack)
+        self.stack = []
+
+    def pop_mark(self) -> tuple[Any, ...]:
+        values, self.stack = tuple(self.stack), self.marked.pop()
+        return values
+
+    def memoize(self, key: int) -> None:
+        self.memo[key] = self.stack[-1]
+
+    def set_items(self, items: tuple[Any, ...]) -> None:
+        target = self.stack[-1]
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if not isinstance(target, dict) or not isinstance(key, str):  # hashing nested tuples can be exponential
+                raise ValueError("items must be set by name on a dictionary")
+            cast(dict[str, object], target)[key] = value
+
+    def build(self, _: None) -> None:
+        target, _ignored = self.stack[-2], self.stack.pop()  # a state dict's _metadata, which is not needed
+        if not isinstance(target, dict):
+            raise self._error(f"must not set the state of {repr(target)}")
+
+    def load_storage(self, _: None) -> None:
+        match self.stack.pop():
+            case ("storage", Global(name=name), str(key), str(), int(count)) if name in _DTYPES and key.isalnum():
+                self.push(StorageRef(key, _DTYPES[name], count))
+            case other:
+                raise self._error(f"must refer to storages of known types, got {repr(other)}")
+
+    def reduce(self, _: None) -> None:
+        function, arguments = self.pop(2)
+        match function, arguments:
+            case Global(name="collections OrderedDict"), ():
+                self.push({})
+            case Global(name="torch._utils _rebuild_tensor_v2"), tuple():
+                self.push(self._rebuild_tensor(cast(tuple[Any, ...], arguments)))
+            case Global(name="torch._utils _rebuild_parameter"), (TensorRef() as tensor, *_):
+                self.push(tensor)
+            case Global(name=name), _:
+                raise self._error(f"must call nothing but what rebuilds tensors, got {name!r:.200}")
+            case _:
+                raise self._error(f"must call functions by name, got {repr(function)}")
+
+    def _rebuild_tensor(self, arguments: tuple[Any, ...]) -> TensorRef:
+        storage, offset, shape, stride, *_ = arguments  # then requires_grad and hooks
+        if isinstance(storage, StorageRef) and (type(offset), type(shape), type(stride)) == (int, tuple, tuple):
+            return TensorRef(storage, offset, shape, stride)
+        raise self._error(f"must rebuild tensors from storages, got {repr(arguments)}")
+
+    def _error(self, requirement: str) -> StagingError:
+        return StagingError(f"the pickle of {self._path} {requirement}")
 
 
-def _step(path: str, machine: _Machine, opcode: str, argument: Any) -> None:
-    stack = machine.stack
-    if opcode in _LITERALS:
-        stack.append(argument)
-    elif opcode in _CONSTANTS:
-        stack.append(_CONSTANTS[opcode])
-    elif opcode == "GLOBAL":
-        stack.append(Global(argument))
-    elif opcode in _ACTIONS:
-        _ACTIONS[opcode](path, machine, argument)
-    else:
-        raise StagingError(f"the pickle of {path} must have only a state dict's opcodes, got {opcode}")
-
-
-def _mark(path: str, machine: _Machine, argument: Any) -> None:
-    if len(machine.marked) == _MAX_MARKS:
-        raise ValueError(f"over {_MAX_MARKS} marks")
-    machine.marked.append(machine.stack)
-    machine.stack = []
-
-
-def _pop_mark(machine: _Machine) -> list[Any]:
-    values, machine.stack = machine.stack, machine.marked.pop()
-    return values
-
-
-def _pop(machine: _Machine, count: int) -> list[Any]:
-    if len(machine.stack) < count:
-        raise ValueError("stack underflow")
-    values = machine.stack[len(machine.stack) - count :]
-    del machine.stack[len(machine.stack) - count :]
-    return values
-
-
-def _set_items(path: str, machine: _Machine, argument: Any) -> None:
-    items = _pop_mark(machine)
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        _set(machine.stack[-1], key, value)
-
-
-def _set_item(path: str, machine: _Machine, argument: Any) -> None:
-    key, value = _pop(machine, 2)
-    _set(machine.stack[-1], key, value)
-
-
-def _set(target: Any, key: object, value: object) -> None:
-    if not isinstance(target, dict) or not isinstance(key, str):  # hashing nested tuples can take exponential time
-        raise ValueError("items must be set by name on a dictionary")
-    cast(dict[str, object], target)[key] = value
-
-
-def _build(path: str, machine: _Machine, argument: Any) -> None:
-    target, _ = machine.stack[-2], machine.stack.pop()  # a state dict's _metadata, which is not needed
-    if not isinstance(target, dict):
-        raise StagingError(f"the pickle of {path} must not set the state of {repr(target)}")
-
-
-def _persistent(path: str, machine: _Machine, argument: Any) -> None:
-    match machine.stack.pop():
-        case ("storage", Global(name=name), str(key), str(), int(count)) if (dtype := _dtype(name)) and key.isalnum():
-            machine.stack.append(StorageRef(key, dtype, count))
-        case other:
-            raise StagingError(f"the pickle of {path} must refer to storages of known types, got {repr(other)}")
-
-
-def _dtype(name: str) -> str | None:
-    module, _, storage = name.partition(" ")
-    return _DTYPES.get(storage) if module == "torch" else None
-
-
-def _reduce(path: str, machine: _Machine, argument: Any) -> None:
-    function, arguments = _pop(machine, 2)
-    match function, arguments:
-        case Global(name="collections OrderedDict"), ():
-            machine.stack.append({})
-        case Global(name="torch._utils _rebuild_tensor_v2"), tuple():
-            machine.stack.append(_tensor(path, cast(tuple[Any, ...], arguments)))
-        case Global(name="torch._utils _rebuild_parameter"), (TensorRef() as tensor, *_):
-            machine.stack.append(tensor)
-        case Global(name=name), _:
-            raise StagingError(f"the pickle of {path} must call nothing but what rebuilds tensors, got {name!r:.200}")
-        case _:
-            raise StagingError(f"the pickle of {path} must call functions by name, got {repr(function)}")
-
-
-def _tensor(path: str, arguments: tuple[Any, ...]) -> TensorRef:
-    storage, offset, shape, stride, *_ = arguments  # then requires_grad and hooks
-    if (
-        isinstance(storage, StorageRef)
-        and type(offset) is int
-        and isinstance(shape, tuple)
-        and isinstance(stride, tuple)
-    ):
-        return TensorRef(storage, offset, cast(tuple[Any, ...], shape), cast(tuple[Any, ...], stride))
-    raise StagingError(f"the pickle of {path} must rebuild tensors from storages, got {repr(arguments)}")
-
-
-def _append_tuple(count: int | None) -> Callable[[str, _Machine, Any], None]:
-    def act(path: str, machine: _Machine, argument: Any) -> None:
-        values = _pop_mark(machine) if count is None else _pop(machine, count)
-        machine.stack.append(tuple(values))
-
-    return act
-
-
-_ACTIONS: Mapping[str, Callable[[str, _Machine, Any], None]] = {
-    "PROTO": lambda path, machine, argument: None,
-    "FRAME": lambda path, machine, argument: None,
-    "MARK": _mark,
-    "EMPTY_DICT": lambda path, machine, argument: machine.stack.append({}),
-    "EMPTY_TUPLE": _append_tuple(0),
-    "TUPLE1": _append_tuple(1),
-    "TUPLE2": _append_tuple(2),
-    "TUPLE3": _append_tuple(3),
-    "TUPLE": _append_tuple(None),
-    "BINPUT": lambda path, machine, argument: machine.memo.update({argument: machine.stack[-1]}),
-    "LONG_BINPUT": lambda path, machine, argument: machine.memo.update({argument: machine.stack[-1]}),
-    "BINGET": lambda path, machine, argument: machine.stack.append(machine.memo[argument]),
-    "LONG_BINGET": lambda path, machine, argument: machine.stack.append(machine.memo[argument]),
-    "SETITEM": _set_item,
-    "SETITEMS": _set_items,
-    "BUILD": _build,
-    "BINPERSID": _persistent,
-    "REDUCE": _reduce,
+_ACTIONS: Mapping[str, Callable[[_Machine, Any], None]] = {
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"), _Machine.push),
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"), _Machine.push),
+    **dict.fromkeys(("PROTO", "FRAME"), lambda machine, argument: None),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT"), _Machine.memoize),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, key: machine.push(machine.memo[key])),
+    "NONE": lambda machine, _: machine.push(None),
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
+    "GLOBAL": lambda machine, name: machine.push(Global(name)),
+    "MARK": _Machine.mark,
+    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
+    "TUPLE1": lambda machine, _: machine.push(machine.pop(1)),
+    "TUPLE2": lambda machine, _: machine.push(machine.pop(2)),
+    "TUPLE3": lambda machine, _: machine.push(machine.pop(3)),
+    "TUPLE": lambda machine, _: machine.push(machine.pop_mark()),
+    "SETITEM": lambda machine, _: machine.set_items(machine.pop(2)),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.pop_mark()),
+    "BUILD": _Machine.build,
+    "BINPERSID": _Machine.load_storage,
+    "REDUCE": _Machine.reduce,
 }

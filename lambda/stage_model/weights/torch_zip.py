@@ -18,7 +18,7 @@ from stage_model.weights.safetensors import (
     Tensor,
     WeightFile,
     check_shape,
-    check_stride,
+    check_sizes,
     read_range,
 )
 from stage_model.weights.torch_pickle import TensorRef, read_state_dict
@@ -88,9 +88,6 @@ class _RangeFile(io.RawIOBase):
         self._at = base + offset
         return self._at
 
-    def tell(self) -> int:
-        return self._at
-
     def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride] - the base takes any buffer
         view = memoryview(buffer).cast("B")
         length = max(0, min(len(view), self._source.size - self._at))
@@ -132,7 +129,6 @@ class _Members:
         return self._starts[name], self._members[name].file_size
 
     def read(self, name: str, limit: int) -> bytes:
-        """Return a small member."""
         self.find({name})
         start, size = self[name]
         data = read_range(self._source, start, size, limit)
@@ -158,7 +154,7 @@ class _Members:
 
 
 def _tensor(path: str, name: str, view: TensorRef, archive: _Members, folder: str, known: list[KnownBytes]) -> Tensor:
-    shape, stride = check_shape(name, view.shape), check_stride(name, view.stride)
+    shape, stride = check_shape(name, view.shape), check_sizes(name, "stride", view.stride)
     begin, size = archive[folder + view.storage.key]
     item = ITEM_SIZES[view.storage.dtype]
     spanned = _spanned(path, name, view, shape, stride)

@@ -1,6 +1,6 @@
 """Serve a folder as a Hugging Face Hub on 127.0.0.1 until SIGTERM.
 
-Writes STATE/hub.json, `{"url": …, "pid": …}`, when it answers: HF_ENDPOINT is that URL.
+Writes STATE/hub.json, `{"url": …, "pid": …}`, once it accepts requests; HF_ENDPOINT is that URL.
 """
 
 import argparse
@@ -15,7 +15,6 @@ from local_aws.hub.server import LoopbackHub
 
 
 def main() -> None:
-    """Run the command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m local_aws.hub", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="the model's files, in the Hub's layout")
     parser.add_argument("--model-id", required=True, help="the name to serve it under, <organisation>/<name>")

@@ -95,11 +95,10 @@ class Repository:
         return b"".join(file.blocks(0, file.size))
 
     def lfs_file(self, sha256: str) -> HubFile | None:
-        """Return the LFS file with that content."""
         return next((file for file in self.files.values() if file.sha256 == sha256), None)
 
     def information(self, *, blobs: bool = True, gated: bool = False) -> dict[str, Any]:
-        """Return the model information, the answer of `/api/models/{id}/revision/{revision}`."""
+        """Return the model information: the response of `/api/models/{id}/revision/{revision}`."""
         return {
             "id": self.model_id,
             "modelId": self.model_id,

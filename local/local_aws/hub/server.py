@@ -1,8 +1,10 @@
 """The loopback Hub: one server for the API and small files, one as the CDN of the large files, and a hook for tests."""
 
+import hashlib
 import hmac
 import json
 import re
+import secrets
 import ssl
 import threading
 import time
@@ -11,10 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple, Self
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from local_aws.hub.repository import HubFile, Repository
-from local_aws.hub.signing import UrlSigner
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -30,7 +31,6 @@ class HubRequest:
 
     @property
     def path(self) -> str:
-        """The path without the query."""
         return urlsplit(self.target).path
 
 
@@ -73,7 +73,7 @@ class LoopbackHub:
     ) -> None:
         self.repository = repository
         self.token = token
-        self.on_reply = on_reply
+        self.on_reply: ReplyHook | None = on_reply
         self.requests: list[HubRequest] = []
         self.signer = UrlSigner(repository.model_id, signed_seconds, clock)
         self.url = self.cdn_url = ""
@@ -105,8 +105,47 @@ class LoopbackHub:
         return f"{'https' if self._tls else 'http'}://{host}:{server.server_port}"
 
 
+class UrlSigner:
+    """Signs and verifies `/repos/<repository>/<sha256>?Expires=…&Signature=…`; `clock` returns Unix time."""
+
+    def __init__(self, repository: str, valid_seconds: float, clock: Callable[[], float]) -> None:
+        self._repository = hashlib.sha256(repository.encode()).hexdigest()
+        self._valid_seconds = valid_seconds
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+
+    def sign(self, sha256: str, filename: str) -> str:
+        """Return the path and query for an object, valid for `valid_seconds` from now."""
+        path = f"/repos/{self._repository[:2]}/{self._repository}/{sha256}"
+        expires = str(int(self._clock() + self._valid_seconds))
+        query = {
+            "response-content-disposition": f"attachment; filename*=UTF-8''{quote(filename)}",
+            "Expires": expires,
+            "Signature": self._signature(path, expires),
+            "Key-Pair-Id": "LOOPBACK",
+        }
+        return f"{path}?{urlencode(query)}"
+
+    def verify(self, target: str) -> str | None:
+        """Return the SHA-256 of the object that `target` (path and query) grants access to now, or None."""
+        parts = urlsplit(target)
+        query = parse_qs(parts.query)
+        expires, signature = query.get("Expires", [""])[0], query.get("Signature", [""])[0]
+        genuine = hmac.compare_digest(signature.encode(), self._signature(parts.path, expires).encode())
+        if not genuine or int(expires) < self._clock():
+            return None
+        return parts.path.rpartition("/")[2]
+
+    def expire_all(self) -> None:
+        """Invalidate every URL signed so far."""
+        self._key = secrets.token_bytes(32)
+
+    def _signature(self, path: str, expires: str) -> str:
+        return hmac.new(self._key, f"{path}\n{expires}".encode(), hashlib.sha256).hexdigest()
+
+
 class _Response(NamedTuple):
-    """What an origin answers; `blocks` hold `length` bytes and are read when they are sent."""
+    """An origin's response; `blocks` hold `length` bytes and are read when they are sent."""
 
     status: int
     headers: Mapping[str, str]

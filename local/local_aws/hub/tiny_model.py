@@ -1,12 +1,13 @@
-"""Make a tiny MusicGen: every file of a Hub repository, random weights, 1 MB; what it generates is noise.
+"""Make a tiny MusicGen: every file of a Hub repository, random weights, 1 MB. It generates noise.
 
-It lets `make local` and the tests run the real code on a checkpoint of the real architecture without downloading one.
+`make local` and the tests run the real code on it, without downloading a checkpoint.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 # pyright: reportGeneralTypeIssues=false
 # (transformers and tokenizers ship incomplete types)
 
+import json
 import sys
 from pathlib import Path
 
@@ -31,13 +32,21 @@ WORDS = "music piano guitar drums bass synth rock pop jazz calm loud slow fast w
 
 
 def make_tiny_musicgen(folder: Path, *, seed: int = 0, stereo: bool = False) -> None:
-    """Write a tiny MusicGen to `folder` (made if absent): config, weights, tokenizer, processor, generation config.
+    """Write a tiny MusicGen to `folder` (created if absent): config, weights, tokenizer, processor, generation config.
 
     The weights depend on `seed` alone and are rounded through float16, as the published language models' were.
     """
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = save_processor(folder, stereo=stereo)
     _model(vocabulary, seed, stereo).save_pretrained(folder)
+
+
+def write_manifest(
+    folder: Path, model_id: str = "facebook/musicgen-small", revision: str = "0" * 40, decoder_dtype: str = "float32"
+) -> None:
+    """Write the manifest with which `folder` counts as a staged model."""
+    manifest = {"layout": 1, "model_id": model_id, "revision": revision, "decoder_dtype": decoder_dtype}
+    (folder / "musicgen-manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
 def save_processor(folder: Path, *, stereo: bool = False) -> int:

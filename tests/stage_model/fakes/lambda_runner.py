@@ -10,10 +10,10 @@ from typing import Any
 
 from safetensors.numpy import load
 
+from local_aws.hub import HubRequest, LoopbackHub, Reply
 from stage_model.errors import OutOfTimeError
 from stage_model.handler import CONTINUATION_RESERVE_S, handler
 from stage_model.retry import SystemClock
-from tests.stage_model.fakes.hub import HubRequest, LoopbackHub, Reply
 from tests.stage_model.fakes.response_sink import ResponseSink
 from tests.stage_model.fakes.s3 import LoopbackS3
 from tests.stage_model.fakes.s3 import Reply as S3Reply
@@ -64,7 +64,7 @@ class Lambda:
         self.queued_events.append(self.event(kind, request, physical_id, **properties))
         while self.queued_events:
             self._serve(self.queued_events.pop(0))
-        return self.sink.answers[-1]
+        return self.sink.responses[-1]
 
     def _serve(self, event: Mapping[str, Any]) -> None:
         """Run the handler, with two retries if it crashes, as Lambda does for asynchronous events."""
@@ -83,7 +83,7 @@ class Lambda:
         """Use up the working time of the next `times` invocations once `parts()` parts were uploaded in each."""
         left, over = [parts(), times], [0]
 
-        def count(method: str, path: str, reply: S3Reply) -> S3Reply:
+        def count_parts(method: str, path: str, reply: S3Reply) -> S3Reply:
             left[0] -= "partNumber" in path and method == "PUT"
             if left[0] <= 0 < left[1] and self.invocations > over[0]:  # another part may still arrive
                 over[0] = self.invocations
@@ -91,7 +91,7 @@ class Lambda:
                 self.clock.ahead += self.seconds - CONTINUATION_RESERVE_S + 1
             return reply
 
-        self.s3.change = count
+        self.s3.on_reply = count_parts
 
     def invoke_async(self, function_arn: str, event: Mapping[str, Any]) -> None:
         """Queue an event, in place of Lambda's API."""
@@ -105,9 +105,9 @@ class Lambda:
         """Return whether there are no staged objects or uploads."""
         return not self.staged() and not self.s3.uploads
 
-    def holds_the_model(self, answer: Any) -> bool:
+    def holds_the_model(self, response: Any) -> bool:
         """Return whether the bucket holds exactly the model in the response, with all published values."""
-        place = f"{BUCKET}/{answer['PhysicalResourceId']}"
+        place = f"{BUCKET}/{response['PhysicalResourceId']}"
         staged = self.staged()
         if self.s3.uploads or not staged or not all(key.startswith(place) for key in staged):
             return False
@@ -115,10 +115,10 @@ class Lambda:
         if not place.endswith("/"):
             with tarfile.open(fileobj=io.BytesIO(staged[place]), mode="r:gz") as archive:
                 files = {info.name: file.read() for info in archive if (file := archive.extractfile(info))}
-        listed = {note["path"] for note in json.loads(files.pop("musicgen-manifest.json"))["files"]}
+        listed = {entry["path"] for entry in json.loads(files.pop("musicgen-manifest.json"))["files"]}
         if listed != files.keys():
             return False
-        got, want = load(files["model.safetensors"]), load(self.hub.repository.lfs["model.safetensors"])
+        got, want = load(files["model.safetensors"]), load(self.hub.repository.read("model.safetensors"))
         return got.keys() == want.keys() and all((got[n].astype(v.dtype) == v).all() for n, v in want.items())
 
 
@@ -131,22 +131,27 @@ def bundle(files: Mapping[str, bytes], compression: int = zipfile.ZIP_STORED) ->
     return target.getvalue()
 
 
+def reads_weights(request: HubRequest) -> bool:
+    """Return whether a request asks the CDN for the weights."""
+    return request.origin == "cdn" and "model.safetensors" in request.target
+
+
 def on_weights(
     change: Callable[[HubRequest, Reply], Reply], times: int = 10**9
 ) -> Callable[[HubRequest, Reply], Reply]:
-    """Return a fault that changes the first `times` replies with bytes of the weights."""
+    """Return a hook that changes the first `times` replies with bytes of the weights."""
     left = [times]
 
-    def fault(seen: HubRequest, reply: Reply) -> Reply:
-        if not (seen.on_cdn and "model.safetensors" in seen.path and reply.status == 206) or left[0] <= 0:
+    def on_reply(request: HubRequest, reply: Reply) -> Reply:
+        if not reads_weights(request) or reply.status != 206 or left[0] <= 0:
             return reply
         left[0] -= 1
-        return change(seen, reply)
+        return change(request, reply)
 
-    return fault
+    return on_reply
 
 
-def flipped(seen: HubRequest, reply: Reply) -> Reply:
+def flipped(request: HubRequest, reply: Reply) -> Reply:
     """Flip one bit in the middle."""
     at = len(reply.body) // 2
     return replace(reply, body=reply.body[:at] + bytes([reply.body[at] ^ 1]) + reply.body[at + 1 :])

@@ -11,7 +11,7 @@ class ResponseSink:
     """Records responses; the first `refusals` PUTs are answered with 503."""
 
     def __init__(self) -> None:
-        self.answers: list[dict[str, Any]] = []
+        self.responses: list[dict[str, Any]] = []
         self.content_types: list[str | None] = []
         self.refusals = 0
 
@@ -26,7 +26,7 @@ class ResponseSink:
                 refused = sink.refusals > 0
                 sink.refusals -= refused
                 if not refused:
-                    sink.answers.append(json.loads(body))
+                    sink.responses.append(json.loads(body))
                     sink.content_types.append(self.headers.get("Content-Type"))
                 self.send_response(503 if refused else 200)
                 self.send_header("Content-Length", "0")
@@ -37,7 +37,7 @@ class ResponseSink:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/answer?signed=1"
+        self.url = f"http://127.0.0.1:{self._server.server_port}/response?signed=1"
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         return self
 

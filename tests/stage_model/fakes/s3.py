@@ -34,19 +34,19 @@ class Upload:
 
 @dataclass
 class Reply:
-    """A reply's status, body and headers; only the first `cut` bytes of the body are sent, if given."""
+    """A reply's status, body and headers; with `truncate_to` only so many bytes of the body are sent."""
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict[str, str])
-    cut: int | None = None
+    truncate_to: int | None = None
 
 
 class LoopbackS3:
-    """One endpoint with any buckets; `fault` may refuse a request before it takes effect, or break it off (0).
+    """One endpoint with any buckets; `fault` may refuse a request before it takes effect, or close the connection (0).
 
-    `loses_answer` says whether a request that took effect is not answered, `change` what comes of an answer. With
-    `demanding` it refuses parts and completions that leave out what S3 can check for the client.
+    `drops_reply` may withhold the reply to a request that took effect, `on_reply` may change it. With `demanding` it
+    refuses parts and completions without the checksums and conditions that S3 can verify.
     """
 
     strict = True  # small parts only at the end, as in S3; off where tests cut small
@@ -56,9 +56,9 @@ class LoopbackS3:
         self.objects: dict[str, bytes] = {}
         self.uploads: dict[str, Upload] = {}
         self.fault: Fault | None = None
-        self.loses_answer: Callable[[str, str], bool] | None = None
+        self.drops_reply: Callable[[str, str], bool] | None = None
         self.requests: list[str] = []
-        self.change: Callable[[str, str, Reply], Reply] | None = None
+        self.on_reply: Callable[[str, str, Reply], Reply] | None = None
         self._tls = tls
         self._lock = threading.Lock()
 
@@ -76,7 +76,7 @@ class LoopbackS3:
         self._server.shutdown()
         self._server.server_close()
 
-    def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Reply:
+    def respond(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Reply:
         """Apply a request and return the reply."""
         parts = urlsplit(target)
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
@@ -184,11 +184,11 @@ class _Handler(BaseHTTPRequestHandler):
         if refusal is not None:
             self._send(_error(refusal, "SlowDown" if refusal == 503 else "InternalError"))
             return
-        reply = store.answer(self.command, self.path, dict(self.headers), body)
-        if store.loses_answer and store.loses_answer(self.command, self.path):
+        reply = store.respond(self.command, self.path, dict(self.headers), body)
+        if store.drops_reply and store.drops_reply(self.command, self.path):
             self.close_connection = True
         else:
-            self._send(store.change(self.command, self.path, reply) if store.change else reply)
+            self._send(store.on_reply(self.command, self.path, reply) if store.on_reply else reply)
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -208,8 +208,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(reply.body[: reply.cut])
-        self.close_connection = self.close_connection or reply.cut is not None
+            self.wfile.write(reply.body[: reply.truncate_to])
+        self.close_connection = self.close_connection or reply.truncate_to is not None
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the output quiet."""
