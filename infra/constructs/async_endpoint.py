@@ -55,7 +55,7 @@ class AsyncEndpoint(Construct):
             "Model",
             execution_role_arn=self.role.role_arn,
             primary_container=staged_model.container_definition(
-                image=image_uri(config.region),
+                image=image_uri(config.region, config.device),
                 environment=container_environment(config, output_bucket=storage.outputs.bucket_name),
             ),
             vpc_config=vpc_config(config),
@@ -166,8 +166,8 @@ def container_environment(config: Config, *, output_bucket: str) -> dict[str, st
     """Return the container's environment variables, as in docs/contracts.md."""
     return {
         "AWS_DEFAULT_REGION": config.region,  # botocore ignores AWS_REGION, and SageMaker documents neither
-        "MUSICGEN_DEVICE": "cuda",
-        "MUSICGEN_IMAGE": image_uri(config.region),
+        "MUSICGEN_DEVICE": config.device,
+        "MUSICGEN_IMAGE": image_uri(config.region, config.device),
         "MUSICGEN_OUTPUT_BUCKET": output_bucket,
         "MUSICGEN_EXTERNAL_BUCKETS": ",".join(config.external_buckets),
         "MUSICGEN_DECODER_DTYPE": config.decoder_dtype,

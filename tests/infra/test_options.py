@@ -180,6 +180,7 @@ def test_no_schedule_by_default(dev_template: dict[str, Any]) -> None:
     [
         {"env": "prod"},
         {"encryption": "customer-managed", "tags": "team=audio"},
+        {"scaling": "off", "notification_emails": "a@example.com", "notification_topics": "alarm"},
         {**NETWORK, **SCHEDULE, "permissions_boundary": "bounds", "fallback_instance_types": "ml.g6.2xlarge"},
     ],
 )

@@ -127,7 +127,7 @@ def test_new_instance_types_with_scaling_off_are_rejected_with_both_commands(
     )
     assert (
         "Deploy twice: `npx cdk deploy -c env=prod -c scaling=off`, then "
-        f"`npx cdk deploy -c env=prod -c {name}={after}`."
+        f"`npx cdk deploy -c env=prod -c {name}={after}`; or, if {after!r} is what is deployed, write it into cdk.json."
     ) in str(error.value)
     assert "`make preflight` and the gate's class `two-phase` compare with what is deployed" in str(error.value)
 
