@@ -42,7 +42,7 @@ class Account:
     def prepare(self) -> None:
         """Bootstrap the account and publish the container's image in it: moto does not look at `registryId`."""
         self.client("ssm").put_parameter(Name="/cdk-bootstrap/hnb659fds/version", Value="30", Type="String")
-        repository, _, tag = image_uri(REGION).partition("/")[2].partition(":")
+        repository, _, tag = image_uri(REGION, "cuda").partition("/")[2].partition(":")
         ecr = self.client("ecr")
         ecr.create_repository(repositoryName=repository)
         ecr.put_image(repositoryName=repository, imageManifest=json.dumps(MANIFEST), imageTag=tag)
@@ -146,7 +146,7 @@ def deploy_endpoint(account: Account, instance_type: str, *, scaling: bool) -> N
     """Create the endpoint that `make deploy` would have left, as far as moto keeps it."""
     sagemaker = account.client("sagemaker")
     role = "arn:aws:iam::123456789012:role/r"
-    sagemaker.create_model(ModelName="m", ExecutionRoleArn=role, PrimaryContainer={"Image": image_uri(REGION)})
+    sagemaker.create_model(ModelName="m", ExecutionRoleArn=role, PrimaryContainer={"Image": image_uri(REGION, "cuda")})
     variant = {"VariantName": "AllTraffic", "ModelName": "m", "InstanceType": instance_type, "InitialInstanceCount": 1}
     sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
     sagemaker.create_endpoint(EndpointName="musicgen-dev", EndpointConfigName="c")
@@ -167,7 +167,7 @@ def _quotas(values: dict[str, float]) -> list[dict[str, Any]]:
     ]
 
 
-MANIFEST = {
+MANIFEST: dict[str, Any] = {
     "schemaVersion": 2,
     "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
     "config": {

@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, NoCredentialsError
 
 from preflight.__main__ import make_target
-from preflight.checks import BOOTSTRAP_VERSION, check_credentials, check_region
+from preflight.checks import BOOTSTRAP_VERSION, DEFAULT_QUALIFIER, check_credentials, check_region
 from preflight.report import Status
 from tests.preflight.account import COMMIT, Account, deploy_endpoint
 
@@ -115,9 +115,9 @@ def test_the_bootstrap_version_is_the_one_that_cdk_asks_for() -> None:
     app = App(analytics_reporting=False, context={"@aws-cdk/core:validateAgainstDefaultRules": False})
     stack = Stack(app, "Probe")
     CfnOutput(stack, "Any", value="x")
-    manifest = app.synth().get_stack_by_name("Probe").manifest
-    assert manifest.properties.requires_bootstrap_stack_version == BOOTSTRAP_VERSION
-    assert manifest.properties.bootstrap_stack_version_ssm_parameter == "/cdk-bootstrap/hnb659fds/version"
+    properties: Any = app.synth().get_stack_by_name("Probe").manifest.properties
+    assert properties.requires_bootstrap_stack_version == BOOTSTRAP_VERSION
+    assert properties.bootstrap_stack_version_ssm_parameter == f"/cdk-bootstrap/{DEFAULT_QUALIFIER}/version"
 
 
 # ---- quotas ----
@@ -132,6 +132,7 @@ def test_a_quota_for_the_fleet_alone_fails_because_an_update_needs_one_more(acco
         row.remedy
     )
     assert "--desired-value 2" in row.remedy
+    assert "without GPU: -c model_id=facebook/musicgen-small -c instance_type=ml.c7i.4xlarge" in row.remedy
 
 
 def test_the_needed_quota_follows_max_capacity(account: Account) -> None:

@@ -26,7 +26,7 @@ def test_a_gateway_for_s3_is_all_that_is_documented(account: Account, network: P
     assert gateway in rows["path to s3"].detail
     hosts = [rows[f"path to {name}"] for name in ("logs", "sns", "ecr.api", "ecr.dkr")]
     assert {row.status for row in hosts} == {Status.UNKNOWN}
-    assert all("SageMaker's own traffic" in row.detail and "create-vpc-endpoint" in row.remedy for row in hosts)
+    assert all("SageMaker's hosts call it" in row.detail and "create-vpc-endpoint" in row.remedy for row in hosts)
 
 
 def test_no_way_to_s3_fails_with_the_command_that_makes_one(account: Account, network: PrivateNetwork) -> None:

@@ -127,6 +127,8 @@ def _check_quota(target: Target, client: Any, instance_type: str, found: Mapping
         f"--quota-code {code} --desired-value {needed}"
     )
     remedy = f"{request}\nor {console}/{code}; granting takes minutes to days, longest for new accounts"
+    if target.config.device == "cuda":
+        remedy += "\nuntil then, without GPU: -c model_id=facebook/musicgen-small -c instance_type=ml.c7i.4xlarge"
     pending = _pending_request(client, code)
     return failed(name, f"{needed} needed ({why}), {granted} granted; {pending}", remedy)
 
@@ -161,7 +163,7 @@ def _pending_request(client: Any, code: str) -> str:
 def check_images(target: Target) -> list[Check]:
     """Check the container image in the region's registry; show the host image with the GPU driver."""
     config = target.config
-    uri = image_uri(config.region)
+    uri = image_uri(config.region, config.device)
     return [_check_container_image(target, uri), _check_host_image(config)]
 
 
@@ -178,7 +180,7 @@ def _check_container_image(target: Target, uri: str) -> Check:
         if error_code(error) == "RepositoryNotFoundException":
             return failed(name, f"{uri}: the registry has no such repository", remedy)
         why = explain(name, error)
-        return Check(name, why.status, f"{uri} is in the table; the registry: {why.detail}", why.remedy)
+        return Check(name, why.status, f"{uri} is in the table; in the registry it {why.detail}", why.remedy)
     if not answer["images"]:
         reason = answer["failures"][0]["failureReason"] if answer["failures"] else "no answer"
         return failed(name, f"{uri}: {reason}", remedy)
@@ -186,8 +188,10 @@ def _check_container_image(target: Target, uri: str) -> Check:
 
 
 def _check_host_image(config: Config) -> Check:
-    version = inference_ami_version(config.instance_types)
-    return passed("host image", f"{version} for {', '.join(config.instance_types)} (infra/config/instances.json)")
+    version, types = inference_ami_version(config.instance_types), ", ".join(config.instance_types)
+    if version is None:
+        return passed("host image", f"SageMaker's default: {types} has no GPU, and needs no driver")
+    return passed("host image", f"{version} for {types} (infra/config/instances.json)")
 
 
 def check_deployed_endpoint(target: Target) -> list[Check]:

@@ -1,7 +1,7 @@
 """What the configured stack costs busy, idle and per clip, from the price table."""
 
 from infra.config import Config
-from infra.config.instances import INSTANCE_TYPES, PRICES, usd_per_hour
+from infra.config.instances import INSTANCE_TYPES, PRICES, has_gpu, usd_per_hour
 from infra.config.models import Model
 
 CLIP_SECONDS = 30
@@ -20,17 +20,15 @@ _KEY_USD_PER_MONTH = 1.0
 
 
 def cost_lines(config: Config) -> list[tuple[str, str]]:
-    """Return (label, text) of each price; only that the table is for another region, where it is."""
+    """Return (label, text) of each price; no prices if the table is for another region."""
     if config.region != PRICES["region"]:
         page = "https://aws.amazon.com/sagemaker/ai/pricing/"
-        return [("prices", f"the table has {PRICES['region']} only, and the stack goes to {config.region}: see {page}")]
+        text = f"the table has {PRICES['region']} only, and the stack goes to {config.region}: see {page}"
+        return [("prices", text), *((f"clip, {name}", _clip(config, name, None)) for name in config.instance_types)]
     lines = [("prices", f"{PRICES['region']}, {PRICES['as_of']}, {PRICES['source'].partition(';')[0]}")]
     for instance_type in config.instance_types:
-        price = usd_per_hour(instance_type)
-        most = (
-            f"; up to ${price * config.max_capacity:.2f} with {config.max_capacity}" if config.max_capacity > 1 else ""
-        )
-        lines.append((f"busy, {instance_type}", f"${price:.3f} per hour and instance{most}"))
+        price = usd_per_hour(instance_type, region=config.region) or 0.0
+        lines.append((f"busy, {instance_type}", _busy(config, instance_type, price)))
         lines.append((f"clip, {instance_type}", _clip(config, instance_type, price)))
     return [*lines, ("idle", _idle(config))]
 
@@ -51,15 +49,26 @@ def seconds_per_clip(model: Model, bandwidth: float, *, eight_bit: bool) -> floa
     return _STEPS * (weights + cache) / bandwidth
 
 
-def _clip(config: Config, instance_type: str, price: float) -> str:
-    bandwidth = _BANDWIDTH.get(INSTANCE_TYPES[instance_type]["gpu"])
-    if bandwidth is None:
-        return "not known: no memory bandwidth for its processor"
-    seconds = seconds_per_clip(config.model, bandwidth, eight_bit=config.weight_quantisation == "int8")
+def _busy(config: Config, instance_type: str, price: float) -> str:
+    estimated = " (an estimate: no table has the type)" if instance_type in PRICES["estimated"]["types"] else ""
+    most = f"; up to ${price * config.max_capacity:.2f} with {config.max_capacity}" if config.max_capacity > 1 else ""
+    return f"${price:.3f} per hour and instance{estimated}{most}"
+
+
+def _clip(config: Config, instance_type: str, price: float | None) -> str:
+    seconds = _estimate(config, instance_type)
+    dollars = "" if price is None else f"about ${price * seconds / 3600:.4f}, "
     return (
-        f"at least ${price * seconds / 3600:.4f} for {CLIP_SECONDS} s of audio: {seconds:.1f} s at batch size 1, an "
-        "estimate from bytes per step and nominal memory bandwidth, not measured"
+        f"{dollars}{seconds:.1f} s for {CLIP_SECONDS} s of audio at batch size 1: an estimate from bytes per step and "
+        "nominal memory bandwidth, not measured"
     )
+
+
+def _estimate(config: Config, instance_type: str) -> float:
+    if not has_gpu(instance_type):
+        return config.model.cpu_clip_seconds(instance_type, seconds=CLIP_SECONDS)
+    bandwidth = _BANDWIDTH[INSTANCE_TYPES[instance_type]["gpu"]]
+    return seconds_per_clip(config.model, bandwidth, eight_bit=config.weight_quantisation == "int8")
 
 
 def _idle(config: Config) -> str:
@@ -67,6 +76,7 @@ def _idle(config: Config) -> str:
     parts = [f"${storage:.2f} a month of S3 for the model", f"up to ${_ALARM_USD_PER_MONTH * _ALARMS:.2f} for alarms"]
     if config.encryption == "customer-managed":
         parts.append(f"${_KEY_USD_PER_MONTH:.2f} for the KMS key")
-    instance = f"${usd_per_hour(config.instance_type) * 730:.0f} a month: one instance runs while scaling is off"
-    gpu = "$0 for instances" if config.scaling == "on" else instance
-    return f"{gpu}; {', '.join(parts)}"
+    monthly = 730 * (usd_per_hour(config.instance_type, region=config.region) or 0.0)
+    never_idle = f"${monthly:.0f} a month for each instance that runs when scaling is turned off"
+    instances = "$0 for instances" if config.scaling == "on" else never_idle
+    return f"{instances}; {', '.join(parts)}"

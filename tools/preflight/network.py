@@ -15,7 +15,7 @@ _ANYWHERE = "0.0.0.0/0"
 # What SageMaker's hosts call for the containers. AWS documents a path from the subnets for S3 alone.
 _HOST_SERVICES = {
     "logs": "container logs",
-    "sns": "result messages",
+    "sns": "notifications",
     "ecr.api": "the image",
     "ecr.dkr": "the image",
 }
@@ -153,8 +153,9 @@ def _check_path(network: Network, service: str, *, required: bool, used_for: str
     detail = f"no endpoint and no NAT route for {service} from {', '.join(without)}{hint}"
     if required:
         return failed(name, f"{detail}: needed for {used_for}", _create_endpoint(network, service, without))
-    why = f"{detail}; {used_for} are SageMaker's own traffic, for which AWS documents no path from the subnets"
-    return unknown(name, why, f"if a deployment shows that it is needed: {_create_endpoint(network, service, without)}")
+    why = f"for {used_for} SageMaker's hosts call it, not the container, and AWS documents no path from the subnets"
+    remedy = f"if a deployment shows that it is needed: {_create_endpoint(network, service, without)}"
+    return unknown(name, f"{detail}; {why}", remedy)
 
 
 def _path(network: Network, subnet: Resource, service: str) -> str | None:
