@@ -36,9 +36,12 @@ def model_fn(model_dir: str) -> Model:
     return load_model(Path(model_dir), settings, JsonLog.to(settings.log_file))
 
 
-def input_fn(input_data: bytes | str, content_type: str) -> MusicRequest:
-    """Parse the request's body; RequestError with one sentence if it is invalid."""
-    return parse_request(input_data.encode() if isinstance(input_data, str) else input_data, content_type)
+def input_fn(input_data: bytes | str, content_type: str | None) -> MusicRequest:
+    """Parse the request's body; RequestError with one sentence if it is invalid.
+
+    The toolkit passes None if the request has no Content-Type.
+    """
+    return parse_request(input_data.encode() if isinstance(input_data, str) else input_data, content_type or "")
 
 
 def predict_fn(data: MusicRequest, model: Model, context: RequestContext | ToolkitContext) -> Prediction:

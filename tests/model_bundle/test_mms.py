@@ -1,5 +1,6 @@
 """The bundle in a real multi-model-server: start, responses and recovery."""
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,29 @@ def test_a_worker_without_its_parent_keeps_serving_until_it_ends(
         assert server.wait_for_ping(0) <= {0, 200}  # nothing restarts it; SageMaker replaces the dead container
         with pytest.raises(ConnectionError):
             server.client.invoke(SHORT)
+    finally:
+        server.stop()
+
+
+class GpuImage(MmsInstance):
+    """An instance whose stack asks for CUDA, which CI machines do not have."""
+
+    def _environment(self, s3_address: str) -> dict[str, str]:
+        gpu = {"MUSICGEN_DEVICE": "cuda", "MUSICGEN_IMAGE": "registry/image:gpu", "CUDA_VISIBLE_DEVICES": ""}
+        return super()._environment(s3_address) | gpu
+
+
+def test_an_instance_without_the_cuda_it_needs_is_never_ready_and_says_so_at_each_start(
+    tmp_path: Path, staged_musicgen: Path, s3_address: str
+) -> None:
+    server = GpuImage(tmp_path, staged_musicgen, s3_address, ready=False)
+    try:
+        server.wait_for_event("cuda_unavailable")
+        assert 200 not in server.wait_for_ping(503)  # the next start, until its import of torch has ended
+        lines = [json.loads(line) for line in (tmp_path / "bundle.log").read_text(encoding="utf-8").splitlines()]
+        assert [line["event"] for line in lines[:3]] == ["start", "cuda_unavailable", "start"]
+        assert lines[1]["image"] == "registry/image:gpu"
+        assert not server.events("ready")
     finally:
         server.stop()
 

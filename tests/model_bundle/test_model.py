@@ -1,12 +1,32 @@
-"""A staged model's manifest."""
+"""A staged model's manifest, and the S3 client that uploads its clips."""
 
+import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from urllib3 import HTTPResponse
 
-from musicgen_serving.model import Checkpoint, read_checkpoint
+from musicgen_serving.audio_store import AudioStore
+from musicgen_serving.model import Checkpoint, read_checkpoint, s3_client
+
+# Of a hosted container's variables SageMaker documents none that names the region. The keys stand for the address of
+# the execution role's credentials.
+HOSTING = {"SAGEMAKER_BIND_TO_PORT": "8080", "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+
+
+@pytest.fixture
+def hosting_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """Exactly the environment of a hosted container; tests add what the stack sets."""
+    for name in list(os.environ):
+        monkeypatch.delenv(name)
+    for name, value in {**HOSTING, "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
 
 
 def test_reads_the_manifest(staged_musicgen: Path) -> None:
@@ -40,3 +60,33 @@ def test_rejects_an_invalid_manifest(tmp_path: Path, manifest: dict[str, Any], m
 def test_rejects_a_folder_without_a_manifest(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"has no musicgen-manifest\.json; it is not a staged model"):
         read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("us-east-1", "s3.us-east-1.amazonaws.com"),
+        ("eu-central-1", "s3.eu-central-1.amazonaws.com"),
+        ("us-gov-west-1", "s3.us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", "s3.cn-north-1.amazonaws.com.cn"),
+    ],
+)
+def test_uploads_to_the_regions_own_endpoint(hosting_environment: pytest.MonkeyPatch, region: str, host: str) -> None:
+    hosting_environment.setenv("AWS_DEFAULT_REGION", region)
+    client, urls = s3_client(), list[str]()
+
+    def record(request: Any, **_: Any) -> AWSResponse:
+        urls.append(request.url)
+        return AWSResponse(request.url, 200, HTTPHeaders(), HTTPResponse(io.BytesIO(), preload_content=False))
+
+    client.meta.events.register("before-send.s3.PutObject", record)
+    AudioStore(client, ("out",)).put("out", "a.wav", b"", "audio/wav")
+    assert urls == [f"https://out.{host}/a.wav"]
+
+
+@pytest.mark.parametrize("others", [{}, {"AWS_REGION": "eu-central-1"}])
+def test_refuses_to_start_without_a_region(hosting_environment: pytest.MonkeyPatch, others: dict[str, str]) -> None:
+    for name, value in others.items():
+        hosting_environment.setenv(name, value)
+    with pytest.raises(ValueError, match="AWS_DEFAULT_REGION must be set in the container's environment"):
+        s3_client()

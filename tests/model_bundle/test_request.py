@@ -185,14 +185,44 @@ def test_rejects_a_body_over_one_mebibyte() -> None:
     assert caught.value.status == 413
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8"])
-def test_accepts_any_spelling_of_the_json_content_type(content_type: str) -> None:
+UNNAMED = ["", "application/octet-stream", "Application/Octet-Stream; charset=binary", "binary/octet-stream"]
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8", *UNNAMED])
+def test_accepts_json_of_any_spelling_and_of_clients_that_name_no_type(content_type: str) -> None:
     assert parse_request(b'{"texts": ["a"]}', content_type).texts == ("a",)
 
 
-@pytest.mark.parametrize("content_type", ["", "text/plain", "application/octet-stream"])
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "audio/wav"])
 def test_rejects_other_content_types(content_type: str) -> None:
     with pytest.raises(UnsupportedContentTypeError, match="Content-Type must be application/json, got") as caught:
         parse_request(b'{"texts": ["a"]}', content_type)
     assert caught.value.status == 415
     assert isinstance(caught.value, RequestError)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"RIFF", "; body must be JSON, got an error at line 1 column 1: expecting value"),
+        (b'{"texts": ["a"]', "; body must be JSON, got an error at line 1 column 16: expecting ',' delimiter"),
+        (b"\xff\xd8", "; body must be UTF-8, got another byte at 0"),
+        (b'["a"]', " and an array of 1 items"),
+        (b'"a"', ' and "a"'),
+    ],
+)
+@pytest.mark.parametrize(("content_type", "got"), [("", "none"), ("binary/octet-stream", '"binary/octet-stream"')])
+def test_asks_for_a_content_type_when_an_unnamed_body_is_no_json_object(
+    body: bytes, reason: str, content_type: str, got: str
+) -> None:
+    with pytest.raises(UnsupportedContentTypeError) as caught:
+        parse_request(body, content_type)
+    allowed = "Content-Type must be application/json unless the body is a JSON object"
+    assert (caught.value.status, str(caught.value)) == (415, f"{allowed}, got {got}{reason}")
+
+
+def test_limits_and_checks_an_unnamed_body_like_any_other() -> None:
+    with pytest.raises(BodyTooLargeError):
+        parse_request(b" " * (2**20 + 1), "")
+    with pytest.raises(InvalidRequestError, match="texts must be an array of 1 to 16 strings, got nothing"):
+        parse_request(b"{}", "application/octet-stream")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from musicgen_serving.http.errors import InvalidRequestError
+from musicgen_serving.http.errors import InvalidRequestError, UnsupportedContentTypeError
 from musicgen_serving.http.request import parse_request
 from tests.model_bundle.helpers.request_strategies import anything, requests
 
@@ -19,18 +19,18 @@ SCHEMA: dict[str, Any] = json.loads(
 VALIDATOR: Any = Draft202012Validator(SCHEMA)
 
 
-def accepted(body: bytes) -> bool:
+def accepted(body: bytes, content_type: str = "application/json") -> bool:
     try:
-        parse_request(body, "application/json")
-    except InvalidRequestError:
+        parse_request(body, content_type)
+    except (InvalidRequestError, UnsupportedContentTypeError):
         return False
     return True
 
 
 @settings(max_examples=400, deadline=None)
-@given(requests | anything)
-def test_schema_and_validator_agree(request: object) -> None:
-    assert accepted(json.dumps(request).encode()) == VALIDATOR.is_valid(request)
+@given(requests | anything, st.sampled_from(["application/json", "application/octet-stream", ""]))
+def test_schema_and_validator_agree_with_and_without_a_content_type(request: object, content_type: str) -> None:
+    assert accepted(json.dumps(request).encode(), content_type) == VALIDATOR.is_valid(request)
 
 
 @settings(max_examples=100, deadline=None)

@@ -112,6 +112,13 @@ STATUSES: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "large JSON": (b" " * (2**20 + 1), {}, 413, "body must be at most 1048576 bytes of JSON, got 1048577"),
     "large body": (b" " * (2**21 + 1), {}, 413, "body must be at most 2097152 bytes, got 2097153"),
     "type": (b"{}", {"Content-Type": "text/plain"}, 415, 'Content-Type must be application/json, got "text/plain"'),
+    "no type": (
+        b"RIFF",
+        {"Content-Type": "application/octet-stream"},
+        415,
+        'Content-Type must be application/json unless the body is a JSON object, got "application/octet-stream"; '
+        "body must be JSON, got an error at line 1 column 1: expecting value",
+    ),
     "invalid": (b'{"texts": []}', {}, 422, "texts must be an array of 1 to 16 strings, got an array of 0 items"),
     "inference id": (
         b'{"texts": ["a"]}',
@@ -179,6 +186,12 @@ def test_refuses_a_third_concurrent_request_until_one_finishes(client: Any, hook
     for thread in threads:
         thread.join(30)
     assert [*statuses, client.invoke({"texts": ["a"]}).status] == [200, 200, 200]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/octet-stream"}])
+def test_accepts_json_of_a_client_that_names_no_type(client: Any, headers: dict[str, str]) -> None:
+    """The SageMaker SDK's AsyncPredictor is one."""
+    assert client.send("POST", "/invocations", b'{"texts": ["a"]}', headers).status == 200
 
 
 def test_reads_a_chunked_body(client: Any) -> None:

@@ -13,6 +13,8 @@ def test_uses_the_contracts_defaults() -> None:
     assert Settings.from_environment(MINIMAL) == Settings(
         output_bucket="out",
         external_buckets=(),
+        device=None,
+        image=None,
         decoder_dtype="float16",
         weight_quantisation="none",
         max_concurrent_requests=4,
@@ -28,6 +30,8 @@ def test_reads_every_variable() -> None:
         {
             **MINIMAL,
             "MUSICGEN_EXTERNAL_BUCKETS": "one, two,",
+            "MUSICGEN_DEVICE": "cpu",
+            "MUSICGEN_IMAGE": "registry/image:tag",
             "MUSICGEN_DECODER_DTYPE": "float32",
             "MUSICGEN_WEIGHT_QUANTISATION": "int8",
             "MUSICGEN_MAX_CONCURRENT_REQUESTS": "8",
@@ -38,6 +42,7 @@ def test_reads_every_variable() -> None:
         }
     )
     assert settings.buckets == ("out", "one", "two")
+    assert (settings.device, settings.image) == ("cpu", "registry/image:tag")
     assert settings.weight_quantisation == "int8"
     assert (settings.decoder_dtype, settings.max_concurrent_requests) == ("float32", 8)
     assert (settings.max_payload_bytes, settings.port) == (6 * 2**20, 18080)
@@ -52,6 +57,8 @@ def test_does_not_log_to_process_1_outside_a_container() -> None:
     ("name", "value", "sentence"),
     [
         ("MUSICGEN_OUTPUT_BUCKET", " ", "MUSICGEN_OUTPUT_BUCKET must be set in the container's environment, got ' '"),
+        ("MUSICGEN_DEVICE", "gpu", "MUSICGEN_DEVICE must be one of cuda, cpu, got 'gpu'"),
+        ("MUSICGEN_DEVICE", "", "MUSICGEN_DEVICE must be one of cuda, cpu, got ''"),
         ("MUSICGEN_DECODER_DTYPE", "int8", "MUSICGEN_DECODER_DTYPE must be one of float16, float32, got 'int8'"),
         ("MUSICGEN_WEIGHT_QUANTISATION", "4", "MUSICGEN_WEIGHT_QUANTISATION must be one of none, int8, got '4'"),
         (

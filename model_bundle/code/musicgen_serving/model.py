@@ -4,11 +4,13 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.config import Config
 
 from musicgen_serving.audio_store import AudioStore
+from musicgen_serving.device import choose_device
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
 from musicgen_serving.http.request import MAX_TEXTS
@@ -16,8 +18,12 @@ from musicgen_serving.json_log import JsonLog
 from musicgen_serving.settings import Settings
 
 LAYOUT = 1
-# A clip is at most 4 MB: a minute without an answer is a fault, so retry.
-S3_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=10, read_timeout=60)
+S3_CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 5},
+    connect_timeout=10,
+    read_timeout=60,  # a clip is at most 4 MB: a minute without an answer is a fault, so retry
+    s3={"us_east_1_regional_endpoint": "regional"},  # botocore's default there is the global endpoint
+)
 
 
 @dataclass(frozen=True)
@@ -59,14 +65,30 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, manifest["model_id"], manifest["revision"])
 
 
+def s3_client() -> Any:  # boto3's clients have no static types
+    """Return a client of the region's own S3 endpoint; ValueError if no region is configured.
+
+    botocore would then use the global endpoint, which cannot be reached from a private network, China or GovCloud.
+    """
+    session = boto3.Session()
+    if not session.region_name:
+        raise ValueError("AWS_DEFAULT_REGION must be set in the container's environment (botocore ignores AWS_REGION)")
+    return session.client("s3", config=S3_CONFIG)  # pyright: ignore[reportUnknownMemberType]
+
+
 def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
-    """Load the model unpacked at `folder` and run a warm-up generation; ValueError if it cannot be served."""
+    """Load the model unpacked at `folder` and run a warm-up generation.
+
+    Raises CudaUnavailableError, or ValueError if the model cannot be served.
+    """
+    device = choose_device(settings, log)
     checkpoint = read_checkpoint(folder)
-    store = AudioStore(boto3.client("s3", config=S3_CONFIG), settings.buckets)  # pyright: ignore[reportUnknownMemberType]
+    store = AudioStore(s3_client(), settings.buckets)
     generator = Generator(
         folder,
         weight_format=WeightFormat(dtype=settings.decoder_dtype, eight_bit=settings.weight_quantisation == "int8"),
-        capacity=Capacity.for_requests(settings.max_concurrent_requests, MAX_TEXTS),
+        capacity=Capacity.for_requests(settings.max_concurrent_requests, MAX_TEXTS, device),
+        device=device,
         log=log,
     )
     return Model(checkpoint, generator, store)

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from musicgen_serving.device import CudaUnavailableError
 from musicgen_serving.http.invocation import Invocations
 from musicgen_serving.http.server import ContainerServer
 from musicgen_serving.json_log import JsonLog
@@ -35,6 +36,9 @@ class MusicgenService:
             model = inference.model_fn(context.system_properties["model_dir"])
             invocations.serve(inference, model)
             log.write("ready", port=settings.port, model=model.checkpoint.model_id)
+        except CudaUnavailableError as error:  # one line without a traceback: it is read by a person in CloudWatch
+            log.write("cuda_unavailable", error=str(error), remedy=error.remedy, **error.versions)
+            os._exit(1)
         except Exception as error:
             log.exception("start_failed", error)
             os._exit(1)

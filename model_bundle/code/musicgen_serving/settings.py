@@ -10,10 +10,15 @@ CONTAINER_LOG = Path("/proc/1/fd/1")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The container's settings; with `log_file` None, the log goes to standard error."""
+    """The container's settings.
+
+    With `device` None, CUDA is used if there is one; with `log_file` None, the log goes to standard error.
+    """
 
     output_bucket: str
     external_buckets: tuple[str, ...] = ()
+    device: str | None = None
+    image: str | None = None
     decoder_dtype: str = "float16"
     weight_quantisation: str = "none"
     max_concurrent_requests: int = 4
@@ -42,6 +47,10 @@ class Settings:
         return cls(
             output_bucket=output_bucket,
             external_buckets=tuple(name.strip() for name in external_buckets if name.strip()),
+            device=_choice(environment, "MUSICGEN_DEVICE", ("cuda", "cpu"))
+            if "MUSICGEN_DEVICE" in environment
+            else None,
+            image=environment.get("MUSICGEN_IMAGE"),
             decoder_dtype=_choice(environment, "MUSICGEN_DECODER_DTYPE", ("float16", "float32")),
             weight_quantisation=_choice(environment, "MUSICGEN_WEIGHT_QUANTISATION", ("none", "int8")),
             max_concurrent_requests=_integer(environment, "MUSICGEN_MAX_CONCURRENT_REQUESTS", 4, 1, 1000),

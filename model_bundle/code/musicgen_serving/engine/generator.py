@@ -31,12 +31,12 @@ class Capacity:
     max_waiting: int = 256
 
     @classmethod
-    def for_requests(cls, requests: int, max_clips: int) -> "Capacity":
+    def for_requests(cls, requests: int, max_clips: int, device: torch.device) -> "Capacity":
         """Return room for `requests` of up to `max_clips` clips: one clip of each in a slot, all others waiting.
 
         A GPU gets as many slots as its memory holds: a step's reads grow with the clips in flight, not with slots.
         """
-        slots = MAX_SLOTS if torch.cuda.is_available() else min(max(requests, 8), MAX_SLOTS)
+        slots = MAX_SLOTS if device.type == "cuda" else min(max(requests, 8), MAX_SLOTS)
         return cls(slots=slots, max_waiting=requests * max_clips)
 
 
@@ -52,9 +52,15 @@ class GenerationResult:
 class Generator:
     """The model on its device. `generate` may be called from any thread; concurrent calls share steps."""
 
-    def __init__(self, folder: Path, *, weight_format: WeightFormat, capacity: Capacity, log: JsonLog) -> None:
-        """Load, start the engine and generate a short clip; raise ValueError if the checkpoint cannot be served."""
-        self.device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    def __init__(
+        self, folder: Path, *, weight_format: WeightFormat, capacity: Capacity, log: JsonLog,
+        device: torch.device | None = None,
+    ) -> None:  # fmt: skip
+        """Load on `device`, CUDA if it is None and available; start the engine and generate a short clip.
+
+        Raises ValueError if the checkpoint cannot be served.
+        """
+        self.device = device or torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
         timer = LoadTimer()
         parts = load_parts(folder, self.device, weight_format, capacity.slots, timer, log)
         self.text_encoder, self._codec = parts.text_encoder, parts.codec

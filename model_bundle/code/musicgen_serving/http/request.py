@@ -1,4 +1,4 @@
-"""Parse and validate a request's headers and JSON body (docs/contracts.md, "Request"; docs/request.schema.json)."""
+"""Parse and validate a request's headers and JSON body (docs/api.md; docs/request.schema.json)."""
 
 import hashlib
 import json
@@ -29,6 +29,8 @@ WAV = "audio/wav"
 MAX_JSON_BYTES = 1024 * 1024  # 16 texts of 1000 characters, each escaped to 12 bytes, are 192,000
 MAX_TEXTS = 16
 MAX_CHARACTERS = 1000
+# What a client sends that names no type: the SageMaker SDK's AsyncPredictor, and S3 for an object uploaded without one.
+_UNNAMED = ("", "application/octet-stream", "binary/octet-stream")
 _ACCEPTED = {"": JSON, "*/*": JSON, "application/*": JSON, JSON: JSON, "audio/*": WAV, WAV: WAV}
 
 
@@ -87,13 +89,20 @@ def parse_accept(header: str) -> str:
 
 
 def check_content_type(content_type: str) -> None:
-    """Raise UnsupportedContentTypeError unless the type is JSON; parameters such as `charset=utf-8` are allowed."""
-    if content_type.split(";")[0].strip().lower() != JSON:
+    """Raise UnsupportedContentTypeError unless the type is JSON or leaves open what the body is.
+
+    Parameters such as `charset=utf-8` are allowed.
+    """
+    if _media_type(content_type) not in (JSON, *_UNNAMED):
         raise UnsupportedContentTypeError(f"Content-Type must be {JSON}, got {_shown(content_type)}")
 
 
+def _media_type(content_type: str) -> str:
+    return content_type.split(";")[0].strip().lower()
+
+
 def parse_request(body: bytes, content_type: str) -> MusicRequest:
-    """Parse a request body.
+    """Parse a request body; one whose content type is missing or an octet stream must be a JSON object.
 
     Raises UnsupportedContentTypeError, BodyTooLargeError, MalformedBodyError, or InvalidRequestError with a sentence
     that names the field, the value and what is allowed.
@@ -101,7 +110,8 @@ def parse_request(body: bytes, content_type: str) -> MusicRequest:
     check_content_type(content_type)
     if len(body) > MAX_JSON_BYTES:
         raise BodyTooLargeError(f"body must be at most {MAX_JSON_BYTES} bytes of JSON, got {len(body)}")
-    fields = _object("body", _load_json(body), ("texts", "bucket_name", "generation_params"))
+    value = _load_json(body) if _media_type(content_type) == JSON else _load_unnamed(body, content_type)
+    fields = _object("body", value, ("texts", "bucket_name", "generation_params"))
     texts = _texts(fields)
     bucket_name = fields.get("bucket_name")
     if "bucket_name" in fields and not isinstance(bucket_name, str):
@@ -122,6 +132,19 @@ def _load_json(body: bytes) -> object:
         raise MalformedBodyError("body must be JSON with numbers of at most 4300 digits, got more") from error
     except RecursionError as error:
         raise MalformedBodyError("body must be JSON nested at most three deep, got far more") from error
+
+
+def _load_unnamed(body: bytes, content_type: str) -> object:
+    """Return the JSON object that the body holds; UnsupportedContentTypeError with the reason if it holds none."""
+    allowed = f"Content-Type must be {JSON} unless the body is a JSON object"
+    got = _shown(content_type) if content_type else "none"
+    try:
+        value = _load_json(body)
+    except MalformedBodyError as error:
+        raise UnsupportedContentTypeError(f"{allowed}, got {got}; {error}") from error
+    if not isinstance(value, dict):
+        raise UnsupportedContentTypeError(f"{allowed}, got {got} and {_shown(value)}")
+    return cast("object", value)
 
 
 def _object(field: str, value: object, allowed: tuple[str, ...]) -> Mapping[str, object]:

@@ -1,0 +1,52 @@
+"""The code in docs/api.md: what it shows to readers of the topics works on every kind of message."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PAGE = Path(__file__).parents[2] / "docs/api.md"
+# As logged by real endpoints, shortened.
+COMPLETED = {
+    "awsRegion": "us-east-1",
+    "invocationStatus": "Completed",
+    "responseParameters": {"contentType": "application/json", "outputLocation": "s3://out/out/1.out"},
+    "inferenceId": "a",
+    "eventSource": "aws:sagemaker",
+    "eventName": "InferenceResult",
+}
+FAILED = {**COMPLETED, "invocationStatus": "Failed", "failureReason": "ClientError: Received server error (500)"}
+
+
+@pytest.fixture(scope="module")
+def result() -> Callable[[str], Any]:
+    """The page's function."""
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names["result"]
+
+
+@pytest.mark.parametrize("event", [COMPLETED, FAILED])
+def test_takes_results(result: Callable[[str], Any], event: dict[str, Any]) -> None:
+    assert result(json.dumps(event)) == event
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This is a test notification.",
+        "",
+        "null",
+        "[]",
+        '"test"',
+        "{}",
+        json.dumps({"eventSource": "aws:sagemaker", "eventName": "TestNotification", "inferenceId": "a"}),
+        json.dumps({"eventName": "InferenceResult"}),
+    ],
+)
+def test_ignores_test_messages_of_any_shape(result: Callable[[str], Any], message: str) -> None:
+    assert result(message) is None
