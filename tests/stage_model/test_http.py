@@ -34,13 +34,13 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        # Read before the reply, since the test changes it afterwards. There is no Connection header: the next request
+        # detects the closed connection.
+        self.close_connection = cast(Server, self.server).closing
         self.send_response(200)
         self.send_header("Content-Length", "2")
         self.end_headers()
         self.wfile.write(b"ok")
-        self.close_connection = cast(
-            Server, self.server
-        ).closing  # without a Connection header: the next request detects it
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the test's output quiet."""
