@@ -6,6 +6,7 @@
 import gc
 import itertools
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def run_session(loop: DecodeLoop, reference: Reference) -> list[list[torch.Tenso
 def test_recorded_steps_generate_the_codes_of_steps_without_graphs(mono: Reference, memory_log: Any) -> None:
     plain = run_session(mono.loop(slots=5), mono)
     loop, recorder = mono.loop(slots=5), FakeGraphRecorder()
-    recorded = loop.record_graphs(recorder, memory_log.log)
+    recorded = loop.record_graphs(recorder, memory_log.log, inf)
     assert recorded.count == recorded.total == len(make_buckets(5, 128)) == 12
     for one, other in zip(plain, run_session(loop, mono), strict=True):
         assert torch.equal(one[0], other[0])
@@ -68,7 +69,7 @@ def test_recorded_steps_generate_the_codes_of_steps_without_graphs(mono: Referen
 
 def test_addresses_do_not_change_while_clips_join_move_and_leave(mono: Reference, memory_log: Any) -> None:
     loop, recorder = mono.loop(slots=5), FakeGraphRecorder()
-    loop.record_graphs(recorder, memory_log.log)
+    loop.record_graphs(recorder, memory_log.log, inf)
     assert loop.graphs is not None
     views = loop.graphs._views.values()  # pyright: ignore[reportPrivateUsage]
     addresses = [address for one in views for address in addresses_of(one)]
@@ -119,7 +120,7 @@ def test_the_largest_bucket_is_recorded_first(mono: Reference, memory_log: Any) 
         step_fn(one, max_top_k=max_top_k, use_top_p=use_top_p)
 
     loop.step_fn = recording_step
-    loop.record_graphs(FakeGraphRecorder(), memory_log.log)
+    loop.record_graphs(FakeGraphRecorder(), memory_log.log, inf)
     assert steps == sorted(steps, reverse=True)
     assert steps[0] == (5, 128)
 
@@ -127,7 +128,7 @@ def test_the_largest_bucket_is_recorded_first(mono: Reference, memory_log: Any) 
 def test_a_bucket_that_cannot_be_recorded_is_stepped_and_logged(mono: Reference, memory_log: Any) -> None:
     plain = run_session(mono.loop(slots=5), mono)
     loop, recorder = mono.loop(slots=5), FakeGraphRecorder(fails=lambda number: number % 2 == 0)
-    assert loop.record_graphs(recorder, memory_log.log).count == 6
+    assert loop.record_graphs(recorder, memory_log.log, inf).count == 6
     for one, other in zip(plain, run_session(loop, mono), strict=True):
         assert torch.equal(one[0], other[0])
     lines = memory_log.events("graph_failed")
@@ -137,7 +138,7 @@ def test_a_bucket_that_cannot_be_recorded_is_stepped_and_logged(mono: Reference,
 def test_garbage_collection_is_paused_while_recording(mono: Reference, memory_log: Any) -> None:
     recorder = FakeGraphRecorder()
     assert gc.isenabled()
-    mono.loop(slots=2).record_graphs(recorder, memory_log.log)
+    mono.loop(slots=2).record_graphs(recorder, memory_log.log, inf)
     assert recorder.gc_enabled and not any(recorder.gc_enabled)
     assert gc.isenabled()
 
@@ -145,7 +146,7 @@ def test_garbage_collection_is_paused_while_recording(mono: Reference, memory_lo
 def test_rehearsals_do_not_change_slots(mono: Reference, memory_log: Any) -> None:
     loop = mono.loop(slots=2)
     before = [tensor.clone() for tensor in loop.slots.per_slot().values()]
-    loop.record_graphs(FakeGraphRecorder(), memory_log.log)
+    loop.record_graphs(FakeGraphRecorder(), memory_log.log, inf)
     for tensor, one in zip(loop.slots.per_slot().values(), before, strict=True):
         assert torch.equal(tensor, one)
 

@@ -79,9 +79,9 @@ def sampling() -> tuple[torch.Tensor, ...]:
 
 @pytest.mark.parametrize("work", [products, attention, sampling])
 def test_results_do_not_depend_on_the_order_of_programs(work: Work) -> None:
-    wanted = work()
+    expected = work()
     for seed in range(3):
         with shuffled(seed):
             got = work()
-        for one, other in zip(got, wanted, strict=True):
+        for one, other in zip(got, expected, strict=True):
             assert torch.equal(one, other)

@@ -59,9 +59,9 @@ def arrived() -> torch.Tensor:
 @pytest.mark.parametrize("greedy", [False, True])
 def test_samples_the_same_tokens(seed: int, top_p: float, greedy: bool) -> None:
     slots, logits = make_slots(greedy, top_p), make_logits(seed)
-    before, wanted = slots.position.clone(), by_torch(slots, logits)
+    before, expected = slots.position.clone(), by_torch(slots, logits)
     sample_tokens(logits, slots, arrived())
-    assert torch.equal(tokens_at(slots, before + 1), wanted)
+    assert torch.equal(tokens_at(slots, before + 1), expected)
     assert torch.equal(slots.position, before + 1)
     assert not slots.nonfinite.any()
     assert int((slots.tokens != TO_GENERATE).sum()) == SLOTS * 4
@@ -72,23 +72,23 @@ def test_samples_the_same_tokens_if_the_vocabulary_is_not_a_power_of_two() -> No
     slots.top_k.clamp_(max=1000)
     mixed = apply_guidance(logits.view(SLOTS, 2, 8, 1024)[:, :, :4, :1000], slots.guidance)
     cut = logits.view(2 * SLOTS, 8, 1024)[:, :4, :1000].reshape(2 * SLOTS, -1)
-    wanted, _ = sample(
+    expected, _ = sample(
         mixed, temperature=slots.temperature, top_k=slots.top_k, top_p=slots.top_p, greedy=slots.greedy,
         seed=slots.seed, position=slots.position, max_top_k=1000, use_top_p=False,
     )  # fmt: skip
     before = slots.position.clone()
     sample_tokens(cut, slots, arrived())
-    assert torch.equal(tokens_at(slots, before + 1), wanted[..., 0])
+    assert torch.equal(tokens_at(slots, before + 1), expected[..., 0])
 
 
 def test_keeps_tokens_of_the_delay_pattern_and_of_prompts() -> None:
     slots, logits = make_slots(), make_logits(2)
-    before, wanted = slots.position.clone(), by_torch(slots, logits)
+    before, expected = slots.position.clone(), by_torch(slots, logits)
     slots.tokens[:, 1] = 2048
     slots.tokens[2, 0] = 17
-    wanted[:, 1], wanted[2, 0] = 2048, 17
+    expected[:, 1], expected[2, 0] = 2048, 17
     sample_tokens(logits, slots, arrived())
-    assert torch.equal(tokens_at(slots, before + 1), wanted)
+    assert torch.equal(tokens_at(slots, before + 1), expected)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # from NumPy, in the interpreter

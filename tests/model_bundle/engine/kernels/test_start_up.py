@@ -1,5 +1,6 @@
 """Test start-up with kernels in Triton's interpreter: compile, record graphs, step without allocating."""
 
+from math import inf
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -48,7 +49,7 @@ def generate_codes(loop: DecodeLoop) -> list[torch.Tensor]:
 def test_recorded_kernel_steps_generate_the_codes_of_torch_steps(memory_log: Any) -> None:
     loop, recorder = make_loop(3, memory_log.log), FakeGraphRecorder()
     assert isinstance(loop.step_fn, KernelStep)
-    assert loop.record_graphs(recorder, memory_log.log).count == 3  # for 1, 2 and 3 slots, all of one length
+    assert loop.record_graphs(recorder, memory_log.log, inf).count == 3  # for 1, 2 and 3 slots, all of one length
     plain = DecodeLoop(
         SIZES, random_weights(SIZES, POSITIONS, torch.float32), allocate(SIZES, 3, POSITIONS, TEXT, CPU, torch.float32)
     )

@@ -160,7 +160,7 @@ class CudaRecorder:
         self._failure: Exception | None = None
 
     def rehearse(self, work: Work) -> None:
-        """Do the work on the recorder's stream, so that what libraries keep for each stream is there too."""
+        """Do the work on the recorder's stream, because libraries keep state for each stream."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             work()
