@@ -106,10 +106,9 @@ soak: tools ## send 500 mixed requests to a real instance while its worker is ki
 simulate: tools ## run 100,000 schedules of the staging protocol with crashes, duplicates and delays; FIRST=seed
 	python -m staging_simulation --schedules 100000 --first $(FIRST)
 
-docs: tools ## regenerate docs/configuration.md and docs/gpu.md
-	@mkdir -p .local
+docs: tools ## regenerate docs/configuration.md and the GPU results in docs/engine.md
 	@python -m infra.reference
-	@python -m benchmarks.gpu.report > .local/page && mv .local/page docs/gpu.md
+	@python -m benchmarks.gpu.report
 
 lock: tools ## recompile requirements*.txt and package-lock.json from their sources
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt

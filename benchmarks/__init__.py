@@ -1,1 +1,4 @@
-"""What is fast, measured side by side with the way it was done before, in one run on one machine."""
+"""Benchmarks of staging and of the engine, each against simpler implementations in the same run on one machine.
+
+Run by `make bench-staging`, `make bench-engine` and `make bench-gpu`; `gpu` measures the parts of the last.
+"""

@@ -1,1 +1,1 @@
-"""What `benchmarks.engine_gpu` is made of."""
+"""Measurements of `benchmarks.engine_gpu`: device, roofline, clips, logits, a step's launches; and their report."""

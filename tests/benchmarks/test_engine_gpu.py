@@ -1,4 +1,4 @@
-"""The GPU benchmark: its whole way on a CPU with a tiny model, its arithmetic, its verdicts, its page."""
+"""Test the GPU benchmark: a run on the CPU with a tiny model, its arithmetic, goals and report."""
 
 import json
 from collections import Counter
@@ -11,16 +11,12 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity
 
-from benchmarks import engine_gpu
-from benchmarks.checkpoints import SIZES
-from benchmarks.gpu import stock_run
-from benchmarks.gpu.checkpoint import write_checkpoint
-from benchmarks.gpu.device import nominal
-from benchmarks.gpu.engine_run import Plan
-from benchmarks.gpu.limits import cache_bytes, clip_seconds, costs, goals, table, weight_bytes
-from benchmarks.gpu.logits import errors
-from benchmarks.gpu.report import page
-from benchmarks.gpu.step_trace import calls, counted, traced
+from benchmarks import engine_gpu, stock
+from benchmarks.checkpoints import SIZES, write_checkpoint
+from benchmarks.gpu.logit_error import logit_errors
+from benchmarks.gpu.report import PAGE, goals, page, results_block
+from benchmarks.gpu.roofline import cache_bytes, clip_seconds, costs, infra_table, nominal_bandwidth, weight_bytes
+from benchmarks.gpu.step_trace import count_by_kind, host_calls, trace_steps
 from benchmarks.stock import Stock
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.model.weights import WeightFiles, load_decoder
@@ -28,9 +24,7 @@ from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.scheduler import Request
 from tests.model_bundle.helpers.memory_log import MemoryLog
 
-PROJECT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
-PLAN = Plan(steps=48, rounds=1, in_flight=(2,), stock=("sample",), stock_steps=24)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +44,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Any], Path]:
-    """The exit code, the figures and their folder of a run on the CPU."""
+    """Return the exit code, the results and their folder of a run on the CPU."""
     folder = tmp_path_factory.mktemp("results")
     code = engine_gpu.main(
         ["--device", "cpu", "--models", "tiny", "--tokens", "48", "--stock-tokens", "24", "--rounds", "1",
@@ -60,14 +54,14 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, A
     return code, json.loads(path.read_text(encoding="utf-8")), folder
 
 
-def sizes_of(name: str) -> DecoderConfig:
+def config_of(name: str) -> DecoderConfig:
     layers, width, heads, ffn = SIZES[name]
     return DecoderConfig(
         layers=layers, hidden=width, heads=heads, ffn=ffn, vocabulary=2048, codebooks=4, channels=1, pad_token=2048
     )
 
 
-def test_runs_as_a_whole_on_a_cpu_and_judges_nothing_there(measured: tuple[int, dict[str, Any], Path]) -> None:
+def test_runs_on_a_cpu_where_no_goals_apply(measured: tuple[int, dict[str, Any], Path]) -> None:
     code, found, _ = measured
     assert code == 0 and goals(found) == []
     assert found["kind"] == "cpu" and found["versions"]["torch"] == torch.__version__
@@ -83,65 +77,63 @@ def test_runs_as_a_whole_on_a_cpu_and_judges_nothing_there(measured: tuple[int, 
     assert tiny["int8"]["start"]["slots"] == 1
 
 
-def test_its_page_has_a_row_for_each_model(measured: tuple[int, dict[str, Any], Path]) -> None:
+def test_the_report_has_a_row_for_each_model(measured: tuple[int, dict[str, Any], Path]) -> None:
     _, found, folder = measured
-    shown = page(folder)
-    assert f"## {found['device']}" in shown and "| tiny |" in shown and "not run" in shown
-    assert "No GPU result is recorded" not in shown
+    block = results_block(folder)
+    assert f"### {found['device']}" in block and "| tiny |" in block and "not run" in block
+    assert block in page(folder) and "No GPU has been measured yet." not in page(folder)
 
 
-def test_the_page_in_the_docs_is_what_the_results_say() -> None:
-    assert (PROJECT / "docs" / "gpu.md").read_text(encoding="utf-8") == page()
+def test_the_documentation_contains_the_current_results() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page()
 
 
-def test_without_results_the_page_says_so_and_how_to_get_them(tmp_path: Path) -> None:
-    assert "No GPU result is recorded" in page(tmp_path) and "make bench-gpu" in page(tmp_path)
+def test_the_report_without_results_says_so(tmp_path: Path) -> None:
+    assert results_block(tmp_path) == "No GPU has been measured yet.\n"
+    assert "make bench-gpu" in page(tmp_path)
 
 
-def test_random_weights_are_stocks_too_and_none_is_zero(tiny: Path, memory_tokens: list[int]) -> None:
+def test_stock_and_engine_generate_the_same_codes_from_random_weights_without_zeros(tiny: Path) -> None:
     from musicgen_serving.engine.generator import Capacity, Generator
     from musicgen_serving.engine.loading import WeightFormat
 
-    heard: list[torch.Tensor] = []
+    tokens, stock_codes = [5, 9, 7, 1], list[torch.Tensor]()
     stock = Stock(tiny, CPU)
     no_audio = stock.model.audio_encoder.decode
 
-    def hearing(codes: torch.Tensor, **rest: Any) -> Any:
-        heard.append(codes)
+    def recording_decode(codes: torch.Tensor, **rest: Any) -> Any:
+        stock_codes.append(codes)
         return no_audio(codes, **rest)
 
-    stock.model.audio_encoder.decode = hearing
-    ids = torch.tensor([memory_tokens])
+    stock.model.audio_encoder.decode = recording_decode
+    ids = torch.tensor([tokens])
     stock.model.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, guidance_scale=3, max_new_tokens=30
     )
     generator = Generator(tiny, weight_format=WeightFormat(), capacity=Capacity(slots=1), log=MemoryLog().log)
-    request = Request([ClipSpec("", 0, SamplingParams(max_new_tokens=30, do_sample=False))], [memory_tokens])
+    request = Request([ClipSpec("", 0, SamplingParams(max_new_tokens=30, do_sample=False))], [tokens])
     generator.engine.submit(request)
-    assert torch.equal(request.wait()[0], heard[0][0, 0])
+    assert torch.equal(request.wait()[0], stock_codes[0][0, 0])
     generator.close()
     with WeightFiles(tiny) as files:
         assert all(files.read(name).any() for name in files.names("decoder.") if "bias" not in name)
 
 
-@pytest.fixture
-def memory_tokens() -> list[int]:
-    return [5, 9, 7, 1]
-
-
-def test_the_roofline_is_that_of_the_published_shapes() -> None:
-    read = {name: round(weight_bytes(sizes_of(name)) / 1e9, 3) for name in ("small", "medium", "large")}
-    assert read == {"small": 0.722, "medium": 3.197, "large": 5.672}
-    assert round(cache_bytes(sizes_of("large"), 1503) / 1e9, 3) == 1.182
-    at = [300e9, 600e9, 864e9, 2039e9, 3350e9]  # L4, A10G, L40S, A100, H100
-    seconds = [round(clip_seconds(sizes_of("large"), 1503, 1, bandwidth), 1) for bandwidth in at]
+def test_the_roofline_of_the_published_shapes() -> None:
+    gigabytes = {name: round(weight_bytes(config_of(name)) / 1e9, 3) for name in ("small", "medium", "large")}
+    assert gigabytes == {"small": 0.722, "medium": 3.197, "large": 5.672}
+    assert round(cache_bytes(config_of("large"), 1503) / 1e9, 3) == 1.182
+    bandwidths = [300e9, 600e9, 864e9, 2039e9, 3350e9]  # L4, A10G, L40S, A100, H100
+    seconds = [round(clip_seconds(config_of("large"), 1503, 1, bandwidth), 1) for bandwidth in bandwidths]
     assert seconds == [31.4, 15.7, 10.9, 4.6, 2.8]
-    together = [round(count / clip_seconds(sizes_of("large"), 1503, count, 3350e9), 2) for count in (8, 16, 32)]
-    assert together == [1.71, 2.36, 2.90]
-    assert weight_bytes(sizes_of("large"), eight_bit=True) < 0.51 * weight_bytes(sizes_of("large"))
+    clips_per_second = [
+        round(count / clip_seconds(config_of("large"), 1503, count, 3350e9), 2) for count in (8, 16, 32)
+    ]
+    assert clips_per_second == [1.71, 2.36, 2.90]
+    assert weight_bytes(config_of("large"), eight_bit=True) < 0.51 * weight_bytes(config_of("large"))
 
 
-def test_the_roofline_counts_the_weights_that_are_there(tiny: Path) -> None:
+def test_the_roofline_counts_the_bytes_of_the_loaded_weights(tiny: Path) -> None:
     config = decoder_config(read_config(tiny))
     with WeightFiles(tiny) as files:
         weights = load_decoder(files, config, CPU, torch.float16, 16)
@@ -167,17 +159,17 @@ GOOD: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_a_run_of_some_models_keeps_what_the_same_device_and_versions_gave_before(tmp_path: Path) -> None:
+def test_keeps_models_of_earlier_runs_on_the_same_device_with_the_same_versions(tmp_path: Path) -> None:
     path = tmp_path / "h100.json"
     assert engine_gpu.earlier_models(path, GOOD) == {}
-    engine_gpu.write(path, GOOD)
+    engine_gpu.write_results(path, GOOD)
     assert engine_gpu.earlier_models(path, GOOD) == GOOD["models"]
     assert engine_gpu.earlier_models(path, GOOD | {"versions": {"torch": "2.7.0"}}) == {}
 
 
-def test_goals_that_are_met_end_with_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert engine_gpu.print_goals(GOOD, tmp_path) == 0
-    assert len(goals(GOOD)) == 14 and "BELOW" not in capsys.readouterr().out
+def test_exits_with_0_if_all_goals_are_met(capsys: pytest.CaptureFixture[str]) -> None:
+    assert engine_gpu.print_goals(GOOD) == 0
+    assert len(goals(GOOD)) == 14 and "MISSED" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -185,9 +177,9 @@ def test_goals_that_are_met_end_with_0(tmp_path: Path, capsys: pytest.CaptureFix
     [
         (("one", "clip_seconds"), 3.95, "large: seconds per clip"),
         (("roofline_share",), 0.79, "large: share of the roofline"),
-        (("times_faster_than_sample",), 11.9, "large: times faster than the sample's way"),
+        (("times_faster_than_sample",), 11.9, "large: times faster than the sample"),
         (("in_flight", 0, "clips_per_second"), 2.0, "large: clips per second, 32 in flight"),
-        (("int8", "decode_seconds"), 3.2, "large: int8 seconds of decoding"),
+        (("int8", "decode_seconds"), 3.2, "large: decode seconds, 8-bit"),
         (("error", "both_rows"), 2e-2, "large: error of float16 logits"),
         (("error", "both_rows"), float("nan"), "large: error of float16 logits"),
         (("memory", "device_bytes"), 22.5e9, "large: bytes of memory at 8 slots"),
@@ -199,20 +191,20 @@ def test_goals_that_are_met_end_with_0(tmp_path: Path, capsys: pytest.CaptureFix
         (("trace", "waits"), 0.05, "large: waits per step"),
     ],
 )
-def test_a_goal_that_is_not_met_ends_with_1_and_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: tuple[Any, ...], value: float, name: str
+def test_exits_with_1_and_names_the_goal_that_is_missed(
+    capsys: pytest.CaptureFixture[str], place: tuple[Any, ...], value: float, name: str
 ) -> None:
     found = deepcopy(GOOD)
     part = found["models"]["large"]
     for step in place[:-1]:
         part = part[step]
     part[place[-1]] = value
-    assert engine_gpu.print_goals(found, tmp_path) == 1
-    below = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BELOW")]
-    assert len(below) == 1 and below[0].startswith(f"BELOW {name}:")
+    assert engine_gpu.print_goals(found) == 1
+    missed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MISSED")]
+    assert len(missed) == 1 and missed[0].startswith(f"MISSED {name}:")
 
 
-def test_goals_are_scaled_by_another_devices_bandwidth() -> None:
+def test_goals_scale_with_the_devices_bandwidth() -> None:
     slower = deepcopy(GOOD) | {"nominal_bytes_per_second": 335e9}
     wanted = {goal.name: goal.wanted for goal in goals(slower)}
     assert wanted["large: seconds per clip"] == pytest.approx(39)
@@ -220,21 +212,21 @@ def test_goals_are_scaled_by_another_devices_bandwidth() -> None:
     assert wanted["large: share of the roofline"] == 0.8
 
 
-def test_a_page_with_a_gpu_has_goals_and_costs(tmp_path: Path) -> None:
+def test_the_report_of_a_gpu_has_goals_and_costs(tmp_path: Path) -> None:
     (tmp_path / "h100.json").write_text(json.dumps(GOOD), encoding="utf-8")
-    shown = page(tmp_path)
-    assert "| large | 3.50 s | 3.10 s | 90% | 2.40 clips/s | 2.60 s | 60.0 s | not run | not run |" in shown
-    assert "- met   large: seconds per clip: at most 3.9, got 3.5" in shown
-    assert "not measured there" in shown and "| large | ml.g5.xlarge | 0.430 |" in shown
+    block = results_block(tmp_path)
+    assert "| large | 3.50 s | 3.10 s | 90% | 2.40 clips/s | 2.60 s | 60.0 s | not run | not run |" in block
+    assert "- met    large: seconds per clip: at most 3.9, got 3.5" in block
+    assert "not measured there" in block and "| large | ml.g5.xlarge | 0.430 |" in block
 
 
-def test_a_clip_costs_what_the_price_and_the_bandwidth_say() -> None:
+def test_estimates_the_cost_of_a_clip_from_price_and_bandwidth() -> None:
     found = costs(2.0, "NVIDIA H100 80GB HBM3")
-    assert found["estimate"] is True and set(found["types"]) == set(table("prices")["usd_per_hour"])
+    assert found["estimate"] is True and set(found["types"]) == set(infra_table("prices")["usd_per_hour"])
     entry = found["types"]["ml.g5.2xlarge"]
     assert entry["clips_per_second"] == pytest.approx(2.0 * 600 / 3350)
     assert entry["usd_per_clip"] == pytest.approx(1.515 / 3600 / (2.0 * 600 / 3350))
-    assert "must be known" in costs(2.0, "a card of tomorrow")["failed"]
+    assert "is unknown" in costs(2.0, "an unknown card")["failed"]
 
 
 @pytest.mark.parametrize(
@@ -242,58 +234,58 @@ def test_a_clip_costs_what_the_price_and_the_bandwidth_say() -> None:
     [("NVIDIA L40S", 864e9), ("NVIDIA L4", 300e9), ("NVIDIA H100 80GB HBM3", 3350e9), ("NVIDIA H200", 4800e9),
      ("NVIDIA A100-SXM4-40GB", 1555e9), ("Tesla K80", None)],
 )  # fmt: skip
-def test_knows_a_devices_nominal_bandwidth_by_its_name(name: str, speed: float | None) -> None:
-    assert nominal(name) == speed
+def test_finds_the_nominal_bandwidth_by_device_name(name: str, speed: float | None) -> None:
+    assert nominal_bandwidth(name) == speed
 
 
-def test_counts_what_a_step_asks_of_the_device() -> None:
+def test_counts_a_steps_calls_by_kind() -> None:
     names = ["cudaGraphLaunch"] * 10 + ["cudaLaunchKernel"] * 5 + ["cudaMemcpyAsync", "aten::add"]
-    assert counted(names, 10) == {"graph_launches": 1, "other_kernels": 0.5, "copies": 0.1, "waits": 0}
-    assert counted(["cudaGraphLaunch", "cudaStreamSynchronize"], 1)["waits"] == 1
+    assert count_by_kind(names, 10) == {"graph_launches": 1, "other_kernels": 0.5, "copies": 0.1, "waits": 0}
+    assert count_by_kind(["cudaGraphLaunch", "cudaStreamSynchronize"], 1)["waits"] == 1
 
 
-def test_counts_only_what_is_called_during_the_work() -> None:
-    numbers = torch.ones(3)
+def test_counts_only_calls_during_the_work() -> None:
+    values = torch.ones(3)
 
     def work() -> None:
         for _ in range(7):
-            numbers.add_(1)
+            values.add_(1)
 
-    names = calls(work, [ProfilerActivity.CPU])
-    assert Counter(names)["aten::add_"] == 7 and "what is counted" not in names
+    names = host_calls(work, [ProfilerActivity.CPU])
+    assert Counter(names)["aten::add_"] == 7 and "measured steps" not in names
 
 
-def test_a_way_that_fails_is_reported_by_its_message(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_the_error_of_a_stock_method_that_fails(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*rest: Any) -> Stock:
         raise RuntimeError("StaticCache is not compileable")
 
-    monkeypatch.setattr(stock_run, "StaticCompiled", broken)
-    found = stock_run.measure("static_compiled", tiny, CPU, PLAN, lambda: None)
+    monkeypatch.setattr(stock, "StaticCompiled", broken)
+    found = stock.measure("static_compiled", tiny, CPU, steps=24, clip_steps=48, rounds=1, before_each=lambda: None)
     assert found == {"failed": "RuntimeError: StaticCache is not compileable"}
 
 
-def test_tells_the_error_of_rounded_weights(tiny: Path) -> None:
+def test_measures_the_error_of_rounded_weights(tiny: Path) -> None:
     log = MemoryLog().log
-    half = errors(tiny, CPU, log, eight_bit=False, dtype=torch.float16)
-    eight = errors(tiny, CPU, log, eight_bit=True)
-    assert errors(tiny, CPU, log, eight_bit=False) == {"both_rows": 0, "guided": 0}
+    half = logit_errors(tiny, CPU, log, eight_bit=False, dtype=torch.float16)
+    eight = logit_errors(tiny, CPU, log, eight_bit=True)
+    assert logit_errors(tiny, CPU, log, eight_bit=False) == {"both_rows": 0, "guided": 0}
     assert 0 < half["both_rows"] < 1e-2
     assert half["both_rows"] < eight["both_rows"] < 0.2
     assert eight["guided"] > 0
 
 
-def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refuses_to_run_without_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(SystemExit) as ended:
         engine_gpu.main([])
-    assert ended.value.code == 2 and "a CUDA device is needed, got none" in capsys.readouterr().err
+    assert ended.value.code == 2 and "no CUDA device is available" in capsys.readouterr().err
 
 
-def test_a_trace_that_failed_meets_no_goal_and_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    failed = traced(tmp_path, 5)  # no checkpoint is there
+def test_a_failed_trace_meets_no_goal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = trace_steps(tmp_path, 5)  # there is no checkpoint
     assert "the trace ended with exit code 1" in failed["failed"]
     found = deepcopy(GOOD)
     found["models"]["large"]["trace"] = failed
-    assert engine_gpu.print_goals(found, tmp_path) == 1
-    below = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BELOW")]
-    assert len(below) == 5 and all("per step" in line and "got nan" in line for line in below)
+    assert engine_gpu.print_goals(found) == 1
+    missed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MISSED")]
+    assert len(missed) == 5 and all("per step" in line and "got nan" in line for line in missed)

@@ -79,7 +79,10 @@ def test_function_cannot_read_anything_else_in_the_mirror(stack: ProbedStack, fo
 
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("listing.json", "must hold listing.json, got no such object"), ("model.safetensors", "not with the requested range")],
+    [
+        ("listing.json", "must hold listing.json, got no such object"),
+        ("model.safetensors", "not with the requested range"),
+    ],
 )
 def test_missing_file_in_the_mirror_is_reported(stack: ProbedStack, folder: str, name: str, reason: str) -> None:
     s3 = stack.aws.client("s3")

@@ -1,4 +1,4 @@
-"""The reference models that the engine is compared with."""
+"""Fixtures of the engine's tests: the reference models that it is compared with."""
 
 from typing import Any
 
@@ -19,5 +19,5 @@ def stereo(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Refere
 
 @pytest.fixture(params=["mono", "stereo"])
 def reference(request: pytest.FixtureRequest) -> Any:
-    """Each of the two in turn."""
+    """Run the test with both models."""
     return request.getfixturevalue(request.param)

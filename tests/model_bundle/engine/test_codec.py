@@ -1,4 +1,4 @@
-"""EnCodec decoded in chunks sounds as it does decoded whole, at the published model's shapes."""
+"""Test that EnCodec decodes the same samples in chunks as in one pass, at the published model's shapes."""
 # pyright: reportCallIssue=false, reportUnknownMemberType=false
 # transformers ships types that strict mode cannot follow.
 
@@ -18,7 +18,7 @@ TOLERANCE = 1e-5  # of the loudest sample
 
 @pytest.fixture(scope="module", params=[False, True], ids=["as_published", "causal"])
 def decoder(request: pytest.FixtureRequest, one_thread: None) -> Any:
-    """The decoder of `facebook/encodec_32khz` with random weights; the family's other models are causal."""
+    """Return the decoder of `facebook/encodec_32khz` with random weights; the family's other models are causal."""
     config = EncodecConfig(
         target_bandwidths=[2.2], sampling_rate=32000, audio_channels=1, normalize=False, hidden_size=128,
         num_filters=64, num_residual_layers=1, upsampling_ratios=[8, 5, 4, 4], codebook_size=2048, codebook_dim=128,
@@ -28,7 +28,7 @@ def decoder(request: pytest.FixtureRequest, one_thread: None) -> Any:
     return EncodecModel(config).eval().decoder
 
 
-def _error(decoder: Any, count: int, chunk: int) -> float:
+def relative_error(decoder: Any, count: int, chunk: int) -> float:
     frames = torch.randn(2, 128, count, generator=torch.Generator().manual_seed(count))
     with torch.inference_mode():
         whole = decoder(frames)
@@ -38,17 +38,18 @@ def _error(decoder: Any, count: int, chunk: int) -> float:
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 10, FRAMES - 1, FRAMES, FRAMES + 1])
-def test_chunks_of_any_length_give_the_samples_of_the_whole(decoder: Any, chunk: int) -> None:
-    assert _error(decoder, FRAMES, chunk) <= TOLERANCE
+def test_chunks_of_any_length_give_the_samples_of_one_pass(decoder: Any, chunk: int) -> None:
+    assert relative_error(decoder, FRAMES, chunk) <= TOLERANCE
 
 
 @pytest.mark.parametrize("count", range(1, 9))
-def test_clips_shorter_than_the_convolutions_reach_do_too(decoder: Any, count: int) -> None:
-    assert max(_error(decoder, count, chunk) for chunk in (1, 2, 3)) <= TOLERANCE
+def test_clips_shorter_than_the_convolutions_context_do_too(decoder: Any, count: int) -> None:
+    assert max(relative_error(decoder, count, chunk) for chunk in (1, 2, 3)) <= TOLERANCE
 
 
-@pytest.mark.parametrize("surroundings", ["BEFORE_LSTM", "AFTER_LSTM"])
-def test_fewer_surroundings_would_be_heard(decoder: Any, surroundings: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    too_few = {"BEFORE_LSTM": 2, "AFTER_LSTM": 0}
-    monkeypatch.setattr(codec, surroundings, too_few[surroundings])
-    assert _error(decoder, FRAMES, 10) > 1e-3
+@pytest.mark.parametrize(("constant", "too_small"), [("BEFORE_LSTM", 2), ("AFTER_LSTM", 0)])
+def test_less_context_would_change_the_samples(
+    decoder: Any, constant: str, too_small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, constant, too_small)
+    assert relative_error(decoder, FRAMES, 10) > 1e-3

@@ -1,4 +1,4 @@
-"""The host runs a few steps ahead of a device and never waits for it before it must."""
+"""Test that the host runs a few steps ahead of the device and waits for it only when it must."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,59 +16,59 @@ CODES = torch.zeros((4, 5), dtype=torch.long)
 
 
 @dataclass
-class Device:
-    """A device that is told how far it has come; `waits` has the moments that the host waited for."""
+class FakeDevice:
+    """A fake device that has recorded `recorded` events and reached `reached`; `waits` lists events waited for."""
 
-    given: int = 0
-    done: int = 0
+    recorded: int = 0
+    reached: int = 0
 
     def __post_init__(self) -> None:
         self.waits: list[int] = []
 
-    def mark(self) -> "Moment":
-        self.given += 1
-        return Moment(self, self.given)
+    def record(self) -> "FakeEvent":
+        self.recorded += 1
+        return FakeEvent(self, self.recorded)
 
 
 @dataclass
-class Moment:
-    device: Device
+class FakeEvent:
+    device: FakeDevice
     number: int
 
     def query(self) -> bool:
-        return self.device.done >= self.number
+        return self.device.reached >= self.number
 
     def synchronize(self) -> None:
         self.device.waits += [] if self.query() else [self.number]
-        self.device.done = max(self.device.done, self.number)
+        self.device.reached = max(self.device.reached, self.number)
 
 
 def sequence() -> Sequence:
     return Sequence(Request([ClipSpec("", 0, SamplingParams())], [[1]]), 0)
 
 
-def test_the_host_waits_only_for_the_step_that_many_steps_before() -> None:
-    device = Device()
-    limit = RunAheadLimiter(device.mark, steps=3)
+def test_the_host_waits_only_for_the_step_at_the_run_ahead_limit() -> None:
+    device = FakeDevice()
+    limit = RunAheadLimiter(device.record, steps=3)
     for _ in range(10):
         limit()
-    assert device.given == 10
+    assert device.recorded == 10
     assert device.waits == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_a_cpu_has_finished_its_work_when_the_call_returns() -> None:
+def test_no_events_are_recorded_on_a_cpu() -> None:
     assert event_recorder(torch.device("cpu"))() is None
     RunAheadLimiter(event_recorder(torch.device("cpu")), steps=0)()
 
 
-def test_clips_complete_once_the_device_has_finished_them_without_waiting() -> None:
-    device, first, second = Device(), sequence(), sequence()
-    completions = CompletionQueue(device.mark)
+def test_clips_complete_without_waiting_once_the_device_has_finished_them() -> None:
+    device, first, second = FakeDevice(), sequence(), sequence()
+    completions = CompletionQueue(device.record)
     for one in (first, second):
         completions.add(one, CODES, torch.tensor(False))
     completions.complete(wait=False)
     assert not first.request.done and completions.sequences == [first, second]
-    device.done = 1
+    device.reached = 1
     completions.complete(wait=False)
     assert torch.equal(first.request.wait()[0], CODES)
     assert not second.request.done and completions.sequences == [second]
@@ -77,9 +77,9 @@ def test_clips_complete_once_the_device_has_finished_them_without_waiting() -> N
     assert second.request.done and device.waits == [2] and completions.sequences == []
 
 
-def test_the_nonfinite_flag_is_read_as_it_was_when_the_clip_left_its_slot() -> None:
-    device, good, bad = Device(), sequence(), sequence()
-    completions, nonfinite = CompletionQueue(device.mark), torch.tensor([False, True])
+def test_the_nonfinite_flag_is_that_of_the_time_when_the_clip_left_its_slot() -> None:
+    device, good, bad = FakeDevice(), sequence(), sequence()
+    completions, nonfinite = CompletionQueue(device.record), torch.tensor([False, True])
     completions.add(good, CODES, nonfinite[0])
     completions.add(bad, CODES, nonfinite[1])
     nonfinite.logical_not_()  # the slots' next clips
@@ -90,8 +90,8 @@ def test_the_nonfinite_flag_is_read_as_it_was_when_the_clip_left_its_slot() -> N
 
 
 def test_a_batch_keeps_stepping_while_a_finished_clip_is_pending(mono: Any) -> None:
-    device = Device()
-    batch = Batch(mono.loop(slots=2), 32, device.mark)
+    device = FakeDevice()
+    batch = Batch(mono.loop(slots=2), 32, device.record)
     sequences = [
         Sequence(Request([ClipSpec("", 0, SamplingParams(max_new_tokens=count))], [[1] * 11]), 0) for count in (8, 20)
     ]
@@ -105,4 +105,4 @@ def test_a_batch_keeps_stepping_while_a_finished_clip_is_pending(mono: Any) -> N
         batch.step()
         batch.collect_finished()
     assert all(one.request.done for one in sequences) and batch.unfinished == []
-    assert device.waits == [1, 2]  # only when nothing was left to step
+    assert device.waits == [1, 2]  # only once nothing was left to step

@@ -1,9 +1,10 @@
-"""Continuous batching: what is batched does not change what is made, and a fault harms only the clip that has it."""
+"""Test continuous batching: batching does not change the samples, and a fault affects only its generator clip."""
 
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from musicgen_serving.engine.errors import (
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.scheduler import Request, RequestQueue
+from musicgen_serving.engine.scheduler import Request, RequestQueue, Sequence
 
 LONG = SamplingParams(max_new_tokens=1503)
 
@@ -30,8 +31,8 @@ def clip(seed: int, tokens: int = 40, text: str = "calm piano", **params: Any) -
 
 
 @pytest.fixture
-def own(staged_musicgen: Path, one_thread: None, memory_log: Any) -> Iterator[Generator]:
-    """A generator of four slots that a test may break."""
+def generator(staged_musicgen: Path, one_thread: None, memory_log: Any) -> Iterator[Generator]:
+    """Return a generator with four slots that the test may modify."""
     capacity = Capacity(slots=4, max_waiting=40)
     loaded = Generator(
         staged_musicgen, weight_format=WeightFormat(dtype="float32"), capacity=capacity, log=memory_log.log
@@ -41,7 +42,7 @@ def own(staged_musicgen: Path, one_thread: None, memory_log: Any) -> Iterator[Ge
 
 
 def together(generator: Generator, requests: list[list[ClipSpec]]) -> list[Any]:
-    """The results of requests made at the same time, an exception in place of clips that failed."""
+    """Return the clips of requests made at the same time, or the exception of those that failed."""
     results: list[Any] = [None] * len(requests)
 
     def make(index: int) -> None:
@@ -58,46 +59,46 @@ def together(generator: Generator, requests: list[list[ClipSpec]]) -> list[Any]:
     return results
 
 
-def test_the_same_seed_sounds_the_same_alone_and_in_any_batch(own: Generator) -> None:
-    wanted = [clip(7), clip(8, 25, "loud drums", top_k=5), clip(9, 60, "a", guidance_scale=1), clip(10, top_p=0.9)]
-    alone = [own.generate([one]).clips[0] for one in wanted]
+def test_a_seed_gives_the_same_samples_alone_and_in_any_batch(generator: Generator) -> None:
+    clips = [clip(7), clip(8, 25, "loud drums", top_k=5), clip(9, 60, "a", guidance_scale=1), clip(10, top_p=0.9)]
+    alone = [generator.generate([one]).clips[0] for one in clips]
     neighbours = [clip(50 + index, 10 + 7 * index) for index in range(5)]
-    in_one_request = own.generate([*neighbours, *reversed(wanted)]).clips[5:][::-1]
-    in_many = together(own, [[one] for one in (*wanted, *neighbours)])[:4]
+    in_one_request = generator.generate([*neighbours, *reversed(clips)]).clips[5:][::-1]
+    in_many = together(generator, [[one] for one in (*clips, *neighbours)])[:4]
     for index in range(4):
         np.testing.assert_array_equal(in_one_request[index], alone[index])
         np.testing.assert_array_equal(in_many[index][0], alone[index])
 
 
-def test_requests_in_flight_share_steps(own: Generator) -> None:
+def test_requests_in_flight_share_steps(generator: Generator) -> None:
     widths: list[int] = []
-    step = own.batch.step
+    step = generator.batch.step
 
     def counting() -> None:
-        widths.append(len(own.batch.sequences))
+        widths.append(len(generator.batch.sequences))
         step()
 
-    own.batch.step = counting
-    results = together(own, [[clip(seed, 300)] for seed in range(4)])
+    generator.batch.step = counting
+    results = together(generator, [[clip(seed, 300)] for seed in range(4)])
     assert all(len(result) == 1 for result in results)
     assert max(widths) == 4
     assert len(widths) < 4 * 300
 
 
-def test_a_request_of_16_texts_spreads_over_all_slots_and_lets_others_in_between(own: Generator) -> None:
+def test_a_request_of_16_texts_uses_all_slots_and_does_not_block_others(generator: Generator) -> None:
     finished: list[str] = []
     started = threading.Event()
-    step = own.batch.step
+    step = generator.batch.step
 
     def noting() -> None:
         step()
-        if len(own.batch.sequences) == 4:
+        if len(generator.batch.sequences) == 4:
             started.set()
 
-    own.batch.step = noting
+    generator.batch.step = noting
 
     def make(name: str, clips: list[ClipSpec]) -> None:
-        own.generate(clips)
+        generator.generate(clips)
         finished.append(name)
 
     large = threading.Thread(target=make, args=("large", [clip(seed, 100) for seed in range(16)]))
@@ -108,7 +109,7 @@ def test_a_request_of_16_texts_spreads_over_all_slots_and_lets_others_in_between
     assert finished == ["small", "large"]
 
 
-def test_waiting_clips_take_turns_between_requests() -> None:
+def test_the_queue_alternates_between_requests() -> None:
     waiting = RequestQueue(max_waiting=10)
     first, second = (Request([clip(seed) for seed in range(count)], [[1]] * count) for count in (4, 2))
     waiting.add(first)
@@ -117,7 +118,7 @@ def test_waiting_clips_take_turns_between_requests() -> None:
     assert order == [(first, 0), (second, 0), (first, 1), (second, 1), (first, 2), (first, 3)]
 
 
-def test_more_clips_than_may_wait_are_refused() -> None:
+def test_the_queue_refuses_more_clips_than_its_limit() -> None:
     waiting = RequestQueue(max_waiting=3)
     waiting.add(Request([clip(1), clip(2)], [[1], [1]]))
     with pytest.raises(QueueFullError, match=r"too many clips waiting: 4 with this request \(limit 3\)"):
@@ -125,7 +126,7 @@ def test_more_clips_than_may_wait_are_refused() -> None:
     assert len(waiting) == 2
 
 
-def test_clips_that_did_not_fit_return_to_the_front() -> None:
+def test_the_queue_takes_back_a_clip_at_its_front() -> None:
     waiting = RequestQueue(max_waiting=10)
     first, second = (Request([clip(seed)], [[1]]) for seed in (1, 2))
     waiting.add(first)
@@ -135,94 +136,96 @@ def test_clips_that_did_not_fit_return_to_the_front() -> None:
     assert [sequence.request for sequence in waiting.take(2)] == [first, second]
 
 
-def test_an_abandoned_request_leaves_its_slots(own: Generator) -> None:
+def test_an_abandoned_request_frees_its_slots(generator: Generator) -> None:
     with pytest.raises(RequestAbandonedError):
-        own.generate([ClipSpec("a", 1, LONG)] * 4, abandoned=lambda: True)
-    assert len(own.generate([clip(1)]).clips) == 1
-    own.close()  # joins the engine's thread, which hands a clip in a moment before the clip leaves its slot
-    assert own.batch.sequences == []
+        generator.generate([ClipSpec("a", 1, LONG)] * 4, abandoned=lambda: True)
+    assert len(generator.generate([clip(1)]).clips) == 1
+    generator.close()  # joins the engine's thread, which completes a clip shortly before it frees the slot
+    assert generator.batch.sequences == []
 
 
-def test_a_poison_clip_fails_alone(own: Generator) -> None:
-    step = own.batch._step_run  # pyright: ignore[reportPrivateUsage]
+def test_a_clip_that_raises_fails_alone(generator: Generator) -> None:
+    step = generator.batch._step_run  # pyright: ignore[reportPrivateUsage]
 
     def poisoned(first: int, count: int) -> None:
-        run = own.batch.sequences[first : first + count]
+        run = generator.batch.sequences[first : first + count]
         if any(sequence.clip.seed == 666 and sequence.position == 20 for sequence in run):
             raise ValueError("poison")
         step(first, count)
 
-    expected = [own.generate([clip(seed)]).clips[0] for seed in (1, 2)]
-    own.batch._step_run = poisoned  # pyright: ignore[reportPrivateUsage]
-    first, poison, second = together(own, [[clip(1)], [clip(666)], [clip(2)]])
+    expected = [generator.generate([clip(seed)]).clips[0] for seed in (1, 2)]
+    generator.batch._step_run = poisoned  # pyright: ignore[reportPrivateUsage]
+    first, poison, second = together(generator, [[clip(1)], [clip(666)], [clip(2)]])
     assert repr(poison) == "ValueError('poison')"
     np.testing.assert_array_equal(first[0], expected[0])
     np.testing.assert_array_equal(second[0], expected[1])
 
 
-def test_logits_that_are_not_finite_fail_with_the_reason_and_spare_the_neighbours(own: Generator) -> None:
-    admit = own.batch.admit
+def admit_with_nan(generator: Generator, seed: int) -> Callable[[], None]:
+    """Replace the text states of clips with this seed by NaN; return what restores normal admission."""
+    admit = generator.batch.admit
 
-    def spoiled(sequence: Any, states: torch.Tensor) -> None:
-        admit(sequence, states * float("nan") if sequence.clip.seed == 666 else states)
+    def replacement(sequence: Sequence, states: torch.Tensor) -> None:
+        admit(sequence, states * float("nan") if sequence.clip.seed == seed else states)
 
-    expected = own.generate([clip(1)]).clips[0]
-    own.batch.admit = spoiled
-    good, bad = together(own, [[clip(1)], [clip(666)]])
+    def restore() -> None:
+        generator.batch.admit = admit
+
+    generator.batch.admit = replacement
+    return restore
+
+
+def test_nonfinite_logits_fail_their_clip_and_do_not_affect_the_others(generator: Generator) -> None:
+    expected = generator.generate([clip(1)]).clips[0]
+    restore = admit_with_nan(generator, 666)
+    good, bad = together(generator, [[clip(1)], [clip(666)]])
     assert isinstance(bad, NonFiniteError)
     assert str(bad) == "the model computed logits with NaN or infinity"
     np.testing.assert_array_equal(good[0], expected)
-    own.batch.admit = admit
-    assert len(own.generate([clip(seed) for seed in range(4)]).clips) == 4  # NaN left in a cache would spoil the next
+    restore()
+    assert len(generator.generate([clip(seed) for seed in range(4)]).clips) == 4  # NaN left in a cache would spread
 
 
-def test_a_nonfinite_clip_spoils_neither_its_slot_nor_the_one_it_was_moved_from(own: Generator) -> None:
-    admit = own.batch.admit
-
-    def spoiled(sequence: Any, states: torch.Tensor) -> None:
-        admit(sequence, states * float("nan") if sequence.clip.seed == 666 else states)
-
-    own.batch.admit = spoiled
-    with pytest.raises(
-        NonFiniteError
-    ):  # the first clip leaves slot 0 first, and the broken one moves there from slot 1
-        own.generate([clip(1, 20), clip(666, 60)])
-    own.batch.admit = admit
-    assert len(own.generate([clip(seed) for seed in range(4)]).clips) == 4
+def test_a_nonfinite_clip_leaves_no_nan_in_its_slot_nor_in_the_one_it_was_moved_from(generator: Generator) -> None:
+    restore = admit_with_nan(generator, 666)
+    with pytest.raises(NonFiniteError):
+        generator.generate([clip(1, 20), clip(666, 60)])  # the first clip finishes first; the other moves to slot 0
+    restore()
+    assert len(generator.generate([clip(seed) for seed in range(4)]).clips) == 4
 
 
-def test_out_of_memory_with_others_in_flight_waits_until_one_has_left(own: Generator, memory_log: Any) -> None:
-    admit = own.batch.admit
-    beside: list[int] = []
+def test_a_clip_that_runs_out_of_memory_waits_until_another_has_finished(generator: Generator, memory_log: Any) -> None:
+    admit = generator.batch.admit
+    in_flight: list[int] = []
 
     def tight(sequence: Any, states: torch.Tensor) -> None:
-        if own.batch.sequences:
-            beside.append(len(own.batch.sequences))
+        if generator.batch.sequences:
+            in_flight.append(len(generator.batch.sequences))
             raise torch.OutOfMemoryError("CUDA out of memory")
         admit(sequence, states)
 
-    own.batch.admit = tight
-    results = together(own, [[clip(seed)] for seed in range(3)])
+    generator.batch.admit = tight
+    results = together(generator, [[clip(seed)] for seed in range(3)])
     assert all(isinstance(result, list) for result in results)
-    assert set(beside) == {1}
+    assert set(in_flight) == {1}
     assert memory_log.events("admission_failed")
 
 
-def test_out_of_memory_with_nothing_in_flight_fails_the_request_and_spares_the_engine(own: Generator) -> None:
-    admit = own.batch.admit
+def test_running_out_of_memory_with_nothing_in_flight_fails_only_the_request(generator: Generator) -> None:
+    admit = generator.batch.admit
 
     def full(sequence: Any, states: torch.Tensor) -> None:
         raise MemoryError
 
-    own.batch.admit = full
+    generator.batch.admit = full
     with pytest.raises(DeviceMemoryError, match="ran out of memory"):
-        own.generate([clip(1)])
-    own.batch.admit = admit
-    assert len(own.generate([clip(1)]).clips) == 1
+        generator.generate([clip(1)])
+    generator.batch.admit = admit
+    assert len(generator.generate([clip(1)]).clips) == 1
 
 
-def test_texts_that_cannot_be_encoded_together_are_encoded_singly(own: Generator) -> None:
-    encode = own.engine._encode  # pyright: ignore[reportPrivateUsage]
+def test_texts_that_cannot_be_encoded_together_are_encoded_one_by_one(generator: Generator) -> None:
+    encode = generator.engine._encode  # pyright: ignore[reportPrivateUsage]
     calls: list[int] = []
 
     def fragile(texts: list[list[int]]) -> list[torch.Tensor]:
@@ -231,30 +234,30 @@ def test_texts_that_cannot_be_encoded_together_are_encoded_singly(own: Generator
             raise RuntimeError("too many")
         return encode(texts)
 
-    own.engine._encode = fragile  # pyright: ignore[reportPrivateUsage]
-    assert len(own.generate([clip(1), clip(2)]).clips) == 2
+    generator.engine._encode = fragile  # pyright: ignore[reportPrivateUsage]
+    assert len(generator.generate([clip(1), clip(2)]).clips) == 2
     assert calls == [2, 1, 1]
 
 
-def test_several_requests_texts_are_encoded_together(own: Generator) -> None:
-    encode, calls = own.engine._encode, list[int]()  # pyright: ignore[reportPrivateUsage]
+def test_texts_of_several_requests_are_encoded_together(generator: Generator) -> None:
+    encode, calls = generator.engine._encode, list[int]()  # pyright: ignore[reportPrivateUsage]
 
     def counting(texts: list[list[int]]) -> list[torch.Tensor]:
         calls.append(len(texts))
         return encode(texts)
 
-    own.engine._encode = counting  # pyright: ignore[reportPrivateUsage]
+    generator.engine._encode = counting  # pyright: ignore[reportPrivateUsage]
     requests = [Request([clip(seed)], [[5, 6, 1]]) for seed in range(3)]
-    with own.engine._changed:  # pyright: ignore[reportPrivateUsage]  # so that all are there before the engine looks
+    with generator.engine._changed:  # pyright: ignore[reportPrivateUsage]  # so that the engine sees all at once
         for request in requests:
-            own.engine._queue.add(request)  # pyright: ignore[reportPrivateUsage]
-        own.engine._changed.notify()  # pyright: ignore[reportPrivateUsage]
+            generator.engine._queue.add(request)  # pyright: ignore[reportPrivateUsage]
+        generator.engine._changed.notify()  # pyright: ignore[reportPrivateUsage]
     assert [len(request.wait()) for request in requests] == [1, 1, 1]
     assert calls == [3]
 
 
 def engine_with(step: Callable[[], None], generator: Generator, log: Any, on_death: Callable[[], None]) -> Engine:
-    """An engine over the generator's batch whose steps are replaced."""
+    """Return a started engine whose steps are replaced."""
     generator.batch.step = step
     encode = generator.engine._encode  # pyright: ignore[reportPrivateUsage]
     engine = Engine(generator.batch, encode, max_waiting=9, log=log, on_death=on_death)
@@ -262,14 +265,14 @@ def engine_with(step: Callable[[], None], generator: Generator, log: Any, on_dea
     return engine
 
 
-def test_an_engine_that_dies_fails_its_requests_and_ends_the_process(own: Generator, memory_log: Any) -> None:
-    own.close()
+def test_a_fatal_error_fails_all_requests_and_ends_the_process(generator: Generator, memory_log: Any) -> None:
+    generator.close()
     died = threading.Event()
 
     def fatal() -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    engine = engine_with(fatal, own, memory_log.log, died.set)
+    engine = engine_with(fatal, generator, memory_log.log, died.set)
     request = Request([clip(1)], [[5, 1]])
     engine.submit(request)
     with pytest.raises(RuntimeError, match="illegal memory access"):
@@ -280,25 +283,33 @@ def test_an_engine_that_dies_fails_its_requests_and_ends_the_process(own: Genera
         engine.submit(Request([clip(1)], [[5, 1]]))
 
 
-def test_a_lost_device_is_distinguished_from_a_poison_clip(own: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    def lost(*sizes: int, **rest: Any) -> torch.Tensor:
-        raise RuntimeError("CUDA error: device-side assert triggered")
-
-    monkeypatch.setattr(torch, "ones", lost)
+@pytest.mark.parametrize("device_lost", [False, True])
+def test_a_step_error_is_fatal_only_if_the_device_is_lost(
+    device_lost: bool, generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator.close()
+    (states,) = generator.text_encoder.encode([[5, 1]])
+    sequence = Sequence(Request([clip(1)], [[5, 1]]), 0)
+    generator.batch.admit(sequence, states)
+    monkeypatch.setattr(generator.batch, "_step_run", Mock(side_effect=ValueError("the step's own error")))
+    if device_lost:
+        monkeypatch.setattr(torch, "ones", Mock(side_effect=RuntimeError("CUDA error: device-side assert triggered")))
+    if not device_lost:
+        generator.batch.step()
     with pytest.raises(ValueError, match="the step's own error"):
-        own.batch._check_device(ValueError("the step's own error"))  # pyright: ignore[reportPrivateUsage]
+        generator.batch.step() if device_lost else sequence.request.wait()
 
 
-def test_logs_what_it_loaded_and_what_it_does_each_minute(own: Generator, memory_log: Any) -> None:
+def test_logs_its_start_and_its_statistics_each_minute(generator: Generator, memory_log: Any) -> None:
     (loaded,) = memory_log.events("loaded")
     assert loaded["bytes"] > 400_000
     assert loaded["device"] == "cpu" and loaded["slots"] == 4
     parts = ("read", "decoder", "text_encoder", "codec", "warm_up")
     assert all(0 < loaded[f"{part}_seconds"] <= loaded["seconds"] for part in parts)
-    assert "graphs" not in loaded  # which a CPU has not
-    own.generate([clip(1), clip(2)])
-    own.engine._stats._since -= 61  # pyright: ignore[reportPrivateUsage]
-    own.generate([clip(3)])
+    assert "graphs" not in loaded  # none on a CPU
+    generator.generate([clip(1), clip(2)])
+    generator.engine._stats._since -= 61  # pyright: ignore[reportPrivateUsage]
+    generator.generate([clip(3)])
     line = memory_log.events("engine")[0]
     assert line["steps"] >= 40
     assert line["tokens_per_second"] > 0

@@ -1,4 +1,4 @@
-"""Greedy decoding in float32 is token for token what transformers' generate makes from the same checkpoint."""
+"""Test that greedy decoding in float32 gives exactly the tokens of transformers' generate, with the same checkpoint."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers ships types that strict mode cannot follow.
@@ -25,7 +25,7 @@ def run(loop: DecodeLoop, steps: int, length: int = 128) -> None:
 
 @pytest.mark.parametrize("guidance", [3.0, 1.0])
 @pytest.mark.parametrize("prompted", [False, True])
-def test_codes_equal_transformers_in_shuffled_slots_beside_a_sampling_neighbour(
+def test_codes_equal_transformers_in_shuffled_slots_next_to_a_sampled_clip(
     reference: Reference, guidance: float, prompted: bool
 ) -> None:
     generator = torch.Generator().manual_seed(1)
@@ -43,7 +43,7 @@ def test_codes_equal_transformers_in_shuffled_slots_beside_a_sampling_neighbour(
     assert len(expected.unique()) > 30  # a model that repeats itself would prove little
 
 
-def test_codes_do_not_change_when_a_clip_moves_between_slots_and_lengths_are_bounded(mono: Reference) -> None:
+def test_codes_equal_transformers_when_a_clip_moves_and_cache_lengths_are_bounded(mono: Reference) -> None:
     greedy = SamplingParams(do_sample=False)
     expected = mono.greedy(FRAMES, 3.0, None)
     loop = mono.loop()
@@ -56,22 +56,14 @@ def test_codes_do_not_change_when_a_clip_moves_between_slots_and_lengths_are_bou
     assert torch.equal(loop.codes(0, FRAMES), expected[0])
 
 
-def test_texts_encoded_together_equal_transformers(mono: Reference, tiny_musicgen: Path) -> None:
+@pytest.mark.parametrize("method", ["encode", "_encode_batch"])  # one text at a time, and in one pass as on a GPU
+def test_text_states_equal_transformers(method: str, mono: Reference, tiny_musicgen: Path) -> None:
     with WeightFiles(mono.folder) as files:
         encoder = TextEncoder(tiny_musicgen, mono.model.config, files, torch.device("cpu"))
-    together = encoder.encode([mono.ids[0].tolist(), mono.ids[1, :5].tolist()])
-    for text in range(2):
-        torch.testing.assert_close(together[text], mono.states(text))
-
-
-def test_texts_in_one_pass_equal_transformers(mono: Reference, tiny_musicgen: Path) -> None:
-    with WeightFiles(mono.folder) as files:
-        encoder = TextEncoder(tiny_musicgen, mono.model.config, files, torch.device("cpu"))
-    texts = [mono.ids[0].tolist(), mono.ids[1, :5].tolist()]
     with torch.inference_mode():
-        together = encoder._encode_batch(texts)  # pyright: ignore[reportPrivateUsage]
+        states = getattr(encoder, method)([mono.ids[0].tolist(), mono.ids[1, :5].tolist()])
     for text in range(2):
-        torch.testing.assert_close(together[text], mono.states(text))
+        torch.testing.assert_close(states[text], mono.states(text))
 
 
 def test_samples_equal_transformers(reference: Reference) -> None:

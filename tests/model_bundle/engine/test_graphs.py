@@ -1,4 +1,4 @@
-"""Recorded steps give the same codes as steps without graphs, at fixed addresses, and never wait for the device."""
+"""Test that recorded steps give the codes of steps without graphs at fixed addresses; buckets, budget and failures."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # transformers ships types that strict mode cannot follow.
@@ -6,6 +6,7 @@
 import gc
 import itertools
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 import pytest
@@ -16,9 +17,9 @@ from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.scheduler import Request, Sequence
 from musicgen_serving.engine.step import graphs
 from musicgen_serving.engine.step.decode_loop import DecodeLoop
-from musicgen_serving.engine.step.graphs import Bucket, find_bucket, make_buckets
+from musicgen_serving.engine.step.graphs import Bucket, StepGraphs, make_buckets
 from musicgen_serving.engine.step.kv_cache import BatchView
-from tests.model_bundle.helpers.recorders import Repeater
+from tests.model_bundle.helpers.fake_graph_recorder import FakeGraphRecorder
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
 CLIPS = [
@@ -37,8 +38,8 @@ def short_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "MIN_LENGTH", 32)
 
 
-def session(loop: DecodeLoop, reference: Reference) -> list[list[torch.Tensor]]:
-    """The codes of all clips: two are admitted at a time, between steps, into what slots there are."""
+def run_session(loop: DecodeLoop, reference: Reference) -> list[list[torch.Tensor]]:
+    """Return the codes of all clips, up to two of which are admitted every seven steps if slots are free."""
     batch = Batch(loop, length_multiple=32)
     requests = [Request([clip], [[0] * int(reference.mask[index % 2].sum())]) for index, clip in enumerate(CLIPS)]
     waiting = list(enumerate(requests))
@@ -54,36 +55,35 @@ def session(loop: DecodeLoop, reference: Reference) -> list[list[torch.Tensor]]:
     raise AssertionError
 
 
-def test_recorded_steps_make_the_same_codes_as_steps_without_graphs(mono: Reference, memory_log: Any) -> None:
-    plain = session(mono.loop(slots=5), mono)
-    loop, recorder = mono.loop(slots=5), Repeater()
-    recorded = loop.record_graphs(recorder, memory_log.log)
+def test_recorded_steps_generate_the_codes_of_steps_without_graphs(mono: Reference, memory_log: Any) -> None:
+    plain = run_session(mono.loop(slots=5), mono)
+    loop, recorder = mono.loop(slots=5), FakeGraphRecorder()
+    recorded = loop.record_graphs(recorder, memory_log.log, inf)
     assert recorded.count == recorded.total == len(make_buckets(5, 128)) == 12
-    graphs = session(loop, mono)
-    for one, other in zip(plain, graphs, strict=True):
+    for one, other in zip(plain, run_session(loop, mono), strict=True):
         assert torch.equal(one[0], other[0])
     assert recorder.rehearsed == recorder.recorded == 12
-    assert recorder.repeated > 100
+    assert recorder.replayed > 100
     assert len(plain[2][0].unique()) > 30
 
 
-def test_every_address_stays_while_clips_come_move_and_leave(mono: Reference, memory_log: Any) -> None:
-    loop, recorder = mono.loop(slots=5), Repeater()
-    loop.record_graphs(recorder, memory_log.log)
+def test_addresses_do_not_change_while_clips_join_move_and_leave(mono: Reference, memory_log: Any) -> None:
+    loop, recorder = mono.loop(slots=5), FakeGraphRecorder()
+    loop.record_graphs(recorder, memory_log.log, inf)
     assert loop.graphs is not None
     views = loop.graphs._views.values()  # pyright: ignore[reportPrivateUsage]
     addresses = [address for one in views for address in addresses_of(one)]
     moves: list[int] = []
     move = loop.slots.move
 
-    def noting(source: int, target: int, length: int) -> None:
+    def recording_move(source: int, target: int, length: int) -> None:
         moves.append(target)
         move(source, target, length)
 
-    object.__setattr__(loop.slots, "move", noting)
+    object.__setattr__(loop.slots, "move", recording_move)
     recorder.check = lambda: check(addresses == [address for one in views for address in addresses_of(one)])
-    session(loop, mono)
-    assert moves and recorder.repeated > 100
+    run_session(loop, mono)
+    assert moves and recorder.replayed > 100
 
 
 def check(holds: bool) -> None:
@@ -97,79 +97,87 @@ def addresses_of(one: BatchView) -> Iterator[int]:
         yield from (part.data_ptr() for part in (layer.kv, layer.keys, layer.values, layer.cross_keys))
 
 
-def test_what_does_not_fit_the_budget_is_recorded_at_its_first_use(mono: Reference, memory_log: Any) -> None:
-    plain = session(mono.loop(slots=5), mono)
-    loop, recorder = mono.loop(slots=5), Repeater()
-    clock = itertools.count()  # a second passes whenever it is looked at
+def test_buckets_beyond_the_time_budget_are_recorded_at_first_use(mono: Reference, memory_log: Any) -> None:
+    plain = run_session(mono.loop(slots=5), mono)
+    loop, recorder = mono.loop(slots=5), FakeGraphRecorder()
+    clock = itertools.count()  # each reading is a second later
     loop.record_graphs(recorder, memory_log.log, budget=0)
     assert loop.graphs is not None and recorder.recorded == 0
     recorded = loop.graphs.record_all(4, lambda: next(clock))
     assert (recorded.count, recorder.recorded) == (3, 3)  # at 1, 2 and 3 seconds
-    for one, other in zip(plain, session(loop, mono), strict=True):
+    for one, other in zip(plain, run_session(loop, mono), strict=True):
         assert torch.equal(one[0], other[0])
     assert recorder.recorded > 3 and recorder.rehearsed == 3
 
 
 def test_the_largest_bucket_is_recorded_first(mono: Reference, memory_log: Any) -> None:
     loop = mono.loop(slots=5)
-    seen: list[tuple[int, int]] = []
-    advance = loop.step_fn
+    steps: list[tuple[int, int]] = []  # slots, length
+    step_fn = loop.step_fn
 
-    def noting(one: BatchView, *, max_top_k: int, use_top_p: bool) -> None:
-        seen.append((one.state.position.shape[0], one.length))
-        advance(one, max_top_k=max_top_k, use_top_p=use_top_p)
+    def recording_step(one: BatchView, *, max_top_k: int, use_top_p: bool) -> None:
+        steps.append((one.state.position.shape[0], one.length))
+        step_fn(one, max_top_k=max_top_k, use_top_p=use_top_p)
 
-    loop.step_fn = noting
-    loop.record_graphs(Repeater(), memory_log.log)
-    assert seen == sorted(seen, reverse=True)
-    assert seen[0] == (5, 128)
+    loop.step_fn = recording_step
+    loop.record_graphs(FakeGraphRecorder(), memory_log.log, inf)
+    assert steps == sorted(steps, reverse=True)
+    assert steps[0] == (5, 128)
 
 
 def test_a_bucket_that_cannot_be_recorded_is_stepped_and_logged(mono: Reference, memory_log: Any) -> None:
-    plain = session(mono.loop(slots=5), mono)
-    loop, recorder = mono.loop(slots=5), Repeater(fails=lambda number: number % 2 == 0)
-    assert loop.record_graphs(recorder, memory_log.log).count == 6
-    for one, other in zip(plain, session(loop, mono), strict=True):
+    plain = run_session(mono.loop(slots=5), mono)
+    loop, recorder = mono.loop(slots=5), FakeGraphRecorder(fails=lambda number: number % 2 == 0)
+    assert loop.record_graphs(recorder, memory_log.log, inf).count == 6
+    for one, other in zip(plain, run_session(loop, mono), strict=True):
         assert torch.equal(one[0], other[0])
     lines = memory_log.events("graph_failed")
     assert len(lines) == 6 and lines[0]["slots"] == 5 and "not permitted" in lines[0]["error"]
 
 
-def test_garbage_is_not_collected_while_recording(mono: Reference, memory_log: Any) -> None:
-    recorder = Repeater()
+def test_garbage_collection_is_paused_while_recording(mono: Reference, memory_log: Any) -> None:
+    recorder = FakeGraphRecorder()
     assert gc.isenabled()
-    mono.loop(slots=2).record_graphs(recorder, memory_log.log)
-    assert recorder.collecting and not any(recorder.collecting)
+    mono.loop(slots=2).record_graphs(recorder, memory_log.log, inf)
+    assert recorder.gc_enabled and not any(recorder.gc_enabled)
     assert gc.isenabled()
 
 
-def test_rehearsals_change_nothing(mono: Reference, memory_log: Any) -> None:
+def test_rehearsals_do_not_change_slots(mono: Reference, memory_log: Any) -> None:
     loop = mono.loop(slots=2)
     before = [tensor.clone() for tensor in loop.slots.per_slot().values()]
-    loop.record_graphs(Repeater(), memory_log.log)
+    loop.record_graphs(FakeGraphRecorder(), memory_log.log, inf)
     for tensor, one in zip(loop.slots.per_slot().values(), before, strict=True):
         assert torch.equal(tensor, one)
 
 
-def test_buckets_double_up_to_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_buckets_double_up_to_the_number_of_slots_and_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "MIN_LENGTH", 256)
-    whole = make_buckets(32, 1503)
-    assert sorted({bucket.slots for bucket in whole}) == [1, 2, 4, 8, 16, 32]
-    assert sorted({bucket.length for bucket in whole}) == [256, 512, 1024, 1503]
-    assert len(whole) == 24
+    buckets = make_buckets(32, 1503)
+    assert sorted({bucket.slots for bucket in buckets}) == [1, 2, 4, 8, 16, 32]
+    assert sorted({bucket.length for bucket in buckets}) == [256, 512, 1024, 1503]
+    assert len(buckets) == 24
     assert sorted({bucket.slots for bucket in make_buckets(11, 1503)}) == [1, 2, 4, 8, 11]
     assert {bucket.length for bucket in make_buckets(1, 128)} == {128}
+
+
+@pytest.fixture
+def five_slots(mono: Reference, memory_log: Any) -> StepGraphs:
+    loop = mono.loop(slots=5)
+    return StepGraphs(loop.slots, loop.step_fn, FakeGraphRecorder(), 128, memory_log.log)
 
 
 @pytest.mark.parametrize(
     ("count", "length", "found"),
     [(1, 1, (1, 32)), (1, 33, (1, 64)), (3, 64, (4, 64)), (5, 128, (5, 128)), (4, 128, (4, 128))],
 )
-def test_finds_the_smallest_bucket_that_holds_a_step(count: int, length: int, found: tuple[int, int]) -> None:
-    assert find_bucket(make_buckets(5, 128), count, length) == Bucket(*found)
+def test_finds_the_smallest_bucket_that_holds_a_step(
+    five_slots: StepGraphs, count: int, length: int, found: tuple[int, int]
+) -> None:
+    assert five_slots.find_bucket(count, length) == Bucket(*found)
 
 
 @pytest.mark.parametrize(("count", "length"), [(6, 1), (1, 129)])
-def test_a_step_beyond_every_bucket_is_refused(count: int, length: int) -> None:
+def test_refuses_a_step_beyond_every_bucket(five_slots: StepGraphs, count: int, length: int) -> None:
     with pytest.raises(ValueError, match=f"must fit a bucket, got {count} slots at positions below {length}"):
-        find_bucket(make_buckets(5, 128), count, length)
+        five_slots.find_bucket(count, length)

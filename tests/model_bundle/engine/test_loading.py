@@ -1,4 +1,4 @@
-"""Loading: every weight where it belongs, and a clear word where a checkpoint cannot be served."""
+"""Test loading: the decoder's weights, memory for slots, and errors for checkpoints that cannot be served."""
 
 # pyright: reportUnknownVariableType=false
 # safetensors' types leave parameters open.
@@ -23,15 +23,15 @@ from tests.model_bundle.helpers.reference_musicgen import Reference
 CPU = torch.device("cpu")
 
 
-def rewritten(reference: Reference, folder: Path, change: Any) -> Path:
-    """A copy of the checkpoint whose tensors went through `change`, which returns them by file name."""
+def rewrite(reference: Reference, folder: Path, change: Any) -> Path:
+    """Copy the checkpoint; `change` takes its tensors and returns those of each file."""
     shutil.copy(reference.folder / "config.json", folder)
     for name, tensors in change(load_file(reference.folder / "model.safetensors")).items():
         save_file(tensors, folder / name)
     return folder
 
 
-def test_reads_every_tensor_of_the_decoder_once(mono: Reference) -> None:
+def test_reads_each_tensor_of_the_decoder_once(mono: Reference) -> None:
     config = decoder_config(read_config(mono.folder))
     tensors = load_file(mono.folder / "model.safetensors")
     size = sum(one.nbytes for name, one in tensors.items() if name.startswith(("decoder.", "enc_to_dec_proj.")))
@@ -49,7 +49,7 @@ def test_reads_a_checkpoint_in_several_files(mono: Reference, tmp_path: Path) ->
         halves = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
         return {file: {name: tensors[name] for name in half} for file, half in halves.items()}
 
-    with WeightFiles(rewritten(mono, tmp_path, split)) as files:
+    with WeightFiles(rewrite(mono, tmp_path, split)) as files:
         weights = load_decoder(files, decoder_config(read_config(mono.folder)), CPU, torch.float32, 16)
     with WeightFiles(mono.folder) as files:
         whole = load_decoder(files, decoder_config(read_config(mono.folder)), CPU, torch.float32, 16)
@@ -57,7 +57,7 @@ def test_reads_a_checkpoint_in_several_files(mono: Reference, tmp_path: Path) ->
     assert torch.equal(dense(weights.layers[3].ffn_out), dense(whole.layers[3].ffn_out))
 
 
-def test_reads_weight_normalisation_by_its_old_names(mono: Reference, tmp_path: Path) -> None:
+def test_reads_weight_normalisation_under_its_old_names(mono: Reference, tmp_path: Path) -> None:
     old = {".parametrizations.weight.original0": ".weight_g", ".parametrizations.weight.original1": ".weight_v"}
 
     def renamed(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
@@ -67,18 +67,18 @@ def test_reads_weight_normalisation_by_its_old_names(mono: Reference, tmp_path: 
 
     codes = torch.zeros((4, 5), dtype=torch.long)
     samples: list[torch.Tensor] = []
-    for folder in (mono.folder, rewritten(mono, tmp_path, renamed)):
+    for folder in (mono.folder, rewrite(mono, tmp_path, renamed)):
         with WeightFiles(folder) as files:
             samples.append(Codec(mono.model.config, files, 1, CPU).decode(codes))
     assert torch.equal(samples[0], samples[1])
 
 
-def test_names_the_tensor_that_a_checkpoint_lacks(mono: Reference, tmp_path: Path) -> None:
+def test_names_a_missing_tensor(mono: Reference, tmp_path: Path) -> None:
     def cut(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
         del tensors["decoder.lm_heads.2.weight"], tensors["audio_encoder.quantizer.layers.0.codebook.embed"]
         return {"model.safetensors": tensors}
 
-    with WeightFiles(rewritten(mono, tmp_path, cut)) as files:
+    with WeightFiles(rewrite(mono, tmp_path, cut)) as files:
         with pytest.raises(ValueError, match=r"must hold the tensor decoder\.lm_heads\.2\.weight, got none"):
             load_decoder(files, decoder_config(read_config(mono.folder)), CPU, torch.float32, 16)
         with pytest.raises(ValueError, match=r"got 1 missing: audio_encoder\.quantizer\.layers\.0\.codebook\.embed"):
@@ -98,32 +98,32 @@ def test_refuses_a_folder_without_weights(tmp_path: Path) -> None:
         ({"model_type": "musicgen", "decoder": {"scale_embedding": True}}, "must be False, got True"),
     ],
 )
-def test_refuses_another_architecture(tmp_path: Path, config: dict[str, Any], sentence: str) -> None:
+def test_refuses_other_architectures(tmp_path: Path, config: dict[str, Any], sentence: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     with pytest.raises(ValueError, match=sentence):
         decoder_config(read_config(tmp_path))
 
 
-def test_positions_are_transformers(mono: Reference) -> None:
+def test_position_embeddings_equal_transformers(mono: Reference) -> None:
     embedding = mono.model.decoder.model.decoder.embed_positions
     assert torch.equal(sinusoids(50, 64), embedding.get_embedding(50, 64))
 
 
-def test_tells_a_slots_memory_exactly(stereo: Reference) -> None:
+def test_computes_the_exact_memory_of_a_slot(stereo: Reference) -> None:
     config = decoder_config(read_config(stereo.folder))
     slots = allocate(config, 2, 100, 30, CPU, torch.float16)
     caches = [*slots.kv, *slots.cross_kv]
     assert 2 * bytes_per_slot(config, 100, 30, torch.float16) == sum(cache.nbytes for cache in caches)
 
 
-def test_takes_as_many_slots_as_fit() -> None:
+def test_allocates_as_many_slots_as_fit() -> None:
     assert [slots_that_fit(8, GIB, 3 * GIB), slots_that_fit(2, GIB, 3 * GIB)] == [3, 2]
     with pytest.raises(ValueError, match=r"must hold one slot of 1\.00 GiB, got 0\.50 GiB"):
         slots_that_fit(8, GIB, GIB // 2)
 
 
 def test_convolutions_on_a_gpu_are_float32_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # as it is by default; put back afterwards
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)  # torch's default; restored afterwards
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     make_convolutions_repeatable()
     assert not torch.backends.cudnn.allow_tf32

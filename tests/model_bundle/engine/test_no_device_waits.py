@@ -1,4 +1,4 @@
-"""Neither a step nor what is done between steps waits for the device, or brings anything to it but a clip's text."""
+"""Test that neither steps nor admissions wait for the device, or copy anything to it except a text."""
 
 # pyright: reportUnknownMemberType=false
 # transformers ships types that strict mode cannot follow.
@@ -15,19 +15,19 @@ from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.step.decode_loop import DecodeLoop
 from musicgen_serving.engine.step.kv_cache import allocate, batch_view
 from musicgen_serving.engine.step.torch_step import TorchStep
-from tests.model_bundle.helpers.random_decoder import random_decoder
+from tests.model_bundle.helpers.random_weights import random_weights
+from tests.model_bundle.helpers.record_operations import META, RecordOperations, to_device
 from tests.model_bundle.helpers.reference_musicgen import CPU, Reference
-from tests.model_bundle.helpers.step_operations import NOWHERE, Operations, on
 
 SIZES = DecoderConfig(layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128)
 
 
-def test_clips_come_move_and_leave_without_waiting() -> None:
-    weights = on(NOWHERE, random_decoder(SIZES, 64, torch.float16))
-    loop = DecodeLoop(SIZES, weights, allocate(SIZES, 4, 64, 16, NOWHERE, torch.float16))
-    states, params = torch.empty(5, 64, device=NOWHERE), SamplingParams(max_new_tokens=23, top_p=0.9)
-    loop.admit(0, states, 20, params, 1)  # what is made once
-    with Operations() as operations:
+def test_admitting_moving_and_releasing_clips_does_not_wait() -> None:
+    weights = to_device(META, random_weights(SIZES, 64, torch.float16))
+    loop = DecodeLoop(SIZES, weights, allocate(SIZES, 4, 64, 16, META, torch.float16))
+    states, params = torch.empty(5, 64, device=META), SamplingParams(max_new_tokens=23, top_p=0.9)
+    loop.admit(0, states, 20, params, 1)  # fills caches of constants
+    with RecordOperations() as operations:
         loop.admit(1, states, 20, params, 2)
         loop.codes(0, 20)
         loop.slots.zero_kv_if_nonfinite(0, 23)
@@ -35,51 +35,49 @@ def test_clips_come_move_and_leave_without_waiting() -> None:
         loop.slots.zero_kv_if_nonfinite(1, 5)
         loop.slots.deactivate(1)
     assert len(operations.names) > 100
-    assert operations.that_wait == [] and operations.devices == {NOWHERE}
+    assert operations.synchronizing == [] and operations.devices == {META}
 
 
-def test_texts_are_encoded_without_waiting(
-    mono: Reference, tiny_musicgen: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_encoding_texts_does_not_wait(mono: Reference, tiny_musicgen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with WeightFiles(mono.folder) as files:
         encoder = TextEncoder(tiny_musicgen, mono.model.config, files, CPU)
-    encoder._model.to(NOWHERE)  # pyright: ignore[reportPrivateUsage, reportArgumentType]
+    encoder._model.to(META)  # pyright: ignore[reportPrivateUsage, reportArgumentType]
     inputs: list[torch.Size] = []
 
-    def there(numbers: torch.Tensor) -> torch.Tensor:
-        inputs.append(numbers.shape)
-        return torch.empty_like(numbers, device=NOWHERE)
+    def to_meta(tensor: torch.Tensor) -> torch.Tensor:
+        inputs.append(tensor.shape)
+        return torch.empty_like(tensor, device=META)
 
-    monkeypatch.setattr(encoder, "_device", NOWHERE)
-    monkeypatch.setattr(encoder, "_to_device", there)
-    with Operations() as operations:
+    monkeypatch.setattr(encoder, "_device", META)
+    monkeypatch.setattr(encoder, "_to_device", to_meta)
+    with RecordOperations() as operations:
         states = encoder.encode([[5, 6, 7, 1], [8, 1]])
     assert [state.shape[0] for state in states] == [4, 2]
-    assert inputs == [(2, 4), (2, 1, 1, 4)]  # the text, and what it is as long as
-    assert operations.that_wait == ["aten.lift_fresh.default"] * 2  # which are those, on the host
+    assert inputs == [(2, 4), (2, 1, 1, 4)]  # tokens and mask
+    assert operations.synchronizing == ["aten.lift_fresh.default"] * 2  # creating those two on the host
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_a_step_neither_waits_for_the_device_nor_brings_anything_to_it(count: int) -> None:
-    slots = allocate(SIZES, 4, 64, 16, NOWHERE, torch.float16)
-    weights = random_decoder(SIZES, 64, torch.float16)
-    step, one = TorchStep(SIZES, on(NOWHERE, weights)), batch_view(slots, 0, count, 64, 16)
-    step(one, max_top_k=128, use_top_p=True)  # what is made once
-    with Operations() as operations, torch.inference_mode():
+def test_a_step_neither_waits_for_the_device_nor_copies_to_it(count: int) -> None:
+    slots = allocate(SIZES, 4, 64, 16, META, torch.float16)
+    weights = random_weights(SIZES, 64, torch.float16)
+    step, one = TorchStep(SIZES, to_device(META, weights)), batch_view(slots, 0, count, 64, 16)
+    step(one, max_top_k=128, use_top_p=True)  # fills caches of constants
+    with RecordOperations() as operations, torch.inference_mode():
         step(one, max_top_k=128, use_top_p=True)
     assert len(operations.names) > 50
-    assert operations.that_wait == []
-    assert operations.devices == {NOWHERE}
+    assert operations.synchronizing == []
+    assert operations.devices == {META}
 
 
-def test_the_check_would_notice_a_step_that_waits() -> None:
-    tensor = torch.zeros(3, device=NOWHERE)
-    with Operations() as operations:
-        torch.tensor([1.0]).to(NOWHERE)
+def test_the_check_detects_operations_that_wait() -> None:
+    tensor = torch.zeros(3, device=META)
+    with RecordOperations() as operations:
+        torch.tensor([1.0]).to(META)
         assert torch.ones(1)[0] == 1
         torch.ones(3).nonzero()
-    assert operations.devices == {NOWHERE, CPU}
-    assert {"lift_fresh", "nonzero"} <= {name.split(".")[1] for name in operations.that_wait}
+    assert operations.devices == {META, CPU}
+    assert {"lift_fresh", "nonzero"} <= {name.split(".")[1] for name in operations.synchronizing}
     with pytest.raises(RuntimeError, match="meta"):
         bool(tensor[0])
     with pytest.raises(RuntimeError, match="not on the expected device"):

@@ -1,4 +1,4 @@
-"""Weights of 8 bits: how far they are from those that they stand for, and what that does to the logits."""
+"""Test 8-bit weights: their error, their product, the error of logits, and which matrices are quantised."""
 
 from dataclasses import fields
 
@@ -10,8 +10,8 @@ from musicgen_serving.engine.model.decoder import forward, write_text
 from musicgen_serving.engine.model.quantisation import Quantised, dense, linear, quantise
 from musicgen_serving.engine.model.weights import LayerWeights, WeightFiles, load_decoder
 from musicgen_serving.engine.step.kv_cache import allocate, batch_view
-from tests.model_bundle.helpers.kernel_cases import relative_error
-from tests.model_bundle.helpers.random_decoder import eight_bit, random_decoder
+from tests.model_bundle.helpers.kernel_inputs import relative_error
+from tests.model_bundle.helpers.random_weights import eight_bit, random_weights
 from tests.model_bundle.helpers.reference_musicgen import CPU, Reference
 
 SMALL = DecoderConfig(
@@ -21,7 +21,7 @@ PER_STEP = {"qkv", "self_out", "cross_q", "cross_out", "ffn_in", "ffn_out"}
 
 
 @pytest.mark.parametrize("shape", [(3072, 1024), (1024, 4096)])
-def test_normal_weights_of_real_shapes_are_within_one_per_cent(shape: tuple[int, int]) -> None:
+def test_normal_weights_of_published_shapes_are_within_one_per_cent(shape: tuple[int, int]) -> None:
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 0.02
     quantised = quantise(weight)
     assert quantised.values.dtype == torch.int8
@@ -29,7 +29,7 @@ def test_normal_weights_of_real_shapes_are_within_one_per_cent(shape: tuple[int,
     assert ((quantised.dense() - weight).abs() <= quantised.scale[:, None] / 2 * 1.001).all()
 
 
-def test_rows_of_any_size_and_of_zeros_keep_their_largest_number() -> None:
+def test_each_row_keeps_its_largest_value() -> None:
     weight = torch.tensor([[0.0, 0.0], [1e-4, -3e-4], [500.0, 1.0]], dtype=torch.float16)
     torch.testing.assert_close(
         dense(quantise(weight))[[0, 1, 2], [0, 1, 0]], torch.tensor([0, -3e-4, 500]), rtol=1e-3, atol=0
@@ -37,20 +37,20 @@ def test_rows_of_any_size_and_of_zeros_keep_their_largest_number() -> None:
 
 
 @pytest.mark.parametrize("rows", [2, 8])
-def test_the_product_is_that_of_the_weight_it_stands_for(rows: int) -> None:
+def test_the_product_is_that_of_the_dequantised_weight(rows: int) -> None:
     quantised = quantise(torch.randn(96, 64, generator=torch.Generator().manual_seed(1)))
     x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(2))
     torch.testing.assert_close(linear(x, quantised), x @ quantised.dense().T)
 
 
-def test_a_product_that_half_precision_holds_does_not_overflow_during_summation() -> None:
+def test_a_product_within_half_precision_does_not_overflow_during_summation() -> None:
     quantised = quantise(torch.full((96, 4096), 0.01, dtype=torch.float16))  # 127 each, whose sum is beyond 65,504
     product = linear(torch.full((2, 4096), 8.0, dtype=torch.float16), quantised)
     torch.testing.assert_close(product.float(), torch.full((2, 96), 0.01 * 8 * 4096), rtol=2e-3, atol=0)
 
 
-def test_logits_of_a_model_of_real_width_are_within_two_per_cent() -> None:
-    weights, slots = random_decoder(SMALL, 64, torch.float32), allocate(SMALL, 1, 64, 8, CPU, torch.float32)
+def test_logits_at_a_published_width_are_within_two_per_cent() -> None:
+    weights, slots = random_weights(SMALL, 64, torch.float32), allocate(SMALL, 1, 64, 8, CPU, torch.float32)
     generator = torch.Generator().manual_seed(3)
     states, tokens = torch.randn(8, 1024, generator=generator), torch.randint(2048, (1, 4, 32), generator=generator)
     run, logits = batch_view(slots, 0, 1, 32, 8), list[torch.Tensor]()
@@ -61,7 +61,7 @@ def test_logits_of_a_model_of_real_width_are_within_two_per_cent() -> None:
     assert 1e-3 < error < 0.02
 
 
-def test_loads_what_every_step_reads_in_8_bits_and_nothing_else(mono: Reference) -> None:
+def test_quantises_only_the_matrices_that_every_step_reads(mono: Reference) -> None:
     config = decoder_config(read_config(mono.folder))
     with WeightFiles(mono.folder) as files:
         plain, rounded = (

@@ -1,4 +1,4 @@
-"""Weights go from files through small buffers to their place, whatever their size and type."""
+"""Test reading tensors of any size and dtype from safetensors files through small buffers."""
 
 # pyright: reportUnknownVariableType=false
 # safetensors' types leave parameters open.
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
-    """Tensors in two files, of which some have many chunks of 64 bytes, and some an end that is none."""
+    """Write tensors to two files; with chunks of 64 bytes, some have many and some a partial last one."""
     monkeypatch.setattr(weights, "CHUNK", 64)
     generator = torch.Generator().manual_seed(1)
     found = {
@@ -36,7 +36,7 @@ def tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.
     return found
 
 
-def test_every_tensor_is_as_it_was_saved(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+def test_reads_every_tensor_as_it_was_saved(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
     with WeightFiles(tmp_path) as files:
         for name, tensor in tensors.items():
             assert torch.equal(files.read(name), tensor) and files.read(name).dtype == tensor.dtype
@@ -45,7 +45,7 @@ def test_every_tensor_is_as_it_was_saved(tmp_path: Path, tensors: dict[str, torc
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_parts_of_several_files_and_types_become_one_tensor(
+def test_stacks_tensors_of_several_files_and_dtypes(
     tmp_path: Path, tensors: dict[str, torch.Tensor], dtype: torch.dtype
 ) -> None:
     with WeightFiles(tmp_path) as files:
@@ -54,7 +54,7 @@ def test_parts_of_several_files_and_types_become_one_tensor(
     assert torch.equal(stacked, torch.cat(parts))
 
 
-def test_a_file_cut_short_is_refused_by_name(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+def test_refuses_a_truncated_file_by_name(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
     path = tmp_path / "model-1.safetensors"
     os.truncate(path, path.stat().st_size - 10)
     with pytest.raises(ValueError, match=r"model-1\.safetensors must hold .* in full"):
@@ -64,14 +64,14 @@ def test_a_file_cut_short_is_refused_by_name(tmp_path: Path, tensors: dict[str, 
         WeightFiles(tmp_path)
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+def test_raises_if_a_file_shrinks_while_it_is_read(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
     with WeightFiles(tmp_path) as files:
         os.truncate(tmp_path / "model-1.safetensors", 300)
         with pytest.raises(OSError, match="a file of weights must have"):
             files.read("wide")
 
 
-def test_tells_how_much_it_read_and_how_fast(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+def test_reports_bytes_read_and_throughput(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
     with WeightFiles(tmp_path) as files:
         files.read("wide")
         assert files.throughput()["bytes"] == tensors["wide"].nbytes

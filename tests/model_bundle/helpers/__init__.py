@@ -1,1 +1,1 @@
-"""Reference model, random decoders and other helpers of the bundle's tests."""
+"""Helpers of the bundle's tests: reference models, random weights, fakes and hypothesis strategies."""

@@ -1,10 +1,10 @@
-"""Compile every kernel that a server of a real size would launch, for a GPU that need not be there.
+"""Compile every kernel that a server with a published model launches, without a GPU.
 
     TRITON_INTERPRET=0 python -m tests.model_bundle.helpers.compile_kernels 80 90
 
-prints a line of JSON for each: the architecture, its name, what it was compiled for, registers, spilled bytes, shared
-memory, and how often its code loads ahead. Steps run on torch's meta device through Triton's own launcher, as far as
-that goes without a GPU, so that what is compiled is what a server compiles.
+prints a line of JSON for each: architecture, name, constants, registers, spilled bytes, shared memory and counts of
+prefetches and asynchronous loads. Steps run on torch's meta device through Triton's own launcher, up to the launch, so
+that exactly what a server compiles is compiled.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportAttributeAccessIssue=false
@@ -23,10 +23,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
-from musicgen_serving.engine.kernels.step import KernelStep
+from musicgen_serving.engine.kernels.kernel_step import KernelStep
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.step.kv_cache import allocate, batch_view
-from tests.model_bundle.helpers.random_decoder import eight_bit, random_decoder
+from tests.model_bundle.helpers.random_weights import eight_bit, random_weights
 
 SMALL = DecoderConfig(
     layers=1, hidden=1024, heads=16, ffn=4096, vocabulary=2048, codebooks=4, channels=1, pad_token=2048
@@ -38,8 +38,8 @@ TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 
 
 @dataclass(frozen=True)
-class AbsentGpu:
-    """What Triton asks of a driver before it launches."""
+class FakeDriver:
+    """The part of a driver that Triton needs before it launches."""
 
     arch: int
 
@@ -54,8 +54,8 @@ class AbsentGpu:
         return GPUTarget("cuda", self.arch, 32)
 
 
-def compiled(arch: int) -> dict[str, tuple[str, Any]]:
-    """The kernels of all sizes, numbers of slots and ways to keep weights, by Triton's hash, with their names."""
+def compile_all(arch: int) -> dict[str, tuple[str, Any]]:
+    """Compile for all sizes, slot counts and weight formats; return (name, kernel) by Triton's hash."""
     found: dict[str, tuple[str, Any]] = {}
     launch: Any = JITFunction.run
 
@@ -65,7 +65,7 @@ def compiled(arch: int) -> dict[str, tuple[str, Any]]:
         found.setdefault(kernel.hash, (function.fn.__name__, kernel))
         return kernel
 
-    triton.runtime.driver.set_active(cast("Any", AbsentGpu(arch)))
+    triton.runtime.driver.set_active(cast("Any", FakeDriver(arch)))
     JITFunction.run = compile_only
     try:
         for config in SIZES:
@@ -77,18 +77,17 @@ def compiled(arch: int) -> dict[str, tuple[str, Any]]:
 
 
 def step(config: DecoderConfig, slots: int) -> None:
-    """Launch one step of each kind of weights."""
+    """Launch one step with each weight format."""
     meta = torch.device("meta")
     with torch.device("meta"):
-        plain = random_decoder(config, POSITIONS, torch.float16)
-    room = allocate(config, slots, POSITIONS, TEXT, meta, torch.float16)
-    run = batch_view(room, 0, slots, POSITIONS, TEXT)
+        plain = random_weights(config, POSITIONS, torch.float16)
+    view = batch_view(allocate(config, slots, POSITIONS, TEXT, meta, torch.float16), 0, slots, POSITIONS, TEXT)
     for weights in (plain, eight_bit(plain)):
-        KernelStep(config, weights, POSITIONS)(run, max_top_k=2048, use_top_p=True)
+        KernelStep(config, weights, POSITIONS)(view, max_top_k=2048, use_top_p=True)
 
 
 def report(name: str, kernel: Any) -> dict[str, Any]:
-    """What the compiler says of a kernel."""
+    """Return the compiler's figures for a kernel."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(kernel.asm["cubin"])
         file.flush()
@@ -108,5 +107,5 @@ def report(name: str, kernel: Any) -> dict[str, Any]:
 
 if __name__ == "__main__":
     for arch in map(int, sys.argv[1:]):
-        for found in compiled(arch).values():
+        for found in compile_all(arch).values():
             print(json.dumps({"arch": arch, **report(*found)}))

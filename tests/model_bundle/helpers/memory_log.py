@@ -1,4 +1,4 @@
-"""A log whose lines a test can read."""
+"""An in-memory JsonLog whose lines a test can read."""
 
 import io
 import json
@@ -10,19 +10,18 @@ from musicgen_serving.json_log import JsonLog
 
 @dataclass
 class MemoryLog:
-    """A log whose lines a test can read."""
+    """Lines that the code under test writes to `log`."""
 
     stream: io.StringIO = field(default_factory=io.StringIO)
 
     @property
     def log(self) -> JsonLog:
-        """What the code under test writes to."""
         return JsonLog(self.stream, "memory")
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """The lines of one kind, read back."""
+        """Return the parsed lines of one event."""
         return [line for line in self.lines() if line["event"] == name]
 
     def lines(self) -> list[dict[str, Any]]:
-        """All lines, read back."""
+        """Return all lines, parsed."""
         return [json.loads(line) for line in self.stream.getvalue().splitlines()]

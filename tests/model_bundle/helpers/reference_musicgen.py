@@ -1,4 +1,4 @@
-"""A small MusicGen in transformers, what its own generate makes, and the same weights in the engine."""
+"""A small MusicGen in transformers, the codes that its generate returns, and the engine with the same weights."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportOptionalMemberAccess=false
 # pyright: reportUnknownLambdaType=false, reportGeneralTypeIssues=false
@@ -29,7 +29,7 @@ POSITIONS, TEXT = 128, 16
 
 @dataclass(frozen=True)
 class Reference:
-    """One checkpoint, with two texts of different lengths."""
+    """A checkpoint, and two encoded texts of different lengths."""
 
     model: Any
     folder: Path
@@ -38,37 +38,33 @@ class Reference:
 
     @property
     def codebooks(self) -> int:
-        """Of the language model."""
         return self.model.decoder.config.num_codebooks
 
     @torch.inference_mode()
     def states(self, text: int) -> torch.Tensor:
-        """One text's states [tokens, width], encoded with the other beside it."""
+        """Return a text's states [tokens, width], encoded in one batch with the other text."""
         states = self.model.text_encoder(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
         return states[text, : int(self.mask[text].sum())]
 
     def greedy(self, frames: int, guidance: float, prompt: torch.Tensor | None) -> torch.Tensor:
-        """The codes [2, K, frames] that transformers' greedy generate makes, prompts [2, K, n] included."""
+        """Return the codes [2, K, frames] of transformers' greedy generate, including the prompts [2, K, n]."""
         given = 0 if prompt is None else prompt.shape[-1]
-        heard: list[torch.Tensor] = []
+        decoded: list[torch.Tensor] = []
         decode = self.model.audio_encoder.decode
-        self.model.audio_encoder.decode = lambda codes, **rest: heard.append(codes) or decode(codes, **rest)
+        self.model.audio_encoder.decode = lambda codes, **rest: decoded.append(codes) or decode(codes, **rest)
         try:
             self.model.generate(
-                input_ids=self.ids,
-                attention_mask=self.mask,
-                do_sample=False,
-                guidance_scale=guidance,
+                input_ids=self.ids, attention_mask=self.mask, do_sample=False, guidance_scale=guidance,
                 max_new_tokens=frames - given + 3,
                 **({} if prompt is None else {"decoder_input_ids": prompt.flatten(0, 1)}),
-            )
+            )  # fmt: skip
         finally:
             self.model.audio_encoder.decode = decode
-        sides = [codes[0] for codes in heard]  # [2, 4, frames] for each channel
+        sides = [codes[0] for codes in decoded]  # [2, 4, frames] for each channel
         return torch.stack(sides, dim=2).flatten(1, 2)
 
     def loop(self, slots: int = 3) -> DecodeLoop:
-        """The engine's loop over the same weights, read from the files that transformers wrote."""
+        """Return the engine's decode loop with the same weights, read from the files that transformers wrote."""
         config = decoder_config(read_config(self.folder))
         with WeightFiles(self.folder) as files:
             weights = load_decoder(files, config, CPU, torch.float32, POSITIONS)
@@ -76,7 +72,7 @@ class Reference:
 
 
 def make_reference(folder: Path, channels: int) -> Reference:
-    """Write a checkpoint of 4 layers whose greedy codes vary, because its matrices are drawn wide."""
+    """Write a checkpoint of 4 layers; its matrices have a large variance, so that greedy codes vary."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MusicgenForConditionalGeneration(_config(channels)).eval()

@@ -1,4 +1,4 @@
-"""Requests as hypothesis draws them: valid, nearly valid and far from it."""
+"""Hypothesis strategies for request bodies: valid, almost valid and invalid."""
 
 from hypothesis import strategies as st
 

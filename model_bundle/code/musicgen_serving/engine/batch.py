@@ -14,15 +14,10 @@ from musicgen_serving.engine.step.decode_loop import DecodeLoop
 
 
 class DeviceEvent(Protocol):
-    """A point in the device's work, as torch.cuda.Event."""
+    """A point in the device's work, like torch.cuda.Event: ask whether it is reached, or wait for it."""
 
-    def query(self) -> bool:
-        """Return whether the device has reached it."""
-        ...
-
-    def synchronize(self) -> None:
-        """Wait until the device has reached it."""
-        ...
+    def query(self) -> bool: ...
+    def synchronize(self) -> None: ...
 
 
 RecordEvent = Callable[[], DeviceEvent | None]
@@ -91,15 +86,11 @@ class Batch:
             except Exception as error:
                 errors.append(error)
                 sequence.request.fail(error)
-        if len(errors) == len(self.sequences):
-            self._check_device(errors[0])
-
-    def _check_device(self, error: Exception) -> None:
-        """Raise the error if the device is lost: after a CUDA fault the process cannot compute anything."""
-        try:
-            torch.ones(1, device=self.device).add_(1).item()
-        except RuntimeError:
-            raise error from None
+        if len(errors) == len(self.sequences):  # perhaps a CUDA fault, after which the process cannot compute anything
+            try:
+                torch.ones(1, device=self.device).add_(1).item()
+            except RuntimeError:
+                raise errors[0] from None
 
     def _step_run(self, first: int, count: int) -> None:
         run = self.sequences[first : first + count]

@@ -87,8 +87,10 @@ class Engine:
 
     def _report(self) -> None:
         if self._stats.seconds_to_report <= 0:
-            in_flight, age = len(self._batch.sequences), self._queue.age
-            self._stats.report(in_flight, self._batch.free_slots, waiting=len(self._queue), queue_age=age)
+            self._stats.report(
+                in_flight=len(self._batch.sequences), free_slots=self._batch.free_slots, waiting=len(self._queue),
+                queue_age_seconds=round(self._queue.age, 3),
+            )  # fmt: skip
 
     def _step(self) -> None:
         if self._batch.sequences:
@@ -184,17 +186,12 @@ class EngineStats:
         self._tokens += sequences
         self._busy += seconds
 
-    def report(self, in_flight: int, free_slots: int, *, waiting: int, queue_age: float) -> None:
+    def report(self, **state: float) -> None:
         """Write the log line and reset; tokens per second are over the time spent in steps."""
+        rate = round(self._tokens / self._busy, 1) if self._busy else 0.0
+        memory = torch.cuda.memory_allocated() if torch.cuda.is_available() else None
         self._log.write(
-            "engine",
-            in_flight=in_flight,
-            free_slots=free_slots,
-            waiting=waiting,
-            queue_age_seconds=round(queue_age, 3),
-            steps=self._steps,
-            tokens_per_second=round(self._tokens / self._busy, 1) if self._busy else 0.0,
-            busy_seconds=round(self._busy, 3),
-            device_memory_bytes=torch.cuda.memory_allocated() if torch.cuda.is_available() else None,
-        )
+            "engine", **state, steps=self._steps, tokens_per_second=rate, busy_seconds=round(self._busy, 3),
+            device_memory_bytes=memory,
+        )  # fmt: skip
         self._reset()

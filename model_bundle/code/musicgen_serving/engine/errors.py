@@ -24,8 +24,6 @@ class QueueFullError(UnavailableError):
 
     def __init__(self, waiting: int, limit: int) -> None:
         super().__init__(f"too many clips waiting: {waiting} with this request (limit {limit}); retry later")
-        self.waiting = waiting
-        self.limit = limit
 
 
 class EngineStoppedError(UnavailableError):

@@ -69,8 +69,8 @@ class Generator:
         self.loop, self.batch = parts.loop, Batch(parts.loop, LENGTH_MULTIPLES[self.device.type])
         steps, self._codec_stream = create_streams(self.device)
         self.engine = Engine(
-            self.batch, self.text_encoder.encode, max_waiting=capacity.max_waiting, log=log, on_death=_end_process,
-            stream=steps,
+            self.batch, self.text_encoder.encode, max_waiting=capacity.max_waiting, log=log, stream=steps,
+            on_death=lambda: os._exit(1),  # the supervisor starts a new worker; this one could only fail
         )  # fmt: skip
         self.engine.start()
         with timer.measure("warm_up"):
@@ -112,8 +112,3 @@ def create_streams(device: torch.device) -> tuple[torch.cuda.Stream | None, torc
         return None, None
     torch.cuda.synchronize(device)  # loading used the default stream
     return torch.cuda.Stream(device, priority=-1), torch.cuda.Stream(device, priority=0)
-
-
-def _end_process() -> None:
-    """Exit at once: the supervisor starts a new worker, and a server without an engine could only fail."""
-    os._exit(1)

@@ -130,7 +130,7 @@ def kernel_step(config: DecoderConfig, weights: DecoderWeights, positions: int, 
     if weights.heads.dtype == torch.float32 and weights.heads.device.type != "cpu":
         return None
     try:
-        from musicgen_serving.engine.kernels.step import KernelStep  # Triton: only where there is a GPU
+        from musicgen_serving.engine.kernels.kernel_step import KernelStep  # Triton: only where there is a GPU
     except ImportError as error:
         log.write("kernels_missing", error=repr(error), instead="torch's own operations")
         return None

@@ -1,4 +1,4 @@
-"""Every kernel at the sizes of the published models compiles for the GPUs that AWS rents, and fits them."""
+"""Test that every kernel compiles for AWS's GPU types at the published models' sizes and fits their shared memory."""
 
 import json
 import os
@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 
 SHARED_KIB = {80: 163, 86: 99, 89: 99, 90: 227}
-"""Shared memory that a program may have on A100, A10G, L4 or L40S, H100 (CUDA C++ programming guide, table 21)."""
-TOGETHER = ((80, 86), (89, 90))  # in a process each, side by side
+"""Shared memory per program on A100, A10G, L4 and L40S, H100 (CUDA C++ programming guide, table 21)."""
+ARCHITECTURES_BY_PROCESS = ((80, 86), (89, 90))
 
 
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What is known of each kernel, compiled in processes of their own: in this one Triton interprets."""
-    folders = [tmp_path_factory.mktemp("triton") for _ in TOGETHER]
+    """Return a report of each kernel, compiled in other processes because Triton interprets in this one."""
+    folders = [tmp_path_factory.mktemp("triton") for _ in ARCHITECTURES_BY_PROCESS]
     with ThreadPoolExecutor() as pool:
-        return [kernel for some in pool.map(compiled, TOGETHER, folders) for kernel in some]
+        return [kernel for part in pool.map(compile_kernels, ARCHITECTURES_BY_PROCESS, folders) for kernel in part]
 
 
-def compiled(archs: tuple[int, ...], cache: Path) -> list[dict[str, Any]]:
+def compile_kernels(archs: tuple[int, ...], cache: Path) -> list[dict[str, Any]]:
     path = os.pathsep.join(sys.path)
     environment = {**os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(cache), "PYTHONPATH": path}
     command = [sys.executable, "-m", "tests.model_bundle.helpers.compile_kernels", *map(str, archs)]
@@ -33,7 +33,7 @@ def compiled(archs: tuple[int, ...], cache: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("arch", SHARED_KIB)
-def test_all_kernels_fit_the_gpu_and_stream_what_they_read(arch: int, kernels: list[dict[str, Any]]) -> None:
+def test_all_kernels_fit_the_gpu_and_pipeline_their_loads(arch: int, kernels: list[dict[str, Any]]) -> None:
     here = [kernel for kernel in kernels if kernel["arch"] == arch]
     assert {kernel["name"] for kernel in here} == {
         "embed_kernel", "linear_kernel", "residual_kernel", "attention_kernel", "cross_attention_kernel",
@@ -43,7 +43,7 @@ def test_all_kernels_fit_the_gpu_and_stream_what_they_read(arch: int, kernels: l
         assert kernel["spilled"] == 0, kernel
         assert kernel["shared"] <= SHARED_KIB[arch] * 1024, kernel
         if kernel["name"] in ("linear_kernel", "residual_kernel"):
-            assert kernel["loads_ahead"] > 0, kernel  # weights are asked for stages before they are multiplied
-            assert kernel["prefetches"] > 0, kernel  # of what the next launch reads
+            assert kernel["loads_ahead"] > 0, kernel  # weights are loaded some stages before they are multiplied
+            assert kernel["prefetches"] > 0, kernel  # of the next launch's weights
         if kernel["name"] == "attention_kernel":
-            assert kernel["wide_loads"] >= 8, kernel  # keys and values come 16 bytes a thread
+            assert kernel["wide_loads"] >= 8, kernel  # keys and values are loaded 16 bytes per thread

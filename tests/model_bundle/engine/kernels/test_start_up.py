@@ -1,5 +1,6 @@
-"""What start-up does with the kernels on a GPU, done by the interpreter: compile all beforehand, record, step."""
+"""Test start-up with kernels in Triton's interpreter: compile, record graphs, step without allocating."""
 
+from math import inf
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -8,32 +9,32 @@ import torch
 from triton.runtime.interpreter import InterpretedFunction
 
 from musicgen_serving.engine import loading
-from musicgen_serving.engine.kernels.step import KernelStep
+from musicgen_serving.engine.kernels.kernel_step import KernelStep
 from musicgen_serving.engine.loading import compile_kernels, kernel_step
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.quantisation import Quantised
 from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.step.decode_loop import DecodeLoop
 from musicgen_serving.engine.step.kv_cache import BatchView, allocate, batch_view
-from tests.model_bundle.helpers.random_decoder import random_decoder
-from tests.model_bundle.helpers.recorders import Repeater
-from tests.model_bundle.helpers.step_operations import NOWHERE, Operations, on
+from tests.model_bundle.helpers.fake_graph_recorder import FakeGraphRecorder
+from tests.model_bundle.helpers.random_weights import random_weights
+from tests.model_bundle.helpers.record_operations import META, RecordOperations, to_device
 
 CPU = torch.device("cpu")
 POSITIONS, TEXT, FRAMES = 24, 8, 8
 SIZES = DecoderConfig(layers=2, hidden=64, heads=2, ffn=128, vocabulary=64, codebooks=4, channels=1, pad_token=64)
 
 
-def loop_of(slots: int, log: Any) -> DecodeLoop:
-    weights = random_decoder(SIZES, POSITIONS, torch.float32)
+def make_loop(slots: int, log: Any) -> DecodeLoop:
+    weights = random_weights(SIZES, POSITIONS, torch.float32)
     return DecodeLoop(
         SIZES, weights, allocate(SIZES, slots, POSITIONS, TEXT, CPU, torch.float32),
         kernel_step(SIZES, weights, POSITIONS, log),
     )  # fmt: skip
 
 
-def codes_of(loop: DecodeLoop) -> list[torch.Tensor]:
-    """Two clips, the second joining late, with different ways to sample."""
+def generate_codes(loop: DecodeLoop) -> list[torch.Tensor]:
+    """Return the codes of two clips with different sampling parameters, the second of which joins later."""
     states = torch.randn(2, 5, SIZES.hidden, generator=torch.Generator().manual_seed(3))
     loop.admit(0, states[0], FRAMES, SamplingParams(do_sample=False), 0)
     for step in range(FRAMES + 5):
@@ -45,50 +46,50 @@ def codes_of(loop: DecodeLoop) -> list[torch.Tensor]:
     return [loop.codes(slot, FRAMES) for slot in range(2)]
 
 
-def test_recorded_kernels_make_the_codes_of_torch_steps(memory_log: Any) -> None:
-    loop, recorder = loop_of(3, memory_log.log), Repeater()
+def test_recorded_kernel_steps_generate_the_codes_of_torch_steps(memory_log: Any) -> None:
+    loop, recorder = make_loop(3, memory_log.log), FakeGraphRecorder()
     assert isinstance(loop.step_fn, KernelStep)
-    assert loop.record_graphs(recorder, memory_log.log).count == 3  # of 1, 2 and 3 slots, all of one length
+    assert loop.record_graphs(recorder, memory_log.log, inf).count == 3  # for 1, 2 and 3 slots, all of one length
     plain = DecodeLoop(
-        SIZES, random_decoder(SIZES, POSITIONS, torch.float32), allocate(SIZES, 3, POSITIONS, TEXT, CPU, torch.float32)
+        SIZES, random_weights(SIZES, POSITIONS, torch.float32), allocate(SIZES, 3, POSITIONS, TEXT, CPU, torch.float32)
     )
-    for one, other in zip(codes_of(loop), codes_of(plain), strict=True):
+    for one, other in zip(generate_codes(loop), generate_codes(plain), strict=True):
         assert torch.equal(one, other)
-    assert recorder.repeated == FRAMES + 5 and recorder.recorded == 3
+    assert recorder.replayed == FRAMES + 5 and recorder.recorded == 3
 
 
 @pytest.mark.parametrize("eight_bit", [False, True])
-def test_everything_is_compiled_beforehand_with_one_layer(
+def test_compiles_with_a_one_layer_model_for_every_slot_count(
     eight_bit: bool, memory_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[int, int, int]] = []
+    steps: list[tuple[int, int, int]] = []  # layers, slots, length
 
-    def spying(config: DecoderConfig, weights: Any, positions: int, log: Any) -> Any:
+    def recording_kernel_step(config: DecoderConfig, weights: Any, positions: int, log: Any) -> Any:
         step = kernel_step(config, weights, positions, log)
         assert step is not None
 
         def step_fn(view: BatchView, *, max_top_k: int, use_top_p: bool) -> None:
-            seen.append((config.layers, view.state.position.shape[0], view.length))
+            steps.append((config.layers, view.state.position.shape[0], view.length))
             assert isinstance(weights.layers[0].ffn_in, Quantised) == eight_bit
             step(view, max_top_k=max_top_k, use_top_p=use_top_p)
 
         return step_fn
 
-    monkeypatch.setattr(loading, "kernel_step", spying)
+    monkeypatch.setattr(loading, "kernel_step", recording_kernel_step)
     compile_kernels(SIZES, 3, POSITIONS, TEXT, CPU, torch.float32, eight_bit=eight_bit, log=memory_log.log)
-    assert seen == [(1, count, POSITIONS) for count in (3, 2, 1)]
+    assert steps == [(1, count, POSITIONS) for count in (3, 2, 1)]
 
 
-def test_a_step_of_kernels_allocates_nothing_and_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_step_neither_allocates_nor_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     launches = MagicMock()
     monkeypatch.setattr(InterpretedFunction, "__getitem__", MagicMock(return_value=launches))
-    weights = on(NOWHERE, random_decoder(SIZES, POSITIONS, torch.float16))
-    slots = allocate(SIZES, 3, POSITIONS, TEXT, NOWHERE, torch.float16)
+    weights = to_device(META, random_weights(SIZES, POSITIONS, torch.float16))
+    slots = allocate(SIZES, 3, POSITIONS, TEXT, META, torch.float16)
     step, one = KernelStep(SIZES, weights, POSITIONS), batch_view(slots, 0, 2, POSITIONS, TEXT)
-    step(one, max_top_k=64, use_top_p=True)  # what is made once
+    step(one, max_top_k=64, use_top_p=True)  # allocates the buffers
     launches.reset_mock()
-    with Operations() as operations:
+    with RecordOperations() as operations:
         step(one, max_top_k=64, use_top_p=True)
-    views = {"aten.view.dtype", "aten.view.default", "aten.detach.default"}  # of what is there already
-    assert set(operations.names) <= views  # so that its graphs need no memory of their own (DirectRecorder)
+    views = {"aten.view.dtype", "aten.view.default", "aten.detach.default"}  # which allocate nothing
+    assert set(operations.names) <= views  # so DirectRecorder need not reserve memory
     assert launches.call_count == 8 * SIZES.layers + 3

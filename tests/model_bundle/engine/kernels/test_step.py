@@ -1,4 +1,4 @@
-"""A whole step of kernels, in Triton's interpreter, beside the step in torch's operations."""
+"""Test the whole kernel step, in Triton's interpreter, against the step in torch's operations."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,7 +8,7 @@ import pytest
 import torch
 from triton.runtime.interpreter import InterpretedFunction
 
-from musicgen_serving.engine.kernels.step import KernelStep
+from musicgen_serving.engine.kernels.kernel_step import KernelStep
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.decoder import forward
 from musicgen_serving.engine.model.weights import DecoderWeights
@@ -16,27 +16,27 @@ from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.step.decode_loop import DecodeLoop
 from musicgen_serving.engine.step.kv_cache import BatchView, allocate, batch_view
 from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
-from tests.model_bundle.helpers.kernel_cases import CPU, normal, relative_error
-from tests.model_bundle.helpers.random_decoder import eight_bit, random_decoder, single_precision
+from tests.model_bundle.helpers.kernel_inputs import CPU, normal, relative_error
+from tests.model_bundle.helpers.random_weights import eight_bit, random_weights, single_precision
 
 CONFIG = DecoderConfig(layers=2, hidden=64, heads=4, ffn=256, vocabulary=128, codebooks=4, channels=1, pad_token=128)
 POSITIONS, TEXT, SLOTS, FRAMES = 96, 12, 3, 80
-Make = Callable[[DecoderConfig, DecoderWeights], StepFn]
+MakeStep = Callable[[DecoderConfig, DecoderWeights], StepFn]
 
 
-def by_kernels(config: DecoderConfig, weights: DecoderWeights) -> KernelStep:
+def make_kernel_step(config: DecoderConfig, weights: DecoderWeights) -> KernelStep:
     return KernelStep(config, weights, POSITIONS)
 
 
-def some_weights(dtype: torch.dtype, quantised: bool = False, config: DecoderConfig = CONFIG) -> DecoderWeights:
-    weights = random_decoder(config, POSITIONS, dtype)
+def make_weights(dtype: torch.dtype, quantised: bool = False, config: DecoderConfig = CONFIG) -> DecoderWeights:
+    weights = random_weights(config, POSITIONS, dtype)
     return eight_bit(weights) if quantised else weights
 
 
-def some_loop(weights: DecoderWeights, make: Make, greedy: bool, config: DecoderConfig = CONFIG) -> DecodeLoop:
-    """Three clips: one with a prompt that crosses a block of attention, one with one token of text, one alone."""
+def make_loop(weights: DecoderWeights, make_step: MakeStep, greedy: bool, config: DecoderConfig = CONFIG) -> DecodeLoop:
+    """Return a loop with three clips: one with a prompt longer than an attention block, one with a one-token text."""
     slots = allocate(config, SLOTS, POSITIONS, TEXT, CPU, weights.heads.dtype)
-    loop = DecodeLoop(config, weights, slots, make(config, weights))
+    loop = DecodeLoop(config, weights, slots, make_step(config, weights))
     prompt = torch.randint(128, (config.codebooks, 61), generator=torch.Generator().manual_seed(1))
     for slot, (count, given) in enumerate([(7, prompt), (1, None), (TEXT, None)]):
         params = SamplingParams(do_sample=not greedy, guidance_scale=3 - slot, top_k=20, top_p=1 - slot / 5)
@@ -44,73 +44,73 @@ def some_loop(weights: DecoderWeights, make: Make, greedy: bool, config: Decoder
     return loop
 
 
-def steps(loop: DecodeLoop, count: int) -> torch.Tensor:
+def run_steps(loop: DecodeLoop, count: int) -> torch.Tensor:
     for _ in range(count):
         loop.step(0, SLOTS, length=POSITIONS, text_length=TEXT, max_top_k=128, use_top_p=True)
     return loop.slots.tokens.clone()
 
 
 @pytest.mark.parametrize(("greedy", "quantised"), [(True, False), (False, True)])
-def test_a_decode_has_the_tokens_of_torchs(greedy: bool, quantised: bool) -> None:
-    weights = some_weights(torch.float32, quantised)
-    loops = [some_loop(weights, make, greedy) for make in (TorchStep, by_kernels)]
-    tokens = [steps(loop, 6) for loop in loops]
+def test_decodes_the_tokens_of_torch(greedy: bool, quantised: bool) -> None:
+    weights = make_weights(torch.float32, quantised)
+    loops = [make_loop(weights, make, greedy) for make in (TorchStep, make_kernel_step)]
+    tokens = [run_steps(loop, 6) for loop in loops]
     assert torch.equal(*tokens)
     assert torch.equal(loops[0].slots.position, loops[1].slots.position)
-    assert len({int(token) for token in tokens[0][:, :, 3:6].flatten()}) > 10  # not one token over and over
+    assert len({int(token) for token in tokens[0][:, :, 3:6].flatten()}) > 10  # not one token repeated
     for one, other in zip(*(loop.slots.kv for loop in loops), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
-def test_stereo_decodes_as_torch_does() -> None:
+def test_decodes_the_stereo_tokens_of_torch() -> None:
     config = replace(CONFIG, codebooks=8, channels=2)
-    weights = some_weights(torch.float32, config=config)
-    tokens = [steps(some_loop(weights, make, False, config), 3) for make in (TorchStep, by_kernels)]
+    weights = make_weights(torch.float32, config=config)
+    tokens = [run_steps(make_loop(weights, make, False, config), 3) for make in (TorchStep, make_kernel_step)]
     assert torch.equal(*tokens)
 
 
-def test_logits_in_half_precision_are_nearer_to_the_exact_ones_than_torchs() -> None:
-    half = some_weights(torch.float16)
-    loops = [some_loop(one, by_kernels, True) for one in (single_precision(half), half, half)]
+def test_half_precision_logits_are_closer_to_float32_than_torchs() -> None:
+    half = make_weights(torch.float16)
+    loops = [make_loop(one, make_kernel_step, True) for one in (single_precision(half), half, half)]
     runs = [batch_view(loop.slots, 0, SLOTS, POSITIONS, TEXT) for loop in loops]
-    exact, by_torch = (torchs_logits(one, run) for one, run in zip((single_precision(half), half), runs, strict=False))
-    step = by_kernels(CONFIG, half)
+    exact, by_torch = torch_logits(single_precision(half), runs[0]), torch_logits(half, runs[1])
+    step = make_kernel_step(CONFIG, half)
     step(runs[2], max_top_k=128, use_top_p=True)
     by_kernel = step.buffers(SLOTS).logits.view(SLOTS, 2, -1)
     assert relative_error(by_kernel, exact) < min(2e-3, relative_error(by_torch, exact))
 
 
-def torchs_logits(weights: DecoderWeights, run: BatchView) -> torch.Tensor:
-    """[n, 2, K * V]."""
-    position = run.state.position
-    tokens = run.state.tokens.gather(2, position[:, None, None].expand(-1, CONFIG.codebooks, 1))
-    return forward(weights, CONFIG.heads, run.layers, run.cross_mask, tokens, position[:, None]).float()
+def torch_logits(weights: DecoderWeights, view: BatchView) -> torch.Tensor:
+    """Return logits [n, 2, K * V]."""
+    position = view.state.position
+    tokens = view.state.tokens.gather(2, position[:, None, None].expand(-1, CONFIG.codebooks, 1))
+    return forward(weights, CONFIG.heads, view.layers, view.cross_mask, tokens, position[:, None]).float()
 
 
-def test_a_slot_that_is_not_active_stays_and_its_neighbours_do_not_notice() -> None:
-    weights = some_weights(torch.float32)
-    alone, loop = (some_loop(weights, by_kernels, False) for _ in range(2))
+def test_an_inactive_slot_is_left_unchanged_and_does_not_affect_its_neighbours() -> None:
+    weights = make_weights(torch.float32)
+    alone, loop = (make_loop(weights, make_kernel_step, False) for _ in range(2))
     loop.slots.deactivate(1)
     before, cache = loop.slots.tokens[1].clone(), [layer[2:4].clone() for layer in loop.slots.kv]
-    wanted, tokens = steps(alone, 3), steps(loop, 3)
-    assert torch.equal(tokens[[0, 2]], wanted[[0, 2]])
+    expected, tokens = run_steps(alone, 3), run_steps(loop, 3)
+    assert torch.equal(tokens[[0, 2]], expected[[0, 2]])
     assert torch.equal(tokens[1], before)
     assert int(loop.slots.position[1]) == 0
     assert all(torch.equal(layer[2:4], kept) for layer, kept in zip(loop.slots.kv, cache, strict=True))
 
 
-def test_a_nonfinite_slot_is_flagged_and_spoils_no_other() -> None:
-    loop = some_loop(some_weights(torch.float32), by_kernels, True)
+def test_a_nonfinite_slot_is_flagged_and_does_not_affect_others() -> None:
+    loop = make_loop(make_weights(torch.float32), make_kernel_step, True)
     loop.slots.cross_kv[1][1, 0, 2, 0] = torch.nan
-    steps(loop, 2)
+    run_steps(loop, 2)
     assert torch.equal(loop.slots.nonfinite, torch.tensor([False, True, False]))
 
 
-def test_steps_of_fewer_slots_use_other_buffers_and_allocate_no_new_ones() -> None:
-    weights = some_weights(torch.float32)
-    step = by_kernels(CONFIG, weights)
-    loop = some_loop(weights, lambda _config, _weights: step, True)
-    whole = steps(some_loop(weights, by_kernels, True), 2)
+def test_each_slot_count_has_one_set_of_buffers() -> None:
+    weights = make_weights(torch.float32)
+    step = make_kernel_step(CONFIG, weights)
+    loop = make_loop(weights, lambda _config, _weights: step, True)
+    whole = run_steps(make_loop(weights, make_kernel_step, True), 2)
     for _ in range(2):
         for slot in range(SLOTS):
             loop.step(slot, 1, length=POSITIONS, text_length=TEXT, max_top_k=128, use_top_p=True)
@@ -120,16 +120,16 @@ def test_steps_of_fewer_slots_use_other_buffers_and_allocate_no_new_ones() -> No
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_a_step_is_8_launches_a_layer_and_3_more(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_takes_8_launches_a_layer_and_3_more(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(CONFIG, layers=layers)
-    loop = some_loop(some_weights(torch.float32, config=config), by_kernels, True, config)
+    loop = make_loop(make_weights(torch.float32, config=config), make_kernel_step, True, config)
     launched: list[str] = []
     launch: Any = getattr(InterpretedFunction, "__getitem__")  # noqa: B009 (it has no type)
 
-    def counting(function: Any, grid: Any) -> Any:
+    def counting_launch(function: Any, grid: Any) -> Any:
         launched.append(function.fn.__name__)
         return launch(function, grid)
 
-    monkeypatch.setattr(InterpretedFunction, "__getitem__", counting)
-    steps(loop, 1)
+    monkeypatch.setattr(InterpretedFunction, "__getitem__", counting_launch)
+    run_steps(loop, 1)
     assert len(launched) == 8 * layers + 3

@@ -8,9 +8,6 @@ lengths up to its bound. The program that finishes last for a row and head merge
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 # A kernel's arguments are pointers and scalars, which Triton's language has no types for.
 
-from dataclasses import dataclass
-from typing import Self
-
 import torch
 import triton.language as tl
 
@@ -23,57 +20,39 @@ MASKED = tl.constexpr(-1e30)  # a score below all others; not infinity, because 
 LOG2_E = tl.constexpr(1.4426950408889634)  # scores are multiplied by it, because a GPU computes powers of two
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttentionInputs:
-    """What self-attention of n slots reads and writes; no active slot may be at position `length` or beyond."""
-
-    qkv: torch.Tensor  # [2n, 3H]
-    kv: torch.Tensor  # [2n, 2 (key, value), heads, P, size]
-    position: torch.Tensor  # [n]
-    active: torch.Tensor  # [n]
-    length: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class SpanWorkspace:
     """How sequences are cut into spans, and where programs leave their parts; unmeasured, as the table of tiles is.
 
-    Only `arrived` must be zero between launches.
+    The spans are the shortest for which at most `max_programs` have work at once. Only `arrived` must be zero between
+    launches.
     """
 
-    span: int  # positions
-    splits: int  # a power of two: spans of the longest sequence
-    partial: torch.Tensor  # [rows * heads * splits * size], float32
-    peaks: torch.Tensor  # [rows * heads * splits], float32
-    sums: torch.Tensor
-    arrived: torch.Tensor  # [rows * heads], int32
-
-    @classmethod
-    def allocate(
-        cls, rows: int, heads: int, size: int, positions: int, device: torch.device, max_programs: int = MAX_PROGRAMS
-    ) -> Self:
-        """Choose the shortest spans for which at most `max_programs` have work at once."""
+    def __init__(
+        self, rows: int, heads: int, size: int, positions: int, device: torch.device, max_programs: int = MAX_PROGRAMS
+    ) -> None:
         pairs, span = rows * heads, BLOCK
         while span < positions and pairs * -(-positions // span) > max_programs:
             span *= 2
-        splits = 1 << (-(-positions // span) - 1).bit_length()
-
-        def empty(count: int) -> torch.Tensor:
-            return torch.empty(count, device=device)
-
-        return cls(
-            span=span, splits=splits, partial=empty(pairs * splits * size), peaks=empty(pairs * splits),
-            sums=empty(pairs * splits), arrived=torch.zeros(pairs, device=device, dtype=torch.int32),
-        )  # fmt: skip
+        self.span = span  # positions
+        self.splits = 1 << (-(-positions // span) - 1).bit_length()  # a power of two: spans of the longest sequence
+        self.partial = torch.empty(pairs * self.splits * size, device=device)
+        self.peaks = torch.empty(pairs * self.splits, device=device)
+        self.sums = torch.empty(pairs * self.splits, device=device)
+        self.arrived = torch.zeros(pairs, device=device, dtype=torch.int32)
 
 
-def attend(inputs: AttentionInputs, out: torch.Tensor, spans: SpanWorkspace) -> None:
-    """Write causal attention out [2n, H] at each slot's position, after adding its key and value to the cache."""
-    rows, _, heads, capacity, size = inputs.kv.shape
-    attention_kernel[heads, rows, -(-inputs.length // spans.span)](
-        inputs.qkv, inputs.kv, inputs.position, inputs.active, out,
-        spans.partial, spans.peaks, spans.sums, spans.arrived,
-        heads, capacity, spans.span, SIZE=size, BLOCK=BLOCK, SPLITS=spans.splits, num_warps=WARPS,
+def attend(
+    qkv: torch.Tensor, kv: torch.Tensor, position: torch.Tensor, active: torch.Tensor, length: int, out: torch.Tensor,
+    spans: SpanWorkspace,
+) -> None:  # fmt: skip
+    """Write causal attention out [2n, H] of qkv [2n, 3H] at each slot's position, after extending the cache by it.
+
+    kv [2n, 2 (key, value), heads, P, size]; position and active [n]. No active slot may be at `length` or beyond.
+    """
+    rows, _, heads, capacity, size = kv.shape
+    attention_kernel[heads, rows, -(-length // spans.span)](
+        qkv, kv, position, active, out, spans.partial, spans.peaks, spans.sums, spans.arrived, heads, capacity,
+        spans.span, SIZE=size, BLOCK=BLOCK, SPLITS=spans.splits, num_warps=WARPS,
     )  # fmt: skip
 
 
@@ -96,11 +75,7 @@ def attention_kernel(
     qkv, cache, position, active, out, partial, peaks, sums, arrived, heads, capacity, span,
     SIZE: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
-    """Write attention out [2n, H] at each slot's position, after adding its key and value to the cache.
-
-    qkv [2n, 3H]; cache [2n, 2, heads, capacity, size]; position and active [n]. Programs are (heads, 2n, splits), in
-    the order of spans.
-    """
+    """Compute `attend`; programs are (heads, 2n, splits), in the order of spans."""
     head, row, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     here = tl.load(position + row // 2).to(tl.int32)
     if (split * span <= here) & tl.load(active + row // 2):
@@ -131,10 +106,7 @@ def cross_attention_kernel(
     queries, keys, tokens, active, out, heads, capacity, slot_stride,
     SIZE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Write attention out [n, H] of queries [n, H] to the first `tokens` [n] of each slot's text.
-
-    keys [n, 2 (key, value), heads, capacity, size], `slot_stride` elements from slot to slot. Programs are (heads, n).
-    """
+    """Compute `attend_to_text`; slots are `slot_stride` elements apart in `keys`, and programs are (heads, n)."""
     head, slot = tl.program_id(0), tl.program_id(1)
     if tl.load(active + slot):
         own = slot * (heads * SIZE) + head * SIZE + tl.arange(0, SIZE)
@@ -200,12 +172,10 @@ def merge_spans(
     last = tl.atomic_add(arrived + pair, 1, sem="acq_rel") == count - 1
     if last:
         real = tl.arange(0, SPLITS) < count
-        each = tl.load(
-            peaks + spans, mask=real, other=MASKED, cache_modifier=".cg"
-        )  # written by other programs: bypass L1
-        parts = tl.load(
-            partial + spans[:, None] * SIZE + element[None, :], mask=real[:, None], other=0.0, cache_modifier=".cg"
-        )
+        # written by other programs: bypass L1
+        each = tl.load(peaks + spans, mask=real, other=MASKED, cache_modifier=".cg")
+        there = partial + spans[:, None] * SIZE + element[None, :]
+        parts = tl.load(there, mask=real[:, None], other=0.0, cache_modifier=".cg")
         peak = tl.max(each, axis=0)
         kept = tl.exp2(each - peak)
         total = tl.sum(tl.load(sums + spans, mask=real, other=0.0, cache_modifier=".cg") * kept, axis=0)

@@ -17,7 +17,6 @@ nothing; in that time an H100 could have read some 7 MB. How much the prefetch h
 # A kernel's arguments are pointers and scalars, which Triton's language has no types for.
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 import triton.language as tl
@@ -37,76 +36,49 @@ LINE = tl.constexpr(64)  # bytes prefetched at a time: half a cache line, as a G
 LANES = tl.constexpr(256)
 
 
-@dataclass(frozen=True, kw_only=True)
 class ResidualStream:
     """The residual stream of 2n rows, with what the next product reads instead of its norm."""
 
-    values: torch.Tensor  # [2n, H], float32
-    scaled: torch.Tensor  # [2n, H], values times the next norm's gain
-    means: torch.Tensor  # [2n, H / chunk], float32
-    deviations: torch.Tensor  # [2n, H / chunk], sums of squares, float32
-    chunk: int
-
-    @classmethod
-    def allocate(cls, rows: int, hidden: int, device: torch.device, dtype: torch.dtype) -> Self:
-        """Return a stream of zeros, with the chunks that products into it write."""
-        chunk = tiles.tile(rows, hidden, hidden).features
-
-        def zeros(width: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-            return torch.zeros((rows, width), device=device, dtype=dtype)
-
-        return cls(
-            values=zeros(hidden), scaled=zeros(hidden, dtype), means=zeros(hidden // chunk),
-            deviations=zeros(hidden // chunk), chunk=chunk,
-        )  # fmt: skip
+    def __init__(self, rows: int, hidden: int, device: torch.device, dtype: torch.dtype) -> None:
+        self.chunk = tiles.tile(rows, hidden, hidden).features  # as products into the stream write them
+        self.values = torch.zeros((rows, hidden), device=device)
+        self.scaled = torch.zeros((rows, hidden), device=device, dtype=dtype)  # values times the next norm's gain
+        self.means = torch.zeros((rows, hidden // self.chunk), device=device)
+        self.deviations = torch.zeros((rows, hidden // self.chunk), device=device)  # sums of squares
 
 
-@dataclass(frozen=True)
 class SplitWorkspace:
-    """Where the programs of a split sum leave their parts, and count arrivals; `arrived` is zero between launches."""
+    """Where the programs of a split sum leave their parts, and count arrivals; `arrived` is zero between launches.
 
-    partial: torch.Tensor  # float32
-    arrived: torch.Tensor  # int32
-    max_prefetch: int  # bytes of the next weight
+    Serves products of up to `rows` rows with the given weights.
+    """
 
-    @classmethod
-    def allocate(cls, rows: int, matrices: list[Matrix], device: torch.device) -> Self:
-        """Return a workspace for products of up to `rows` rows with these weights."""
+    def __init__(self, rows: int, matrices: list[Matrix], device: torch.device) -> None:
         elements, blocks = 1, 1
         for features, width in (matrix.shape for matrix in matrices):
             tile = tiles.tile(rows, features, width)
             elements = max(elements, features * tiles.padded(rows) * tile.splits)
             blocks = max(blocks, features // tile.features)
-        arrived = torch.zeros(blocks, device=device, dtype=torch.int32)
-        return cls(torch.empty(elements, device=device), arrived, max_prefetch_bytes(device))
+        self.partial = torch.empty(elements, device=device)
+        self.arrived = torch.zeros(blocks, device=device, dtype=torch.int32)
+        # bytes of the next weight; none on a CPU, whose interpreter has no prefetch
+        self.max_prefetch = 0 if device.type == "cpu" else DEFAULT_PREFETCH
+        if device.type == "cuda":
+            self.max_prefetch = int(torch.cuda.get_device_properties(device).L2_cache_size) // L2_SHARE
 
 
-def max_prefetch_bytes(device: torch.device) -> int:
-    """Return how much of the next weight to prefetch; nothing on a CPU, whose interpreter has no prefetch."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).L2_cache_size) // L2_SHARE
-    return 0 if device.type == "cpu" else DEFAULT_PREFETCH
-
-
-@dataclass(frozen=True, kw_only=True)
 class NormProjection:
     """A weight [out, in] that reads the stream's norm; row r of its output is of the stream's row r * stride."""
 
-    weight: Matrix
-    gain: torch.Tensor  # [out], float32: the norm's gain times the weight
-    shift: torch.Tensor  # [out], float32: the norm's shift times the weight
-    next_weight: Matrix | None  # read by the next product, if known
-    stride: int = 1
-    gelu: bool = False
-
-    @classmethod
-    def fold(
-        cls, norm: Norm, weight: Matrix, next_weight: Matrix | None = None, *, stride: int = 1, gelu: bool = False
-    ) -> Self:
-        """Multiply the norm's gain and shift by the weight."""
+    def __init__(
+        self, norm: Norm, weight: Matrix, next_weight: Matrix | None = None, *, stride: int = 1, gelu: bool = False
+    ) -> None:
         full = dense(weight)
-        gain, shift = full @ norm.weight.float(), full @ norm.bias.float()
-        return cls(weight=weight, gain=gain, shift=shift, next_weight=next_weight, stride=stride, gelu=gelu)
+        self.weight = weight
+        self.gain, self.shift = full @ norm.weight.float(), full @ norm.bias.float()  # [out]
+        self.next_weight = next_weight  # read by the next product, if known
+        self.stride = stride
+        self.gelu = gelu
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +101,7 @@ def project(stream: ResidualStream, projection: NormProjection, out: torch.Tenso
         stream.scaled, values, scale, stream.means, stream.deviations, projection.gain, projection.shift, out,
         workspace.partial, workspace.arrived, *_prefetch(projection.next_weight, workspace),
         out.shape[0], projection.stride, width, features,
-        GELU=projection.gelu, CHUNK=stream.chunk, CHUNKS=_power_of_two(max(width, MAX_WIDTH) // stream.chunk),
+        GELU=projection.gelu, CHUNK=stream.chunk, CHUNKS=1 << (max(width, MAX_WIDTH) // stream.chunk - 1).bit_length(),
         ROWS=tiles.padded(out.shape[0]), BN=tile.features, BK=tile.width, SPLITS=tile.splits,
         num_warps=tile.warps, num_stages=tile.stages,
     )  # fmt: skip
@@ -161,10 +133,6 @@ def _prefetch(weight: Matrix | None, workspace: SplitWorkspace) -> tuple[torch.T
     return values, min(workspace.max_prefetch, values.numel())
 
 
-def _power_of_two(count: int) -> int:
-    return 1 << (count - 1).bit_length()
-
-
 @kernel
 def linear_kernel(
     x, weight, scale, means, deviations, gain_product, shift_product, out,
@@ -180,19 +148,19 @@ def linear_kernel(
     """
     block, split = tl.program_id(0), tl.program_id(1)
     row, column = tl.arange(0, ROWS), block * BN + tl.arange(0, BN)
-    # loaded before the weights, needed after them
-    local, within, known = load_moments(means, deviations, row * stride, row < rows, width // CHUNK, CHUNKS)
-    total = partial_product(x, weight, row * stride, row < rows, column, split, width, ROWS, BN, BK, SPLITS)
-    if next_weight is not None:
-        prefetch(next_weight, prefetch_size)
-    last = True
-    if SPLITS > 1:
-        total, last = reduce_splits(total, partial, arrived, block, split, ROWS, BN, SPLITS)
+    chunk = tl.arange(0, CHUNKS)
+    known = (row < rows)[:, None] & (chunk < width // CHUNK)[None, :]
+    place = (row * stride)[:, None] * (width // CHUNK) + chunk[None, :]
+    local = tl.load(means + place, mask=known, other=0.0)  # loaded before the weights, needed after them
+    within = tl.load(deviations + place, mask=known, other=0.0)
+    total, last = product(
+        x, weight, scale, row * stride, row < rows, column, block, split, partial, arrived, next_weight, prefetch_size,
+        width, ROWS, BN, BK, SPLITS,
+    )  # fmt: skip
     if last:
-        if scale is not None:
-            total *= tl.load(scale + column)[None, :]
         mean, deviation = combine_moments(local, within, known, width, CHUNK)
-        total = apply_norm(total, mean, deviation, gain_product, shift_product, column)
+        gain, shift = tl.load(gain_product + column)[None, :], tl.load(shift_product + column)[None, :]
+        total = (total / STREAM_SCALE - mean[:, None] * gain) / deviation[:, None] + shift
         if GELU:
             total = 0.5 * total * (1 + tl.math.erf(total * 0.7071067811865476))
         tl.store(out + row[:, None] * features + column[None, :], total, mask=(row < rows)[:, None])
@@ -211,15 +179,11 @@ def residual_kernel(
     """
     block, split = tl.program_id(0), tl.program_id(1)
     row, column = tl.arange(0, ROWS), block * BN + tl.arange(0, BN)
-    total = partial_product(x, weight, row, row < rows, column, split, width, ROWS, BN, BK, SPLITS)
-    if next_weight is not None:
-        prefetch(next_weight, prefetch_size)
-    last = True
-    if SPLITS > 1:
-        total, last = reduce_splits(total, partial, arrived, block, split, ROWS, BN, SPLITS)
+    total, last = product(
+        x, weight, scale, row, row < rows, column, block, split, partial, arrived, next_weight, prefetch_size,
+        width, ROWS, BN, BK, SPLITS,
+    )  # fmt: skip
     if last:
-        if scale is not None:
-            total *= tl.load(scale + column)[None, :]
         place = row * stride
         there, mask = place[:, None] * features + column[None, :], (row < rows)[:, None]
         total += tl.load(stream + there, mask=mask, other=0.0)
@@ -231,11 +195,11 @@ def residual_kernel(
 
 
 @kernel
-def partial_product(
-    x, weight, row, real, column, split, width,
+def product(
+    x, weight, scale, row, real, column, block, split, partial, arrived, next_weight, prefetch_size, width,
     ROWS: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
-    """Return this split's part of the product [ROWS, BN] in float32; BK divides its share of the width."""
+    """Return the product [ROWS, BN] in float32, and whether this program has all of it; BK divides a split's share."""
     share = tl.multiple_of(width // SPLITS, 16)  # or the compiler would not pipeline the loads
     along = split * share + tl.arange(0, BK)
     left = x + row[:, None] * width + along[None, :]  # [ROWS, BK]
@@ -247,7 +211,14 @@ def partial_product(
         total = tl.dot(x_tile, w_tile.to(x_tile.dtype), total)
         left += BK
         right += BK
-    return total
+    if next_weight is not None:
+        prefetch(next_weight, prefetch_size)
+    last = True
+    if SPLITS > 1:
+        total, last = reduce_splits(total, partial, arrived, block, split, ROWS, BN, SPLITS)
+    if scale is not None:
+        total *= tl.load(scale + column)[None, :]
+    return total, last
 
 
 @kernel
@@ -270,28 +241,12 @@ def reduce_splits(total, partial, arrived, block, split, ROWS: tl.constexpr, BN:
 
 
 @kernel
-def load_moments(means, deviations, row, real, count, CHUNKS: tl.constexpr):
-    """Load means and squared deviations [ROWS, CHUNKS] of each row's `count` chunks, and their mask."""
-    chunk = tl.arange(0, CHUNKS)
-    there = row[:, None] * count + chunk[None, :]
-    known = real[:, None] & (chunk < count)[None, :]
-    return tl.load(means + there, mask=known, other=0.0), tl.load(deviations + there, mask=known, other=0.0), known
-
-
-@kernel
 def combine_moments(local, within, known, width, CHUNK: tl.constexpr):
     """Return a row's mean and standard deviation [ROWS] from those of its chunks [ROWS, CHUNKS]."""
     mean = tl.sum(local, axis=1) / (width // CHUNK)
     apart = tl.where(known, local - mean[:, None], 0.0)
     squares = tl.sum(within, axis=1) + CHUNK * tl.sum(apart * apart, axis=1)
     return mean, tl.sqrt(squares / width + EPSILON)
-
-
-@kernel
-def apply_norm(total, mean, deviation, gain_product, shift_product, column):
-    """Turn products [ROWS, BN] of scaled rows into those of normalised rows."""
-    gain, shift = tl.load(gain_product + column)[None, :], tl.load(shift_product + column)[None, :]
-    return (total / STREAM_SCALE - mean[:, None] * gain) / deviation[:, None] + shift
 
 
 @kernel

@@ -50,12 +50,18 @@ def sample_kernel(
     if tl.load(active + slot):
         here = tl.load(position + slot)
         lane = tl.arange(0, LANES)
+        real = lane < VOCABULARY
         first = logits + (2 * slot * CODEBOOKS + codebook) * VOCABULARY + lane
-        value = load_guided(first, CODEBOOKS * VOCABULARY, lane < VOCABULARY, tl.load(guidance + slot))
-        if has_nonfinite(value):
+        conditional = tl.load(first, mask=real, other=0.0)
+        unconditional = tl.load(first + CODEBOOKS * VOCABULARY, mask=real, other=0.0)
+        scale = tl.load(guidance + slot)
+        mixed = unconditional + (conditional - unconditional) * scale
+        value = tl.where(real, tl.where(scale == 1, conditional, mixed), -INFINITY)
+        wrong = tl.sum(((value != value) | (value == INFINITY)).to(tl.int32), axis=0)
+        if (wrong > 0) | (tl.max(value, axis=0) == -INFINITY):  # some minus infinity, which masks a token, is valid
             tl.store(nonfinite + slot, True)  # every codebook writes the same value
         scaled = tl.math.div_rn(value, tl.load(temperature + slot))
-        kept = top_k_top_p_mask(value, scaled, lane < VOCABULARY, tl.load(top_k + slot), tl.load(top_p + slot))
+        kept = top_k_top_p_mask(value, scaled, real, tl.load(top_k + slot), tl.load(top_p + slot))
         noise = gumbel(tl.load(seed + slot), here, (codebook * VOCABULARY + lane).to(tl.int64))
         score = tl.where(tl.load(greedy + slot), value, tl.where(kept, scaled + noise, -INFINITY))
         sampled = tl.argmax(tl.where(score == score, score, -INFINITY), axis=0).to(tl.int64)  # NaN is never sampled
@@ -66,22 +72,6 @@ def sample_kernel(
         if tl.atomic_add(arrived + slot, 1, sem="acq_rel") == CODEBOOKS - 1:  # all have read the position
             tl.store(position + slot, here + 1)
             tl.store(arrived + slot, 0)
-
-
-@kernel
-def load_guided(first, row_stride, real, scale):
-    """Apply classifier-free guidance; unconditional logits are `row_stride` after the conditional ones, at `first`."""
-    conditional = tl.load(first, mask=real, other=0.0)
-    unconditional = tl.load(first + row_stride, mask=real, other=0.0)
-    mixed = unconditional + (conditional - unconditional) * scale
-    return tl.where(real, tl.where(scale == 1, conditional, mixed), -INFINITY)
-
-
-@kernel
-def has_nonfinite(value):
-    """Return whether any value is NaN or infinity, or all are minus infinity, which alone is a valid mask."""
-    wrong = tl.sum(((value != value) | (value == INFINITY)).to(tl.int32), axis=0)
-    return (wrong > 0) | (tl.max(value, axis=0) == -INFINITY)
 
 
 @kernel

@@ -90,7 +90,9 @@ class ChunkedDecoder:
             known = 0 if state is None else min(start + AFTER_LSTM, total)
             ahead = min(stop + AFTER_LSTM, total)
             if ahead > known:
-                more, state = self._run_lstm(self._convolve(frames, known, ahead), state)
+                x = self._convolve(frames, known, ahead)
+                out, state = self._lstm(x.permute(2, 0, 1), state)
+                more = out.permute(1, 2, 0) + x
                 hidden = torch.cat([hidden, more], dim=-1) if known else more
             pieces.append(self._after(hidden)[..., (start - first) * rate : (stop - first) * rate])
             hidden = hidden[..., max(stop - AFTER_LSTM, 0) - first :]  # from the next chunk's first frame on
@@ -100,10 +102,3 @@ class ChunkedDecoder:
         """Return the LSTM's input [B, H, stop - start]."""
         first = max(start - BEFORE_LSTM, 0)
         return self._before(frames[..., first : stop + BEFORE_LSTM])[..., start - first : stop - first]
-
-    def _run_lstm(
-        self, x: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor] | None
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-        """Return the LSTM's output plus x [B, H, n], and its next state."""
-        out, after = self._lstm(x.permute(2, 0, 1), state)
-        return out.permute(1, 2, 0) + x, after

@@ -27,15 +27,6 @@ class LayerKV:
     cross_values: torch.Tensor
 
 
-@dataclass(frozen=True)
-class Positions:
-    """Where the fed tokens are in their sequences."""
-
-    rows: torch.Tensor  # [2n, 1], counting
-    position: torch.Tensor  # [2n, T]
-    mask: torch.Tensor  # [2n, 1, T, length], the positions that each may attend to
-
-
 @cache
 def arange(count: int, device: torch.device) -> torch.Tensor:
     """Return 0, 1, …, count - 1, read-only: made once, and kept because a CUDA graph may know its address."""
@@ -51,13 +42,12 @@ def forward(
     Keys and values are written to `layers`; `cross_mask` is [n, 1, 1, text length].
     """
     n, count = position.shape
-    rows = position.repeat_interleave(ROWS, dim=0)  # [2n, T]
+    rows, row_position = arange(ROWS * n, weights.heads.device)[:, None], position.repeat_interleave(ROWS, dim=0)
     x = _embed(weights, tokens, position).repeat_interleave(ROWS, dim=0)  # [2n, T, H]
     x = x.view(ROWS * n * count, -1)  # [2nT, H], as is x from here on
-    mask = (arange(layers[0].keys.shape[2], x.device) <= rows[:, :, None])[:, None]  # [2n, 1, T, length]
-    positions = Positions(arange(ROWS * n, x.device)[:, None], rows, mask)
+    mask = (arange(layers[0].keys.shape[2], x.device) <= row_position[:, :, None])[:, None]  # [2n, 1, T, length]
     for layer, kv in zip(weights.layers, layers, strict=True):
-        _self_attention(x, layer, kv, heads, positions)
+        _self_attention(x, layer, kv, heads, rows, row_position, mask)
         _cross_attention(x, layer, kv, heads, cross_mask, n)
         x += linear(functional.gelu(linear(_norm(x, layer.ffn_norm), layer.ffn_in)), layer.ffn_out)
     last = x.view(ROWS * n, count, -1)[:, -1]  # [2n, H]
@@ -76,13 +66,19 @@ def _norm(x: torch.Tensor, norm: Norm) -> torch.Tensor:
     return functional.layer_norm(x, x.shape[-1:], norm.weight, norm.bias)
 
 
-def _self_attention(x: torch.Tensor, layer: LayerWeights, kv: LayerKV, heads: int, at: Positions) -> None:
-    """Add causal self-attention to x in place, after writing its keys and values to the cache."""
-    batch, count = at.position.shape
+def _self_attention(
+    x: torch.Tensor, layer: LayerWeights, kv: LayerKV, heads: int, rows: torch.Tensor, position: torch.Tensor,
+    mask: torch.Tensor,
+) -> None:  # fmt: skip
+    """Add causal self-attention to x in place, after writing its keys and values to the cache.
+
+    `rows` [2n, 1] counts, `position` is [2n, T], and `mask` [2n, 1, T, length] has what each position attends to.
+    """
+    batch, count = position.shape
     qkv = linear(_norm(x, layer.self_norm), layer.qkv).contiguous().view(batch, count, 3, heads, -1)
-    kv.kv[at.rows, :, :, at.position] = qkv[:, :, 1:]  # [2n, T, 2, heads, head size]
+    kv.kv[rows, :, :, position] = qkv[:, :, 1:]  # [2n, T, 2, heads, head size]
     query = qkv[:, :, 0].transpose(1, 2)  # [2n, heads, T, head size]
-    attn_out = functional.scaled_dot_product_attention(query, kv.keys, kv.values, attn_mask=at.mask)
+    attn_out = functional.scaled_dot_product_attention(query, kv.keys, kv.values, attn_mask=mask)
     x += linear(attn_out.transpose(1, 2).reshape(x.shape), layer.self_out)
 
 

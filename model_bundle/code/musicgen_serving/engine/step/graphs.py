@@ -8,7 +8,7 @@ host only chooses the bucket.
 import ctypes
 import gc
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -52,24 +52,14 @@ def doublings(first: int, last: int) -> tuple[int, ...]:
     return (*sizes, last)
 
 
-def find_bucket(buckets: Iterable[Bucket], count: int, length: int) -> Bucket:
-    """Return the smallest bucket that holds `count` slots at positions below `length`; raise ValueError if none."""
-    fitting = [bucket for bucket in buckets if bucket.slots >= count and bucket.length >= length]
-    if not fitting:
-        raise ValueError(f"a step must fit a bucket, got {count} slots at positions below {length}")
-    return min(fitting)
-
-
 class GraphRecorder(Protocol):
-    """Record work on the device for replay."""
+    """Record work without doing it; `record` returns what replays it.
 
-    def rehearse(self, work: Work) -> None:
-        """Do the work once, so that everything that happens only once (compiling, loading, allocating) is done."""
-        ...
+    Rehearsing does it once, so that everything that happens only once (compiling, loading, allocating) is done.
+    """
 
-    def record(self, work: Work) -> Work:
-        """Record the work without doing it, and return what replays it."""
-        ...
+    def rehearse(self, work: Work) -> None: ...
+    def record(self, work: Work) -> Work: ...
 
 
 @dataclass(frozen=True)
@@ -116,7 +106,7 @@ class StepGraphs:
 
         The first use of a bucket that was not recorded steps kernel by kernel, which rehearses its recording.
         """
-        bucket = self.find(count, length)
+        bucket = self.find_bucket(count, length)
         if bucket in self._replays:
             return self._replays[bucket]()
         self._work(bucket)()
@@ -124,8 +114,12 @@ class StepGraphs:
             self._record(bucket)
         return None
 
-    def find(self, count: int, length: int) -> Bucket:
-        return find_bucket(self.buckets, count, length)
+    def find_bucket(self, count: int, length: int) -> Bucket:
+        """Return the smallest bucket that holds `count` slots at positions below `length`; raise ValueError if none."""
+        fitting = [bucket for bucket in self.buckets if bucket.slots >= count and bucket.length >= length]
+        if not fitting:
+            raise ValueError(f"a step must fit a bucket, got {count} slots at positions below {length}")
+        return min(fitting)
 
     def _record(self, bucket: Bucket, *, rehearse: bool = False) -> None:
         work = self._work(bucket)
@@ -166,7 +160,7 @@ class CudaRecorder:
         self._failure: Exception | None = None
 
     def rehearse(self, work: Work) -> None:
-        """Do the work on the recorder's stream, so that what libraries keep for each stream is there too."""
+        """Do the work on the recorder's stream, because libraries keep state for each stream."""
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
             work()
@@ -179,23 +173,27 @@ class CudaRecorder:
         """
         if self._failure is not None:
             raise RuntimeError("nothing is recorded after a capture that failed") from self._failure
+        graph = torch.cuda.CUDAGraph()
         try:
-            return self._torch_capture(work)
+            with self._ordered():
+                graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+                try:
+                    work()
+                finally:
+                    graph.capture_end()
         except Exception as error:
             self._failure = error
             raise
-
-    def _torch_capture(self, work: Work) -> Work:
-        graph = torch.cuda.CUDAGraph()
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
-            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-            try:
-                work()
-            finally:
-                graph.capture_end()
-        torch.cuda.current_stream().wait_stream(self._stream)
         return graph.replay
+
+    @contextmanager
+    def _ordered(self) -> Generator[None]:
+        """Make the recorder's stream current, in order with the caller's."""
+        caller = torch.cuda.current_stream()
+        self._stream.wait_stream(caller)
+        with torch.cuda.stream(self._stream):
+            yield
+        caller.wait_stream(self._stream)
 
 
 class CudaRuntime:
@@ -255,18 +253,12 @@ class DirectRecorder(CudaRecorder):
         """
         for _ in range(_CAPTURE_ATTEMPTS):
             before = count_allocations()
-            executable = self._capture(work)
+            with self._ordered():
+                executable = self._runtime.capture(self._stream.cuda_stream, work)
             if count_allocations() == before:
                 return lambda: self._runtime.launch(executable, torch.cuda.current_stream().cuda_stream)
             self._runtime.destroy(executable)
         return super().record(work)
-
-    def _capture(self, work: Work) -> ctypes.c_void_p:
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
-            executable = self._runtime.capture(self._stream.cuda_stream, work)
-        torch.cuda.current_stream().wait_stream(self._stream)
-        return executable
 
     def _self_test(self, device: torch.device) -> None:
         """Raise RuntimeError unless a graph of one addition adds each time it is launched."""

@@ -1,4 +1,4 @@
-"""Decoders of random weights, of any shape: what the kernels, the 8-bit weights and benchmarks are tried on."""
+"""Random decoder weights of any shape, and the same weights in 8 bits or in float32."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -10,8 +10,8 @@ from musicgen_serving.engine.model.quantisation import dense, quantise
 from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights, Norm, sinusoids
 
 
-def random_decoder(config: DecoderConfig, positions: int, dtype: torch.dtype, seed: int = 0) -> DecoderWeights:
-    """Weights drawn so that every layer changes its input by about as much as the input is large."""
+def random_weights(config: DecoderConfig, positions: int, dtype: torch.dtype, seed: int = 0) -> DecoderWeights:
+    """Return weights with which every layer's output is about as large as its input."""
     generator = torch.Generator().manual_seed(seed)
     hidden, ffn = config.hidden, config.ffn
 
@@ -40,7 +40,7 @@ def random_decoder(config: DecoderConfig, positions: int, dtype: torch.dtype, se
 
 
 def eight_bit(weights: DecoderWeights) -> DecoderWeights:
-    """The same with what every step reads rounded to 8 bits."""
+    """Return the same weights with the matrices of every step quantised."""
     names = ("qkv", "self_out", "cross_q", "cross_out", "ffn_in", "ffn_out")
     layers = (
         replace(layer, **{name: quantise(dense(getattr(layer, name))) for name in names}) for layer in weights.layers
@@ -49,7 +49,7 @@ def eight_bit(weights: DecoderWeights) -> DecoderWeights:
 
 
 def single_precision(weights: DecoderWeights) -> DecoderWeights:
-    """The same numbers in float32."""
+    """Return the same weights in float32."""
 
     def norm(one: Norm) -> Norm:
         return Norm(one.weight.float(), one.bias.float())

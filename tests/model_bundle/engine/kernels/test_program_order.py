@@ -1,4 +1,4 @@
-"""Programs of a launch run in any order on a GPU: the results are the same to the last bit, whichever comes last."""
+"""Test that results are bit-identical in whatever order the programs of a launch run."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import random
@@ -11,20 +11,20 @@ import torch
 from triton.runtime.interpreter import interpreter_builder
 
 from musicgen_serving.engine.kernels import tiles
-from musicgen_serving.engine.kernels.attention import AttentionInputs, SpanWorkspace, attend
+from musicgen_serving.engine.kernels.attention import SpanWorkspace, attend
 from musicgen_serving.engine.kernels.linear import NormProjection, ResidualProjection, SplitWorkspace, add, project
 from musicgen_serving.engine.kernels.sampling import sample as sample_tokens
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.step.delay_pattern import TO_GENERATE
 from musicgen_serving.engine.step.kv_cache import allocate
-from tests.model_bundle.helpers.kernel_cases import CPU, normal, some_norm, stream_of
+from tests.model_bundle.helpers.kernel_inputs import CPU, make_norm, make_stream, normal
 
 Work = Callable[[], tuple[torch.Tensor, ...]]
 
 
 @contextmanager
 def shuffled(seed: int) -> Generator[None]:
-    """Programs in an order drawn anew for each launch."""
+    """Run the programs of each launch in a random order."""
     generator, order = random.Random(seed), dict[tuple[int, ...], tuple[int, ...]]()
     with pytest.MonkeyPatch.context() as patch:
         dimensions: Any = interpreter_builder.set_grid_dim
@@ -45,28 +45,28 @@ def shuffled(seed: int) -> Generator[None]:
 
 
 def products() -> tuple[torch.Tensor, ...]:
-    """Split sums into the stream, and out of it."""
-    values, x, norm = normal(40, 64, seed=2), normal(40, 256, seed=4), some_norm(64, 5)
+    """Return the results of split sums that are added to the stream and read from it."""
+    values, x, norm = normal(40, 64, seed=2), normal(40, 256, seed=4), make_norm(64, 5)
     weight, wide = normal(64, 256, seed=1), normal(128, 64, seed=6)
     assert tiles.tile(40, 64, 256).splits == 4 and tiles.tile(40, 128, 64).splits == 2
-    stream, splits = stream_of(values, norm.weight, torch.float32), SplitWorkspace.allocate(40, [weight, wide], CPU)
+    stream, splits = make_stream(values, norm.weight, torch.float32), SplitWorkspace(40, [weight, wide], CPU)
     add(stream, ResidualProjection(weight=weight, even_gain=norm.weight, odd_gain=norm.weight), x, splits)
     out = torch.empty((40, 128))
-    project(stream, NormProjection.fold(norm, wide, gelu=True), out, splits)
+    project(stream, NormProjection(norm, wide, gelu=True), out, splits)
     return stream.values, stream.scaled, stream.means, stream.deviations, out, splits.arrived
 
 
 def attention() -> tuple[torch.Tensor, ...]:
-    """A long sequence beside a short one."""
+    """Return the results of attention over a long and a short sequence."""
     qkv, cache = normal(4, 96, seed=1), normal(4, 2, 2, 300, 16, seed=2)
-    out, spans = torch.empty((4, 32)), SpanWorkspace.allocate(4, 2, 16, 300, CPU, max_programs=10**6)
+    out, spans = torch.empty((4, 32)), SpanWorkspace(4, 2, 16, 300, CPU, max_programs=10**6)
     position, active = torch.tensor([290, 64]), torch.ones(2).bool()
-    attend(AttentionInputs(qkv=qkv, kv=cache, position=position, active=active, length=291), out, spans)
+    attend(qkv, cache, position, active, 291, out, spans)
     return out, cache, spans.arrived
 
 
 def sampling() -> tuple[torch.Tensor, ...]:
-    """Four codebooks of two slots, of which the last moves its slot on."""
+    """Return the results of sampling four codebooks of two slots, the last of which advances its slot."""
     config = DecoderConfig(layers=0, hidden=8, heads=1, ffn=8, vocabulary=64, codebooks=4, channels=1, pad_token=64)
     slots, arrived = allocate(config, 2, 8, 1, CPU, torch.float32), torch.zeros(2, dtype=torch.int32)
     slots.tokens.fill_(TO_GENERATE)
@@ -79,9 +79,9 @@ def sampling() -> tuple[torch.Tensor, ...]:
 
 @pytest.mark.parametrize("work", [products, attention, sampling])
 def test_results_do_not_depend_on_the_order_of_programs(work: Work) -> None:
-    wanted = work()
+    expected = work()
     for seed in range(3):
         with shuffled(seed):
             got = work()
-        for one, other in zip(got, wanted, strict=True):
+        for one, other in zip(got, expected, strict=True):
             assert torch.equal(one, other)

@@ -1,4 +1,4 @@
-"""Graphs recorded and launched by the CUDA runtime itself: the calls that it gets, and what becomes of a failure."""
+"""Test the graph recorders with a fake CUDA runtime: its calls, failed captures, and the fallback to torch's graphs."""
 
 import ctypes
 from contextlib import nullcontext
@@ -18,7 +18,7 @@ WRITTEN = {"cudaStreamEndCapture": GRAPH, "cudaGraphInstantiateWithFlags": EXECU
 
 
 class FakeRuntime:
-    """A CUDA runtime that notes its calls with the handles that they are given; `errors` has what some return."""
+    """A CUDA runtime that records its calls and their handles; calls in `errors` return that error."""
 
     def __init__(self, **errors: int) -> None:
         self.calls: list[tuple[str, list[int | None]]] = []
@@ -26,16 +26,15 @@ class FakeRuntime:
         self._errors = errors
 
     def cudaGetLastError(self) -> int:  # noqa: N802  (CUDA's name)
-        """The last error, which is so forgotten."""
         error, self.last_error = self.last_error, 0
         return error
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any) -> int:
-            given = [one.value for one in arguments if isinstance(one, ctypes.c_void_p)]
-            self.calls.append((name, given))
+            handles = [one.value for one in arguments if isinstance(one, ctypes.c_void_p)]
+            self.calls.append((name, handles))
             for one in arguments:
-                if type(one).__name__ == "CArgObject":  # what byref makes
+                if type(one).__name__ == "CArgObject":  # made by byref
                     one._obj.value = WRITTEN[name]
             error = self._errors.get(name, 0)
             self.last_error = error or self.last_error
@@ -44,7 +43,7 @@ class FakeRuntime:
         return call
 
 
-def test_a_capture_ends_in_a_graph_that_is_launched_as_often_as_wanted() -> None:
+def test_a_captured_graph_can_be_launched_repeatedly() -> None:
     library = FakeRuntime()
     runtime = CudaRuntime(library)
     executable = runtime.capture(STREAM, lambda: library.calls.append(("work", [])))
@@ -58,7 +57,7 @@ def test_a_capture_ends_in_a_graph_that_is_launched_as_often_as_wanted() -> None
     assert library.calls == [("cudaGraphLaunch", [EXECUTABLE, STREAM])] * 2
 
 
-def test_work_that_raises_leaves_no_stream_capturing() -> None:
+def test_a_capture_ends_if_its_work_raises() -> None:
     library = FakeRuntime()
 
     def work() -> None:
@@ -70,28 +69,28 @@ def test_work_that_raises_leaves_no_stream_capturing() -> None:
 
 
 @pytest.mark.parametrize("name", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiateWithFlags"])
-def test_a_call_that_fails_is_named_with_cudas_number(name: str) -> None:
+def test_a_failed_call_is_reported_by_name_and_error_number(name: str) -> None:
     library = FakeRuntime(**{name: 900})
     with pytest.raises(RuntimeError, match=f"{name} must succeed, got CUDA error 900"):
         CudaRuntime(library).capture(STREAM, lambda: None)
-    assert library.last_error == 0, "torch checks it after each of its kernels, and would raise it as theirs"
+    assert library.last_error == 0, "torch would report an uncleared error for its own next kernel"
 
 
 class FakeStream:
-    """A stream that waits for nothing."""
+    """A stream that accepts torch's arguments and never waits."""
 
     cuda_stream = STREAM
 
     def __init__(self, device: torch.device | None = None, priority: int = 0) -> None:
-        """Take what torch's takes."""
+        pass
 
     def wait_stream(self, other: object) -> None:
-        """Return at once."""
+        pass
 
 
 @pytest.fixture
 def streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Streams of torch, without a device."""
+    """Replace torch's streams, which need a device."""
     monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
     monkeypatch.setattr(torch.cuda, "current_stream", FakeStream)
     monkeypatch.setattr(torch.cuda, "stream", nullcontext)
@@ -99,7 +98,7 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class FailingGraph:
-    """A graph of torch that cannot be captured."""
+    """A torch graph whose capture fails."""
 
     begun = 0
 
@@ -111,7 +110,7 @@ class FailingGraph:
 
 
 @pytest.mark.usefixtures("streams")
-def test_after_a_capture_of_torchs_that_failed_nothing_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_recorded_after_a_failed_torch_capture(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "CUDAGraph", FailingGraph)
     recorder = CudaRecorder(torch.device("cuda", 0))
     with pytest.raises(RuntimeError, match="capture failed"):
@@ -123,7 +122,7 @@ def test_after_a_capture_of_torchs_that_failed_nothing_is_recorded(monkeypatch: 
 
 @pytest.mark.usefixtures("streams")
 @pytest.mark.parametrize(("counts", "captures"), [([5, 5], 1), ([5, 6, 6, 6], 2), ([5, 6, 6, 7, 8, 8], 3)])
-def test_a_step_that_another_thread_allocated_beside_is_captured_again(
+def test_captures_again_if_another_thread_allocated_meanwhile(
     counts: list[int], captures: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library, left = FakeRuntime(), iter(counts)
@@ -138,7 +137,7 @@ def test_a_step_that_another_thread_allocated_beside_is_captured_again(
 
 
 @pytest.mark.parametrize("error", [RuntimeError("CUDA error 900"), OSError("libcudart.so.12: no such file")])
-def test_where_it_does_not_work_torch_records_and_the_log_says_so(
+def test_falls_back_to_torchs_graphs_with_a_log_line(
     error: Exception, memory_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(device: torch.device) -> None:

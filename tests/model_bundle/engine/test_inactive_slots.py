@@ -1,4 +1,4 @@
-"""A run of slots may hold some where no clip lives: a step passes them by, so that runs can be rounded up."""
+"""Test that a step skips inactive slots, so that a run of slots can be rounded up."""
 
 # pyright: reportUnknownMemberType=false
 # transformers ships types that strict mode cannot follow.
@@ -12,7 +12,7 @@ FRAMES = 20
 GREEDY = SamplingParams(do_sample=False)
 
 
-def test_a_step_leaves_slots_without_a_clip_as_they_are(mono: Reference) -> None:
+def test_a_step_leaves_inactive_slots_unchanged(mono: Reference) -> None:
     loop = mono.loop(slots=4)
     for slot in range(3):
         loop.admit(slot, mono.states(0), FRAMES, GREEDY, 0)
@@ -30,7 +30,7 @@ def test_a_step_leaves_slots_without_a_clip_as_they_are(mono: Reference) -> None
     assert loop.slots.nonfinite.tolist() == [False, False, False, True]
 
 
-def test_logits_that_are_not_finite_are_noted_only_where_a_clip_lives(mono: Reference) -> None:
+def test_nonfinite_logits_are_flagged_only_in_active_slots(mono: Reference) -> None:
     loop = mono.loop()
     for slot in range(2):
         loop.admit(slot, mono.states(0) * float("nan"), FRAMES, GREEDY, 0)
@@ -39,7 +39,7 @@ def test_logits_that_are_not_finite_are_noted_only_where_a_clip_lives(mono: Refe
     assert loop.slots.nonfinite.tolist() == [True, False, False]
 
 
-def test_a_run_that_is_rounded_up_makes_the_same_codes(mono: Reference) -> None:
+def test_a_rounded_up_run_generates_the_same_codes(mono: Reference) -> None:
     expected = mono.greedy(FRAMES, 3.0, None)
     loop = mono.loop(slots=8)
     loop.admit(0, mono.states(0), FRAMES, GREEDY, 0)
@@ -48,7 +48,7 @@ def test_a_run_that_is_rounded_up_makes_the_same_codes(mono: Reference) -> None:
     assert torch.equal(loop.codes(0, FRAMES), expected[0])
 
 
-def test_a_slot_knows_its_texts_length_and_takes_it_along(mono: Reference) -> None:
+def test_moving_a_slot_moves_its_text_length_and_active_flag(mono: Reference) -> None:
     loop = mono.loop()
     loop.admit(2, mono.states(1), FRAMES, GREEDY, 0)
     loop.admit(1, mono.states(0), FRAMES, GREEDY, 0)

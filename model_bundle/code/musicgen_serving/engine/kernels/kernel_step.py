@@ -1,0 +1,103 @@
+"""A decode step made of kernels: 8 launches a layer and 3 more; it allocates nothing and never waits for the device.
+
+Every step of a run of slots uses the same addresses, so that a CUDA graph can replay it.
+"""
+
+import torch
+
+from musicgen_serving.engine.kernels.attention import SpanWorkspace, attend, attend_to_text
+from musicgen_serving.engine.kernels.embedding import embed
+from musicgen_serving.engine.kernels.linear import (
+    NormProjection,
+    ResidualProjection,
+    ResidualStream,
+    SplitWorkspace,
+    add,
+    project,
+)
+from musicgen_serving.engine.kernels.sampling import sample
+from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.model.decoder import ROWS, LayerKV
+from musicgen_serving.engine.model.quantisation import Matrix
+from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights
+from musicgen_serving.engine.step.kv_cache import BatchView
+
+
+class KernelLayer:
+    """A layer's weights as the kernels take them; `next_gain` [H] and `next_weight` belong to the product after it."""
+
+    def __init__(self, layer: LayerWeights, next_gain: torch.Tensor, next_weight: Matrix) -> None:
+        cross_gain, ffn_gain = layer.cross_norm.weight, layer.ffn_norm.weight
+        self.qkv = NormProjection(layer.self_norm, layer.qkv, layer.self_out)
+        self.self_out = ResidualProjection(
+            weight=layer.self_out, even_gain=cross_gain, odd_gain=ffn_gain, next_weight=layer.cross_q
+        )
+        self.cross_q = NormProjection(layer.cross_norm, layer.cross_q, layer.cross_out, stride=ROWS)
+        self.cross_out = ResidualProjection(
+            weight=layer.cross_out, even_gain=ffn_gain, odd_gain=ffn_gain, next_weight=layer.ffn_in, stride=ROWS
+        )
+        self.ffn_in = NormProjection(layer.ffn_norm, layer.ffn_in, layer.ffn_out, gelu=True)
+        self.ffn_out = ResidualProjection(
+            weight=layer.ffn_out, even_gain=next_gain, odd_gain=next_gain, next_weight=next_weight
+        )
+
+
+class StepBuffers:
+    """What a step of n slots writes and reads again, allocated once for each n."""
+
+    def __init__(self, config: DecoderConfig, weights: DecoderWeights, slots: int, positions: int) -> None:
+        layer, heads, rows, hidden = weights.layers[0], weights.heads, ROWS * slots, config.hidden
+        device, dtype = heads.device, heads.dtype
+        matrices = [layer.qkv, layer.self_out, layer.cross_q, layer.cross_out, layer.ffn_in, layer.ffn_out, heads]
+        self.stream = ResidualStream(rows, hidden, device, dtype)
+        self.splits = SplitWorkspace(rows, matrices, device)
+        self.spans = SpanWorkspace(rows, config.heads, config.head_size, positions, device)
+        self.qkv = torch.zeros((rows, 3 * hidden), device=device, dtype=dtype)
+        self.attn_out = torch.zeros((rows, hidden), device=device, dtype=dtype)
+        self.queries = torch.zeros((slots, hidden), device=device, dtype=dtype)
+        self.cross_out = torch.zeros((slots, hidden), device=device, dtype=dtype)
+        self.inner = torch.zeros((rows, config.ffn), device=device, dtype=dtype)
+        self.logits = torch.zeros((rows, heads.shape[0]), device=device)
+        self.sampled = torch.zeros(slots, device=device, dtype=torch.int32)  # codebooks that have their token
+
+
+class KernelStep:
+    """A StepFn for slots of `positions` positions, on the device of the weights."""
+
+    def __init__(self, config: DecoderConfig, weights: DecoderWeights, positions: int) -> None:
+        self._config = config
+        self._weights = weights
+        self._positions = positions
+        following = [(layer.self_norm.weight, layer.qkv) for layer in weights.layers[1:]]
+        following.append((weights.final_norm.weight, weights.heads))
+        self._layers = [KernelLayer(layer, *after) for layer, after in zip(weights.layers, following, strict=True)]
+        self._heads = NormProjection(weights.final_norm, weights.heads, weights.layers[0].qkv)
+        self._buffers: dict[int, StepBuffers] = {}
+
+    @torch.inference_mode()
+    def __call__(self, view: BatchView, *, max_top_k: int, use_top_p: bool) -> None:
+        """Advance the active slots, as in StepFn; the kernels read each slot's own sampling bounds."""
+        del max_top_k, use_top_p
+        buffers = self.buffers(view.state.position.shape[0])
+        embed(self._weights, view.state, buffers.stream)
+        for layer, kv in zip(self._layers, view.layers, strict=True):
+            self._layer(layer, kv, view, buffers)
+        project(buffers.stream, self._heads, buffers.logits, buffers.splits)
+        sample(buffers.logits, view.state, buffers.sampled)
+
+    def _layer(self, layer: KernelLayer, kv: LayerKV, view: BatchView, buffers: StepBuffers) -> None:
+        state, stream, splits = view.state, buffers.stream, buffers.splits
+        project(stream, layer.qkv, buffers.qkv, splits)
+        attend(buffers.qkv, kv.kv, state.position, state.active, view.length, buffers.attn_out, buffers.spans)
+        add(stream, layer.self_out, buffers.attn_out, splits)
+        project(stream, layer.cross_q, buffers.queries, splits)
+        attend_to_text(buffers.queries, kv.cross_keys, state.text_tokens, state.active, buffers.cross_out)
+        add(stream, layer.cross_out, buffers.cross_out, splits)
+        project(stream, layer.ffn_in, buffers.inner, splits)
+        add(stream, layer.ffn_out, buffers.inner, splits)
+
+    def buffers(self, slots: int) -> StepBuffers:
+        """Return the buffers of a step of `slots` slots; they must exist before a graph is captured."""
+        if slots not in self._buffers:
+            self._buffers[slots] = StepBuffers(self._config, self._weights, slots, self._positions)
+        return self._buffers[slots]
