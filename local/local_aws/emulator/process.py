@@ -99,7 +99,7 @@ class LocalAws:
             process.wait()
         if process.stdin:
             process.stdin.close()
-        child_processes.end_leftovers(self.state_dir / "children")
+        child_processes.end_leftovers(self.state_dir / child_processes.REGISTRY)
 
     def environment(self) -> dict[str, str]:
         """Return the full environment for the CDK CLI, Node and boto3 to use this embedded AWS as its administrator."""

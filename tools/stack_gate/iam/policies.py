@@ -24,22 +24,14 @@ RESOURCE_POLICIES = {
     "AWS::KMS::Key": ("KeyPolicy", "", "key"),
 }
 # Properties by which a function, model or service is given the role it runs under.
-ROLE_PROPERTIES = (
-    "Role",
-    "RoleArn",
-    "RoleARN",
-    "ExecutionRoleArn",
-    "ServiceRole",
-    "TaskRoleArn",
-    "SubscriptionRoleArn",
-)
+ROLE_KEYS = ("Role", "RoleArn", "RoleARN", "ExecutionRoleArn", "ServiceRole", "TaskRoleArn", "SubscriptionRoleArn")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
     """A policy statement.
 
-    Statements of different `scope` ("trust", "key" or "") cannot stand in for each other. `attached_to` is the resource
+    Statements of different `scope` ("trust", "key" or "") cannot replace each other. `attached_to` is the resource
     of a resource policy, empty for an identity's policy.
     """
 
@@ -235,7 +227,7 @@ def _find_roles(node: Json) -> Iterator[Json]:
             yield from _find_roles(item)
     if is_object(node):
         for key, value in node.items():
-            if key in ROLE_PROPERTIES:
+            if key in ROLE_KEYS:
                 yield value
             else:
                 yield from _find_roles(value)

@@ -13,7 +13,6 @@ from local_aws.emulator.resources.base import (
     ResourceFailedError,
     is_not_found,
     pick,
-    tag_keys,
 )
 
 _UPDATABLE = (
@@ -35,7 +34,7 @@ def _name_of(arn: str) -> str:
 def _retag(context: Context, arn: str, old: Properties, new: Properties) -> None:
     sagemaker: Any = context.client("sagemaker")
     if old.get("Tags"):
-        sagemaker.delete_tags(ResourceArn=arn, TagKeys=tag_keys(old))
+        sagemaker.delete_tags(ResourceArn=arn, TagKeys=[tag["Key"] for tag in old["Tags"]])
     if new.get("Tags"):
         sagemaker.add_tags(ResourceArn=arn, Tags=list(new["Tags"]))
 
