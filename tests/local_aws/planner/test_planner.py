@@ -212,9 +212,9 @@ def run_planner(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.fixture
-def template_file(synthesised_template: dict[str, Any], tmp_path: Path) -> Path:
+def template_file(synthesised: dict[str, dict[str, Any]], tmp_path: Path) -> Path:
     path = tmp_path / "template.json"
-    path.write_text(json.dumps(synthesised_template))
+    path.write_text(json.dumps(synthesised["one"]))
     return path
 
 
