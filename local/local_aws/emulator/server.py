@@ -57,7 +57,16 @@ class _TlsServer(ThreadedWSGIServer):
 
 def serve(state: Path, port: int, *, exit_with_stdin: bool) -> None:
     """Serve until SIGTERM, SIGINT or, if `exit_with_stdin`, until standard input closes because the parent died."""
-    server, runtime = _bind(state, port)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    certificates = make_certificates(state)
+    trust = state / "trust.pem"
+    write_trust_bundle(certificates.authority, trust)
+    # Bind the port before there is an application, which must know the port.
+    server = _TlsServer(port, None, certificates.server_context())
+    # Some of moto's modules call its own server, at this port.
+    os.environ.update(MOTO_PORT=str(server.port), MOTO_ACCOUNT_ID=ACCOUNT_ID, MOTO_IAM_LOAD_MANAGED_POLICIES="true")
+    runtime = clients.Runtime(f"https://{HOST}:{server.port}", state, certificates.authority, trust)
+    clients.set_runtime(runtime)
     moto_patches.install()
     app: Any = DomainDispatcherApplication(create_backend_app)
     for middleware in (refuse_unsupported, authorization.middleware, response_urls.middleware):
@@ -81,20 +90,6 @@ def serve(state: Path, port: int, *, exit_with_stdin: bool) -> None:
     stop.wait()
     child_processes.end_all(registry=runtime.children)
     server.shutdown()
-
-
-def _bind(state: Path, port: int) -> tuple[_TlsServer, clients.Runtime]:
-    """Bind the port before there is an application, which must know the port."""
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    certificates = make_certificates(state)
-    trust = state / "trust.pem"
-    write_trust_bundle(certificates.authority, trust)
-    server = _TlsServer(port, None, certificates.server_context())
-    # Some of moto's modules call its own server, at this port.
-    os.environ.update(MOTO_PORT=str(server.port), MOTO_ACCOUNT_ID=ACCOUNT_ID, MOTO_IAM_LOAD_MANAGED_POLICIES="true")
-    runtime = clients.Runtime(f"https://{HOST}:{server.port}", state, certificates.authority, trust)
-    clients.set_runtime(runtime)
-    return server, runtime
 
 
 def refuse_unsupported(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:

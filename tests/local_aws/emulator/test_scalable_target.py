@@ -12,7 +12,7 @@ TARGET = {
 Action = tuple[str, int]  # schedule and MinCapacity
 
 
-def target(tags: dict[str, str] | None = None, **actions: Action) -> dict[str, Any]:
+def target(actions: dict[str, Action], tags: dict[str, str] | None = None) -> dict[str, Any]:
     """Return a scalable target with scheduled actions by name."""
     scheduled = [
         {
@@ -40,10 +40,10 @@ def deployed(stack: Any) -> dict[str, Action]:
 
 def test_scheduled_actions_are_created_changed_and_deleted_with_their_stack(stack: Any) -> None:
     both = {"Open": ("cron(0 8 ? * MON-FRI *)", 1), "Close": ("cron(0 18 ? * MON-FRI *)", 0)}
-    assert stack.deploy(target({"team": "audio"}, **both)) == "CREATE_COMPLETE", stack.reason("CREATE_FAILED")
+    assert stack.deploy(target(both, {"team": "audio"})) == "CREATE_COMPLETE", stack.reason("CREATE_FAILED")
     assert deployed(stack) == both
     changed = {"Open": ("cron(0 9 ? * MON-FRI *)", 2)}
-    assert stack.deploy(target(**changed)) == "UPDATE_COMPLETE", stack.reason("UPDATE_FAILED")
+    assert stack.deploy(target(changed)) == "UPDATE_COMPLETE", stack.reason("UPDATE_FAILED")
     assert deployed(stack) == changed
     assert stack.delete() == "DELETE_COMPLETE"
     assert deployed(stack) == {}
@@ -51,7 +51,7 @@ def test_scheduled_actions_are_created_changed_and_deleted_with_their_stack(stac
 
 def test_scheduled_actions_are_deleted_when_their_target_leaves_the_template(stack: Any) -> None:
     actions = {"Open": ("cron(0 8 ? * MON-FRI *)", 1)}
-    assert stack.deploy(target(**actions)) == "CREATE_COMPLETE", stack.reason("CREATE_FAILED")
+    assert stack.deploy(target(actions)) == "CREATE_COMPLETE", stack.reason("CREATE_FAILED")
     assert deployed(stack) == actions
     stack.deploy({"Other": {"Type": "AWS::SNS::Topic", "Properties": {}}})
     assert deployed(stack) == {}

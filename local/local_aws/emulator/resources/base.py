@@ -65,13 +65,18 @@ class Context:
         return getattr(client, xform_name(operation))(**coerce(shape, parameters, operation))
 
     def replace_tags(
-        self, service: str, resource: Properties, old: Properties, new: Properties, noun: str = "Resource"
+        self,
+        service: str,
+        resource: Properties,
+        old: Properties,
+        new: Properties,
+        operations: tuple[str, str] = ("UntagResource", "TagResource"),
     ) -> None:
-        """Replace a resource's tags through the service's `Untag<noun>` and `Tag<noun>`, which take `resource`."""
+        """Replace a resource's tags by two operations of its service, which take `resource` to identify it."""
         if old.get("Tags"):
-            self.call(service, f"Untag{noun}", {**resource, "TagKeys": [tag["Key"] for tag in old["Tags"]]})
+            self.call(service, operations[0], {**resource, "TagKeys": [tag["Key"] for tag in old["Tags"]]})
         if new.get("Tags"):
-            self.call(service, f"Tag{noun}", {**resource, "Tags": new["Tags"]})
+            self.call(service, operations[1], {**resource, "Tags": new["Tags"]})
 
     def arn(self, service: str, resource: str) -> str:
         """Return the ARN of a resource in this account and region."""

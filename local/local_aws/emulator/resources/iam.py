@@ -28,7 +28,7 @@ class Role(Handler):
         iam.update_assume_role_policy(RoleName=physical_id, PolicyDocument=trust)
         settings = pick(new, "Description", "MaxSessionDuration")
         context.call("iam", "UpdateRole", {"RoleName": physical_id, **settings})
-        context.replace_tags("iam", {"RoleName": physical_id}, old, new, "Role")
+        context.replace_tags("iam", {"RoleName": physical_id}, old, new, ("UntagRole", "TagRole"))
         boundary, previous = new.get("PermissionsBoundary"), old.get("PermissionsBoundary")
         if boundary and boundary != previous:
             iam.put_role_permissions_boundary(RoleName=physical_id, PermissionsBoundary=boundary)

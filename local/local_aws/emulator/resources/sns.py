@@ -95,8 +95,7 @@ class TopicPolicy(Handler):
         return Outcome(physical_id)
 
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
-        for topic in properties["Topics"]:
-            _set_topic_policy(context, topic, _default_policy(topic))
+        self.update(context, physical_id, properties, {"Topics": []})
 
 
 def _set_topic_policy(context: Context, topic: str, document: Any) -> None:
