@@ -103,7 +103,6 @@ class _Reader:
                 permissions.unreadable.add((logical_id, canonical(document)))
             else:
                 permissions.statements += [(logical_id, item) for item in statements if _in_force(item, owner)]
-        self._read_lambda_permissions()
         for logical_id, properties in self._stack.of_type(*IDENTITIES):
             for item in as_list(properties.get("ManagedPolicyArns")):
                 if self._stack.type_of(referenced_id(item)) != "AWS::IAM::ManagedPolicy":
@@ -125,6 +124,12 @@ class _Reader:
                 targets = as_list(properties.get(attachment)) if attachment else [{"Ref": logical_id}]
                 for target in targets if document in properties else []:
                     yield logical_id, properties[document], self._resource_owner(target, scope)
+        for logical_id, properties in self._stack.of_type("AWS::Lambda::Permission"):
+            function = properties.get("FunctionName")
+            name = referenced_id(function) if referenced_id(function) in self._stack.resources else ""
+            arn = self._resolver.arn(name) if name else self._resolver.text(function)
+            document = {"Statement": _lambda_statement(properties)}
+            yield logical_id, document, _Owner(resources=(arn,), attached_to=name)
 
     def _resource_owner(self, target: Json, scope: str) -> _Owner:
         name = referenced_id(target)
@@ -154,18 +159,6 @@ class _Reader:
         resources = self._stack.resources
         identities = [f"aws:{self._resolver.arn(name)}" if name in resources else f"aws:named:{name}" for name in ids]
         return (*identities, *(f"runs:{user}" for name in ids for user in self._role_users.get(name, [])))
-
-    def _read_lambda_permissions(self) -> None:
-        for logical_id, properties in self._stack.of_type("AWS::Lambda::Permission"):
-            function = properties.get("FunctionName")
-            name = referenced_id(function) if referenced_id(function) in self._stack.resources else ""
-            arn = self._resolver.arn(name) if name else self._resolver.text(function)
-            try:
-                statement = self._parse(_lambda_statement(properties), _Owner(resources=(arn,), attached_to=name))
-            except _UnreadablePolicy:
-                self._permissions.unreadable.add((logical_id, canonical(properties)))
-            else:
-                self._permissions.statements.append((logical_id, statement))
 
     def _parse(self, raw: dict[str, Any], owner: _Owner) -> Statement:
         condition = parse_condition(raw.get("Condition", {}), self._resolver)
