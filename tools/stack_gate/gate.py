@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from stack_gate import GateError
@@ -13,7 +14,6 @@ from stack_gate.diff.stacks import Pair, StackDiff, changed_assets, diff_stacks,
 from stack_gate.report.report import GATE_FILES, Comparison, Report
 from stack_gate.rules.cost import Prices, hourly_cost
 from stack_gate.rules.evaluate import evaluate
-from stack_gate.template import Stack
 
 
 def run(
@@ -93,11 +93,5 @@ def _deployed_snapshot(file: Path, environment: str | None, head: Snapshot) -> S
     except (OSError, ValueError) as error:
         raise GateError(f"the deployed template could not be read as JSON: {error}") from error
     (stack,) = head.environments[environment]
-    deployed = Stack(
-        name=stack.name,
-        template=template.get("TemplateBody", template),
-        region=stack.region,
-        account=stack.account,
-        assets=stack.assets,
-    )
+    deployed = replace(stack, template=template.get("TemplateBody", template), termination_protection=False)
     return Snapshot(environments={environment: [deployed]}, prices=head.prices)

@@ -32,6 +32,9 @@ _IDLE_MINUTES = 20  # fifteen datapoints, and their evaluation
 _TRAFFIC = {"single": Traffic(1, 1), "burst": Traffic(200, 1), "trickle": Traffic(2, 4)}
 _DEFAULT_TRAFFIC = Traffic(60, 4)
 
+Check = Callable[["Declared"], str | None]
+CHECKS: dict[str, Check] = {}
+
 
 def failures(body: Mapping[str, Any]) -> dict[str, str]:
     """Return what is wrong by the names of the checks that a template (parsed JSON) fails; empty if it passes all."""
@@ -40,8 +43,7 @@ def failures(body: Mapping[str, Any]) -> dict[str, str]:
         declared = Declared(template, read_scaling(template), read_endpoint(template))
     except (ValueError, KeyError) as error:
         return {"scaling-is-declared": f"the template's scaling is incomplete: {error!r}"}
-    found = {name: check(declared) for name, check in CHECKS.items()}
-    return {name: finding for name, finding in found.items() if finding}
+    return {name: finding for name, function in CHECKS.items() if (finding := function(declared))}
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,13 @@ class Declared:
         return self.simulate(arrivals, instances=self.endpoint.initial_instances)
 
 
+def check(function: Check) -> Check:
+    """Add a function to CHECKS, under its name with hyphens."""
+    CHECKS[function.__name__.replace("_", "-")] = function
+    return function
+
+
+@check
 def target_is_the_endpoint(declared: Declared) -> str | None:
     """The scalable target is the instance count of the endpoint's variant."""
     expected = f"endpoint/{declared.endpoint.name}/variant/{declared.endpoint.variant}"
@@ -95,18 +104,21 @@ def target_is_the_endpoint(declared: Declared) -> str | None:
     return None if found == wanted else f"the scalable target must be {wanted}, got {found}"
 
 
+@check
 def target_waits_for_the_endpoint(declared: Declared) -> str | None:
     """The target is registered after the endpoint is created, and deregistered before it is deleted."""
     [(target, _)], [(endpoint, _)] = declared.template.of_type(TARGET), declared.template.of_type(ENDPOINT)
     return None if endpoint in declared.template.depends_on(target) else f"{target} must depend on {endpoint}"
 
 
+@check
 def least_is_zero(declared: Declared) -> str | None:
     """The minimum capacity is zero."""
     minimum = declared.scaling.target.min_capacity
     return None if minimum == 0 else f"MinCapacity must be 0, got {minimum}"
 
 
+@check
 def follows_the_backlog(declared: Declared) -> str | None:
     """Target tracking follows the average backlog per instance."""
     policies = [policy for policy in declared.scaling.policies if isinstance(policy, TargetTracking)]
@@ -116,6 +128,7 @@ def follows_the_backlog(declared: Declared) -> str | None:
     return None if found == wanted else f"target tracking must follow {wanted}, got {found}"
 
 
+@check
 def wake_alarm_sees_the_first_request(declared: Declared) -> str | None:
     """An alarm fires two minutes after a request finds no instance, and on nothing else."""
     adding = declared.step_policies(lambda policy: any(s.covers(0.0) and s.adjustment > 0 for s in policy.steps))
@@ -126,16 +139,12 @@ def wake_alarm_sees_the_first_request(declared: Declared) -> str | None:
     if alarm.series != wanted:
         return f"{alarm.name} must watch {wanted}, got {alarm.series}"
     rule = ("GreaterThanOrEqualToThreshold", 1.0, 2, 2, "missing")
-    found = (
-        alarm.comparison,
-        alarm.threshold,
-        alarm.datapoints_to_alarm,
-        alarm.evaluation_periods,
-        alarm.treat_missing_data,
-    )
+    found = (alarm.comparison, alarm.threshold, alarm.datapoints_to_alarm, alarm.evaluation_periods)
+    found += (alarm.treat_missing_data,)
     return None if found == rule else f"{alarm.name} must fire by {rule}, got {found}"
 
 
+@check
 def wake_metric_never_removes(declared: Declared) -> str | None:
     """No alarm scales in on HasBacklogWithoutCapacity.
 
@@ -148,6 +157,7 @@ def wake_metric_never_removes(declared: Declared) -> str | None:
     return None
 
 
+@check
 def idle_reaches_zero(declared: Declared) -> str | None:
     """After a deployment and without requests, all instances end."""
     result = declared.simulate([], instances=declared.endpoint.initial_instances)
@@ -157,6 +167,7 @@ def idle_reaches_zero(declared: Declared) -> str | None:
     return None if minutes <= _IDLE_MINUTES else f"it must take at most {_IDLE_MINUTES} minutes, got {minutes:.0f}"
 
 
+@check
 def one_request_wakes_it(declared: Declared) -> str | None:
     """At zero instances, one request starts an instance."""
     result = declared.simulate([Arrival(HOUR, _REQUEST_SECONDS)], instances=0)
@@ -167,6 +178,7 @@ def one_request_wakes_it(declared: Declared) -> str | None:
     return None if seconds <= allowed else f"it must complete within {allowed:g} s, got {seconds:.0f} s"
 
 
+@check
 def burst_scales_out(declared: Declared) -> str | None:
     """A burst starts a second instance, if the maximum capacity allows two."""
     result = declared.simulate_pattern("burst")
@@ -174,6 +186,7 @@ def burst_scales_out(declared: Declared) -> str | None:
     return None if peak >= wanted else f"a burst of {len(result.requests)} must start {wanted} instances, got {peak}"
 
 
+@check
 def every_request_is_answered_once(declared: Declared) -> str | None:
     """In every traffic pattern, each request completes exactly once."""
     for pattern in PATTERNS:
@@ -184,6 +197,7 @@ def every_request_is_answered_once(declared: Declared) -> str | None:
     return None
 
 
+@check
 def load_returns_to_zero(declared: Declared) -> str | None:
     """After every traffic pattern, all instances end."""
     for pattern in PATTERNS:
@@ -196,18 +210,3 @@ def load_returns_to_zero(declared: Declared) -> str | None:
 def _final_state(result: SimulationResult) -> str:
     last = result.minutes[-1]
     return f"{last.instances}: " + ", ".join(f"{name} {state}" for name, state in last.alarms.items())
-
-
-CHECKS: Mapping[str, Callable[[Declared], str | None]] = {
-    "target-is-the-endpoint": target_is_the_endpoint,
-    "target-waits-for-the-endpoint": target_waits_for_the_endpoint,
-    "least-is-zero": least_is_zero,
-    "follows-the-backlog": follows_the_backlog,
-    "wake-alarm-sees-the-first-request": wake_alarm_sees_the_first_request,
-    "wake-metric-never-removes": wake_metric_never_removes,
-    "idle-reaches-zero": idle_reaches_zero,
-    "one-request-wakes-it": one_request_wakes_it,
-    "burst-scales-out": burst_scales_out,
-    "every-request-is-answered-once": every_request_is_answered_once,
-    "load-returns-to-zero": load_returns_to_zero,
-}

@@ -1,7 +1,7 @@
 """Start child processes, each leading its own process group, and end them all with the embedded AWS.
 
-Each leader is also recorded in a file in the state folder, so that the process that started the embedded AWS can end
-what a killed server left behind.
+Each leader is also recorded in a file in `registry`, so that the process that started the embedded AWS can end what a
+killed server left behind.
 """
 
 import contextlib
@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+REGISTRY = "children"  # the folder of these files, inside the state folder
 _GRACE_SECONDS = 5.0
 _groups: dict[int, subprocess.Popen[Any]] = {}
 _lock = threading.Lock()

@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from local_aws.emulator import child_processes
 from local_aws.emulator.account import REGION, ROOT_ACCESS_KEY_ID, ROOT_SECRET_ACCESS_KEY
 
 # Errors here are not transient: a retry would only delay them.
@@ -23,6 +24,11 @@ class Runtime:
     state: Path
     authority: Path
     trust: Path
+
+    @property
+    def children(self) -> Path:
+        """The `registry` that `child_processes` needs."""
+        return self.state / child_processes.REGISTRY
 
 
 _runtime: list[Runtime] = []

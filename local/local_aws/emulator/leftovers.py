@@ -12,47 +12,44 @@ from typing import Any
 from local_aws.emulator.process import LocalAws
 
 _BOOTSTRAP_STACK = "CDKToolkit"
-# Kind, service, list operation, result key, name key of an item (None: the item is its own name).
-_LISTS: tuple[tuple[str, str, str, str, str | None], ...] = (
-    ("stack", "cloudformation", "describe_stacks", "Stacks", "StackName"),
-    ("log group", "logs", "describe_log_groups", "logGroups", "logGroupName"),
-    ("topic", "sns", "list_topics", "Topics", "TopicArn"),
-    ("subscription", "sns", "list_subscriptions", "Subscriptions", "SubscriptionArn"),
-    ("queue", "sqs", "list_queues", "QueueUrls", None),
-    ("role", "iam", "list_roles", "Roles", "RoleName"),
-    ("alarm", "cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
-    ("dashboard", "cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
-    ("function", "lambda", "list_functions", "Functions", "FunctionName"),
-    ("event source mapping", "lambda", "list_event_source_mappings", "EventSourceMappings", "UUID"),
-    ("endpoint", "sagemaker", "list_endpoints", "Endpoints", "EndpointName"),
-    ("endpoint configuration", "sagemaker", "list_endpoint_configs", "EndpointConfigs", "EndpointConfigName"),
-    ("model", "sagemaker", "list_models", "Models", "ModelName"),
-    ("parameter", "ssm", "describe_parameters", "Parameters", "Name"),
-    ("secret", "secretsmanager", "list_secrets", "SecretList", "Name"),
-    ("repository", "ecr", "describe_repositories", "repositories", "repositoryName"),
+_SCALING, _SAGEMAKER = "application-autoscaling", {"ServiceNamespace": "sagemaker"}
+# Kind, service, list operation and its arguments, result key, name key of an item (None: the item is its own name).
+_LISTS: tuple[tuple[str, str, str, dict[str, str], str, str | None], ...] = (
+    ("stack", "cloudformation", "describe_stacks", {}, "Stacks", "StackName"),
+    ("log group", "logs", "describe_log_groups", {}, "logGroups", "logGroupName"),
+    ("topic", "sns", "list_topics", {}, "Topics", "TopicArn"),
+    ("subscription", "sns", "list_subscriptions", {}, "Subscriptions", "SubscriptionArn"),
+    ("queue", "sqs", "list_queues", {}, "QueueUrls", None),
+    ("role", "iam", "list_roles", {}, "Roles", "RoleName"),
+    ("policy", "iam", "list_policies", {"Scope": "Local"}, "Policies", "Arn"),
+    ("alarm", "cloudwatch", "describe_alarms", {}, "MetricAlarms", "AlarmName"),
+    ("dashboard", "cloudwatch", "list_dashboards", {}, "DashboardEntries", "DashboardName"),
+    ("function", "lambda", "list_functions", {}, "Functions", "FunctionName"),
+    ("event source mapping", "lambda", "list_event_source_mappings", {}, "EventSourceMappings", "UUID"),
+    ("endpoint", "sagemaker", "list_endpoints", {}, "Endpoints", "EndpointName"),
+    ("endpoint configuration", "sagemaker", "list_endpoint_configs", {}, "EndpointConfigs", "EndpointConfigName"),
+    ("model", "sagemaker", "list_models", {}, "Models", "ModelName"),
+    ("scalable target", _SCALING, "describe_scalable_targets", _SAGEMAKER, "ScalableTargets", "ResourceId"),
+    ("scaling policy", _SCALING, "describe_scaling_policies", _SAGEMAKER, "ScalingPolicies", "PolicyARN"),
+    ("parameter", "ssm", "describe_parameters", {}, "Parameters", "Name"),
+    ("secret", "secretsmanager", "list_secrets", {}, "SecretList", "Name"),
+    ("repository", "ecr", "describe_repositories", {}, "repositories", "repositoryName"),
 )
 
 
 def find_leftovers(aws: LocalAws) -> list[str]:
     """Return everything that exists, as sorted `kind: name`, except the CDK bootstrap stack and its resources."""
-    expected = _bootstrap_names(aws)
-    found = [*_listed(aws), *_buckets(aws, expected), *_policies(aws)]
+    cloudformation, expected = aws.client("cloudformation"), set[str]()
+    if any(stack["StackName"] == _BOOTSTRAP_STACK for stack in cloudformation.describe_stacks()["Stacks"]):
+        resources = cloudformation.list_stack_resources(StackName=_BOOTSTRAP_STACK)["StackResourceSummaries"]
+        expected = {_BOOTSTRAP_STACK, *(resource["PhysicalResourceId"] for resource in resources)}
+    found = [
+        (kind, item if name is None else item[name])
+        for kind, service, operation, arguments, member, name in _LISTS
+        for item in _pages(aws.client(service), operation, member, **arguments)
+    ]
+    found += _buckets(aws, expected)
     return sorted(f"{kind}: {name}" for kind, name in found if name not in expected)
-
-
-def _bootstrap_names(aws: LocalAws) -> set[str]:
-    cloudformation = aws.client("cloudformation")
-    stacks = {stack["StackName"] for stack in cloudformation.describe_stacks()["Stacks"]}
-    if _BOOTSTRAP_STACK not in stacks:
-        return set()
-    resources = cloudformation.list_stack_resources(StackName=_BOOTSTRAP_STACK)["StackResourceSummaries"]
-    return {_BOOTSTRAP_STACK, *(resource["PhysicalResourceId"] for resource in resources)}
-
-
-def _listed(aws: LocalAws) -> Iterator[tuple[str, str]]:
-    for kind, service, operation, member, name in _LISTS:
-        for item in _pages(aws.client(service), operation, member):
-            yield kind, item if name is None else item[name]
 
 
 def _pages(client: Any, operation: str, member: str, **arguments: Any) -> Iterator[Any]:
@@ -74,16 +71,6 @@ def _buckets(aws: LocalAws, expected: set[str]) -> Iterator[tuple[str, str]]:
             yield "object", f"s3://{name}/{version['Key']}"
         for upload in _pages(s3, "list_multipart_uploads", "Uploads", Bucket=name):
             yield "unfinished upload", f"s3://{name}/{upload['Key']}"
-
-
-def _policies(aws: LocalAws) -> Iterator[tuple[str, str]]:
-    for policy in _pages(aws.client("iam"), "list_policies", "Policies", Scope="Local"):
-        yield "policy", policy["Arn"]
-    scaling = aws.client("application-autoscaling")
-    for target in _pages(scaling, "describe_scalable_targets", "ScalableTargets", ServiceNamespace="sagemaker"):
-        yield "scalable target", target["ResourceId"]
-    for policy in _pages(scaling, "describe_scaling_policies", "ScalingPolicies", ServiceNamespace="sagemaker"):
-        yield "scaling policy", policy["PolicyARN"]
 
 
 def main() -> None:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import moto
 from botocore.loaders import Loader
@@ -46,17 +46,13 @@ def install() -> None:
     check_moto_version()
     _patch_s3_multipart(S3Response)
     _patch_sagemaker_instance_types(FakeEndpointConfig)
-    _patch_authorization(ActionAuthenticatorMixin, FakeBucket)
+    mixin, bucket = cast(Any, ActionAuthenticatorMixin), cast(Any, FakeBucket)
+    mixin._authenticate_and_authorize_action = authorization.authorize  # instead of moto's own policies
+    bucket.get_permission = authorization.bucket_permission
     _patch_lambda(LambdaFunction, LambdaBackend)
     _patch_cloudformation(cloudformation_backends, CloudFormationResponse)
     sagemaker.install()
     scaling.install()
-
-
-def _patch_authorization(mixin: Any, bucket: Any) -> None:
-    """Authorise requests against the deployed policies instead of moto's own check."""
-    mixin._authenticate_and_authorize_action = authorization.authorize
-    bucket.get_permission = authorization.bucket_permission
 
 
 def _patch_cloudformation(backends: Any, responses: Any) -> None:

@@ -62,7 +62,8 @@ class LocalAws:
     def start(self) -> Self:
         """Start the server and wait until it answers; raise RuntimeError with the end of its log if it does not."""
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self.state_dir / "ready.json").unlink(missing_ok=True)
+        ready, deadline = self.state_dir / "ready.json", time.monotonic() + _START_SECONDS
+        ready.unlink(missing_ok=True)
         program = [sys.executable, "-m", "local_aws.emulator.server"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
         paths = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
@@ -80,7 +81,12 @@ class LocalAws:
                 start_new_session=True,
             )
         try:
-            self._ready = self._wait_until_ready()
+            while not ready.exists():
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    tail = self.log_path.read_text(encoding="utf-8", errors="replace")[-2000:]
+                    raise RuntimeError(f"the embedded AWS did not start; the end of {self.log_path}:\n{tail}")
+                time.sleep(0.05)
+            self._ready = json.loads(ready.read_text(encoding="utf-8"))
         except BaseException:
             self.stop()
             raise
@@ -99,7 +105,7 @@ class LocalAws:
             process.wait()
         if process.stdin:
             process.stdin.close()
-        child_processes.end_leftovers(self.state_dir / "children")
+        child_processes.end_leftovers(self.state_dir / child_processes.REGISTRY)
 
     def environment(self) -> dict[str, str]:
         """Return the full environment for the CDK CLI, Node and boto3 to use this embedded AWS as its administrator."""
@@ -121,16 +127,6 @@ class LocalAws:
             aws_session_token=token,
             config=Config(retries={"total_max_attempts": 1}, read_timeout=120),
         )
-
-    def _wait_until_ready(self) -> dict[str, Any]:
-        ready, deadline = self.state_dir / "ready.json", time.monotonic() + _START_SECONDS
-        while not ready.exists():
-            assert self._process is not None
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                tail = self.log_path.read_text(encoding="utf-8", errors="replace")[-2000:]
-                raise RuntimeError(f"the embedded AWS did not start; the end of {self.log_path}:\n{tail}")
-            time.sleep(0.05)
-        return json.loads(ready.read_text(encoding="utf-8"))
 
     def __enter__(self) -> Self:
         return self.start()

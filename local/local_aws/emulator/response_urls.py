@@ -7,6 +7,8 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from werkzeug.wrappers import Response
+
 from local_aws.emulator import clients
 
 _PATH = "/custom-resource-response/"
@@ -50,21 +52,19 @@ def middleware(app: WsgiApp) -> WsgiApp:
         path = str(environ.get("PATH_INFO", ""))
         if not path.startswith(_PATH):
             return app(environ, start_response)
-        status, message = _accept(environ, path.removeprefix(_PATH))
-        start_response(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(message)))])
-        return [message]
+        return _accept(environ, path.removeprefix(_PATH))(environ, start_response)
 
     return handle
 
 
-def _accept(environ: Environ, token: str) -> tuple[str, bytes]:
+def _accept(environ: Environ, token: str) -> Response:
     if environ.get("REQUEST_METHOD") != "PUT":
-        return "405 Method Not Allowed", b"answer with PUT"
+        return Response("answer with PUT", 405)
     length = int(environ.get("CONTENT_LENGTH") or 0)
     body = environ["wsgi.input"].read(min(length, _MAX_BYTES + 1))
     answers = _waiting.pop(token, None)
     if answers is None:
-        return "403 Forbidden", b"unknown or already answered"
+        return Response("unknown or already answered", 403)
     answer: Any = None
     with suppress(ValueError):
         answer = json.loads(body)
@@ -73,4 +73,4 @@ def _accept(environ: Environ, token: str) -> tuple[str, bytes]:
     elif not isinstance(answer, dict):
         answer = {"Status": "FAILED", "Reason": "Invalid response object: Value of property must be a JSON object"}
     answers.put(answer)  # pyright: ignore[reportUnknownArgumentType] -- JSON from outside
-    return "200 OK", b""
+    return Response()

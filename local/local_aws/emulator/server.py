@@ -17,6 +17,7 @@ from xml.sax.saxutils import escape
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import ThreadedWSGIServer
+from werkzeug.wrappers import Response
 
 from local_aws.emulator import child_processes, clients, moto_patches, response_urls
 from local_aws.emulator.account import ACCOUNT_ID
@@ -56,40 +57,39 @@ class _TlsServer(ThreadedWSGIServer):
 
 def serve(state: Path, port: int, *, exit_with_stdin: bool) -> None:
     """Serve until SIGTERM, SIGINT or, if `exit_with_stdin`, until standard input closes because the parent died."""
-    server, runtime = _bind(state, port)
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    certificates = make_certificates(state)
+    trust = state / "trust.pem"
+    write_trust_bundle(certificates.authority, trust)
+    # Bind the port before there is an application, which must know the port.
+    server = _TlsServer(port, None, certificates.server_context())
+    # Some of moto's modules call its own server, at this port.
+    os.environ.update(MOTO_PORT=str(server.port), MOTO_ACCOUNT_ID=ACCOUNT_ID, MOTO_IAM_LOAD_MANAGED_POLICIES="true")
+    runtime = clients.Runtime(f"https://{HOST}:{server.port}", state, certificates.authority, trust)
+    clients.set_runtime(runtime)
     moto_patches.install()
     app: Any = DomainDispatcherApplication(create_backend_app)
     for middleware in (refuse_unsupported, authorization.middleware, response_urls.middleware):
         app = middleware(app)
     server.app = app
     stop = threading.Event()
-
-    def end(number: int, frame: Any) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, end)
-    signal.signal(signal.SIGINT, end)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
     if exit_with_stdin:
         threading.Thread(target=_wait_for_parent, args=(stop,), daemon=True).start()
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    _write_ready(runtime)
+    ready = {
+        "endpoint_url": runtime.endpoint_url,
+        "ca_bundle": str(runtime.authority),
+        "trust_bundle": str(runtime.trust),
+        "pid": os.getpid(),
+    }
+    draft = state / "ready.json.draft"
+    draft.write_text(json.dumps(ready), encoding="utf-8")
+    draft.replace(state / "ready.json")  # atomic: a reader never sees half of it
     stop.wait()
-    child_processes.end_all(registry=state / "children")
+    child_processes.end_all(registry=runtime.children)
     server.shutdown()
-
-
-def _bind(state: Path, port: int) -> tuple[_TlsServer, clients.Runtime]:
-    """Bind the port before there is an application, which must know the port."""
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    certificates = make_certificates(state)
-    trust = state / "trust.pem"
-    write_trust_bundle(certificates.authority, trust)
-    server = _TlsServer(port, None, certificates.server_context())
-    # Some of moto's modules call its own server, at this port.
-    os.environ.update(MOTO_PORT=str(server.port), MOTO_ACCOUNT_ID=ACCOUNT_ID, MOTO_IAM_LOAD_MANAGED_POLICIES="true")
-    runtime = clients.Runtime(f"https://{HOST}:{server.port}", state, certificates.authority, trust)
-    clients.set_runtime(runtime)
-    return server, runtime
 
 
 def refuse_unsupported(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
@@ -108,9 +108,7 @@ def refuse_unsupported(app: Callable[..., Iterable[bytes]]) -> Callable[..., Ite
             content_type = "text/xml"
             detail = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
             body = f"<ErrorResponse>{detail}</ErrorResponse>"
-        data = body.encode()
-        start_response("400 Bad Request", [("Content-Type", content_type), ("Content-Length", str(len(data)))])
-        return [data]
+        return Response(body, 400, content_type=content_type)(environ, start_response)
 
     return handle
 
@@ -120,18 +118,6 @@ def _wait_for_parent(stop: threading.Event) -> None:
     while os.read(0, 4096):
         pass
     stop.set()
-
-
-def _write_ready(runtime: clients.Runtime) -> None:
-    ready = {
-        "endpoint_url": runtime.endpoint_url,
-        "ca_bundle": str(runtime.authority),
-        "trust_bundle": str(runtime.trust),
-        "pid": os.getpid(),
-    }
-    draft = runtime.state / "ready.json.draft"
-    draft.write_text(json.dumps(ready), encoding="utf-8")
-    draft.replace(runtime.state / "ready.json")  # atomic: a reader never sees half of it
 
 
 def main() -> None:

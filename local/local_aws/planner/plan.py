@@ -17,6 +17,7 @@ from local_aws.autoscaling.simulator.traffic import Traffic, arrival_times
 
 PRICES = Path(__file__).parents[3] / "infra" / "config" / "prices.json"
 HOURS_PER_MONTH = 730.0
+_MAX_RESPONSE_BYTES = 1_000_000  # a response of sixteen clips has a few thousand
 _LONGER_SECONDS = 900.0  # the fifteen datapoints of target tracking
 _BOUNDS = {"clip_seconds": (0.02, 300.0), "seconds_per_clip": (0.01, 3600.0), "startup_seconds": (0.0, 7200.0)}
 
@@ -157,3 +158,24 @@ def format_plan(
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.1f} min"
+
+
+def seconds_per_clip(paths: Sequence[Path], clip_seconds: float) -> float:
+    """Return the work on a clip of `clip_seconds`, in proportion to the work and music of a real endpoint's responses.
+
+    `paths` are `.out` objects (docs/contracts.md). A response counts as a whole, since its clips are generated
+    together. Raise ValueError for other files.
+    """
+    work, music = 0.0, 0.0
+    for path in paths:
+        if path.stat().st_size > _MAX_RESPONSE_BYTES:
+            raise ValueError(f"{path} must have at most {_MAX_RESPONSE_BYTES:,} bytes, got {path.stat().st_size:,}")
+        response: Any = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            work += sum(float(response["timings"][name]) for name in ("generate_seconds", "upload_seconds"))
+            music += sum(float(duration) for duration in response["durations"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} must hold a response with timings and durations, got {error!r}") from error
+    if not (work > 0 and music > 0):
+        raise ValueError(f"measured responses must hold some work and some music, got {work:g} s and {music:g} s")
+    return work / music * clip_seconds

@@ -90,12 +90,11 @@ class NotificationQueue:
         self._sqs, self._sns = aws.client("sqs"), aws.client("sns")
         self._url = self._sqs.create_queue(QueueName="walkthrough-listener")["QueueUrl"]
         arn = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        self._subscriptions = [
-            self._sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)[
-                "SubscriptionArn"
-            ]
-            for topic in (outputs["SuccessTopicArn"], outputs["ErrorTopicArn"])
+        answers = [
+            self._sns.subscribe(TopicArn=outputs[name], Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)
+            for name in ("SuccessTopicArn", "ErrorTopicArn")
         ]
+        self._subscriptions = [answer["SubscriptionArn"] for answer in answers]
 
     def wait(self, invocation: Invocation, expected_status: str) -> dict[str, Any]:
         """Return the notification about one invocation; keep others for later calls.

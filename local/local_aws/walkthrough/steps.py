@@ -4,7 +4,7 @@ import json
 import shlex
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,10 @@ class Walkthrough:
     report: Report
     request: ClipRequest
     keep_running: bool = False
-    wav: Path = field(init=False)
-    timeline: Path = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.wav = self.state / "clip.wav"
-        self.timeline = self.state / "timeline.svg"
+    @property
+    def wav(self) -> Path:
+        return self.state / "clip.wav"
 
     def run(self) -> None:
         """Deploy, use and destroy the stack. Stop everything that was started, also when a step fails."""
@@ -115,8 +113,9 @@ class Walkthrough:
             if minute.decision:
                 self.report.say(f"minute {minute.at / 60:4.0f}  {minute.decision}")
         self.report.say(format_timeline(minutes))
-        draw(minutes, self.timeline, f"{endpoint} on the embedded AWS")
-        self.report.say(f"chart    {self.timeline}")
+        chart = self.state / "timeline.svg"
+        draw(minutes, chart, f"{endpoint} on the embedded AWS")
+        self.report.say(f"chart    {chart}")
 
     def _history(self, aws: LocalAws, endpoint: str) -> list[scaling_history.RecordedMinute]:
         return scaling_history.read(scaling_history.path_of(aws.state_dir / scaling_history.FOLDER, endpoint))

@@ -1,4 +1,4 @@
-"""How a probe of a deployed stack fails, and the access that the embedded AWS denied in the meantime."""
+"""The failure of a probe of a deployed stack, and the requests that the embedded AWS denied during it."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from local_aws.emulator.process import LocalAws
 
 PROBE_PREFIX = "probe-"  # of the names of endpoints that probes create
 _TIMEOUT = 90.0  # seconds for any event on two busy cores
-_GRACE = 2.0  # seconds for it after an access was denied
+_GRACE = 2.0  # seconds left for it after a denial
 
 
 class ProbeFailed(Exception):
@@ -16,7 +16,7 @@ class ProbeFailed(Exception):
 
 
 class AccessDenials:
-    """The access denied to one role since this object was created, from the log of the embedded AWS."""
+    """The requests of one role that the embedded AWS has denied since this object was created, from its log."""
 
     def __init__(self, aws: LocalAws, role: str) -> None:
         self._log, self._role = aws.log_path, role
@@ -28,9 +28,8 @@ class AccessDenials:
             file.seek(self._start)
             lines = file.read().decode(errors="replace").splitlines()
         own = (line for line in lines if "not authorized to perform" in line and f"/{self._role}/" in line)
-        return [
-            line for line in own if f"/Endpoints/{PROBE_PREFIX}" not in line
-        ]  # the role may not use the log group of such an endpoint
+        # The role may not use the log group of an endpoint that a probe created.
+        return [line for line in own if f"/Endpoints/{PROBE_PREFIX}" not in line]
 
     def wait(self, what: str, condition: Callable[[], Any]) -> Any:
         """Return the first true value of `condition`. Raise ProbeFailed soon after a denial, or after a timeout."""

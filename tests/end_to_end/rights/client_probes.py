@@ -7,7 +7,7 @@ from tests.end_to_end.rights.access_denials import AccessDenials, ProbeFailed
 
 
 class ClientProbes:
-    """A client under a role that has only the stack's client policy."""
+    """A client whose role has only the stack's client policy."""
 
     def __init__(self, aws: LocalAws, outputs: dict[str, str], keys: tuple[str, str, str]) -> None:
         self._s3, self._runtime = aws.client_as("s3", *keys), aws.client_as("sagemaker-runtime", *keys)

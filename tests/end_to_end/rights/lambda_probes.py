@@ -142,9 +142,8 @@ class StagingProbes:
         event = self._functions.event("Create", self._properties)
         self._hub.busy = True
         try:
-            with self._functions.timeout_of(
-                self._function, seconds=int(CONTINUATION_RESERVE_S) + 3
-            ):  # three for the work
+            seconds = int(CONTINUATION_RESERVE_S) + 3  # three for the work
+            with self._functions.timeout_of(self._function, seconds=seconds):
                 self._functions.invoke(self._function, event)
         finally:
             self._hub.busy = False
@@ -188,9 +187,8 @@ class BucketEmptierProbes:
             event = self._functions.event("Delete", {"BucketName": self._bucket}, PhysicalResourceId=self._bucket)
             self._functions.request(self._function, event)
         finally:
-            self._s3.put_bucket_policy(
-                Bucket=self._bucket, Policy=policy
-            )  # the function denies writes before it empties the bucket
+            # The function denies writes before it empties the bucket.
+            self._s3.put_bucket_policy(Bucket=self._bucket, Policy=policy)
         if self._s3.list_objects_v2(Bucket=self._bucket)["KeyCount"]:
             raise ProbeFailed("the bucket was not emptied")
         if self._lines() == lines:

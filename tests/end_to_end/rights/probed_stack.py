@@ -66,8 +66,8 @@ class ProbedStack:
     def keys(self, principal: str) -> Keys:
         """Return credentials of a session of the principal's role."""
         arn = f"arn:aws:iam::{self.aws.account_id}:role/{self.role(principal)}"
-        held = self.aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="probe")["Credentials"]
-        return held["AccessKeyId"], held["SecretAccessKey"], held["SessionToken"]
+        session = self.aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="probe")["Credentials"]
+        return session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"]
 
     def failure_without(self, permission: Permission) -> str | None:
         """Return what fails without the permission, or None if nothing fails because of a denial."""
@@ -128,9 +128,9 @@ def probed_stack(
 ) -> Generator[ProbedStack]:
     """Deploy into `folder` and stop everything afterwards. Use within `tools_on_path`.
 
-    `settings` override the default configuration; `prepare` creates what they need in the account, and returns further
-    settings. With a `token` the model is gated. With `first` the stack is deployed with these settings over the others,
-    and then updated.
+    `settings` override the default configuration; `prepare` creates what they need in the account and returns further
+    settings. With a `token`, the model is gated. With `first`, the stack is first deployed with these settings over the
+    others, and then updated.
     """
     model = make_tiny_model(folder / "tiny-model")
     faults = BusyHub()

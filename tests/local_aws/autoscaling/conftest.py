@@ -1,34 +1,14 @@
-"""Fixtures: the real template, synthesised without bundling, and metric series with their samples."""
+"""Fixtures: a modifiable copy of the real template, and metric series with their samples."""
 
 import copy
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import App
-from aws_cdk.assertions import Template as Synthesised
 
-from infra.config import from_context
-from infra.stack import MusicGenStack
 from local_aws.autoscaling.model.metrics import Metric, MetricSeries, MetricStore
 
-ROOT = Path(__file__).resolve().parents[3]
 Find = Callable[..., dict[str, Any]]
-
-
-def _synthesise(**overrides: str) -> dict[str, Any]:
-    context = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]
-    app = App(context={**context, "aws:cdk:bundling-stacks": []})
-    stack = MusicGenStack(app, config=from_context({**context, **overrides}))
-    return dict(Synthesised.from_stack(stack).to_json())
-
-
-@pytest.fixture(scope="session")
-def synthesised() -> dict[str, dict[str, Any]]:
-    """The dev template with a maximum capacity of one (the default) and of four."""
-    return {"one": _synthesise(), "four": _synthesise(max_capacity="4")}
 
 
 @pytest.fixture

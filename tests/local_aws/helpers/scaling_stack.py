@@ -38,13 +38,13 @@ class ScalingStack:
         if notify:
             self._watch_failures(notify)
 
-    def schedule(self, when: str, *, least: int) -> None:
+    def schedule(self, when: str, *, minimum: int) -> None:
         """Schedule a change of MinCapacity."""
         self._scaling.put_scheduled_action(
             **self._place,
             ScheduledActionName="Ready",
             Schedule=when,
-            ScalableTargetAction={"MinCapacity": least},
+            ScalableTargetAction={"MinCapacity": minimum},
         )
 
     def bounds(self) -> tuple[int, int]:
@@ -55,7 +55,7 @@ class ScalingStack:
         return target["MinCapacity"], target["MaxCapacity"]
 
     def delete(self) -> None:
-        """Delete everything."""
+        """Delete the target, its scheduled actions and the alarms."""
         for action in self._scaling.describe_scheduled_actions(**self._place)["ScheduledActions"]:
             self._scaling.delete_scheduled_action(**self._place, ScheduledActionName=action["ScheduledActionName"])
         self._scaling.deregister_scalable_target(**self._place)

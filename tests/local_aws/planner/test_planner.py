@@ -15,8 +15,16 @@ from local_aws.autoscaling.model.controller import Minute
 from local_aws.autoscaling.model.scaling_config import ScalingConfig
 from local_aws.autoscaling.model.template import DeclaredEndpoint
 from local_aws.autoscaling.simulator.traffic import Traffic
-from local_aws.planner.measured_timings import seconds_per_clip
-from local_aws.planner.plan import Plan, Price, Scenario, format_plan, load_price, make_plan, percentile
+from local_aws.planner.plan import (
+    Plan,
+    Price,
+    Scenario,
+    format_plan,
+    load_price,
+    make_plan,
+    percentile,
+    seconds_per_clip,
+)
 from local_aws.planner.timeline_chart import draw, format_timeline, sparkline
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -204,9 +212,9 @@ def run_planner(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.fixture
-def template_file(synthesised_template: dict[str, Any], tmp_path: Path) -> Path:
+def template_file(synthesised: dict[str, dict[str, Any]], tmp_path: Path) -> Path:
     path = tmp_path / "template.json"
-    path.write_text(json.dumps(synthesised_template))
+    path.write_text(json.dumps(synthesised["one"]))
     return path
 
 

@@ -1,4 +1,4 @@
-"""The five load patterns on the embedded AWS, at six hundred times the pace: instances start, drain and end."""
+"""The five traffic patterns on the embedded AWS, 600 times faster than real time: instances start, drain and end."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from local_aws.autoscaling.simulator.traffic import Traffic, arrival_times
 from tests.local_aws.helpers.scaling_stack import ScalingStack
 
 FACTOR = 600.0  # a minute is a tenth of a second
-WORK = 0.05  # seconds that a request takes for real: half a minute
+WORK = 0.05  # real seconds that a request takes: half a minute of the controller's clock
 TRAFFIC = {
     "single": Traffic(1, 1, seed=11),
     "burst": Traffic(200, 1, seed=12),
@@ -25,8 +25,8 @@ TRAFFIC = {
 
 
 @pytest.fixture
-def recorded(endpoint: Any, tmp_path: Path) -> Iterator[Path]:
-    """The record of the endpoint, with three instances at most, while its controller runs."""
+def history(endpoint: Any, tmp_path: Path) -> Iterator[Path]:
+    """The endpoint's scaling history, with at most three instances, while its controller runs."""
     stack = ScalingStack(endpoint.name, max_capacity=3)
     service = ScalingService(AcceleratedClock(FACTOR), tmp_path)
     service.start()
@@ -41,21 +41,21 @@ def at_zero(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("pattern", TRAFFIC)
-def test_every_request_is_delivered_and_answered_once_and_the_endpoint_ends_at_zero(
-    pattern: str, endpoint: Any, world: Any, recorded: Path, eventually: Callable[..., Any]
+def test_each_request_completes_once_and_the_endpoint_returns_to_zero(
+    pattern: str, endpoint: Any, world: Any, history: Path, eventually: Callable[..., Any]
 ) -> None:
-    eventually(lambda: at_zero(recorded), 30)
+    eventually(lambda: at_zero(history), 30)
     started, times = time.monotonic(), arrival_times(pattern, TRAFFIC[pattern])
     for at in times:
         time.sleep(max(0.0, started + at / FACTOR - time.monotonic()))
         endpoint.invoke({"sleep": WORK})
-    told: list[dict[str, Any]] = []
-    while len(told) < len(times):
-        told += endpoint.messages(1)
-    assert {message["invocationStatus"] for message in told} == {"Completed"}
-    eventually(lambda: at_zero(recorded), 60)
+    notifications: list[dict[str, Any]] = []
+    while len(notifications) < len(times):
+        notifications += endpoint.messages(1)
+    assert {message["invocationStatus"] for message in notifications} == {"Completed"}
+    eventually(lambda: at_zero(history), 60)
     eventually(lambda: world.running == [])
     delivered = [headers["X-Amzn-SageMaker-Inference-Id"] for headers, _ in world.received]
-    assert len(delivered) == len(set(delivered)) == len(times)  # none was broken off and delivered again
-    assert {message["inferenceId"] for message in told} == set(delivered)
-    assert max(minute.instances for minute in scaling_history.read(recorded)) <= 3
+    assert len(delivered) == len(set(delivered)) == len(times)  # no request was interrupted and delivered again
+    assert {message["inferenceId"] for message in notifications} == set(delivered)
+    assert max(minute.instances for minute in scaling_history.read(history)) <= 3

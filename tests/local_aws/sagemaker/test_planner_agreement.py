@@ -1,4 +1,4 @@
-"""The planner and the embedded AWS, on the same load: the same waiting times and instance hours, within a tenth."""
+"""The planner and the embedded AWS agree on waiting times and instance hours for the same traffic, within 10 %."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +20,9 @@ from local_aws.planner.plan import Price, Scenario, make_plan, percentile
 from tests.local_aws.helpers.scaling_stack import ScalingStack
 
 FACTOR = 120.0  # a minute is half a second
-WORK = 1.0  # seconds that a request takes for real: two minutes of the controller's clock
-START = 2.0  # seconds that a container takes to start for real
-REQUESTS = 64  # enough that one minute, the grain of alarms, is a twentieth of the wait
+WORK = 1.0  # real seconds that a request takes: two minutes of the controller's clock
+START = 2.0  # real seconds that a container takes to start
+REQUESTS = 64  # enough that one minute, the resolution of alarms, is a twentieth of the waiting time
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def slow_start(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def scaled(slow_start: None, endpoint: Any, tmp_path: Path) -> Iterator[Path]:
-    """The record of the endpoint, with two instances at most, while its controller runs."""
+    """The endpoint's scaling history, with at most two instances, while its controller runs."""
     stack = ScalingStack(endpoint.name, max_capacity=2)
     service = ScalingService(AcceleratedClock(FACTOR), tmp_path)
     service.start()
@@ -48,7 +48,7 @@ def scaled(slow_start: None, endpoint: Any, tmp_path: Path) -> Iterator[Path]:
 
 
 def seconds_to_result(message: dict[str, Any]) -> float:
-    """From a success message, in seconds of the controller's clock."""
+    """Return the time to the result in a success notification, in seconds of the controller's clock."""
     received, done = (datetime.fromisoformat(message[name]) for name in ("receivedTime", "eventTime"))
     return (done - received).total_seconds() * FACTOR
 
@@ -59,25 +59,27 @@ def at_zero(path: Path) -> bool:
 
 
 def instance_seconds(minutes: list[Any]) -> float:
-    """Paid from the wish for an instance to its end, to the minute."""
+    """Return the billed seconds: from requesting an instance to its end, by the minute."""
     return 60.0 * sum(max(minute.desired, minute.instances) for minute in minutes)
 
 
 def measured_start(path: Path, endpoint: Any, eventually: Callable[..., Any]) -> float:
-    """Seconds of the controller's clock from the decision to wake to the instance in service."""
+    """Return the seconds of the controller's clock from requesting the first instance until it is in service."""
     eventually(lambda: scaling_history.read(path)[-1].desired == 1)
-    wished = time.monotonic()
-    live = sagemaker.find_endpoint(endpoint.name)
-    assert live and live.variant
-    variant = live.variant
+    requested_at = time.monotonic()
+    running = sagemaker.find_endpoint(endpoint.name)
+    assert running and running.variant
+    variant = running.variant
     eventually(lambda: variant.in_service == 1)
-    return (time.monotonic() - wished) * FACTOR
+    return (time.monotonic() - requested_at) * FACTOR
 
 
-def test_burst_is_planned_as_it_then_happens(endpoint: Any, scaled: Path, eventually: Callable[..., Any]) -> None:
+def test_burst_takes_and_costs_what_the_planner_predicts(
+    endpoint: Any, scaled: Path, eventually: Callable[..., Any]
+) -> None:
     endpoint.invoke({"sleep": WORK})
     (measured,) = endpoint.messages(1)
-    work = seconds_to_result(measured)  # with what surrounds the container, as a slot is taken
+    work = seconds_to_result(measured)  # including the queue and the upload, which also occupy a slot
     AwsApi().set_desired(endpoint.name, "AllTraffic", 0)
     eventually(lambda: scaling_history.read(scaled) and at_zero(scaled))
     idle = len(scaling_history.read(scaled))
@@ -88,12 +90,12 @@ def test_burst_is_planned_as_it_then_happens(endpoint: Any, scaled: Path, eventu
     eventually(lambda: at_zero(scaled), 60)
     minutes = scaling_history.read(scaled)[idle:]
 
-    cloud = AwsApi()
-    (target,) = [target for target in cloud.targets() if endpoint.name in target["ResourceId"]]
-    scaling = ScalingConfig.of(target, cloud.policies(), cloud.alarms())
+    api = AwsApi()
+    (target,) = [target for target in api.targets() if endpoint.name in target["ResourceId"]]
+    scaling = ScalingConfig.of(target, api.policies(), api.alarms())
     deployed = DeclaredEndpoint(endpoint.name, "AllTraffic", "ml.g5.2xlarge", 1, concurrency=2)
-    question = Scenario("burst", Traffic(REQUESTS, 1.0), 30.0, work, start)
-    plan = make_plan(question, scaling, deployed, Price(1.0, "us-east-1", "2026-11-23"))
+    scenario = Scenario("burst", Traffic(REQUESTS, 1.0), 30.0, work, start)
+    plan = make_plan(scenario, scaling, deployed, Price(1.0, "us-east-1", "2026-11-23"))
     assert plan.peak == max(minute.instances for minute in minutes) == 2
     assert percentile(results, 0.5) == pytest.approx(plan.p50, rel=0.1)
     assert percentile(results, 0.95) == pytest.approx(plan.p95, rel=0.1)

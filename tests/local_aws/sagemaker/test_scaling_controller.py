@@ -1,4 +1,4 @@
-"""The controller on running endpoints: what a template declares, made through the API, scales running containers."""
+"""The controller scales running containers by the policies and alarms of the template, created through the API."""
 
 import json
 import threading
@@ -29,7 +29,7 @@ def service(world: Any, tmp_path: Any) -> Iterator[ScalingService]:
 
 @pytest.fixture
 def deploy(endpoint: Any) -> Iterator[Deploy]:
-    """Registers the endpoint's variant with the template's policies and alarms, changed by keyword."""
+    """Register the endpoint's variant with the template's policies and alarms; keywords change them."""
     made: list[ScalingStack] = []
 
     def register(**changes: Any) -> ScalingStack:
@@ -71,7 +71,7 @@ def test_idle_endpoint_scales_to_zero_and_a_request_wakes_it(
     assert state(scaling.alarm) == "OK"
 
 
-def test_record_tells_what_was_decided_and_when(
+def test_history_contains_every_decision_with_its_time(
     endpoint: Any, service: ScalingService, deploy: Deploy, tmp_path: Any
 ) -> None:
     deploy()
@@ -81,12 +81,12 @@ def test_record_tells_what_was_decided_and_when(
     minutes = scaling_history.read(scaling_history.path_of(tmp_path / "scaling", endpoint.name))
     decisions = [minute.decision for minute in minutes if minute.decision]
     assert decisions[:2] == ["FollowBacklog: 1 -> 0", "WakeFromZero: 0 -> 1"]
-    first_in = next(number for number, minute in enumerate(minutes) if minute.decision)
-    assert first_in == 14  # the fifteenth datapoint
+    first_scale_in = next(number for number, minute in enumerate(minutes) if minute.decision)
+    assert first_scale_in == 14  # the fifteenth datapoint
     assert [minute.at - minutes[0].at for minute in minutes] == [60.0 * number for number in range(len(minutes))]
 
 
-def test_busy_instances_finish_what_they_work_on(
+def test_busy_instances_finish_their_requests_before_they_end(
     endpoint: Any, world: Any, service: ScalingService, deploy: Deploy
 ) -> None:
     deploy(max_capacity=3)
@@ -96,11 +96,11 @@ def test_busy_instances_finish_what_they_work_on(
         assert json.loads(endpoint.await_object(answer["OutputLocation"])) == {"text": str(number)}
     endpoint.eventually(lambda: at_zero(endpoint))
     identifiers = [headers["X-Amzn-SageMaker-Inference-Id"] for headers, _ in world.received]
-    assert len(identifiers) == len(set(identifiers)) == 40  # each was delivered once: none was broken off
+    assert len(identifiers) == len(set(identifiers)) == 40  # each was delivered once: none was interrupted
     assert [message["invocationStatus"] for message in endpoint.messages(40)] == ["Completed"] * 40
 
 
-def test_wrong_dimension_leaves_the_alarm_without_data_and_the_instance_running(
+def test_wrong_dimension_leaves_the_alarm_without_data_and_keeps_the_instance(
     endpoint: Any, world: Any, service: ScalingService, deploy: Deploy, tmp_path: Any
 ) -> None:
     deploy(tracked_dimensions=[{"Name": "VariantName", "Value": "AllTraffic"}])
@@ -111,7 +111,7 @@ def test_wrong_dimension_leaves_the_alarm_without_data_and_the_instance_running(
     assert last["alarms"]["TargetTracking-FollowBacklog-AlarmLow"] == "INSUFFICIENT_DATA"
 
 
-def test_without_the_wake_policy_a_request_at_zero_waits(
+def test_request_at_zero_instances_waits_without_the_wake_policy(
     endpoint: Any, world: Any, service: ScalingService, deploy: Deploy, tmp_path: Any
 ) -> None:
     deploy(wake=False)
@@ -124,26 +124,28 @@ def test_without_the_wake_policy_a_request_at_zero_waits(
     assert endpoint.object(answer["OutputLocation"]) is None
 
 
-def test_scheduled_action_raises_the_least_capacity(endpoint: Any, service: ScalingService, deploy: Deploy) -> None:
+def test_scheduled_action_raises_the_minimum_capacity(endpoint: Any, service: ScalingService, deploy: Deploy) -> None:
     scaling = deploy()
     endpoint.eventually(lambda: at_zero(endpoint))
-    scaling.schedule("cron(0/30 * * * ? *)", least=1)
+    scaling.schedule("cron(0/30 * * * ? *)", minimum=1)
     endpoint.eventually(lambda: instances(endpoint) == 1)
     endpoint.eventually(lambda: scaling.bounds() == (1, 1))
 
 
-def test_target_that_cannot_be_evaluated_does_not_stop_the_others(
+def test_unsupported_target_does_not_stop_the_others(
     endpoint: Any, service: ScalingService, deploy: Deploy, caplog: pytest.LogCaptureFixture
 ) -> None:
     other = ScalingStack(f"{endpoint.name}-other")
-    other.schedule("rate(1 hour)", least=1)
+    other.schedule("rate(1 hour)", minimum=1)
     deploy()
     endpoint.eventually(lambda: at_zero(endpoint))
     assert "Schedule must be cron() with six fields or at(), got 'rate(1 hour)'" in caplog.text
     other.delete()
 
 
-def test_metrics_appear_under_sagemakers_dimensions(endpoint: Any, service: ScalingService, deploy: Deploy) -> None:
+def test_metrics_are_published_with_sagemakers_dimensions(
+    endpoint: Any, service: ScalingService, deploy: Deploy
+) -> None:
     deploy()
     endpoint.await_object(endpoint.invoke({})["OutputLocation"])
     endpoint.invoke({"status": 500})
@@ -193,12 +195,16 @@ def test_durations_are_on_the_controllers_clock(endpoint: Any, service: ScalingS
     assert latency / 1e6 == pytest.approx(0.2 * FACTOR, rel=0.5)
 
 
-def test_alarm_tells_its_topic_when_its_state_changes(endpoint: Any, service: ScalingService, deploy: Deploy) -> None:
+def test_alarm_notifies_its_topic_when_its_state_changes(
+    endpoint: Any, service: ScalingService, deploy: Deploy
+) -> None:
     endpoint.invoke({"status": 500})
     scaling = deploy(notify=endpoint.topics["ErrorTopic"])
     endpoint.eventually(lambda: state(scaling.failures_alarm) == "ALARM")
-    told = [message for message in endpoint.messages(2) if "AlarmName" in message]
-    assert {(message["AlarmName"], message["NewStateValue"]) for message in told} == {(scaling.failures_alarm, "ALARM")}
+    notifications = [message for message in endpoint.messages(2) if "AlarmName" in message]
+    assert {(message["AlarmName"], message["NewStateValue"]) for message in notifications} == {
+        (scaling.failures_alarm, "ALARM")
+    }
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 601.0, float("nan"), float("inf")])

@@ -51,25 +51,21 @@ def synthesise(source: Path, environment: str, python: Path, pip_variables: dict
 
 def read_assembly(folder: Path) -> list[Stack]:
     """Return every stack of a cloud assembly (CDK's output folder)."""
-    artifacts = _read_json(folder / "manifest.json").get("artifacts", {}).items()
-    return [
-        _read_stack(folder, name, artifact)
-        for name, artifact in artifacts
-        if artifact.get("type") == "aws:cloudformation:stack"
-    ]
-
-
-def _read_stack(folder: Path, name: str, artifact: dict[str, Any]) -> Stack:
-    properties = artifact["properties"]
-    account, _, region = artifact.get("environment", "").removeprefix("aws://").partition("/")
-    return Stack(
-        name=properties.get("stackName", name),
-        template=_read_json(folder / properties["templateFile"]),
-        region="" if region == "unknown-region" else region,
-        account="" if account == "unknown-account" else account,
-        termination_protection=bool(properties.get("terminationProtection")),
-        assets=_read_assets(folder, folder / f"{name}.assets.json"),
-    )
+    stacks: list[Stack] = []
+    for name, artifact in _read_json(folder / "manifest.json").get("artifacts", {}).items():
+        if artifact.get("type") == "aws:cloudformation:stack":
+            properties = artifact["properties"]
+            account, _, region = artifact.get("environment", "").removeprefix("aws://").partition("/")
+            stack = Stack(
+                name=properties.get("stackName", name),
+                template=_read_json(folder / properties["templateFile"]),
+                region="" if region == "unknown-region" else region,
+                account="" if account == "unknown-account" else account,
+                termination_protection=bool(properties.get("terminationProtection")),
+                assets=_read_assets(folder, folder / f"{name}.assets.json"),
+            )
+            stacks.append(stack)
+    return stacks
 
 
 def _read_assets(folder: Path, manifest: Path) -> dict[str, dict[str, str]]:

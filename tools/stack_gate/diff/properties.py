@@ -36,14 +36,7 @@ def changed_values(old: Json, new: Json) -> list[str]:
 
 def leaves(change: ValueChange) -> Iterator[ValueChange]:
     """Yield the innermost values that differ."""
-    if canonical(change.old) == canonical(change.new):
-        return
-    parts = _children(change)
-    if parts is None:
-        yield change
-        return
-    for part in parts:
-        yield from leaves(part)
+    yield from _select(change, None)
 
 
 def select(old: Json, new: Json, pattern: str) -> Iterator[ValueChange]:
@@ -54,15 +47,18 @@ def select(old: Json, new: Json, pattern: str) -> Iterator[ValueChange]:
     yield from _select(ValueChange((), old, new), _steps(pattern))
 
 
-def _select(change: ValueChange, steps: Path) -> Iterator[ValueChange]:
+def _select(change: ValueChange, steps: Path | None) -> Iterator[ValueChange]:
+    """Yield the differing values at the path `steps` below `change`, the innermost ones if it is None."""
     if canonical(change.old) == canonical(change.new):
         return
-    parts = _children(change) if steps else None
+    parts = _children(change) if steps != () else None
     if parts is None:
         yield change
         return
     for part in parts:
-        if steps[0] in ("*", part.path[-1]):
+        if steps is None:
+            yield from _select(part, None)
+        elif steps[0] in ("*", part.path[-1]):
             yield from _select(part, steps[1:])
 
 

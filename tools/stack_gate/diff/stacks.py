@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,10 +104,7 @@ def diff_stacks(pairs: Sequence[Pair]) -> list[StackDiff]:
         raise GateError(f"the template differ failed:\n{done.stderr.strip()}")
     return [
         StackDiff(
-            base=pair.base,
-            head=pair.head,
-            is_new=pair.is_new,
-            is_removed=pair.is_removed,
+            **vars(pair),
             changes={
                 name: Change(impact=change["impact"], properties=change["properties"], causes=tuple(change["causes"]))
                 for name, change in raw["resources"].items()
@@ -153,10 +151,7 @@ def changed_assets(base: Stack, head: Stack) -> list[AssetChange]:
 def _file_lines(verb: str, paths: tuple[str, ...]) -> list[str]:
     if len(paths) <= MAX_LISTED_FILES:
         return [f"{verb} {path}" for path in paths]
-    folders: dict[str, int] = {}
-    for path in paths:
-        folder = path.split("/")[0]
-        folders[folder] = folders.get(folder, 0) + 1
+    folders = Counter(path.split("/")[0] for path in paths)
     lines = [f"{verb} {count} files in {folder}" for folder, count in sorted(folders.items())]
     more = len(lines) - MAX_LISTED_FILES
     return lines if more <= 0 else [*lines[:MAX_LISTED_FILES], f"{verb} files in {more} more folders"]

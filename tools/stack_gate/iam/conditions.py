@@ -72,13 +72,16 @@ def alternatives(condition: Condition) -> list[Condition]:
 
 def implies(strict: Condition, loose: Condition) -> bool | None:
     """Return whether every request that meets `strict` meets `loose`, None if that cannot be decided."""
-    answers = [_any(_clause_implies(other, clause) for other in strict if other.key == clause.key) for clause in loose]
+    answers = [
+        any_of(_clause_implies(other, clause) for other in strict if other.key == clause.key) for clause in loose
+    ]
     if all(answers):
         return True
     return None if None in answers and False not in answers else False
 
 
-def _any(answers: Iterable[bool | None]) -> bool | None:
+def any_of(answers: Iterable[bool | None]) -> bool | None:
+    """Return True if one of the answers is, else None if one is undecided, else False."""
     found = set(answers)
     return True if True in found else None if None in found else False
 
@@ -138,14 +141,12 @@ def _networks_within(strict: Iterable[str], loose: Iterable[str]) -> bool | None
         inner, outer = ([ipaddress.ip_network(value, strict=False) for value in side] for side in (strict, loose))
     except ValueError:
         return None
-    return all(any(_is_subnet(network, other) for other in outer) for network in inner)
-
-
-def _is_subnet(
-    inner: ipaddress.IPv4Network | ipaddress.IPv6Network, outer: ipaddress.IPv4Network | ipaddress.IPv6Network
-) -> bool:
-    if isinstance(inner, ipaddress.IPv4Network) and isinstance(outer, ipaddress.IPv4Network):
-        return inner.subnet_of(outer)
-    if isinstance(inner, ipaddress.IPv6Network) and isinstance(outer, ipaddress.IPv6Network):
-        return inner.subnet_of(outer)
-    return False
+    return all(
+        any(
+            network.version == other.version
+            and network.network_address in other
+            and network.prefixlen >= other.prefixlen
+            for other in outer
+        )
+        for network in inner
+    )

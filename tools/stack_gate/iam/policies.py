@@ -24,22 +24,14 @@ RESOURCE_POLICIES = {
     "AWS::KMS::Key": ("KeyPolicy", "", "key"),
 }
 # Properties by which a function, model or service is given the role it runs under.
-ROLE_PROPERTIES = (
-    "Role",
-    "RoleArn",
-    "RoleARN",
-    "ExecutionRoleArn",
-    "ServiceRole",
-    "TaskRoleArn",
-    "SubscriptionRoleArn",
-)
+ROLE_KEYS = ("Role", "RoleArn", "RoleARN", "ExecutionRoleArn", "ServiceRole", "TaskRoleArn", "SubscriptionRoleArn")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statement:
     """A policy statement.
 
-    Statements of different `scope` ("trust", "key" or "") cannot stand in for each other. `attached_to` is the resource
+    Statements of different `scope` ("trust", "key" or "") cannot replace each other. `attached_to` is the resource
     of a resource policy, empty for an identity's policy.
     """
 
@@ -111,7 +103,6 @@ class _Reader:
                 permissions.unreadable.add((logical_id, canonical(document)))
             else:
                 permissions.statements += [(logical_id, item) for item in statements if _in_force(item, owner)]
-        self._read_lambda_permissions()
         for logical_id, properties in self._stack.of_type(*IDENTITIES):
             for item in as_list(properties.get("ManagedPolicyArns")):
                 if self._stack.type_of(referenced_id(item)) != "AWS::IAM::ManagedPolicy":
@@ -133,6 +124,12 @@ class _Reader:
                 targets = as_list(properties.get(attachment)) if attachment else [{"Ref": logical_id}]
                 for target in targets if document in properties else []:
                     yield logical_id, properties[document], self._resource_owner(target, scope)
+        for logical_id, properties in self._stack.of_type("AWS::Lambda::Permission"):
+            function = properties.get("FunctionName")
+            name = referenced_id(function) if referenced_id(function) in self._stack.resources else ""
+            arn = self._resolver.arn(name) if name else self._resolver.text(function)
+            document = {"Statement": _lambda_statement(properties)}
+            yield logical_id, document, _Owner(resources=(arn,), attached_to=name)
 
     def _resource_owner(self, target: Json, scope: str) -> _Owner:
         name = referenced_id(target)
@@ -162,18 +159,6 @@ class _Reader:
         resources = self._stack.resources
         identities = [f"aws:{self._resolver.arn(name)}" if name in resources else f"aws:named:{name}" for name in ids]
         return (*identities, *(f"runs:{user}" for name in ids for user in self._role_users.get(name, [])))
-
-    def _read_lambda_permissions(self) -> None:
-        for logical_id, properties in self._stack.of_type("AWS::Lambda::Permission"):
-            function = properties.get("FunctionName")
-            name = referenced_id(function) if referenced_id(function) in self._stack.resources else ""
-            arn = self._resolver.arn(name) if name else self._resolver.text(function)
-            try:
-                statement = self._parse(_lambda_statement(properties), _Owner(resources=(arn,), attached_to=name))
-            except _UnreadablePolicy:
-                self._permissions.unreadable.add((logical_id, canonical(properties)))
-            else:
-                self._permissions.statements.append((logical_id, statement))
 
     def _parse(self, raw: dict[str, Any], owner: _Owner) -> Statement:
         condition = parse_condition(raw.get("Condition", {}), self._resolver)
@@ -235,7 +220,7 @@ def _find_roles(node: Json) -> Iterator[Json]:
             yield from _find_roles(item)
     if is_object(node):
         for key, value in node.items():
-            if key in ROLE_PROPERTIES:
+            if key in ROLE_KEYS:
                 yield value
             else:
                 yield from _find_roles(value)

@@ -73,8 +73,7 @@ class Report:
     @property
     def findings(self) -> list[Finding]:
         """Every finding of every environment."""
-        compared = (comparison for listed in self.environments.values() for comparison in listed)
-        return [finding for comparison in compared for finding in comparison.findings]
+        return [finding for listed in self.environments.values() for item in listed for finding in item.findings]
 
     @property
     def classes(self) -> list[str]:

@@ -11,13 +11,8 @@ from itertools import product
 
 from stack_gate.diff.stacks import StackDiff
 from stack_gate.findings import Finding
-from stack_gate.iam.conditions import Clause, alternatives, implies
-from stack_gate.iam.counterexamples import (
-    describe_actions,
-    describe_managed_policy,
-    describe_request,
-    example_rank,
-)
+from stack_gate.iam.conditions import Clause, alternatives, any_of, implies
+from stack_gate.iam.counterexamples import describe_actions, describe_managed_policy, describe_request, example_rank
 from stack_gate.iam.patterns import covered
 from stack_gate.iam.policies import EVERYONE, Permissions, Statement, read_permissions
 from stack_gate.rules.tables import stack_finding
@@ -129,13 +124,12 @@ def _split(statement: Statement) -> Iterator[Statement]:
 
 def _is_covered(part: Statement, others: Sequence[Statement]) -> bool | None:
     """Return whether one of the statements covers the part, None if a condition cannot be compared."""
-    answers = {
+    return any_of(
         implies(part.condition, alternative)
         for other in others
         if _spans(other, part)
         for alternative in (*alternatives(other.condition), other.condition)
-    }
-    return True if True in answers else None if None in answers else False
+    )
 
 
 def _spans(other: Statement, part: Statement) -> bool:

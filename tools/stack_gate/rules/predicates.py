@@ -14,13 +14,6 @@ EMAIL_PROTOCOLS = ("email", "email-json")
 PUBLIC_ACCESS_BLOCKS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
 
 Predicate = Callable[[Json, Json, StackDiff], bool]
-PREDICATES: dict[str, Predicate] = {}
-
-
-def predicate(function: Predicate) -> Predicate:
-    """Make a function available to rules.toml under its name."""
-    PREDICATES[function.__name__] = function
-    return function
 
 
 def is_true(value: Json) -> bool:
@@ -33,66 +26,25 @@ def is_false(value: Json) -> bool:
     return value is None or str(value).lower() == "false"
 
 
-@predicate
-def must_stay_true(old: Json, new: Json, diff: StackDiff) -> bool:
-    return not is_false(old) and not is_true(new)
+PREDICATES: dict[str, Predicate] = {
+    "must_stay_true": lambda old, new, diff: not is_false(old) and not is_true(new),
+    "must_stay_false": lambda old, new, diff: not is_false(new),  # only false or absent passes
+    "must_not_be_false": lambda old, new, diff: new is not None and not is_true(new),  # only true or absent passes
+    "must_stay_enabled": lambda old, new, diff: old not in (None, "Suspended") and new != "Enabled",
+    "must_stay": lambda old, new, diff: old is not None,  # may be added, but not changed or removed
+    "must_not_appear": lambda old, new, diff: new is not None,  # may be removed, but not changed or added
+    "must_not_change": lambda old, new, diff: True,
+    "must_not_fall": lambda old, new, diff: old is not None and _may_be_less(new, old),  # may rise or be added
+    "must_not_rise": lambda old, new, diff: _may_be_less(old, new),  # may only fall
+    # No fewer days, and no change from or to no value, which keeps logs forever.
+    "log_retention": lambda old, new, diff: _may_be_less(new, old),
+}
 
 
-@predicate
-def must_stay_false(old: Json, new: Json, diff: StackDiff) -> bool:
-    """Only false or absent passes."""
-    return not is_false(new)
-
-
-@predicate
-def must_not_be_false(old: Json, new: Json, diff: StackDiff) -> bool:
-    """Only true or absent passes."""
-    return new is not None and not is_true(new)
-
-
-@predicate
-def must_stay_enabled(old: Json, new: Json, diff: StackDiff) -> bool:
-    return old not in (None, "Suspended") and new != "Enabled"
-
-
-@predicate
-def must_stay(old: Json, new: Json, diff: StackDiff) -> bool:
-    """May be added, but not changed or removed."""
-    return old is not None
-
-
-@predicate
-def must_not_appear(old: Json, new: Json, diff: StackDiff) -> bool:
-    """May be removed, but not changed or added."""
-    return new is not None
-
-
-@predicate
-def must_not_change(old: Json, new: Json, diff: StackDiff) -> bool:
-    return True
-
-
-@predicate
-def must_not_fall(old: Json, new: Json, diff: StackDiff) -> bool:
-    """The number may rise or be added."""
-    if old is None:
-        return False
-    before, after = _number(old), _number(new)
-    return before is None or after is None or after < before
-
-
-@predicate
-def must_not_rise(old: Json, new: Json, diff: StackDiff) -> bool:
-    """The number may only fall."""
-    before, after = _number(old), _number(new)
-    return before is None or after is None or after > before
-
-
-@predicate
-def log_retention(old: Json, new: Json, diff: StackDiff) -> bool:
-    """Only more days pass: no fewer, and no change from or to no value, which keeps logs forever."""
-    before, after = _number(old), _number(new)
-    return before is None or after is None or after < before
+def predicate(function: Predicate) -> Predicate:
+    """Make a function available to rules.toml under its name."""
+    PREDICATES[function.__name__] = function
+    return function
 
 
 @predicate
@@ -171,11 +123,12 @@ def lifecycle(old: Json, new: Json, diff: StackDiff) -> bool:
     return any(_acts_worse(key[1], before.get(key), after.get(key)) for key in before.keys() | after.keys())
 
 
-def _number(value: Json) -> float | None:
+def _may_be_less(value: Json, limit: Json) -> bool:
+    """Return whether a number is below the limit, or either is not a number."""
     try:
-        return float(value)
+        return float(value) < float(limit)
     except (TypeError, ValueError):
-        return None
+        return True
 
 
 def _default_encryption(value: Json) -> tuple[int, Json] | None:

@@ -1,13 +1,14 @@
 """The rules of rules.toml and the resource types of types.toml."""
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from stack_gate.findings import Finding
+from stack_gate.findings import CLASSES, Finding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,11 +16,11 @@ class TypeFacts:
     """A row of types.toml, which explains the fields."""
 
     why: str
-    stateful: bool
-    otherwise: str | None
-    added: str | None
-    free: tuple[str, ...]
-    identity: tuple[str, ...]
+    stateful: bool = False
+    otherwise: str | None = None
+    added: str | None = None
+    free: Sequence[str] = ()
+    identity: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +32,8 @@ class Rule:
     predicate: str
     class_name: str
     why: str
-    added: bool
-    baseline: Any
+    added: bool = False
+    baseline: Any = None
 
 
 @cache
@@ -45,16 +46,7 @@ def type_facts(type_name: str) -> TypeFacts | None:
     """Return what types.toml says of a type, None if it has no row."""
     types = _table("types.toml")
     row = types.get(type_name) or types.get("Custom::*" if type_name.startswith("Custom::") else "")
-    if row is None:
-        return None
-    return TypeFacts(
-        why=row["why"],
-        stateful=row.get("stateful", False),
-        otherwise=row.get("otherwise"),
-        added=row.get("added"),
-        free=tuple(row.get("free", ())),
-        identity=tuple(row.get("identity", ())),
-    )
+    return None if row is None else TypeFacts(**row)
 
 
 def known_types() -> tuple[str, ...]:
@@ -64,21 +56,17 @@ def known_types() -> tuple[str, ...]:
 @cache
 def all_rules(type_name: str = "") -> tuple[Rule, ...]:
     """Return every rule, or those for one type."""
-    return tuple(
-        Rule(
-            type=pattern,
-            path=path,
-            predicate=row["predicate"],
-            class_name=row["class"],
-            why=row["why"],
-            added=row.get("added", False),
-            baseline=row.get("baseline"),
-        )
-        for row in _table("rules.toml")["rules"]
-        for pattern in row["types"]
-        for path in row["paths"]
-        if not type_name or fnmatchcase(type_name, pattern)
-    )
+    found: list[Rule] = []
+    for class_name in CLASSES:
+        for row in _table("rules.toml").get(class_name, []):
+            fields = {name: value for name, value in row.items() if name not in ("types", "paths")}
+            matching = [pattern for pattern in row["types"] if not type_name or fnmatchcase(type_name, pattern)]
+            found += [
+                Rule(type=pattern, path=path, class_name=class_name, **fields)
+                for pattern in matching
+                for path in row["paths"]
+            ]
+    return tuple(found)
 
 
 def stack_finding(rule: str, *, resource: str = "", what: str, example: str = "") -> Finding:

@@ -60,10 +60,15 @@ def _evaluate(node: ast.expr, values: Values) -> float | None:
             return float(number)
         case ast.Name(id=name):
             return values.get(name)
-        case ast.BinOp(left=left, op=operation, right=right):
-            return _binary(node, left, operation, right, values)
-        case ast.Compare(left=left, ops=[operation], comparators=[right]):
-            return _binary(node, left, operation, right, values)
+        case (
+            ast.BinOp(left=left, op=operation, right=right)
+            | ast.Compare(left=left, ops=[operation], comparators=[right])
+        ) if type(operation) in _BINARY:
+            first, second = _evaluate(left, values), _evaluate(right, values)
+            if first is None or second is None:
+                return None
+            result = float(_BINARY[type(operation)](first, second))
+            return None if math.isnan(result) else result
         case ast.BoolOp():
             operands = [_evaluate(operand, values) for operand in node.values]
             if None in operands:
@@ -72,26 +77,9 @@ def _evaluate(node: ast.expr, values: Values) -> float | None:
         case ast.Call(func=ast.Name(id=function), args=arguments):
             return _call(function, [_evaluate(argument, values) for argument in arguments])
         case _:
-            raise _unsupported(node)
-
-
-def _unsupported(node: ast.expr) -> ValueError:
-    return ValueError(
-        f"metric math must use + - * /, single comparisons, AND, OR, IF and FILL, got {ast.unparse(node)}"
-    )
-
-
-def _binary(
-    node: ast.expr, left: ast.expr, operation: ast.operator | ast.cmpop, right: ast.expr, values: Values
-) -> float | None:
-    function = _BINARY.get(type(operation))
-    if function is None:
-        raise _unsupported(node)
-    first, second = _evaluate(left, values), _evaluate(right, values)
-    if first is None or second is None:
-        return None
-    result = float(function(first, second))
-    return None if math.isnan(result) else result
+            raise ValueError(
+                f"metric math must use + - * /, single comparisons, AND, OR, IF and FILL, got {ast.unparse(node)}"
+            )
 
 
 def _call(function: str, arguments: list[float | None]) -> float | None:

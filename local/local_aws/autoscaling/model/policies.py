@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/autoscaling/application/userguide/target-tracking-sc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from statistics import fmean
 
 from local_aws.autoscaling.model.alarms import Alarm
@@ -52,13 +53,7 @@ class StepScaling:
         if self.aggregation not in AGGREGATIONS:
             raise ValueError(f"MetricAggregationType must be one of {', '.join(AGGREGATIONS)}, got {self.aggregation}")
 
-    @property
-    def scale_out_cooldown(self) -> float:
-        return self.cooldown
-
-    @property
-    def scale_in_cooldown(self) -> float:
-        return self.cooldown
+    scale_out_cooldown = scale_in_cooldown = property(attrgetter("cooldown"))
 
     def change(self, capacity: int, recent: Sequence[float], threshold: float) -> int:
         """Return the instances to add at `capacity`, negative to remove; 0 without datapoints or a matching step."""

@@ -6,8 +6,7 @@ from typing import Any
 from moto.cloudformation.models import Change, ChangeSet
 from moto.core.exceptions import ServiceException
 
-from local_aws.emulator.cloudformation.resource_map import Deployed, DeployedResources
-from local_aws.emulator.cloudformation.stack import LocalStack
+from local_aws.emulator.cloudformation.stack import Deployed, DeployedResources, LocalStack
 from local_aws.emulator.cloudformation.template import Template, dependency_order, parse_template, references
 from local_aws.emulator.resources import find_handler
 

@@ -8,8 +8,7 @@ from moto.core.exceptions import ServiceException
 
 from local_aws.emulator.cloudformation import operations
 from local_aws.emulator.cloudformation.operations import Step, StepFailedError
-from local_aws.emulator.cloudformation.resource_map import Deployed
-from local_aws.emulator.cloudformation.stack import LocalStack
+from local_aws.emulator.cloudformation.stack import Deployed, LocalStack
 from local_aws.emulator.cloudformation.template import Template, dependencies, dependency_order
 
 Kind = Literal["CREATE", "UPDATE"]

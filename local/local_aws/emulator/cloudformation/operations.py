@@ -8,8 +8,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 from moto.core.exceptions import ServiceException
 
-from local_aws.emulator.cloudformation.resource_map import Deployed
-from local_aws.emulator.cloudformation.stack import LocalStack
+from local_aws.emulator.cloudformation.stack import Deployed, LocalStack
 from local_aws.emulator.resources import find_handler
 from local_aws.emulator.resources.base import Context, Handler, Outcome, ResourceFailedError, is_not_found
 
@@ -69,12 +68,11 @@ def _create(stack: LocalStack, current: Deployed | None, new: Deployed) -> Step:
     """Create a resource; `current` is the one that it replaces, if any."""
     verb, reason = ("CREATE", None) if current is None else ("UPDATE", _REPLACING)
     started = replace(new, physical_id=current.physical_id) if current else new
-
-    def create(handler: Handler, context: Context) -> Outcome:
-        return handler.create(context, new.properties)
-
     try:
-        return Step(new.logical_id, current, _attempt(stack, started, verb, create, reason))
+        created = _attempt(
+            stack, started, verb, lambda handler, context: handler.create(context, new.properties), reason
+        )
+        return Step(new.logical_id, current, created)
     except ResourceFailedError as error:
         left_behind = replace(new, physical_id=error.physical_id) if error.physical_id else None
         raise StepFailedError(Step(new.logical_id, current, left_behind), str(error)) from error

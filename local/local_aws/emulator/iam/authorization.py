@@ -18,7 +18,7 @@ from local_aws.emulator.account import ACCOUNT_ID, ROOT_ACCESS_KEY_ID
 from local_aws.emulator.iam.actions import required_access
 from local_aws.emulator.iam.conditions import UnsupportedConditionError
 from local_aws.emulator.iam.policies import Access, Caller, Verdict, identity_verdict, resource_verdict
-from local_aws.emulator.iam.sessions import Session, authenticate, is_anonymous, trust_verdict
+from local_aws.emulator.iam.sessions import Session, authenticate, is_anonymous, is_form, trust_verdict
 
 _current = threading.local()  # `session`: who sends the request that this thread is answering, once authenticated
 
@@ -133,7 +133,7 @@ def _deny(response: Any, session: Session, access: Access) -> None:
     print(message, flush=True)
     if session.service == "s3":
         raise BucketAccessDeniedError(access.resource.partition(":::")[2].partition("/")[0])
-    if "x-www-form-urlencoded" in response.headers.get("Content-Type", ""):
+    if is_form(response):
         raise AccessDeniedError(session.caller.names[0], f"{access.action} on resource: {access.resource}")
     error = JsonRESTError("AccessDeniedException", message)
     error.code = 403

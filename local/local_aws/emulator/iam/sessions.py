@@ -63,17 +63,21 @@ def is_anonymous(response: Any) -> bool:
     return "Authorization" not in response.headers and "X-Amz-Credential" not in response.querystring
 
 
+def is_form(response: Any) -> bool:
+    """Return whether the request is in the form-encoded query protocol, whose errors are XML."""
+    return "x-www-form-urlencoded" in response.headers.get("Content-Type", "")
+
+
 def authenticate(response: Any, request_class: type) -> Session:
     """Return the role session that signed the request; raise the service's own error for a bad signature."""
     if "Authorization" not in response.headers:
         return _session(response, _presigned_by(response), "s3")
     # For an empty body moto signs the form's fields, or else only the parameter that its errors mention.
-    is_form = "x-www-form-urlencoded" in response.headers.get("Content-Type", "")
     request: Any = request_class(
         account_id=ACCOUNT_ID,
         method=response.method,
         path=response.raw_path + (f"?{response.parsed_url.query}" if response.parsed_url.query else ""),
-        data=response.data if is_form else {k: v for k, v in response.data.items() if k == "BucketName"},
+        data=response.data if is_form(response) else {k: v for k, v in response.data.items() if k == "BucketName"},
         body=response.raw_body,
         headers=response.headers,
         action=response._get_action() or "Unknown",
@@ -89,7 +93,13 @@ def authenticate(response: Any, request_class: type) -> Session:
 
 def _session(response: Any, assumed: AssumedRole, service: str) -> Session:
     if dt.datetime.now(dt.UTC) > assumed.expiration.replace(tzinfo=dt.UTC):
-        _raise_expired(response, service)
+        if service == "s3":
+            raise s3_errors.S3ClientError("ExpiredToken", "The provided token has expired.")
+        error_type = _RESTError if is_form(response) else JsonRESTError
+        code = "ExpiredToken" if error_type is _RESTError else "ExpiredTokenException"
+        error: Any = error_type(code, "The security token included in the request is expired")
+        error.code = 403
+        raise error
     role_name = assumed.role_arn.rpartition("/")[2]
     role = _iam().get_role(role_name)
     context = {
@@ -97,18 +107,6 @@ def _session(response: Any, assumed: AssumedRole, service: str) -> Session:
         "aws:principalarn": role.arn,
     }
     return Session(Caller((assumed.arn, role.arn), ACCOUNT_ID), role_name, service, context)
-
-
-def _raise_expired(response: Any, service: str) -> None:
-    message = "The security token included in the request is expired"
-    if service == "s3":
-        raise s3_errors.S3ClientError("ExpiredToken", "The provided token has expired.")
-    if "x-www-form-urlencoded" in response.headers.get("Content-Type", ""):
-        error: Any = _RESTError("ExpiredToken", message)
-    else:
-        error = JsonRESTError("ExpiredTokenException", message)
-    error.code = 403
-    raise error
 
 
 def _presigned_by(response: Any) -> AssumedRole:

@@ -1,6 +1,6 @@
 """AWS::ApplicationAutoScaling::ScalableTarget and ScalingPolicy."""
 
-from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, pick, tag_map
+from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, pick
 
 _SERVICE = "application-autoscaling"
 _IDENTITY = ("ResourceId", "ScalableDimension", "ServiceNamespace")
@@ -18,7 +18,6 @@ class ScalableTarget(Handler):
 
     def create(self, context: Context, properties: Properties) -> Outcome:
         target = {name: value for name, value in properties.items() if name != "ScheduledActions"}
-        target["Tags"] = tag_map(properties)  # moto ignores them
         context.call(_SERVICE, "RegisterScalableTarget", target)
         identity = pick(properties, *_IDENTITY)
         for action in properties.get("ScheduledActions", []):

@@ -59,10 +59,24 @@ class Context:
         return clients.client(service, self.region)
 
     def call(self, service: str, operation: str, parameters: Properties) -> dict[str, Any]:
-        """Call an operation by its API name, with `parameters` coerced to the types of its input shape."""
+        """Call an operation by its API name, with `parameters` coerced to its input shape."""
         client = self.client(service)
         shape = client.meta.service_model.operation_model(operation).input_shape
-        return getattr(client, xform_name(operation))(**coerce(shape, dict(parameters), operation))
+        return getattr(client, xform_name(operation))(**coerce(shape, parameters, operation))
+
+    def replace_tags(
+        self,
+        service: str,
+        resource: Properties,
+        old: Properties,
+        new: Properties,
+        operations: tuple[str, str] = ("UntagResource", "TagResource"),
+    ) -> None:
+        """Replace a resource's tags by two operations of its service, which take `resource` to identify it."""
+        if old.get("Tags"):
+            self.call(service, operations[0], {**resource, "TagKeys": [tag["Key"] for tag in old["Tags"]]})
+        if new.get("Tags"):
+            self.call(service, operations[1], {**resource, "Tags": new["Tags"]})
 
     def arn(self, service: str, resource: str) -> str:
         """Return the ARN of a resource in this account and region."""
@@ -83,10 +97,10 @@ class Handler(abc.ABC):
     """Manage the resources of `types`.
 
     `properties` are the supported ones, None to leave the check to `Context.call`; changing one that is `immutable`
-    replaces the resource.
+    replaces the resource. A subclass without `types` is a base of other handlers.
     """
 
-    types: ClassVar[tuple[str, ...]]
+    types: ClassVar[tuple[str, ...]] = ()
     properties: ClassVar[frozenset[str] | None] = None
     immutable: ClassVar[frozenset[str]] = frozenset()
 
@@ -102,9 +116,15 @@ class Handler(abc.ABC):
         """Return the changed properties that require a replacement; empty if an update in place is enough."""
         return sorted(name for name in self.immutable if old.get(name) != new.get(name))
 
-    @abc.abstractmethod
+    name: ClassVar[tuple[str, int]] = ("", 64)
+
     def create(self, context: Context, properties: Properties) -> Outcome:
-        """Create the resource and wait until it is usable; raise ResourceFailedError or ClientError on failure."""
+        """Create the resource and wait until it is usable; raise ResourceFailedError or ClientError on failure.
+
+        By default, update a resource that does not exist yet: many of AWS's Put operations create it. Its name is the
+        property `name[0]`, or generated with at most `name[1]` characters.
+        """
+        return self.update(context, properties.get(self.name[0]) or context.new_name(self.name[1]), {}, properties)
 
     @abc.abstractmethod
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
@@ -134,33 +154,29 @@ def pick(properties: Properties, *names: str) -> dict[str, Any]:
     return {name: properties[name] for name in names if name in properties}
 
 
-def tag_keys(properties: Properties) -> list[str]:
-    """Return the keys of a resource's tags."""
-    return [tag["Key"] for tag in properties.get("Tags", [])]
-
-
-def tag_map(properties: Properties) -> dict[str, str]:
-    """Return a resource's tags as a mapping."""
-    return {tag["Key"]: tag["Value"] for tag in properties.get("Tags", [])}
-
-
 def coerce(shape: Any, value: Any, path: str) -> Any:
-    """Convert the scalars in `value` to the types of a botocore `shape`; raise ResourceFailedError on unknown members.
+    """Convert `value` from a template to a botocore `shape`; raise ResourceFailedError on unknown members.
 
-    Templates write numbers and booleans as text where they come from a parameter or from `Fn::If`.
+    Templates write numbers and booleans as text where they come from a parameter or from `Fn::If`. They write every
+    service's tags as a list of Key and Value, and capitalise members that some APIs begin with a small letter.
     """
     kind = shape.type_name
     if kind == "structure":
         if not isinstance(value, Mapping):
             raise ResourceFailedError(f"{path} must be an object, got {value!r}")
-        unknown = sorted(set(value) - set(shape.members))
+        if "TagKey" in shape.members and "Key" in value:
+            value = {f"Tag{name}": item for name, item in value.items()}
+        names = {str(name): name if name in shape.members else f"{name[:1]}".lower() + name[1:] for name in value}
+        unknown = sorted(name for name, member in names.items() if member not in shape.members)
         if unknown:
             members = sorted(shape.members)
             raise ResourceFailedError(f"{path} must have members among {members}, got {', '.join(unknown)}")
-        return {name: coerce(shape.members[name], item, f"{path}.{name}") for name, item in value.items()}
+        return {names[name]: coerce(shape.members[names[name]], item, f"{path}.{name}") for name, item in value.items()}
     if kind == "list":
         return [coerce(shape.member, item, f"{path}[{index}]") for index, item in enumerate(value)]
     if kind == "map":
+        if isinstance(value, list):
+            value = {tag["Key"]: tag["Value"] for tag in value}
         return {str(key): coerce(shape.value, item, f"{path}.{key}") for key, item in value.items()}
     if kind == "boolean":
         return value if isinstance(value, bool) else str(value).lower() == "true"

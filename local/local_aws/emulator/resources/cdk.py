@@ -8,9 +8,6 @@ class Metadata(Handler):
 
     types = ("AWS::CDK::Metadata",)
 
-    def create(self, context: Context, properties: Properties) -> Outcome:
-        return Outcome(context.new_name())
-
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
         return Outcome(physical_id)
 

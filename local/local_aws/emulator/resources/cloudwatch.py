@@ -7,10 +7,8 @@ class Alarm(Handler):
     """A metric alarm; `Ref` is its name."""
 
     types = ("AWS::CloudWatch::Alarm",)
+    name = ("AlarmName", 255)
     immutable = frozenset({"AlarmName"})
-
-    def create(self, context: Context, properties: Properties) -> Outcome:
-        return self.update(context, properties.get("AlarmName") or context.new_name(255), {}, properties)
 
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
         context.call("cloudwatch", "PutMetricAlarm", {**new, "AlarmName": physical_id})

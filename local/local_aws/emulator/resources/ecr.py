@@ -1,7 +1,7 @@
 """AWS::ECR::Repository."""
 
 from local_aws.emulator.account import ACCOUNT_ID
-from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, policy_json
+from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, pick, policy_json
 
 
 class Repository(Handler):
@@ -17,15 +17,14 @@ class Repository(Handler):
         return self.update(context, name, {}, properties)
 
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
-        ecr = context.client("ecr")
+        name = {"repositoryName": physical_id}
         mutability = new.get("ImageTagMutability", "MUTABLE")
-        ecr.put_image_tag_mutability(repositoryName=physical_id, imageTagMutability=mutability)
+        context.call("ecr", "PutImageTagMutability", {**name, "imageTagMutability": mutability})
         if "LifecyclePolicy" in new:
-            text = new["LifecyclePolicy"]["LifecyclePolicyText"]
-            ecr.put_lifecycle_policy(repositoryName=physical_id, lifecyclePolicyText=text)
+            context.call("ecr", "PutLifecyclePolicy", {**name, **pick(new["LifecyclePolicy"], "LifecyclePolicyText")})
         if "RepositoryPolicyText" in new:
-            text = policy_json(new["RepositoryPolicyText"])
-            ecr.set_repository_policy(repositoryName=physical_id, policyText=text)
+            policy = policy_json(new["RepositoryPolicyText"])
+            context.call("ecr", "SetRepositoryPolicy", {**name, "policyText": policy})
         uri = f"{ACCOUNT_ID}.dkr.ecr.{context.region}.amazonaws.com/{physical_id}"
         return Outcome(physical_id, {"Arn": context.arn("ecr", f"repository/{physical_id}"), "RepositoryUri": uri})
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, pick, policy_json, tag_keys
+from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, pick, policy_json
 
 _CREATE_ROLE = ("Description", "MaxSessionDuration", "Path", "PermissionsBoundary", "Tags")
 
@@ -28,10 +28,7 @@ class Role(Handler):
         iam.update_assume_role_policy(RoleName=physical_id, PolicyDocument=trust)
         settings = pick(new, "Description", "MaxSessionDuration")
         context.call("iam", "UpdateRole", {"RoleName": physical_id, **settings})
-        if old.get("Tags"):
-            iam.untag_role(RoleName=physical_id, TagKeys=tag_keys(old))
-        if new.get("Tags"):
-            iam.tag_role(RoleName=physical_id, Tags=new["Tags"])
+        context.replace_tags("iam", {"RoleName": physical_id}, old, new, ("UntagRole", "TagRole"))
         boundary, previous = new.get("PermissionsBoundary"), old.get("PermissionsBoundary")
         if boundary and boundary != previous:
             iam.put_role_permissions_boundary(RoleName=physical_id, PermissionsBoundary=boundary)
@@ -74,11 +71,9 @@ class Policy(Handler):
     """An inline policy put into roles; `Ref` is a generated name."""
 
     types = ("AWS::IAM::Policy",)
+    name = ("", 32)
     properties = frozenset({"PolicyName", "PolicyDocument", "Roles"})
     immutable = frozenset({"PolicyName"})
-
-    def create(self, context: Context, properties: Properties) -> Outcome:
-        return self.update(context, context.new_name(32), {}, properties)
 
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
         iam, name = context.client("iam"), new["PolicyName"]

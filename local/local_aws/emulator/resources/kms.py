@@ -1,6 +1,6 @@
 """AWS::KMS::Key: a symmetric key. Nothing is encrypted with it here; its policy is stored but not evaluated."""
 
-from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, policy_json, tag_keys
+from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, policy_json
 
 _DEFAULT_WINDOW_DAYS = 30  # CloudFormation's default, and the maximum
 
@@ -15,7 +15,7 @@ class Key(Handler):
         settings = {
             "Description": properties.get("Description", ""),
             "Policy": policy_json(properties["KeyPolicy"]),
-            "Tags": _kms_tags(properties),
+            "Tags": properties.get("Tags", []),
         }
         key = context.call("kms", "CreateKey", settings)["KeyMetadata"]["KeyId"]
         return _finish(context, key, properties)
@@ -24,19 +24,12 @@ class Key(Handler):
         kms = context.client("kms")
         kms.put_key_policy(KeyId=physical_id, PolicyName="default", Policy=policy_json(new["KeyPolicy"]))
         kms.update_key_description(KeyId=physical_id, Description=new.get("Description", ""))
-        if old.get("Tags"):
-            kms.untag_resource(KeyId=physical_id, TagKeys=tag_keys(old))
-        if new.get("Tags"):
-            kms.tag_resource(KeyId=physical_id, Tags=_kms_tags(new))
+        context.replace_tags("kms", {"KeyId": physical_id}, old, new)
         return _finish(context, physical_id, new)
 
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
         days = int(properties.get("PendingWindowInDays", _DEFAULT_WINDOW_DAYS))
         context.client("kms").schedule_key_deletion(KeyId=physical_id, PendingWindowInDays=days)
-
-
-def _kms_tags(properties: Properties) -> list[dict[str, str]]:
-    return [{"TagKey": tag["Key"], "TagValue": tag["Value"]} for tag in properties.get("Tags", [])]
 
 
 def _finish(context: Context, key: str, properties: Properties) -> Outcome:

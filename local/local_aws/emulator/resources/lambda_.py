@@ -4,16 +4,7 @@ import io
 import zipfile
 from typing import Any
 
-from local_aws.emulator.resources.base import (
-    Context,
-    Handler,
-    Outcome,
-    Properties,
-    ResourceFailedError,
-    pick,
-    tag_keys,
-    tag_map,
-)
+from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, ResourceFailedError, pick
 
 _CONFIGURATION = (
     "Description",
@@ -42,9 +33,8 @@ class Function(Handler):
 
     def create(self, context: Context, properties: Properties) -> Outcome:
         name = properties.get("FunctionName") or context.new_name()
-        settings = pick(properties, *_CONFIGURATION, "Architectures")
-        settings |= {"FunctionName": name, "Code": _code(properties), "Tags": tag_map(properties)}
-        context.call("lambda", "CreateFunction", settings)
+        settings = pick(properties, *_CONFIGURATION, "Architectures", "Tags")
+        context.call("lambda", "CreateFunction", {**settings, "FunctionName": name, "Code": _code(properties)})
         return _finish(context, name, properties)
 
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
@@ -55,11 +45,7 @@ class Function(Handler):
         settings = {key: value for key, value in settings.items() if value is not None}
         if settings:
             context.call("lambda", "UpdateFunctionConfiguration", {"FunctionName": physical_id, **settings})
-        functions, arn = context.client("lambda"), context.arn("lambda", f"function:{physical_id}")
-        if old.get("Tags"):
-            functions.untag_resource(Resource=arn, TagKeys=tag_keys(old))
-        if new.get("Tags"):
-            functions.tag_resource(Resource=arn, Tags=tag_map(new))
+        context.replace_tags("lambda", {"Resource": context.arn("lambda", f"function:{physical_id}")}, old, new)
         return _finish(context, physical_id, new)
 
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
@@ -95,7 +81,7 @@ class EventInvokeConfig(Handler):
     def create(self, context: Context, properties: Properties) -> Outcome:
         if properties.get("Qualifier", "$LATEST") != "$LATEST":
             raise ResourceFailedError(f"Qualifier must be $LATEST, got {properties['Qualifier']}")
-        settings = {key: value for key, value in properties.items() if key != "Qualifier"}
+        settings = pick(properties, "FunctionName", "MaximumEventAgeInSeconds", "MaximumRetryAttempts")
         context.call("lambda", "PutFunctionEventInvokeConfig", settings)
         return Outcome(context.new_name())
 

@@ -1,6 +1,6 @@
 """AWS::Logs::LogGroup."""
 
-from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, tag_keys, tag_map
+from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, pick
 
 
 class LogGroup(Handler):
@@ -12,19 +12,12 @@ class LogGroup(Handler):
 
     def create(self, context: Context, properties: Properties) -> Outcome:
         name = properties.get("LogGroupName") or context.new_name(512)
-        settings = {"logGroupName": name, "tags": tag_map(properties)}
-        for key, parameter in (("KmsKeyId", "kmsKeyId"), ("LogGroupClass", "logGroupClass")):
-            if key in properties:
-                settings[parameter] = properties[key]
-        context.call("logs", "CreateLogGroup", settings)
+        settings = pick(properties, "KmsKeyId", "LogGroupClass", "Tags")
+        context.call("logs", "CreateLogGroup", {**settings, "LogGroupName": name})
         return _finish(context, name, properties)
 
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
-        logs, arn = context.client("logs"), context.arn("logs", f"log-group:{physical_id}")
-        if old.get("Tags"):
-            logs.untag_resource(resourceArn=arn, tagKeys=tag_keys(old))
-        if new.get("Tags"):
-            logs.tag_resource(resourceArn=arn, tags=tag_map(new))
+        context.replace_tags("logs", {"ResourceArn": context.arn("logs", f"log-group:{physical_id}")}, old, new)
         return _finish(context, physical_id, new)
 
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:

@@ -28,8 +28,7 @@ def _lifecycle_rules(configuration: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Convert CloudFormation's lifecycle rules to those of S3's API; raise ResourceFailedError on unknown members."""
     rules: list[dict[str, Any]] = []
     for index, rule in enumerate(configuration["Rules"]):
-        unknown = sorted(set(rule) - _RULE_MEMBERS)
-        if unknown:
+        if unknown := sorted(set(rule) - _RULE_MEMBERS):
             raise ResourceFailedError(
                 f"a lifecycle rule must have members among {sorted(_RULE_MEMBERS)}, got {unknown}"
             )

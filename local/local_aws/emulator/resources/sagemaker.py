@@ -13,7 +13,6 @@ from local_aws.emulator.resources.base import (
     ResourceFailedError,
     is_not_found,
     pick,
-    tag_keys,
 )
 
 _UPDATABLE = (
@@ -32,14 +31,6 @@ def _name_of(arn: str) -> str:
     return arn.rpartition("/")[2]
 
 
-def _retag(context: Context, arn: str, old: Properties, new: Properties) -> None:
-    sagemaker: Any = context.client("sagemaker")
-    if old.get("Tags"):
-        sagemaker.delete_tags(ResourceArn=arn, TagKeys=tag_keys(old))
-    if new.get("Tags"):
-        sagemaker.add_tags(ResourceArn=arn, Tags=list(new["Tags"]))
-
-
 class _Immutable(Handler):
     """SageMaker can create and delete these, but not change them."""
 
@@ -54,7 +45,7 @@ class _Immutable(Handler):
         return self._outcome(answer[f"{self.kind}Arn"])
 
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
-        _retag(context, physical_id, old, new)
+        context.replace_tags("sagemaker", {"ResourceArn": physical_id}, old, new, ("DeleteTags", "AddTags"))
         return self._outcome(physical_id)
 
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
@@ -96,7 +87,7 @@ class Endpoint(Handler):
             settings = pick(new, *_UPDATABLE)
             settings["EndpointConfigName"] = _name_of(new["EndpointConfigName"])
             context.call("sagemaker", "UpdateEndpoint", {"EndpointName": _name_of(physical_id), **settings})
-        _retag(context, physical_id, old, new)
+        context.replace_tags("sagemaker", {"ResourceArn": physical_id}, old, new, ("DeleteTags", "AddTags"))
         return _wait_in_service(context, physical_id)
 
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:

@@ -3,9 +3,10 @@
 from typing import Any
 
 from local_aws.emulator.account import ACCOUNT_ID
-from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, policy_json, tag_keys
+from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, pick, policy_json
 
 _TOPIC_ATTRIBUTES = ("DisplayName", "KmsMasterKeyId", "TracingConfig")
+_IDENTITY = ("Endpoint", "Protocol", "TopicArn")  # of a subscription
 _SUBSCRIPTION_ATTRIBUTES = (
     "DeliveryPolicy",
     "FilterPolicy",
@@ -34,10 +35,7 @@ class Topic(Handler):
             if old.get(name) != new.get(name):
                 value = str(new.get(name, ""))
                 sns.set_topic_attributes(TopicArn=physical_id, AttributeName=name, AttributeValue=value)
-        if old.get("Tags"):
-            sns.untag_resource(ResourceArn=physical_id, TagKeys=tag_keys(old))
-        if new.get("Tags"):
-            sns.tag_resource(ResourceArn=physical_id, Tags=new["Tags"])
+        context.replace_tags("sns", {"ResourceArn": physical_id}, old, new)
         return _topic_outcome(physical_id)
 
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
@@ -57,20 +55,15 @@ class Subscription(Handler):
     """`Ref` is the subscription's ARN."""
 
     types = ("AWS::SNS::Subscription",)
-    properties = frozenset({*_SUBSCRIPTION_ATTRIBUTES, "Endpoint", "Protocol", "TopicArn"})
-    immutable = frozenset({"Endpoint", "Protocol", "TopicArn"})
+    properties = frozenset({*_SUBSCRIPTION_ATTRIBUTES, *_IDENTITY})
+    immutable = frozenset(_IDENTITY)
 
     def create(self, context: Context, properties: Properties) -> Outcome:
         attributes = {
             name: _attribute_text(properties[name]) for name in _SUBSCRIPTION_ATTRIBUTES if name in properties
         }
-        arn = context.client("sns").subscribe(
-            TopicArn=properties["TopicArn"],
-            Protocol=properties["Protocol"],
-            Endpoint=properties["Endpoint"],
-            Attributes=attributes,
-            ReturnSubscriptionArn=True,
-        )["SubscriptionArn"]
+        settings = {**pick(properties, *_IDENTITY), "Attributes": attributes, "ReturnSubscriptionArn": True}
+        arn = context.call("sns", "Subscribe", settings)["SubscriptionArn"]
         return Outcome(arn, {"Arn": arn})
 
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
@@ -94,9 +87,6 @@ class TopicPolicy(Handler):
 
     types = ("AWS::SNS::TopicPolicy",)
 
-    def create(self, context: Context, properties: Properties) -> Outcome:
-        return self.update(context, context.new_name(), {}, properties)
-
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
         for topic in new["Topics"]:
             _set_topic_policy(context, topic, new["PolicyDocument"])
@@ -105,8 +95,7 @@ class TopicPolicy(Handler):
         return Outcome(physical_id)
 
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
-        for topic in properties["Topics"]:
-            _set_topic_policy(context, topic, _default_policy(topic))
+        self.update(context, physical_id, properties, {"Topics": []})
 
 
 def _set_topic_policy(context: Context, topic: str, document: Any) -> None:

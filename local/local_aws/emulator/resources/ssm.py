@@ -7,11 +7,9 @@ class Parameter(Handler):
     """`Ref` is the parameter's name."""
 
     types = ("AWS::SSM::Parameter",)
+    name = ("Name", 64)
     properties = frozenset({"Description", "Name", "Type", "Value"})
     immutable = frozenset({"Name"})
-
-    def create(self, context: Context, properties: Properties) -> Outcome:
-        return self.update(context, properties.get("Name") or context.new_name(), {}, properties)
 
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
         context.call("ssm", "PutParameter", {**new, "Name": physical_id, "Overwrite": True})
