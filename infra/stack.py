@@ -16,7 +16,7 @@ from infra.constructs.monitoring import Monitoring
 from infra.constructs.notifications import Notifications
 from infra.constructs.scaling import ScaleToZero
 from infra.constructs.staged_model import StagedModel
-from infra.constructs.storage import Storage
+from infra.constructs.storage import INPUT_PREFIX, Storage
 
 
 class MusicGenStack(Stack):
@@ -42,7 +42,8 @@ class MusicGenStack(Stack):
             storage=storage,
             notifications=notifications,
         )
-        ScaleToZero(self, "ScaleToZero", config=config, endpoint=endpoint)
+        if config.scaling == "on":
+            ScaleToZero(self, "ScaleToZero", config=config, endpoint=endpoint)
         Monitoring(self, "Monitoring", config=config, endpoint=endpoint, topic=notifications.alarm)
         client = ClientAccess(self, "ClientAccess")
 
@@ -63,8 +64,11 @@ class MusicGenStack(Stack):
             "ClientPolicyArn": client.policy.managed_policy_arn,
             "ModelDataUrl": staged_model.model_data_url,
             "InvokeCommand": invoke_command(config),
-            "InstancePricePerHourUsd": str(usd_per_hour(config.instance_type)),
+            "InvokeCommandS3": invoke_command_s3(config, input_bucket=storage.inputs.bucket_name),
         }
+        price = usd_per_hour(config.instance_type, region=config.region)
+        if price is not None:
+            outputs["InstancePricePerHourUsd"] = str(price)
         for name, value in outputs.items():
             CfnOutput(self, name, value=value)
 
@@ -79,12 +83,31 @@ class MusicGenStack(Stack):
 
 
 def invoke_command(config: Config) -> str:
-    """Return a shell command that requests five seconds of music.
+    """Return a shell command that requests five seconds of music in the body of the call.
 
-    The body comes from standard input, as versions 1 and 2 of the AWS CLI read a body argument differently.
+    It needs botocore 1.43.29 or newer. The body comes from standard input, as versions 1 and 2 of the AWS CLI read a
+    body argument differently.
     """
-    body = json.dumps({"texts": ["warm acoustic guitar, slow and calm"], "generation_params": {"duration": 5}})
+    return f"{_echo_request()} | {_invoke(config)} --body fileb:///dev/stdin"
+
+
+def invoke_command_s3(config: Config, *, input_bucket: str) -> str:
+    """Return two shell commands that put the same request into the input bucket and send its location.
+
+    They work with every version of the AWS CLI.
+    """
+    request = f"s3://{input_bucket}/{INPUT_PREFIX}request.json"
+    copy = f"{_echo_request()} | aws s3 cp - {request} --region {config.region} --content-type application/json"
+    return f"{copy} && {_invoke(config)} --input-location {request}"
+
+
+def _echo_request() -> str:
+    body = {"texts": ["warm acoustic guitar, slow and calm"], "generation_params": {"duration": 5}}
+    return f"echo '{json.dumps(body)}'"
+
+
+def _invoke(config: Config) -> str:
     return (
-        f"echo '{body}' | aws sagemaker-runtime invoke-endpoint-async --region {config.region} "
-        f"--endpoint-name {config.endpoint} --content-type application/json --body fileb:///dev/stdin"
+        f"aws sagemaker-runtime invoke-endpoint-async --region {config.region} "
+        f"--endpoint-name {config.endpoint} --content-type application/json"
     )

@@ -21,8 +21,8 @@ def check_region(region: str) -> None:
         )
 
 
-def image_uri(region: str) -> str:
-    """Return `<account>.dkr.ecr.<region>.<domain>/<repository>:<tag>`."""
+def image_uri(region: str, device: str) -> str:
+    """Return `<account>.dkr.ecr.<region>.<domain>/<repository>:<tag>` of the image for `cuda` or `cpu`."""
     domains = (domain for prefix, domain in _TABLE["domains"].items() if region.startswith(prefix))
     domain = next(domains, "amazonaws.com")
-    return f"{REGISTRY_ACCOUNTS[region]}.dkr.ecr.{region}.{domain}/{REPOSITORY}:{_TABLE['tag']}"
+    return f"{REGISTRY_ACCOUNTS[region]}.dkr.ecr.{region}.{domain}/{REPOSITORY}:{_TABLE['tags'][device]}"

@@ -1,4 +1,4 @@
-"""The MusicGen models that the stack can serve: their default commit, their size, and whether they fit a GPU."""
+"""The MusicGen models that the stack can serve: their default commit, their size, and whether they fit an instance."""
 
 import json
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.config.fields import ConfigError, did_you_mean
-from infra.config.instances import gpu_memory_bytes
+from infra.config.instances import bytes_per_second, gpu_memory_bytes, has_gpu, memory_bytes
 
 _TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("models.json").read_text(encoding="utf-8"))
 
@@ -15,6 +15,9 @@ SERVED_MODELS: list[str] = list(_TABLE["models"])  # the Hub ids that `model_id`
 _DTYPE_BYTES = {"float16": 2, "float32": 4}
 _MAX_POSITIONS = 1503  # tokens of the longest clip: 30 s at 50 a second, and three for the delay pattern
 _GUIDANCE_ROWS = 2  # classifier-free guidance decodes a conditional and an unconditional row
+_CODEBOOKS, _CODES = 4, 2048  # of every mono model: the widths of the output heads
+_CPU_RESERVE_BYTES = 4_000_000_000  # Java and Python, activations, EnCodec's decode, files in the page cache
+_INVOCATION_TIMEOUT_SECONDS = 900  # SageMaker's default; a client may ask for up to 3600
 _RESERVE_BYTES = 2_000_000_000  # CUDA context, activations, cross-attention keys, EnCodec's decode, fragmentation
 
 
@@ -40,6 +43,55 @@ class Model:
         """Return the self-attention cache of one full-length request: 2 x layers x width x rows x positions."""
         elements = 2 * self.layers * self.hidden_size * _GUIDANCE_ROWS * _MAX_POSITIONS
         return elements * _DTYPE_BYTES[decoder_dtype]
+
+    def step_bytes(self) -> int:
+        """Return what a decode step reads of the weights in float32: the layers and the output heads.
+
+        Not the embeddings, of which it reads a few rows, nor the keys and values of the text, computed once per clip.
+        """
+        matrices = 14 * self.hidden_size**2  # q, k, v, out, cross-attention's q and out; 4 + 4 of the feed-forward
+        norms = 3 * 2 * self.hidden_size
+        heads = _CODEBOOKS * _CODES * self.hidden_size
+        return (self.layers * (matrices + norms) + 2 * self.hidden_size + heads) * _DTYPE_BYTES["float32"]
+
+    def cpu_clip_seconds(self, instance_type: str, *, clips: int = 1, seconds: float = 30) -> float:
+        """Estimate how long `clips` clips of `seconds` take, generated concurrently on an instance without a GPU.
+
+        Decoding is bound by memory: each step reads the weights once, and the keys and values of each clip so far. The
+        bandwidth is the nominal one times an assumed share, and the text encoder, EnCodec and the upload are left out,
+        so this is an estimate, not a measurement.
+        """
+        steps = round(seconds * 50) + 3
+        cache = self.kv_cache_bytes("float32") / _MAX_POSITIONS * (steps + 1) / 2  # mean over the clip's steps
+        return steps * (self.step_bytes() + clips * cache) / bytes_per_second(instance_type)
+
+    def check_instance(self, *, decoder_dtype: str, requests: int, instance_type: str) -> None:
+        """Raise ConfigError, with the figures, if `requests` exceed the instance's memory or, on a CPU, the timeout."""
+        if has_gpu(instance_type):
+            self.check_gpu_memory(decoder_dtype=decoder_dtype, requests=requests, instance_type=instance_type)
+        else:
+            self._check_cpu(requests, instance_type)
+
+    def _check_cpu(self, requests: int, instance_type: str) -> None:
+        weights, caches = self.staged_bytes("float32"), requests * self.kv_cache_bytes("float32")
+        # The engine takes half of the memory that is free once the weights are loaded.
+        needed, available = weights + 2 * caches + _CPU_RESERVE_BYTES, memory_bytes(instance_type)
+        if needed > available:
+            raise ConfigError(
+                f"{self.model_id} with max_concurrent_requests {requests} must fit the memory of {instance_type}, "
+                f"{_gb(available)}, got {_gb(needed)}: {_gb(weights)} of weights, which a CPU keeps in float32, twice "
+                f"{_gb(caches)} of key-value caches, as they may take half of what is free, "
+                f"{_gb(_CPU_RESERVE_BYTES)} in reserve"
+            )
+        seconds = self.cpu_clip_seconds(instance_type, clips=requests)
+        if seconds > _INVOCATION_TIMEOUT_SECONDS:
+            raise ConfigError(
+                f"{self.model_id} with max_concurrent_requests {requests} must generate clips of 30 s within "
+                f"{_INVOCATION_TIMEOUT_SECONDS} s, SageMaker's default invocation timeout, on {instance_type}, got "
+                f"about {seconds:.0f} s (an estimate from {_gb(self.step_bytes())} of weights a step and "
+                f"{bytes_per_second(instance_type) / 1e9:.1f} GB/s): choose a smaller model, a larger instance, a GPU "
+                "or fewer concurrent requests"
+            )
 
     def check_gpu_memory(self, *, decoder_dtype: str, requests: int, instance_type: str) -> None:
         """Raise ConfigError, with the figures, if weights and `requests` caches exceed the instance's GPU memory."""

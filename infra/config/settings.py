@@ -7,10 +7,11 @@ from typing import Any
 
 from infra.config.fields import ConfigError, Rule, Setting, between, did_you_mean, matches, one_of, parse, setting
 from infra.config.images import check_region
-from infra.config.instances import check_instance_type
+from infra.config.instances import check_instance_type, check_pool, has_gpu
 from infra.config.models import Model, find_model
 
 DEFAULT_ENVIRONMENT = "dev"
+TOPICS = ("success", "error", "alarm")
 _CDK_OWN = {"acknowledged-issue-numbers", "cli-telemetry"}  # written into context files by the CDK CLI
 
 _HUB = matches(
@@ -21,6 +22,10 @@ _SECRET = matches(
     r"(arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]{1,512}-[A-Za-z0-9]{6})?",
     "the whole ARN of a Secrets Manager secret, with the six characters at its end",
 )
+_KEY = matches(
+    r"(arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]{1,64})?",
+    "the ARN of a KMS key, arn:aws:kms:<region>:<account>:key/<id>",
+)
 _CRON = matches(r"(cron\([0-9A-Z*?,/#-]+( [0-9A-Z*?,/#-]+){5}\))?", "`cron(…)` with six fields")
 _TAG = matches(r"(?![aA][wW][sS]:)[^=,]{1,128}=[^,]{0,256}", "`key=value` of up to 128 and 256 characters, not aws:")
 # SageMaker accepts capital letters but puts lower case into ARNs, and policies that name the endpoint then miss it.
@@ -29,7 +34,7 @@ _ENDPOINT = matches(r"([a-z0-9](-*[a-z0-9]){0,62})?", "up to 63 lower-case lette
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """The stack's settings, checked against what AWS accepts and the GPU's memory.
+    """The stack's settings, checked against what AWS accepts and the instance's memory.
 
     Raises ConfigError, with the message to show, for a combination that cannot be deployed.
     """
@@ -59,7 +64,7 @@ class Config:
     )
     revision: str = setting(
         "",
-        "The commit on the Hub to stage; empty: the one in infra/config/models.json, if there is one.",
+        "The commit on the Hub to stage; empty: the one in infra/config/models.json.",
         matches(r"([0-9a-f]{40})?", "a full commit, 40 hexadecimal digits"),
     )
     decoder_dtype: str = setting(
@@ -88,7 +93,9 @@ class Config:
 
     # Instances and scaling
     instance_type: str = setting(
-        "ml.g5.2xlarge", "The GPU instance type.", Rule("an instance type of infra/config/instances.json", bool)
+        "ml.g5.2xlarge",
+        "The instance type: with a GPU, or for smaller models without.",
+        Rule("an instance type of infra/config/instances.json", bool),
     )
     fallback_instance_types: tuple[str, ...] = setting(
         (),
@@ -98,15 +105,28 @@ class Config:
     provision_timeout_seconds: int = setting(
         1800, "How long SageMaker may wait for a free instance before a deployment fails.", between(300, 3600)
     )
-    max_capacity: int = setting(1, "Maximum number of instances; the minimum is zero.", between(1, 100))
+    max_capacity: int = setting(
+        1, "Maximum number of instances; the minimum is zero. The quota must be one higher.", between(1, 100)
+    )
     max_concurrent_requests: int = setting(
-        4, "Concurrent requests on one instance; their key-value caches must fit the GPU.", between(1, 64)
+        4, "Concurrent requests on one instance; their key-value caches must fit its memory.", between(1, 64)
     )
     target_backlog_per_instance: int = setting(
         4, "Target number of requests, waiting or running, per instance.", between(1, 10_000)
     )
     scale_in_cooldown_seconds: int = setting(300, "Pause after an instance was removed.", between(0, 3600))
     scale_out_cooldown_seconds: int = setting(300, "Pause after an instance was added.", between(0, 3600))
+    scaling: str = setting(
+        "on",
+        "off: no scalable target, scaling policies and alarms on scaling: the first of the two deployments that change "
+        "the instance type.",
+        one_of("on", "off"),
+    )
+    retain_variant_properties: str = setting(
+        "no",
+        "yes: an update starts the new fleet with as many instances as the old one has; no: with one.",
+        one_of("no", "yes"),
+    )
     warm_up_schedule: str = setting(
         "", "From when one instance is kept ready, as `cron(45 8 ? * MON-FRI *)`; empty: never.", _CRON
     )
@@ -124,6 +144,11 @@ class Config:
         "aws-managed",
         "The key for buckets and topics: S3's own (topics: no key of the account), or a KMS key of the stack.",
         one_of("aws-managed", "customer-managed"),
+    )
+    bootstrap_kms_key_arn: str = setting(
+        "",
+        "Your own key of the CDK bootstrap bucket, from which staging reads the bundle; empty: none of your own.",
+        _KEY,
     )
     vpc_subnet_ids: tuple[str, ...] = setting(
         (),
@@ -157,8 +182,13 @@ class Config:
     )
     notification_emails: tuple[str, ...] = setting(
         (),
-        "Addresses that get the success, error and alarm messages; each must confirm by e-mail.",
+        "Addresses that get the messages of `notification_topics`; each must confirm by e-mail, once for each topic.",
         matches(r"[^@\s,]{1,64}@[^@\s,]{1,190}", "e-mail addresses"),
+    )
+    notification_topics: tuple[str, ...] = setting(
+        TOPICS,
+        "Topics that the addresses subscribe to; SageMaker also sends test messages to success and error.",
+        Rule("one or more of success, error, alarm", lambda topics: bool(topics) and set(topics) <= set(TOPICS)),
     )
     external_buckets: tuple[str, ...] = setting(
         (),
@@ -190,7 +220,7 @@ class Config:
         self._check_network()
         self._check_source()
         for instance_type in self.instance_types:
-            self.model.check_gpu_memory(
+            self.model.check_instance(
                 decoder_dtype=self.decoder_dtype, requests=self.max_concurrent_requests, instance_type=instance_type
             )
 
@@ -231,6 +261,27 @@ class Config:
         return (self.instance_type, *self.fallback_instance_types)
 
     @property
+    def device(self) -> str:
+        """Where the container runs the model: `cuda` or `cpu`."""
+        return "cuda" if has_gpu(self.instance_type) else "cpu"
+
+    @property
+    def clip_seconds_estimate(self) -> float | None:
+        """Estimated seconds for a clip of 30 s that has the instance to itself; None on a GPU.
+
+        On an instance without a GPU decoding is bound by memory: see `Model.cpu_clip_seconds`.
+        """
+        return self.model.cpu_clip_seconds(self.instance_type) if self.device == "cpu" else None
+
+    @property
+    def required_quota(self) -> int:
+        """The account's quota of endpoint instances that the stack needs, for each of `instance_types`.
+
+        A blue/green update starts the new fleet, of one instance or as many as the old one has, before it ends the old.
+        """
+        return self.max_capacity + (self.max_capacity if self.retain_variant_properties == "yes" else 1)
+
+    @property
     def warm_instances(self) -> int:
         """The number of instances that the schedule keeps ready."""
         return 1 if self.warm_up_schedule else 0
@@ -239,6 +290,12 @@ class Config:
         for instance_type in self.fallback_instance_types:
             check_instance_type("fallback_instance_types", instance_type)
         check_instance_type("instance_type", self.instance_type)
+        check_pool(self.instance_types)
+        if self.device == "cpu" and self.weight_quantisation != "none":
+            raise ConfigError(
+                f"weight_quantisation must be none on an instance type without a GPU such as {self.instance_type}, "
+                f"got {self.weight_quantisation!r}"
+            )
         start, end = self.warm_up_schedule, self.warm_up_end_schedule
         if bool(start) != bool(end):
             raise ConfigError(
@@ -272,11 +329,16 @@ class Config:
             raise ConfigError(f"token_secret_arn must be empty where hub_endpoint is in S3, got {arn!r}")
         if arn and arn.split(":")[3] != self.region:
             raise ConfigError(f"token_secret_arn must be of a secret in the stack's region {self.region}, got {arn!r}")
+        key = self.bootstrap_kms_key_arn
+        if key and key.split(":")[3] != self.region:
+            raise ConfigError(
+                f"bootstrap_kms_key_arn must be of a key in the stack's region {self.region}, got {key!r}"
+            )
 
     def _how_to_find_a_commit(self) -> str:
         return (
             f"open https://huggingface.co/{self.model_id}/commits/main, or read `sha` at "
-            f"https://huggingface.co/api/models/{self.model_id}/revision/main, and choose a commit with safetensors"
+            f"https://huggingface.co/api/models/{self.model_id}/revision/main, and choose a commit that holds weights"
         )
 
 
@@ -315,4 +377,28 @@ def from_context(context: Mapping[str, Any], *, default_region: str | None = Non
                 f"{name} is not a setting{did_you_mean(name, known_settings)}; docs/configuration.md lists them all"
             )
         values[name] = parse(name, raw, like=default_of(name))
-    return Config(**values)
+    config = Config(**values)
+    if config.scaling == "off":
+        _check_instance_types_stay(config, environments[env], overrides)
+    return config
+
+
+def _check_instance_types_stay(config: Config, environment: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Raise ConfigError if the deployment that turns scaling off also changes the types on the command line."""
+    for name in ("instance_type", "fallback_instance_types"):
+        before, after = _joined(environment.get(name, default_of(name))), _joined(getattr(config, name))
+        if name not in overrides or after == before:
+            continue
+        deploy = f"npx cdk deploy -c env={config.env}"
+        raise ConfigError(
+            f"{name} must not change in the deployment that turns scaling off, got {after!r} on the command line and "
+            f"{before!r} for {config.env}: SageMaker rejects other instance types while a scalable target is "
+            f"registered, and CloudFormation removes the target last. Deploy twice: `{deploy} -c scaling=off`, then "
+            f"`{deploy} -c {name}={after}`. Only the configuration is compared here; `make preflight` and the gate's "
+            "class `two-phase` compare with what is deployed"
+        )
+
+
+def _joined(types: Any) -> str:
+    """Return one or several instance types as they are written on the command line."""
+    return types.replace(" ", "") if isinstance(types, str) else ",".join(types)

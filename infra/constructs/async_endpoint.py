@@ -9,6 +9,7 @@ from constructs import Construct
 
 from infra.config import Config
 from infra.config.images import image_uri
+from infra.config.instances import inference_ami_version
 from infra.constructs.access import ExecutionRole, acknowledge
 from infra.constructs.logs import retention
 from infra.constructs.network import allow_network_interfaces, vpc_config
@@ -23,6 +24,8 @@ VARIANT = "AllTraffic"
 _DOWNLOAD_BYTES_PER_SECOND = 25_000_000
 _LOAD_BYTES_PER_SECOND = 50_000_000
 _BASE_SECONDS = 300
+# A cold image, reading the weights, compiling kernels and recording CUDA graphs; AWS's own examples use 900 and 1200.
+_MIN_HEALTH_CHECK_SECONDS = 900
 _TIMEOUT_LIMITS = (60, 3600)  # SageMaker's, for both timeouts
 
 
@@ -52,7 +55,7 @@ class AsyncEndpoint(Construct):
             "Model",
             execution_role_arn=self.role.role_arn,
             primary_container=staged_model.container_definition(
-                image=image_uri(config.region),
+                image=image_uri(config.region, config.device),
                 environment=container_environment(config, output_bucket=storage.outputs.bucket_name),
             ),
             vpc_config=vpc_config(config),
@@ -64,7 +67,8 @@ class AsyncEndpoint(Construct):
             "Endpoint",
             endpoint_name=self.name,
             endpoint_config_name=endpoint_config.attr_endpoint_config_name,
-            retain_all_variant_properties=False,  # a new model starts on one instance
+            # By default a new model starts on one instance and proves itself there, also while the endpoint is at zero.
+            retain_all_variant_properties=config.retain_variant_properties == "yes",
         )
         log_group = logs.LogGroup(
             self,
@@ -130,6 +134,7 @@ class AsyncEndpoint(Construct):
             instance_pools=pools if len(pools) > 1 else None,
             initial_instance_count=1,  # SageMaker's minimum; scaling takes it to zero
             initial_variant_weight=1,
+            inference_ami_version=inference_ami_version(config.instance_types),  # the default driver may be too old
             model_data_download_timeout_in_seconds=download_timeout_seconds(config.staged_bytes),
             container_startup_health_check_timeout_in_seconds=health_check_timeout_seconds(config.staged_bytes),
             variant_instance_provision_timeout_in_seconds=config.provision_timeout_seconds,
@@ -160,6 +165,9 @@ class AsyncEndpoint(Construct):
 def container_environment(config: Config, *, output_bucket: str) -> dict[str, str]:
     """Return the container's environment variables, as in docs/contracts.md."""
     return {
+        "AWS_DEFAULT_REGION": config.region,  # botocore ignores AWS_REGION, and SageMaker documents neither
+        "MUSICGEN_DEVICE": config.device,
+        "MUSICGEN_IMAGE": image_uri(config.region, config.device),
         "MUSICGEN_OUTPUT_BUCKET": output_bucket,
         "MUSICGEN_EXTERNAL_BUCKETS": ",".join(config.external_buckets),
         "MUSICGEN_DECODER_DTYPE": config.decoder_dtype,
@@ -180,8 +188,8 @@ def download_timeout_seconds(staged_bytes: int) -> int:
 
 
 def health_check_timeout_seconds(staged_bytes: int) -> int:
-    """Return ContainerStartupHealthCheckTimeoutInSeconds: the same at 50 MB/s."""
-    return _timeout(staged_bytes, _LOAD_BYTES_PER_SECOND)
+    """Return ContainerStartupHealthCheckTimeoutInSeconds: the same at 50 MB/s, but at least 900 s."""
+    return max(_timeout(staged_bytes, _LOAD_BYTES_PER_SECOND), _MIN_HEALTH_CHECK_SECONDS)
 
 
 def _timeout(staged_bytes: int, bytes_per_second: int) -> int:

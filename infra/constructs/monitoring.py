@@ -16,7 +16,7 @@ _FIVE_MINUTES = Duration.minutes(5)
 
 
 class Monitoring(Construct):
-    """Six alarms, published to one topic when they go off and when they are over."""
+    """Four alarms, and two on scaling, published to one topic when they go off and when they are over."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, config: Config, endpoint: AsyncEndpoint, topic: sns.Topic
@@ -31,6 +31,10 @@ class Monitoring(Construct):
             ("NotificationFailures", "Messages could not be published", 1),
         ):
             self._alarm(name, endpoint.metric_requests(name, period=_FIVE_MINUTES), description, threshold)
+        if config.scaling == "on":
+            self._alarms_on_scaling(config, endpoint)
+
+    def _alarms_on_scaling(self, config: Config, endpoint: AsyncEndpoint) -> None:
         waiting = endpoint.metric_queue("HasBacklogWithoutCapacity", statistic="Minimum", period=_MINUTE)
         self._alarm("WakeFailed", waiting, "Requests wait and no instance comes", 1, minutes=config.alarm_wake_minutes)
         idle = cloudwatch.MathExpression(

@@ -21,9 +21,10 @@ class Notifications(Construct):
         self.success = sns.Topic(self, "SuccessTopic", enforce_ssl=True, master_key=encryption.key)
         self.error = sns.Topic(self, "ErrorTopic", enforce_ssl=True, master_key=encryption.key)
         self.alarm = sns.Topic(self, "AlarmTopic", enforce_ssl=True, master_key=encryption.key)
-        for topic in (self.success, self.error, self.alarm):
-            for address in config.notification_emails:
-                topic.add_subscription(subscriptions.EmailSubscription(address))
+        for name, topic in {"success": self.success, "error": self.error, "alarm": self.alarm}.items():
+            if name in config.notification_topics:
+                for address in config.notification_emails:
+                    topic.add_subscription(subscriptions.EmailSubscription(address))
         # A topic with its own policy loses the default one, which lets the account's alarms publish.
         stack = Stack.of(self)
         self.alarm.add_to_resource_policy(

@@ -15,6 +15,7 @@ from constructs import Construct
 
 from infra.config import Config
 from infra.constructs.access import Grantee, allow_listing, allow_objects
+from infra.constructs.encryption import READ
 from infra.constructs.logs import retention
 from infra.constructs.staging_asset import ARCHITECTURE, RUNTIME, staging_code
 from infra.constructs.storage import Storage
@@ -116,6 +117,12 @@ class StagedModel(Construct):
         self._storage.grant_stage_model(self.role)
         bundle = self.bundle.bucket.arn_for_objects(self.bundle.s3_object_key)
         iam.Grant.add_to_principal(grantee=self.role, actions=["s3:GetObject"], resource_arns=[bundle])
+        if key := config.bootstrap_kms_key_arn:
+            # S3 gives the object as encryption context, or the bucket where that has a bucket key.
+            context = {"kms:EncryptionContext:aws:s3:arn": [self.bundle.bucket.bucket_arn, bundle]}
+            iam.Grant.add_to_principal(
+                grantee=self.role, actions=[READ], resource_arns=[key], conditions={"StringEquals": context}
+            )
         if secret := config.token_secret_arn:
             iam.Grant.add_to_principal(
                 grantee=self.role, actions=["secretsmanager:GetSecretValue"], resource_arns=[secret]

@@ -1,11 +1,12 @@
 """Configuration: environments, overrides, and the message for each invalid value."""
 
+import copy
 from typing import Any
 
 import pytest
 
-from infra.config import Config, ConfigError, from_context
-from infra.config.instances import INSTANCE_TYPES
+from infra.config import Config, ConfigError, from_context, models
+from infra.config.instances import GPU_FAMILIES, INSTANCE_TYPES, has_gpu
 from infra.config.models import SERVED_MODELS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -57,16 +58,17 @@ def test_every_served_model_is_accepted_at_a_full_commit(cdk_context: dict[str, 
     assert from_context({**cdk_context, "model_id": model_id, "revision": COMMIT}).commit == COMMIT
 
 
-@pytest.mark.parametrize("instance_type", INSTANCE_TYPES)
-def test_every_known_instance_type_runs_the_default_model(cdk_context: dict[str, Any], instance_type: str) -> None:
+@pytest.mark.parametrize("instance_type", list(filter(has_gpu, INSTANCE_TYPES)))
+def test_every_gpu_instance_type_runs_the_default_model(cdk_context: dict[str, Any], instance_type: str) -> None:
     assert from_context({**cdk_context, "instance_type": instance_type}).instance_types == (instance_type,)
 
 
-def test_small_and_large_have_a_pinned_commit() -> None:
-    for model_id in ("facebook/musicgen-small", "facebook/musicgen-large"):
-        commit = Config(model_id=model_id).commit
-        assert len(commit) == 40
-        assert set(commit) <= set("0123456789abcdef")
+def test_every_served_model_has_a_pinned_commit_of_its_published_branch() -> None:
+    assert {model_id: Config(model_id=model_id).commit for model_id in SERVED_MODELS} == {
+        "facebook/musicgen-small": "4c8334b02c6ec4e8664a91979669a501ec497792",
+        "facebook/musicgen-medium": "d3bd7b00761b78ad7a8a05145ee31e7832e9916c",
+        "facebook/musicgen-large": "15ccdc92099879e47b6da12c350cdb71d4eab3ca",
+    }
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,11 @@ def test_small_and_large_have_a_pinned_commit() -> None:
         ({"revision": COMMIT.upper()}, "revision must be a full commit, 40 hexadecimal digits, got"),
         ({"notification_emails": "nobody"}, "notification_emails must be e-mail addresses, got ['nobody']"),
         ({"notification_emails": 3}, "notification_emails must be a list of strings, or one string with commas, got 3"),
+        (
+            {"notification_topics": "error,alarms"},
+            "notification_topics must be one or more of success, error, alarm, got ['error', 'alarms']",
+        ),
+        ({"notification_topics": ""}, "notification_topics must be one or more of success, error, alarm, got []"),
         ({"external_buckets": "Not_A_Bucket"}, "external_buckets must be names of S3 buckets, got ['Not_A_Bucket']"),
         ({"hub_endpoint": "http://example.com"}, "hub_endpoint must be an https URL without a final slash, or s3://"),
         ({"hub_endpoint": "s3://mirror/prefix/"}, "hub_endpoint must be an https URL without a final slash, or s3://"),
@@ -103,6 +110,14 @@ def test_small_and_large_have_a_pinned_commit() -> None:
         (
             {"token_secret_arn": SECRET, "hub_endpoint": "s3://mirror"},
             "token_secret_arn must be empty where hub_endpoint is in S3, got 'arn:aws:secretsmanager:us-east-1",
+        ),
+        (
+            {"bootstrap_kms_key_arn": "alias/cdk"},
+            "bootstrap_kms_key_arn must be the ARN of a KMS key, arn:aws:kms:<region>:<account>:key/<id>, got '",
+        ),
+        (
+            {"bootstrap_kms_key_arn": f"arn:aws:kms:eu-west-1:{'1' * 12}:key/1"},
+            "bootstrap_kms_key_arn must be of a key in the stack's region us-east-1, got 'arn:aws:kms:eu-west-1",
         ),
         ({"endpoint_name": "Music"}, "endpoint_name must be up to 63 lower-case letters"),
         ({"tags": "aws:owner=me"}, "tags must be `key=value` of up to 128 and 256 characters, not aws:, got"),
@@ -145,7 +160,7 @@ def test_unsupported_model_is_rejected_with_the_reason(cdk_context: dict[str, An
 
 
 @pytest.mark.parametrize("env", ["dev", "prod"])
-@pytest.mark.parametrize("branch", ["main", "refs/pr/18", "v1.0", "037a9f5"])
+@pytest.mark.parametrize("branch", ["main", "refs/pr/18", "v1.0", "15ccdc9"])
 def test_branch_or_tag_is_rejected_with_how_to_find_a_commit(
     cdk_context: dict[str, Any], env: str, branch: str
 ) -> None:
@@ -154,7 +169,11 @@ def test_branch_or_tag_is_rejected_with_how_to_find_a_commit(
     assert "https://huggingface.co/facebook/musicgen-large/commits/main" in message
 
 
-def test_model_without_a_confirmed_commit_requires_a_revision(cdk_context: dict[str, Any]) -> None:
+def test_model_without_a_confirmed_commit_requires_a_revision(
+    cdk_context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "_TABLE", copy.deepcopy(models._TABLE))  # pyright: ignore[reportPrivateUsage]
+    models._TABLE["models"]["facebook/musicgen-medium"]["revision"] = None  # pyright: ignore[reportPrivateUsage]
     message = error_message(cdk_context, model_id="facebook/musicgen-medium")
     assert message.startswith("revision must be given for facebook/musicgen-medium")
     assert "https://huggingface.co/api/models/facebook/musicgen-medium/revision/main" in message
@@ -163,12 +182,16 @@ def test_model_without_a_confirmed_commit_requires_a_revision(cdk_context: dict[
 @pytest.mark.parametrize(
     ("instance_type", "reason"),
     [
-        ("ml.m5.xlarge", "it has no GPU, and the container image is for GPUs"),
-        ("ml.c7i.large", "it has no GPU, and the container image is for GPUs"),
         (
-            "ml.p4d.24xlarge",
-            "and its price to infra/config/prices.json",
+            "ml.m5.xlarge",
+            "add its vCPUs and memory, and the memory bandwidth of the family m5 to infra/config/",
         ),
+        (
+            "ml.c7i.large",
+            "add its vCPUs and memory to infra/config/instances.json and its price to infra/config/",
+        ),
+        ("ml.c7g.4xlarge", "it has an ARM processor, and the container images are for x86-64"),
+        ("ml.p4d.24xlarge", "and its price to infra/config/prices.json, and the InferenceAmiVersion of the family p4d"),
         ("ml.g5.2xlage", "got ml.g5.2xlage (did you mean ml.g5.2xlarge"),
     ],
 )
@@ -179,6 +202,47 @@ def test_unsupported_instance_type_is_rejected_with_the_reason(
         message = error_message(cdk_context, **{setting: instance_type})
         assert message.startswith(f"{setting} must be one of ml.g5.xlarge, ml.g5.2xlarge, ")
         assert reason in message
+
+
+def test_family_without_a_known_driver_is_rejected_by_name(
+    cdk_context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(GPU_FAMILIES, "g6")
+    message = error_message(cdk_context, instance_type="ml.g6.xlarge")
+    assert message == (
+        "instance_type must be of a family whose GPU driver is known, g5, g6e, got ml.g6.xlarge: add the "
+        "InferenceAmiVersion of the family g6 to `gpu_families` of infra/config/instances.json (one with driver 550 or "
+        "newer, as the container image has CUDA 12.4), with its source"
+    )
+
+
+def test_instance_types_that_need_different_drivers_are_rejected(
+    cdk_context: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(GPU_FAMILIES["g6"], "inference_ami_version", "al2023-ami-sagemaker-inference-gpu-4-1")
+    message = error_message(cdk_context, fallback_instance_types="ml.g5.xlarge,ml.g6.xlarge")
+    assert message == (
+        "fallback_instance_types must need the same InferenceAmiVersion as instance_type, as an endpoint's variant has "
+        "one, got ml.g5.2xlarge needs al2-ami-sagemaker-inference-gpu-3-1, ml.g5.xlarge needs "
+        "al2-ami-sagemaker-inference-gpu-3-1, ml.g6.xlarge needs al2023-ami-sagemaker-inference-gpu-4-1"
+    )
+
+
+def test_pool_of_types_with_and_without_a_gpu_is_rejected(cdk_context: dict[str, Any]) -> None:
+    message = error_message(cdk_context, fallback_instance_types="ml.c7i.8xlarge")
+    assert message == (
+        "fallback_instance_types must all have a GPU if instance_type has one, and none if it has none, as there is "
+        "one container image, got ml.g5.2xlarge, ml.c7i.8xlarge"
+    )
+
+
+def test_quantisation_is_rejected_without_a_gpu(cdk_context: dict[str, Any]) -> None:
+    message = error_message(
+        cdk_context, model_id="facebook/musicgen-small", instance_type="ml.c7i.4xlarge", weight_quantisation="int8"
+    )
+    assert message == (
+        "weight_quantisation must be none on an instance type without a GPU such as ml.c7i.4xlarge, got 'int8'"
+    )
 
 
 def test_unknown_region_is_rejected_with_the_known_ones(cdk_context: dict[str, Any]) -> None:

@@ -15,6 +15,9 @@ Permission = tuple[str, str, str, tuple[str, ...]]  # holder, action, resource, 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "permissions.md").read_text(encoding="utf-8")
 OPTIONS = {
     "With a customer-managed key": {"encryption": "customer-managed"},
+    "With your own key for the bootstrap bucket": {
+        "bootstrap_kms_key_arn": f"arn:aws:kms:us-east-1:{'1' * 12}:key/11111111-2222-3333-4444-555555555555"
+    },
     "With an external bucket": {"external_buckets": "some-bucket"},
     "With a token for the Hub": {"token_secret_arn": f"arn:aws:secretsmanager:us-east-1:{'1' * 12}:secret:hub-AbCdEf"},
     "With a mirror in S3": {"hub_endpoint": "s3://some-mirror/hub", "revision": "c" * 40},
@@ -49,7 +52,11 @@ def granted(template: Template) -> set[Permission]:
 def condition_of(statement: dict[str, Any]) -> tuple[str, ...]:
     tests = [test for tests in statement.get("Condition", {}).values() for test in tests.items()]
     assert len(tests) <= 1, "the page has one condition per row"
-    return tuple(part for key, values in tests for part in (key, *sorted(plain(value) for value in as_list(values))))
+    return tuple(
+        part
+        for key, values in tests
+        for part in (key, *sorted(re.sub("[0-9a-f]{64}", "<asset>", plain(value)) for value in as_list(values)))
+    )
 
 
 def documented(*options: str) -> set[Permission]:

@@ -48,12 +48,64 @@ def test_every_fallback_instance_type_must_fit_too(cdk_context: dict[str, Any]) 
         from_context({**cdk_context, **given, "fallback_instance_types": "ml.g5.xlarge"})
 
 
+@pytest.mark.parametrize("model", [SMALL, MEDIUM, LARGE])
+def test_decode_step_reads_all_weights_but_embeddings_and_the_texts_keys_and_values(model: Model) -> None:
+    embeddings = 4 * 2049 * model.hidden_size
+    text = model.layers * 2 * model.hidden_size**2
+    assert model.step_bytes() / 4 == pytest.approx(model.decoder_parameters - embeddings - text, rel=0.001)
+
+
+def test_clip_on_a_cpu_is_estimated_from_the_bytes_that_steps_read() -> None:
+    """Small: 1.44 GB of weights a step and 0.15 GB of cache on average, at half of 51.2 GB/s, 1503 times."""
+    assert SMALL.cpu_clip_seconds("ml.c7i.4xlarge") == pytest.approx(1503 * (1.443 + 0.296) / 25.6, rel=0.01)
+    assert SMALL.cpu_clip_seconds("ml.c7i.8xlarge") == pytest.approx(SMALL.cpu_clip_seconds("ml.m7i.4xlarge") / 2)
+    assert SMALL.cpu_clip_seconds("ml.c6i.4xlarge", seconds=5) < SMALL.cpu_clip_seconds("ml.c6i.4xlarge") / 6
+
+
+@pytest.mark.parametrize("instance_type", ["ml.c7i.4xlarge", "ml.m7i.4xlarge", "ml.c6i.4xlarge"])
+def test_small_and_medium_run_on_every_cpu_family(cdk_context: dict[str, Any], instance_type: str) -> None:
+    for size, seconds in (("small", 102), ("medium", 427)):
+        given = {"model_id": f"facebook/musicgen-{size}", "instance_type": instance_type}
+        config = from_context({**cdk_context, **given})
+        assert (config.device, config.clip_seconds_estimate) == ("cpu", pytest.approx(seconds, abs=1))
+    assert from_context(cdk_context).clip_seconds_estimate is None
+
+
+def test_model_that_exceeds_a_cpus_memory_is_rejected_with_the_figures(cdk_context: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as error:
+        from_context({**cdk_context, "instance_type": "ml.c7i.4xlarge"})
+    assert str(error.value) == (
+        "facebook/musicgen-large with max_concurrent_requests 4 must fit the memory of ml.c7i.4xlarge, 34.4 GB, got "
+        "36.6 GB: 13.7 GB of weights, which a CPU keeps in float32, twice 9.5 GB of key-value caches, as they may take "
+        "half of what is free, 4.0 GB in reserve"
+    )
+
+
+def test_model_that_is_too_slow_on_a_cpu_is_rejected_with_the_estimate(cdk_context: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as error:
+        from_context({**cdk_context, "instance_type": "ml.m7i.4xlarge"})
+    assert str(error.value) == (
+        "facebook/musicgen-large with max_concurrent_requests 4 must generate clips of 30 s within 900 s, SageMaker's "
+        "default invocation timeout, on ml.m7i.4xlarge, got about 944 s (an estimate from 11.3 GB of weights a step "
+        "and 25.6 GB/s): choose a smaller model, a larger instance, a GPU or fewer concurrent requests"
+    )
+
+
 @pytest.mark.parametrize(
     ("staged", "download", "health_check"),
-    [(0, 300, 300), (2_500_000_000, 400, 350), (7_200_000_000, 588, 444), (10**12, 3600, 3600)],
+    [(0, 300, 900), (7_200_000_000, 588, 900), (40 * 10**9, 1900, 1100), (10**12, 3600, 3600)],
 )
 def test_timeouts_grow_with_the_staged_bytes_up_to_sagemakers_limit(
     staged: int, download: int, health_check: int
 ) -> None:
     assert download_timeout_seconds(staged) == download
     assert health_check_timeout_seconds(staged) == health_check
+
+
+@pytest.mark.parametrize(("max_capacity", "retained", "quota"), [(1, "no", 2), (4, "no", 5), (4, "yes", 8)])
+def test_quota_covers_a_blue_green_update_at_full_capacity(
+    cdk_context: dict[str, Any], max_capacity: int, retained: str, quota: int
+) -> None:
+    """The old fleet runs until the new one is in service, which starts on one instance or on as many."""
+    given = {"max_capacity": max_capacity, "retain_variant_properties": retained}
+    assert from_context({**cdk_context, **given}).required_quota == quota

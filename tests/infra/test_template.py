@@ -11,7 +11,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from infra.config.images import REGISTRY_ACCOUNTS, image_uri
 from infra.config.models import SERVED_MODELS
-from tests.infra.templates import Find, Synthesise, plain
+from tests.infra.templates import Find, Synthesise, plain, properties
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -29,12 +29,23 @@ def test_outputs_match_the_contract(dev_template: dict[str, Any]) -> None:
 
 def test_container_environment_matches_the_contract(only: Find) -> None:
     page = (ROOT / "docs" / "contracts.md").read_text(encoding="utf-8")
-    contract = page.split("## Container environment")[1].split("\n\n`")[0]
+    contract = page.split("## Container environment")[1].split("\n## ")[0]
+    named = {name for row in re.findall(r"^\|(.*?)\|", contract, re.M) for name in re.findall(r"`([A-Z_]+)`", row)}
     variables = only("AWS::SageMaker::Model")["PrimaryContainer"]["Environment"]
-    assert set(variables) == set(re.findall(r"`([A-Z]+_[A-Z_]+)`", contract))
+    assert set(variables) == named
     assert variables["SAGEMAKER_MODEL_SERVER_WORKERS"] == "1"
     settings = only("AWS::SageMaker::EndpointConfig")["AsyncInferenceConfig"]["ClientConfig"]
     assert variables["MUSICGEN_MAX_CONCURRENT_REQUESTS"] == str(settings["MaxConcurrentInvocationsPerInstance"])
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+def test_container_is_told_its_region_device_and_image(synthesise: Synthesise, region: str) -> None:
+    container = properties(synthesise(region=region), "AWS::SageMaker::Model")["PrimaryContainer"]
+    variables = container["Environment"]
+    assert {name: value for name, value in variables.items() if name.startswith("AWS_")} == {
+        "AWS_DEFAULT_REGION": region
+    }
+    assert (variables["MUSICGEN_DEVICE"], variables["MUSICGEN_IMAGE"]) == ("cuda", container["Image"])
 
 
 def test_staged_models_properties_match_the_contract(only: Find) -> None:
@@ -45,7 +56,7 @@ def test_staged_models_properties_match_the_contract(only: Find) -> None:
     assert set(properties) == named
     assert properties["ServiceTimeout"] == "3600"
     assert properties["ModelId"] == "facebook/musicgen-large"
-    assert properties["Revision"] == "037a9f5a2a8a44bd6eaa38b1171f6fdfb1b0b1a9"
+    assert properties["Revision"] == "15ccdc92099879e47b6da12c350cdb71d4eab3ca"
     assert properties["DecoderDtype"] == "float16"
     assert properties["KeyPrefix"] == "models/MusicGen-dev/StagedModel/"
 
@@ -77,8 +88,26 @@ def test_variant_is_one_instance_with_timeouts_for_the_staged_bytes(only: Find) 
     assert (variant["InstanceType"], variant["InitialInstanceCount"]) == ("ml.g5.2xlarge", 1)
     assert "InstancePools" not in variant
     assert variant["ModelDataDownloadTimeoutInSeconds"] == 588
-    assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 444
+    assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == 900
     assert variant["VariantInstanceProvisionTimeoutInSeconds"] == 1800
+
+
+@pytest.mark.parametrize("instance_type", ["ml.g5.2xlarge", "ml.g6.xlarge", "ml.g6e.xlarge"])
+def test_gpu_variant_starts_with_a_driver_for_the_images_cuda(synthesise: Synthesise, instance_type: str) -> None:
+    (variant,) = properties(synthesise(instance_type=instance_type), "AWS::SageMaker::EndpointConfig")[
+        "ProductionVariants"
+    ]
+    assert variant["InferenceAmiVersion"] == "al2-ami-sagemaker-inference-gpu-3-1"  # driver 550, CUDA 12.4
+
+
+def test_cpu_variant_runs_the_cpu_image_without_a_gpu_driver(synthesise: Synthesise) -> None:
+    template = synthesise(model_id="facebook/musicgen-small", instance_type="ml.c7i.4xlarge")
+    container = properties(template, "AWS::SageMaker::Model")["PrimaryContainer"]
+    assert container["Image"] == image_uri("us-east-1", "cpu") == container["Environment"]["MUSICGEN_IMAGE"]
+    assert container["Environment"]["MUSICGEN_DEVICE"] == "cpu"
+    (variant,) = properties(template, "AWS::SageMaker::EndpointConfig")["ProductionVariants"]
+    assert variant["InstanceType"] == "ml.c7i.4xlarge"
+    assert "InferenceAmiVersion" not in variant
 
 
 def test_fallback_instance_types_become_pools_in_order(synthesise: Synthesise) -> None:
@@ -96,7 +125,7 @@ def test_fallback_instance_types_become_pools_in_order(synthesise: Synthesise) -
 @pytest.mark.parametrize("region", REGISTRY_ACCOUNTS)
 def test_every_region_uses_its_own_image(synthesise: Synthesise, region: str) -> None:
     template = synthesise(region=region)
-    container = Match.object_like({"Image": image_uri(region)})
+    container = Match.object_like({"Image": image_uri(region, "cuda")})
     template.has_resource_properties("AWS::SageMaker::Model", {"PrimaryContainer": container})
 
 
@@ -111,12 +140,28 @@ def test_price_of_the_instance_type_is_an_output(synthesise: Synthesise) -> None
     template.has_output("InstancePricePerHourUsd", {"Value": "2.8"})
 
 
+def test_price_is_an_output_only_in_the_price_tables_region(synthesise: Synthesise) -> None:
+    assert "InstancePricePerHourUsd" not in synthesise(region="eu-west-1").to_json()["Outputs"]
+
+
 def test_invoke_command_sends_a_valid_request(dev_template: dict[str, Any]) -> None:
     command = dev_template["Outputs"]["InvokeCommand"]["Value"]
     assert "invoke-endpoint-async --region us-east-1 --endpoint-name musicgen-dev" in command
     assert command.endswith("--body fileb:///dev/stdin")
     body = json.loads(command.removeprefix("echo '").split("' | aws ")[0])
     assert body == {"texts": ["warm acoustic guitar, slow and calm"], "generation_params": {"duration": 5}}
+
+
+def test_invoke_command_for_older_clients_sends_the_same_request_through_the_input_bucket(
+    dev_template: dict[str, Any],
+) -> None:
+    commands = plain(dev_template["Outputs"]["InvokeCommandS3"]["Value"])
+    copy, invoke = commands.split(" && ")
+    request = "s3://<StorageInputBucket>/in/request.json"
+    assert copy.endswith(f"aws s3 cp - {request} --region us-east-1 --content-type application/json")
+    assert invoke.startswith("aws sagemaker-runtime invoke-endpoint-async --region us-east-1 ")
+    assert invoke.endswith(f"--endpoint-name musicgen-dev --content-type application/json --input-location {request}")
+    assert copy.split(" | ")[0] == dev_template["Outputs"]["InvokeCommand"]["Value"].split(" | ")[0]
 
 
 def test_tags_reach_buckets_and_the_endpoint(synthesise: Synthesise) -> None:
@@ -126,8 +171,19 @@ def test_tags_reach_buckets_and_the_endpoint(synthesise: Synthesise) -> None:
         template.has_resource_properties(resource_type, {"Tags": tags})
 
 
-def test_emails_are_subscribed_to_all_three_topics(synthesise: Synthesise) -> None:
-    template = synthesise(notification_emails="a@example.com")
+@pytest.mark.parametrize(
+    ("topics", "subscribed"),
+    [
+        (None, {"SuccessTopic", "ErrorTopic", "AlarmTopic"}),
+        ("error,alarm", {"ErrorTopic", "AlarmTopic"}),
+        ("alarm", {"AlarmTopic"}),
+    ],
+)
+def test_emails_are_subscribed_to_the_chosen_topics(
+    synthesise: Synthesise, topics: str | None, subscribed: set[str]
+) -> None:
+    chosen = {"notification_topics": topics} if topics else {}
+    template = synthesise(notification_emails="a@example.com", **chosen)
     found = template.find_resources("AWS::SNS::Subscription", {"Properties": {"Endpoint": "a@example.com"}})
-    topics = {subscription["Properties"]["TopicArn"]["Ref"] for subscription in found.values()}
-    assert len(topics) == 3
+    named = {plain(subscription["Properties"]["TopicArn"]) for subscription in found.values()}
+    assert named == {f"<Notifications{topic}>" for topic in subscribed}
