@@ -19,6 +19,8 @@ NAME = "real"
 ONE_SECOND = {"texts": ["a tune"], "generation_params": {"max_new_tokens": 53, "seed": 1}}
 # As the stack sets it on the model; the addresses are a container's, and must be moved on this machine.
 ENVIRONMENT = {
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "MUSICGEN_DEVICE": "cuda",
     "MUSICGEN_OUTPUT_BUCKET": "outputs",
     "MUSICGEN_EXTERNAL_BUCKETS": "",
     "MUSICGEN_DECODER_DTYPE": "float16",
