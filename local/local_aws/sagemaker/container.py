@@ -118,8 +118,8 @@ def container_environment(
     """Return the container's whole environment: the image's variables, the model's, and what this machine needs.
 
     SageMaker hosting documents no variable of its own for a single container (developer guide, "Custom Inference Code
-    with Hosting Services"), in particular no region: what the bundle needs, the model's `Environment` must have. Nothing
-    else is inherited from the caller. `base` is the container's /opt/ml, `temporary` its /tmp, `log` its standard output;
+    with Hosting Services"), in particular no region: the model's `Environment` must have what the bundle needs. Nothing
+    is inherited from the caller. `base` is the container's /opt/ml, `temporary` its /tmp, `log` its standard output;
     `credentials` lead its SDK to the execution role's credentials.
     """
     return {
