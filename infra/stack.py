@@ -11,6 +11,7 @@ from infra.config.instances import usd_per_hour
 from infra.constructs.access import ClientAccess
 from infra.constructs.async_endpoint import AsyncEndpoint
 from infra.constructs.encryption import Encryption
+from infra.constructs.failed_start import FailedStartReport
 from infra.constructs.logs import own_bucket_emptier_logs
 from infra.constructs.monitoring import Monitoring
 from infra.constructs.notifications import Notifications
@@ -42,6 +43,7 @@ class MusicGenStack(Stack):
             storage=storage,
             notifications=notifications,
         )
+        FailedStartReport(self, "FailedStart", config=config, endpoint=endpoint)
         if config.scaling == "on":
             ScaleToZero(self, "ScaleToZero", config=config, endpoint=endpoint)
         Monitoring(self, "Monitoring", config=config, endpoint=endpoint, topic=notifications.alarm)

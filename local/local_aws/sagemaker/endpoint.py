@@ -1,5 +1,7 @@
 """Asynchronous endpoints: creation, update, scaling and deletion of each, and the registry of them all."""
 
+import functools
+import logging
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -11,8 +13,10 @@ from local_aws.sagemaker.endpoint_config import EndpointConfig
 from local_aws.sagemaker.execution_role import CredentialsServer
 from local_aws.sagemaker.instance import Host
 from local_aws.sagemaker.request_queue import RequestQueue
+from local_aws.sagemaker.results import NotificationRefused
 from local_aws.sagemaker.variant import DRAIN_SECONDS, ProvisioningError, Variant
 
+_log = logging.getLogger(__name__)
 _WATCH_SECONDS = 0.25
 
 
@@ -98,6 +102,7 @@ class Endpoint:
                 self._set_status("Updating")
                 self.variant.set_desired(count)
                 self._scaling = True
+                self._spawn(functools.partial(_test_topics, self.variant))
 
     def delete(self, on_deleted: Callable[[], None]) -> None:
         """Stop the endpoint in the background, then call `on_deleted`."""
@@ -187,3 +192,11 @@ class Endpoint:
 
     def _spawn(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, daemon=True, name=type(self).__name__).start()
+
+
+def _test_topics(variant: Variant) -> None:
+    """Send the test notifications of a capacity change; what AWS does if they are refused then is not documented."""
+    try:
+        variant.results.send_test_notifications()
+    except NotificationRefused as error:
+        _log.warning("test notification after a capacity change: %s", error)

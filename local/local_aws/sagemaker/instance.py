@@ -139,9 +139,8 @@ class Instance:
         self._credentials = self._host.credentials.register(self._role)
         self._temporary = temporary_folder(runtime.state)
         environment = container_environment(
-            config, runtime, base=self._folder, temporary=self._temporary, credentials=self._credentials
+            config, runtime, base=self._folder, temporary=self._temporary, log=log, credentials=self._credentials
         )
-        environment["MUSICGEN_LOG_FILE"] = str(log)  # /proc/1/fd/1 in a container: the same place as its output
         log.touch()
         with self._lock:
             self._check_stopped()

@@ -1,4 +1,4 @@
-"""The result of a request: its output or failure object, its SNS message and its metrics."""
+"""The result of a request: its output or failure object, its SNS message and its metrics; test notifications."""
 
 import json
 import logging
@@ -15,6 +15,11 @@ from local_aws.sagemaker.invocation import AsyncRequest
 
 _log = logging.getLogger(__name__)
 _MAX_VALUES = 10_000  # kept of each metric if they are not taken
+_TEST_NOTIFICATION = {"eventVersion": "1.0", "eventSource": "aws:sagemaker", "eventName": "TestNotification"}
+
+
+class NotificationRefused(Exception):
+    """SNS refused a test notification; the text becomes the endpoint's FailureReason."""
 
 
 class EndpointMetrics:
@@ -40,14 +45,31 @@ class EndpointMetrics:
 class ResultWriter:
     """Writes the objects and publishes the messages of one variant with the execution role's rights.
 
-    Nothing raises if S3 or SNS refuse: a completed invocation whose output cannot be written fails, other refusals are
-    logged.
+    No result raises if S3 or SNS refuse: a completed invocation whose output cannot be written fails, other refusals
+    are logged.
     """
 
     def __init__(self, config: EndpointConfig, role: RoleSession) -> None:
         self._config = config
         self._role = role
         self.metrics = EndpointMetrics()
+
+    def send_test_notifications(self) -> None:
+        """Publish the documented test message to both topics; raise NotificationRefused if the role may not.
+
+        SageMaker does so after CreateEndpoint, UpdateEndpoint and UpdateEndpointWeightsAndCapacities, to check the role
+        (developer guide, "Create Endpoint" of asynchronous inference).
+        """
+        for topic in filter(None, (self._config.success_topic, self._config.error_topic)):
+            try:
+                self._role.client("sns").publish(TopicArn=topic, Message=json.dumps(_TEST_NOTIFICATION))
+            except (ClientError, BotoCoreError) as error:
+                # As seen in public reports of endpoints that failed for want of sns:Publish, with the cause added.
+                raise NotificationRefused(
+                    f"The provided role '{self._role.role_arn}' is invalid. Please ensure that the role exists, that "
+                    'its trust relationship policy allows the action "sts:AssumeRole" for the service principal '
+                    f'"sagemaker.amazonaws.com", and has "sns:Publish" permissions for topic "{topic}". ({error})'
+                ) from error
 
     def complete(self, request: AsyncRequest, body: bytes, content_type: str) -> None:
         """Write the output object and notify the success topic."""

@@ -12,7 +12,7 @@ from local_aws.sagemaker.endpoint_config import EndpointConfig
 from local_aws.sagemaker.execution_role import RoleSession
 from local_aws.sagemaker.instance import Host, Instance
 from local_aws.sagemaker.request_queue import RequestQueue
-from local_aws.sagemaker.results import ResultWriter
+from local_aws.sagemaker.results import NotificationRefused, ResultWriter
 
 DRAIN_SECONDS = 3600.0  # the longest that an invocation may take
 _UNHEALTHY_SECONDS = 60.0
@@ -86,10 +86,16 @@ class Variant:
         self._wake.set()
 
     def start(self) -> None:
-        """Start the initial instances and wait until they are in service, within their own time-outs.
+        """Send the test notifications, start the initial instances and wait until they are in service.
 
-        Raises ProvisioningError if an instance fails or the variant is stopped; nothing is left running then.
+        Raises ProvisioningError if a notification is refused, an instance fails within its own time-outs or the variant
+        is stopped; nothing is left running then.
         """
+        try:
+            self.results.send_test_notifications()
+        except NotificationRefused as error:
+            self.stop()
+            raise ProvisioningError(str(error)) from error
         count = self.config.initial_instance_count
         self.set_desired(count)
         while self.in_service < count:

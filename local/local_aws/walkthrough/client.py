@@ -111,7 +111,8 @@ class NotificationQueue:
             for message in messages.get("Messages", []):
                 self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
                 received = json.loads(json.loads(message["Body"])["Message"])
-                self._received[received["inferenceId"]] = received
+                if received.get("eventName") == "InferenceResult":  # not SageMaker's TestNotification
+                    self._received[received["inferenceId"]] = received
         notification = self._received.pop(invocation.inference_id)
         if notification["invocationStatus"] != expected_status:
             raise StepFailed(f"the notification must say {expected_status}, got {json.dumps(notification)}")

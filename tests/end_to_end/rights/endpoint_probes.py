@@ -98,7 +98,9 @@ class EndpointProbes:
     def _notified(self, inference_id: str) -> bool:
         for message in self._sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10).get("Messages", []):
             self._sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
-            self._messages.add(json.loads(json.loads(message["Body"])["Message"])["inferenceId"])
+            received = json.loads(json.loads(message["Body"])["Message"])
+            if received.get("eventName") == "InferenceResult":  # not SageMaker's TestNotification
+                self._messages.add(received["inferenceId"])
         return inference_id in self._messages
 
     def _streams(self) -> list[str]:

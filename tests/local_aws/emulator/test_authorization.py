@@ -301,3 +301,12 @@ def test_secrets_parameters_and_functions_are_authorised_by_name(stack: Any) -> 
     for secret in (mine, other):
         secrets.delete_secret(SecretId=secret["ARN"], ForceDeleteWithoutRecovery=True)
     stack.aws.client("ssm").delete_parameter(Name=f"/{stack.name}/mine")
+
+
+def test_stack_of_a_request_is_named_by_its_arn(stack: Any) -> None:
+    role = Deployed(stack, allow("cloudformation:DescribeStacks", {"Ref": "AWS::StackId"}))
+    client = role.client("cloudformation")
+    (described,) = client.describe_stacks(StackName=stack.id)["Stacks"]
+    assert described["StackName"] == stack.name
+    with pytest.raises(ClientError, match="is not authorized to perform: cloudformation:DescribeStacks"):
+        client.describe_stacks(StackName="Other")

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from local_aws.emulator.moto_patches import endpoint_instance_types
 from local_aws.emulator.resources.base import Context, coerce
 
 STATEMENT = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
@@ -124,9 +123,3 @@ def test_template_strings_are_coerced_to_the_types_of_the_api(stack: Any) -> Non
     shape = client.meta.service_model.operation_model("PutMetricAlarm").input_shape
     fitted = coerce(shape, {"Period": "60", "Threshold": "1.5", "ActionsEnabled": "false", "AlarmName": 7}, "alarm")
     assert fitted == {"Period": 60, "Threshold": 1.5, "ActionsEnabled": False, "AlarmName": "7"}
-
-
-def test_instance_types_are_those_of_the_sagemaker_api() -> None:
-    known = endpoint_instance_types()
-    assert {"ml.g5.2xlarge", "ml.g6.2xlarge", "ml.g6e.2xlarge"} <= known
-    assert "ml.nothing" not in known

@@ -132,15 +132,20 @@ class EndpointStack:
     def await_object(self, location: str) -> bytes:
         return wait_until(lambda: self.object(location))
 
-    def messages(self, count: int) -> list[dict[str, Any]]:
-        """Return the next `count` SNS messages or more, each with the name of its topic under "topic"."""
+    def messages(self, count: int, *, test: bool = False) -> list[dict[str, Any]]:
+        """Return the next `count` SNS messages or more, each with the name of its topic under "topic".
+
+        These are SageMaker's test notifications with `test`, else all others; the rest are dropped.
+        """
         found: list[dict[str, Any]] = []
 
         def enough() -> bool:
             answer = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10)
             for message in answer.get("Messages", []):
                 envelope = json.loads(message["Body"])
-                found.append(json.loads(envelope["Message"]) | {"topic": envelope["TopicArn"].rpartition("-")[2]})
+                received: dict[str, Any] = json.loads(envelope["Message"])
+                if (received.get("eventName") == "TestNotification") == test:
+                    found.append(received | {"topic": envelope["TopicArn"].rpartition("-")[2]})
                 self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
             return len(found) >= count
 

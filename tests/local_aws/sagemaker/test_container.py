@@ -62,6 +62,7 @@ def environment(tmp_path: Path, config: EndpointConfig) -> dict[str, str]:
         runtime,
         base=tmp_path / "instance",
         temporary=temporary_folder(tmp_path),
+        log=tmp_path / "log",
         credentials={},
     )
 
@@ -97,6 +98,54 @@ def listening_addresses(session: int) -> set[str]:
             listening = [c for c in psutil.Process(pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
             found |= {connection.laddr.ip.removeprefix("::ffff:") for connection in listening}
     return found
+
+
+def test_environment_is_the_models_with_what_a_process_needs_in_place_of_a_container(
+    tmp_path: Path, config: EndpointConfig
+) -> None:
+    """A missing region, for example, must fail here as it does on AWS: SageMaker sets no AWS_DEFAULT_REGION."""
+    runtime = Runtime("https://127.0.0.1:1", tmp_path, tmp_path / "authority.pem", tmp_path / "trust.pem")
+    model = {
+        "MINE": "yes",
+        "MUSICGEN_DEVICE": "cuda",
+        "MMS_INFERENCE_ADDRESS": "http://127.0.0.1:8081",
+        "MMS_MANAGEMENT_ADDRESS": "http://127.0.0.1:8082",
+    }
+
+    def environment(model: dict[str, str]) -> dict[str, str]:
+        return container_environment(
+            replace(config, environment=model),
+            runtime,
+            base=tmp_path / "i-1",
+            temporary=tmp_path / "tmp",
+            log=tmp_path / "i-1.log",
+            credentials={"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:2/x"},
+        )
+
+    found = environment(model)
+    ports = [
+        found.pop("SAGEMAKER_BIND_TO_PORT"),
+        *(found.pop(f"MMS_{name}_ADDRESS").removeprefix("http://127.0.0.1:") for name in ("INFERENCE", "MANAGEMENT")),
+    ]
+    assert all(port.isdigit() for port in ports)
+    assert len({*ports}) == 3
+    image = {name: found.pop(name) for name in ("PATH", "JAVA_HOME", "LANG", "PYTHONUNBUFFERED")}
+    assert all(image.values())
+    assert found == {
+        "MINE": "yes",
+        "MUSICGEN_DEVICE": "cpu",
+        "MUSICGEN_BIND_HOST": "127.0.0.1",
+        "MUSICGEN_LOG_FILE": str(tmp_path / "i-1.log"),
+        "SAGEMAKER_BASE_DIR": str(tmp_path / "i-1"),
+        **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "LOG_LOCATION", "METRICS_LOCATION"), str(tmp_path / "tmp")),
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+        "AWS_ENDPOINT_URL": "https://127.0.0.1:1",
+        "AWS_CA_BUNDLE": str(tmp_path / "authority.pem"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1:2/x",
+    }
+    assert "MUSICGEN_DEVICE" not in environment({})
 
 
 def test_stack_serves_and_leaves_no_process_when_stopped(

@@ -48,6 +48,22 @@ def test_update_that_retains_variant_properties_keeps_the_instance_count(endpoin
     endpoint.eventually(lambda: world.running == world.containers[2:] and len(world.running) == 2)
 
 
+def test_update_that_excludes_the_count_from_retention_starts_the_configured_instances(
+    endpoint: Any, world: Any
+) -> None:
+    scale(endpoint, 2)
+    endpoint.await_status("InService")
+    endpoint.sagemaker.update_endpoint(
+        EndpointName=endpoint.name,
+        EndpointConfigName=endpoint.configure("config2"),
+        RetainAllVariantProperties=True,
+        ExcludeRetainedVariantProperties=[{"VariantPropertyType": "DesiredInstanceCount"}],
+    )
+    (variant,) = endpoint.await_status("InService")["ProductionVariants"]
+    assert variant["DesiredInstanceCount"] == 1
+    endpoint.eventually(lambda: world.running == world.containers[2:] and len(world.running) == 1)
+
+
 def test_update_at_zero_instances_starts_the_new_ones(endpoint: Any, world: Any) -> None:
     scale(endpoint, 0)
     endpoint.await_status("InService")

@@ -19,6 +19,8 @@ NAME = "real"
 ONE_SECOND = {"texts": ["a tune"], "generation_params": {"max_new_tokens": 53, "seed": 1}}
 # As the stack sets it on the model; the addresses are a container's, and must be moved on this machine.
 ENVIRONMENT = {
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "MUSICGEN_DEVICE": "cuda",
     "MUSICGEN_OUTPUT_BUCKET": "outputs",
     "MUSICGEN_EXTERNAL_BUCKETS": "",
     "MUSICGEN_DECODER_DTYPE": "float16",
@@ -65,7 +67,13 @@ class RealEndpoint:
         ]
         document = json.dumps({"Version": "2012-10-17", "Statement": statements})
         iam.put_role_policy(RoleName="execution", PolicyName="contract", PolicyDocument=document)
+        self.allow_publishing()
         return role
+
+    def allow_publishing(self) -> None:
+        statement = allow("sns:Publish", resource=self.topic)
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        self.aws.client("iam").put_role_policy(RoleName="execution", PolicyName="notify", PolicyDocument=document)
 
     def _create_model(self, role: str) -> None:
         container = {
@@ -163,10 +171,14 @@ def test_output_is_written_when_the_role_may_not_publish_the_message(
     queue = sqs.create_queue(QueueName="messages")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     sns.subscribe(TopicArn=real.topic, Protocol="sqs", Endpoint=arn)
-    answer = real.invoke(ONE_SECOND)
-    assert eventually(lambda: real.read(answer["OutputLocation"]), 60)
-    eventually(lambda: "is not authorized to perform: sns:Publish" in real.aws.log_path.read_text())
-    assert "Messages" not in sqs.receive_message(QueueUrl=queue)
+    real.aws.client("iam").delete_role_policy(RoleName="execution", PolicyName="notify")
+    try:
+        answer = real.invoke(ONE_SECOND)
+        assert eventually(lambda: real.read(answer["OutputLocation"]), 60)
+        eventually(lambda: "is not authorized to perform: sns:Publish" in real.aws.log_path.read_text())
+        assert "Messages" not in sqs.receive_message(QueueUrl=queue)
+    finally:
+        real.allow_publishing()
 
 
 def test_container_output_is_in_the_log_group(real: RealEndpoint, eventually: Callable[..., Any]) -> None:

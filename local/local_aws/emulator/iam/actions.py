@@ -125,6 +125,13 @@ def _logs(response: Any) -> str | None:
     return _arn(response, "logs", f"log-group:{group}:log-stream:{stream}" if stream else f"log-group:{group}:*")
 
 
+def _cloudformation(response: Any) -> str | None:
+    stack = response._get_param("StackName")
+    if not stack or stack.startswith("arn:"):
+        return stack
+    return _arn(response, "cloudformation", f"stack/{stack}/*")  # a name does not say which stack of that name
+
+
 def _lambda(response: Any) -> str | None:
     _, found, rest = str(response.path).partition("/functions/")
     name = unquote(rest.partition("/")[0])
@@ -152,6 +159,7 @@ def _ssm(response: Any) -> str | None:
 
 
 _RESOURCES: Mapping[str, Callable[[Any], str | None]] = {
+    "cloudformation": _cloudformation,
     "lambda": _lambda,
     "logs": _logs,
     "sagemaker": _sagemaker,
