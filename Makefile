@@ -32,13 +32,13 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth deploy diff destroy plan gate smoke-test mirror bench-staging bench-engine bench-gpu test-gpu soak simulate docs lock clean
+.PHONY: help local test lint format synth preflight deploy diff destroy plan gate smoke-test mirror bench-staging bench-engine bench-gpu test-gpu soak simulate docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make local PROMPT="a calm piano" DURATION=5 KEEP=1    variables'
-	@echo '  make deploy ENV=prod ARGS="-c max_capacity=4"         environment and overrides; also for synth, diff, destroy'
+	@echo '  make deploy ENV=prod ARGS="-c max_capacity=4"         environment and overrides; also for preflight, synth, diff, destroy'
 
 local: tools ## deploy to the embedded AWS on this machine, generate a clip, remove everything
 	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep)
@@ -60,6 +60,9 @@ format: tools ## apply ruff's automatic fixes
 
 synth: tools ## synthesise the stack to cdk.out/
 	$(CDK) synth -q
+
+preflight: tools ## check quota, bootstrap, weights, network and price before `make deploy`; changes nothing
+	@python -m preflight -c env=$(ENV) $(ARGS)
 
 deploy: tools ## deploy to your AWS account
 	$(CDK) deploy

@@ -1,0 +1,54 @@
+"""A healthy account, and a loopback Hub."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from moto.sagemaker.models import FakeEndpointConfig
+
+from local_aws.hub import LoopbackHub
+from tests.preflight.account import COMMIT, REGION, Account
+
+MODEL = "facebook/musicgen-large"
+
+
+@pytest.fixture(scope="module")
+def session() -> Any:
+    """One session, as each reads the services' models anew."""
+    return boto3.Session("test", "test", region_name=REGION)
+
+
+@pytest.fixture
+def account(session: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
+    """An account of moto in which `make deploy` would succeed."""
+    for name in ("AWS_REGION", "AMAZON_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    # moto's list of instance types ends before g5
+    monkeypatch.setattr(FakeEndpointConfig, "validate_instance_type", accept)
+    with mock_aws(), Account(session) as made:
+        made.prepare()
+        yield made
+
+
+def accept(*_: object) -> None:
+    """Accept any value."""
+
+
+@pytest.fixture
+def model_folder(tmp_path: Path) -> Path:
+    """The names, not the content, of a published model."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_text("{}", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def hub(model_folder: Path) -> Iterator[str]:
+    """The address of a Hub that has the configured model and commit."""
+    with LoopbackHub(model_folder, model_id=MODEL, revision=COMMIT) as running:
+        yield running.url
