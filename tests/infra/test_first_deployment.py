@@ -22,6 +22,34 @@ GPU = Config()
 CPU = Config(model_id="facebook/musicgen-small", instance_type="ml.c7i.4xlarge")
 HOURLY = usd_per_hour(GPU.instance_type, region=GPU.region) or 0
 
+MESSAGES = {
+    "infra/config/images.py": ["region must be one that has the Hugging Face inference container: "],
+    "infra/config/settings.py": ["must not change in the deployment that turns scaling off, "],
+    "lambda/stage_model/custom_resource/lifecycle.py": [
+        "staging did not finish within ",
+        "; the function's log has the details",
+    ],
+    "lambda/stage_model/source/hub.py": [
+        "does not exist on the Hub",
+        "is gated, private or does not exist: the Hub answered ",
+        "and no token is configured",
+        "changed while it was read",
+    ],
+    "model_bundle/code/musicgen_serving/engine/loading.py": [
+        "direct_graphs_failed",
+        "graphs_of",
+        "kernels_failed",
+        "kernels_missing",
+        "loaded",
+    ],
+}
+
+
+@pytest.mark.parametrize(("source", "text"), [(source, text) for source, texts in MESSAGES.items() for text in texts])
+def test_messages_and_log_events_are_those_of_the_code(source: str, text: str) -> None:
+    assert text in (ROOT / source).read_text(encoding="utf-8")
+    assert text in " ".join(PAGE.split())
+
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_outputs_that_a_page_names_exist(page: Path, dev_template: dict[str, Any]) -> None:
