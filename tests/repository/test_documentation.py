@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from infra.config.settings import declared_settings
+
 PROJECT = Path(__file__).parents[2]
 PAGES = [*PROJECT.glob("*.md"), *(PROJECT / "docs").glob("*.md")]
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)(?:#[^)]*)?\)")
-COMMAND = re.compile(r"(?:^|`)make ([a-z][a-z-]*)", re.MULTILINE)
+COMMAND = re.compile(r"(?:^ *|`|; |&& )make ([a-z][a-z-]*)", re.MULTILINE)
+VARIABLE = re.compile(r"(?:^ *|`|; |&& )make [a-z-]+((?: [A-Z]+=(?:\"[^\"\n]*\"|[^\s\"`]*))+)", re.MULTILINE)
+SETTING = re.compile(r"(?<![\w-])-c ([A-Za-z_]\w*)=")
+PLACEHOLDERS = {"name"}  # as in `-c name=value`
 
 
 def targets() -> dict[str, str]:
@@ -26,6 +31,18 @@ def test_links_point_to_existing_files(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_make_commands_are_targets(page: Path) -> None:
     assert set(COMMAND.findall(page.read_text())) <= set(targets())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_variables_of_make_commands_are_in_the_makefile(page: Path) -> None:
+    declared = set(re.findall(r"^([A-Z_]+) \?= ?", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+    given = " ".join(VARIABLE.findall(page.read_text()))
+    assert set(re.findall(r"(?:^| )([A-Z]+)=", given)) <= declared
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_context_options_are_settings(page: Path) -> None:
+    assert set(SETTING.findall(page.read_text())) - PLACEHOLDERS <= set(declared_settings())
 
 
 def test_help_lists_every_target() -> None:
