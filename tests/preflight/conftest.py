@@ -9,7 +9,7 @@ import pytest
 from moto import mock_aws
 from moto.sagemaker.models import FakeEndpointConfig
 
-from local_aws.hub import LoopbackHub
+from local_aws.hub import LoopbackHub, Repository
 from tests.preflight.account import COMMIT, REGION, Account
 
 MODEL = "facebook/musicgen-large"
@@ -50,5 +50,5 @@ def model_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def hub(model_folder: Path) -> Iterator[str]:
     """The address of a Hub that has the configured model and commit."""
-    with LoopbackHub(model_folder, model_id=MODEL, revision=COMMIT) as running:
+    with LoopbackHub(Repository.from_folder(model_folder, model_id=MODEL, revision=COMMIT)) as running:
         yield running.url

@@ -17,7 +17,7 @@ from infra.config.images import image_uri
 from infra.config.instances import INSTANCE_TYPES, has_gpu
 from infra.config.models import SERVED_MODELS, find_model
 from local_aws.emulator.process import LocalAws
-from local_aws.hub import LoopbackHub
+from local_aws.hub import LoopbackHub, Repository
 from preflight.__main__ import main
 from preflight.cost import _BANDWIDTH, cost_lines, seconds_per_clip  # pyright: ignore[reportPrivateUsage]
 from preflight.report import ACTIONS, as_json, as_table, exit_code, failed, passed, unknown
@@ -184,7 +184,7 @@ def prepare(aws: LocalAws) -> None:
 
 
 def test_the_command_against_an_empty_and_a_prepared_account(aws: LocalAws, model_folder: Path) -> None:
-    with LoopbackHub(model_folder, model_id=MODEL, revision=COMMIT) as hub:
+    with LoopbackHub(Repository.from_folder(model_folder, model_id=MODEL, revision=COMMIT)) as hub:
         code, rows = run_preflight(aws, hub.url)
         assert code == 1
         assert [name for name, status in rows.items() if status == "fail"] == ["CDK bootstrap", "container image"]

@@ -1,12 +1,14 @@
 """The Hub, a mirror in S3 and the token's secret: healthy, and each fault."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local_aws.hub import Fault, HubRequest, LoopbackHub
+from local_aws.hub import HubRequest, LoopbackHub, Reply, Repository
+from local_aws.hub.server import ReplyHook
 from preflight import weights
 from preflight.report import Check, Status
 from tests.preflight.account import COMMIT, LISTING, REGION, Account
@@ -15,6 +17,11 @@ from tests.preflight.conftest import MODEL
 MIRROR = "s3://weights/hub"
 KEY = f"hub/{MODEL}/{COMMIT}/listing.json"
 UNUSED = "http://127.0.0.1:9"
+
+
+def loopback_hub(folder: Path, *, token: str | None = None, on_reply: ReplyHook | None = None) -> LoopbackHub:
+    repository = Repository.from_folder(folder, model_id=MODEL, revision=COMMIT)
+    return LoopbackHub(repository, token=token, on_reply=on_reply)
 
 
 def the_row(account: Account, **overrides: str) -> Check:
@@ -33,11 +40,11 @@ def test_the_configured_commit_passes_and_its_weights_are_named(account: Account
 def test_the_hub_is_asked_once_by_name_and_without_a_token(account: Account, model_folder: Path) -> None:
     asked: list[HubRequest] = []
 
-    def note(request: HubRequest) -> Fault | None:
+    def note(request: HubRequest, reply: Reply) -> Reply:
         asked.append(request)
-        return None
+        return reply
 
-    with LoopbackHub(model_folder, model_id=MODEL, revision=COMMIT, faults=note) as running:
+    with loopback_hub(model_folder, on_reply=note) as running:
         the_row(account, hub_endpoint=running.url)
     (request,) = asked
     assert request.path == f"/api/models/{MODEL}/revision/{COMMIT}"
@@ -57,13 +64,13 @@ def test_an_unknown_model_fails(account: Account, hub: str) -> None:
 
 def test_a_commit_without_weights_fails(account: Account, model_folder: Path) -> None:
     (model_folder / "model.safetensors").rename(model_folder / "state_dict.bin")
-    with LoopbackHub(model_folder, model_id=MODEL, revision=COMMIT) as running:
+    with loopback_hub(model_folder) as running:
         row = the_row(account, hub_endpoint=running.url)
     assert row.status is Status.FAIL and "must hold config.json and one of" in row.detail
 
 
 def test_a_gated_model_without_a_token_fails(account: Account, model_folder: Path) -> None:
-    with LoopbackHub(model_folder, model_id=MODEL, revision=COMMIT, token="hf_12345678") as running:
+    with loopback_hub(model_folder, token="hf_12345678") as running:
         row = the_row(account, hub_endpoint=running.url)
     assert row.status is Status.FAIL and "is gated, and no token is configured" in row.detail
 
@@ -79,7 +86,10 @@ def test_a_gated_model_without_a_token_fails(account: Account, model_folder: Pat
     ],
 )
 def test_statuses_of_the_hub(account: Account, model_folder: Path, answer: int, status: Status, text: str) -> None:
-    with LoopbackHub(model_folder, model_id=MODEL, revision=COMMIT, faults=lambda _: Fault(status=answer)) as running:
+    with loopback_hub(
+        model_folder,
+        on_reply=lambda _, reply: replace(reply, status=answer),
+    ) as running:
         row = the_row(account, hub_endpoint=running.url)
     assert row.status is status and text in row.detail and row.remedy
 
@@ -88,15 +98,20 @@ def test_a_private_model_with_a_token_is_not_known_as_the_token_is_not_read(
     account: Account, model_folder: Path
 ) -> None:
     arn = add_secret(account)
-    with LoopbackHub(model_folder, model_id=MODEL, revision=COMMIT, faults=lambda _: Fault(status=401)) as running:
+    with loopback_hub(
+        model_folder,
+        on_reply=lambda _, reply: replace(reply, status=401),
+    ) as running:
         rows = account.check(hub_endpoint=running.url, token_secret_arn=arn)
     assert rows["weights"].status is Status.UNKNOWN and rows["token secret"].status is Status.PASS
     assert "GetSecretValue" not in account.calls
 
 
 def test_an_answer_that_is_cut_short_is_no_listing(account: Account, model_folder: Path) -> None:
-    fault = Fault(truncate_to=20)
-    with LoopbackHub(model_folder, model_id=MODEL, revision=COMMIT, faults=lambda _: fault) as running:
+    with loopback_hub(
+        model_folder,
+        on_reply=lambda _, reply: replace(reply, truncate_to=20),
+    ) as running:
         row = the_row(account, hub_endpoint=running.url)
     assert row.status is Status.FAIL
 
