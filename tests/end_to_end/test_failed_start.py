@@ -37,6 +37,14 @@ def prevent_the_start(properties: dict[str, Any]) -> None:
     variant["ContainerStartupHealthCheckTimeoutInSeconds"] = 60
 
 
+def forget_published_templates(aws: LocalAws) -> None:
+    """Let the CLI publish the template again: it has the same hash, which the CLI took from the synthesis."""
+    s3, bucket = aws.client("s3"), f"cdk-hnb659fds-assets-{aws.account_id}-{aws.region}"
+    for item in s3.list_objects_v2(Bucket=bucket)["Contents"]:
+        if item["Key"].endswith(".json"):
+            s3.delete_object(Bucket=bucket, Key=item["Key"])
+
+
 @pytest.fixture
 def failed(tmp_path: Path) -> Generator[Deployment]:
     """The account after the failed deployment, the CLI with the sound template, and what it printed."""
@@ -54,6 +62,7 @@ def failed(tmp_path: Path) -> Generator[Deployment]:
         with pytest.raises(StepFailed):
             cdk.deploy()
         template.write_text(sound)
+        forget_published_templates(aws)
         yield aws, cdk, log.read_text()
 
 
