@@ -31,7 +31,7 @@ MESSAGES = {
     ],
     "lambda/stage_model/source/hub.py": [
         "does not exist on the Hub",
-        "is gated, private or does not exist: the Hub answered ",
+        "is gated, private or does not exist: ",
         "and no token is configured",
         "changed while it was read",
     ],
