@@ -8,12 +8,12 @@ from constructs import Construct
 
 from infra.config import Config
 from infra.config.instances import usd_per_hour
-from infra.constructs.access import ClientAccess
+from infra.constructs.alarms import Monitoring
 from infra.constructs.async_endpoint import AsyncEndpoint
 from infra.constructs.encryption import Encryption
 from infra.constructs.failed_start import FailedStartReport
-from infra.constructs.logs import own_bucket_emptier_logs
-from infra.constructs.monitoring import Monitoring
+from infra.constructs.iam import ClientAccess
+from infra.constructs.log_groups import own_bucket_emptier_logs
 from infra.constructs.notifications import Notifications
 from infra.constructs.scaling import ScaleToZero
 from infra.constructs.staged_model import StagedModel

@@ -10,8 +10,8 @@ from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, 
 from musicgen_serving.engine.model.decoder import forward
 from musicgen_serving.engine.model.weights import DecoderWeights, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.step.decode_loop import DecodeLoop
-from musicgen_serving.engine.step.kv_cache import allocate, batch_view
+from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.slots import allocate, batch_view
 from musicgen_serving.engine.step.torch_step import StepFn
 from musicgen_serving.json_log import JsonLog
 

@@ -10,8 +10,8 @@ from constructs import Construct
 from infra.config import Config
 from infra.config.images import image_uri
 from infra.config.instances import inference_ami_version
-from infra.constructs.access import ExecutionRole, acknowledge
-from infra.constructs.logs import retention
+from infra.constructs.iam import ExecutionRole, acknowledge
+from infra.constructs.log_groups import retention
 from infra.constructs.network import allow_network_interfaces, vpc_config
 from infra.constructs.notifications import Notifications
 from infra.constructs.staged_model import StagedModel

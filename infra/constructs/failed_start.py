@@ -10,7 +10,7 @@ from constructs import Construct
 
 from infra.config import Config
 from infra.constructs.async_endpoint import AsyncEndpoint
-from infra.constructs.logs import retention
+from infra.constructs.log_groups import retention
 from infra.constructs.staging_asset import ARCHITECTURE, RUNTIME, SOURCES
 
 

@@ -4,7 +4,7 @@ from aws_cdk import Stack
 from aws_cdk import aws_sagemaker as sagemaker
 
 from infra.config import Config
-from infra.constructs.access import ExecutionRole, accept_wildcard
+from infra.constructs.iam import ExecutionRole, accept_wildcard
 
 
 def vpc_config(config: Config) -> sagemaker.CfnModel.VpcConfigProperty | None:

@@ -14,9 +14,9 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from infra.config import Config
-from infra.constructs.access import Grantee, allow_listing, allow_objects
 from infra.constructs.encryption import READ
-from infra.constructs.logs import retention
+from infra.constructs.iam import Grantee, allow_listing, allow_objects
+from infra.constructs.log_groups import retention
 from infra.constructs.staging_asset import ARCHITECTURE, RUNTIME, staging_code
 from infra.constructs.storage import Storage
 

@@ -6,8 +6,8 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from infra.config import Config
-from infra.constructs.access import Grantee, acknowledge, allow_listing, allow_objects
 from infra.constructs.encryption import READ, WRITE, Encryption
+from infra.constructs.iam import Grantee, acknowledge, allow_listing, allow_objects
 
 INPUT_PREFIX = "in/"
 RESULT_PREFIX, FAILURE_PREFIX, AUDIO_PREFIX = "out/", "failures/", "audio/"

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stage_model.archive.plan import collect_inputs
+from stage_model.archive.staging_plan import collect_inputs
 from stage_model.custom_resource.lifecycle import Invocation, Response, send_response, serve
 from stage_model.errors import StagingError
 from stage_model.http import Connections

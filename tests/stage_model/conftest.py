@@ -14,11 +14,11 @@ from moto.server import ThreadedMotoServer
 from mypy_boto3_s3 import S3Client
 from safetensors.numpy import save
 
-import stage_model.archive.plan
+import stage_model.archive.staging_plan
 import stage_model.handler
 import stage_model.retry
 from local_aws.hub import LoopbackHub, Repository
-from stage_model.archive.plan import SizeLimits
+from stage_model.archive.staging_plan import SizeLimits
 from stage_model.handler import handler
 from tests.stage_model.fakes.lambda_runner import Lambda, bundle
 from tests.stage_model.fakes.response_sink import ResponseSink
@@ -200,7 +200,7 @@ def aws(hub: LoopbackHub, sink: ResponseSink, brief_waits: None, monkeypatch: py
         }.items():  # fmt: skip
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(
-            stage_model.archive.plan, "SizeLimits", lambda: SizeLimits(part_blocks=1, cast_part_blocks=1)
+            stage_model.archive.staging_plan, "SizeLimits", lambda: SizeLimits(part_blocks=1, cast_part_blocks=1)
         )
         monkeypatch.setattr(stage_model.handler, "invoke_async", runner.invoke_async)
         monkeypatch.setattr(stage_model.handler, "SystemClock", lambda: runner.clock)

@@ -18,10 +18,17 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 
 from stage_model.errors import LossyCastError, StagingError
-from stage_model.source.reader import BytesSource, Stream
+from stage_model.source.byte_source import BytesSource, Stream
 from stage_model.upload.hashing import StreamHasher
-from stage_model.weights.safetensors import Tensor, WeightFile, index_safetensors
-from stage_model.weights.shards import ShardReader, first_stream, make_shards, reread_slots, shard_index, source_stream
+from stage_model.weights.safetensors_index import Tensor, WeightFile, index_safetensors
+from stage_model.weights.staged_shards import (
+    ShardReader,
+    first_stream,
+    make_shards,
+    reread_slots,
+    shard_index,
+    source_stream,
+)
 from stage_model.weights.torch_zip import index_torch
 
 Weights = dict[str, torch.Tensor]

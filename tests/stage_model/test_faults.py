@@ -159,8 +159,8 @@ def test_a_run_killed_at_a_part_is_resumed(after: int, aws: Lambda) -> None:
     aws.s3.fault = fault
     event = aws.event("Create", "r1")
     code = (
-        "import json,sys; import stage_model.archive.plan as p, stage_model.handler as h;"
-        "from stage_model.archive.plan import SizeLimits;"
+        "import json,sys; import stage_model.archive.staging_plan as p, stage_model.handler as h;"
+        "from stage_model.archive.staging_plan import SizeLimits;"
         "p.SizeLimits=lambda: SizeLimits(part_blocks=1,cast_part_blocks=1); h.THREADS=1;"
         "C=type('C',(),{'get_remaining_time_in_millis':lambda s:120000,'invoked_function_arn':'f'});"
         "input(); h.handler(json.loads(sys.argv[1]), C())"

@@ -12,13 +12,13 @@ import pytest
 
 import stage_model.handler
 from local_aws.hub import HubRequest, Reply
-from stage_model.archive.plan import collect_inputs
+from stage_model.archive.staging_plan import collect_inputs
 from stage_model.errors import StagingError, TransientError
 from stage_model.http import raise_if_retryable
 from stage_model.request import StagedModelRequest
 from stage_model.s3 import StoredPart
+from stage_model.source.byte_source import Stream
 from stage_model.source.hub import Location, follow_redirect
-from stage_model.source.reader import Stream
 from stage_model.source.repository import parse_listing
 from stage_model.upload.hashing import Sha256, StreamHasher
 from stage_model.upload.journal import ResumePoint, UploadedPart

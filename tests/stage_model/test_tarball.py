@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stage_model.archive.plan import Manifest, ManifestEntry, Plan, StagedFile
-from stage_model.archive.tarball import Member, TarLayout, file_objects, split_into_parts, tarball_object
+from stage_model.archive.object_layout import Member, TarLayout, file_objects, split_into_parts, tarball_object
+from stage_model.archive.staging_plan import Manifest, ManifestEntry, Plan, StagedFile
 from stage_model.errors import StagingError
-from stage_model.source.reader import BytesSource, CopyReader
+from stage_model.source.byte_source import BytesSource, CopyReader
 from stage_model.upload.hashing import combine_crc32, crc32
 from stage_model.upload.journal import ResumePoint
 from stage_model.upload.pipeline import PartProducer, PipelineSteps, ThreadPipeline

@@ -21,11 +21,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from stage_model.errors import OutOfTimeError, StagingError
 from stage_model.http import Connections
 from stage_model.retry import RetryBudget, SystemClock
+from stage_model.source.byte_source import Source
 from stage_model.source.hub import HubRepository
-from stage_model.source.reader import Source
 from stage_model.source.repository import RepoFile, read_verified
 from stage_model.source.s3_mirror import LISTING, mirror_prefix
-from stage_model.weights.select import find_weights, resolve_shards, support_files
+from stage_model.weights.file_selection import find_weights, resolve_shards, support_files
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -9,10 +9,10 @@ from functools import cache
 import numpy as np
 from safetensors.numpy import save
 
-from stage_model.archive.plan import SizeLimits, StagingInputs, collect_inputs
+from stage_model.archive.staging_plan import SizeLimits, StagingInputs, collect_inputs
 from stage_model.errors import LossyCastError
 from stage_model.request import StagedModelRequest
-from stage_model.source.reader import BytesSource, Views, total_length
+from stage_model.source.byte_source import BytesSource, Views, total_length
 from stage_model.source.repository import RepoFile
 from stage_model.upload.journal import ResumePoint
 from stage_model.upload.pipeline import PartProducer

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stage_model.archive.plan import collect_inputs
+from stage_model.archive.staging_plan import collect_inputs
 from stage_model.custom_resource.lease import parse_record
 from stage_model.custom_resource.lifecycle import Invocation, Response, serve
 from stage_model.request import StagedModelRequest

@@ -17,7 +17,7 @@ from stage_model.errors import StagingError, TransientError
 from stage_model.http import Connections, Request, ViewCursor, raise_if_retryable, read_body, read_limited, split_url
 from stage_model.retry import RetryBudget, retry
 from stage_model.s3 import client_config, translated_errors
-from stage_model.source.reader import Views, total_length
+from stage_model.source.byte_source import Views, total_length
 from stage_model.source.repository import MAX_LISTING, RepoFile, parse_listing
 
 _USER_AGENT = "musicgen-on-aws/1 stage_model"

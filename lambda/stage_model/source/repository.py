@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from stage_model.errors import StagingError
-from stage_model.source.reader import Source
+from stage_model.source.byte_source import Source
 
 MAX_LISTING = 8 << 20  # bytes: enough for thousands of files
 _MAX_SMALL_FILE = 16 << 20  # bytes; the Hub rejects files over 10 MB outside LFS

@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 from isal import isal_zlib  # several times faster than zlib, and releases the GIL
 
 from stage_model.errors import LossyCastError, StagingError
-from stage_model.source.reader import HashUpdate, Stream
+from stage_model.source.byte_source import HashUpdate, Stream
 
 _SHA256_CTX = 112  # bytes; openssl/sha.h: h[8], Nl, Nh, data[16], num, md_len
 _EXPORT_PREFIX = f"openssl-{sys.byteorder}:"

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from stage_model.archive.plan import Plan
-from stage_model.archive.tarball import Part
+from stage_model.archive.object_layout import Part
+from stage_model.archive.staging_plan import Plan
 from stage_model.errors import StagingError, SupersededError
-from stage_model.source.reader import HashUpdate, scatter
+from stage_model.source.byte_source import HashUpdate, scatter
 from stage_model.upload.hashing import StreamHasher, combine_crc32, crc32
 from stage_model.upload.journal import Progress, ResumePoint
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
-from stage_model.archive.plan import Plan, StagingInputs
+from stage_model.archive.staging_plan import Plan, StagingInputs
 from stage_model.errors import ConflictError, LossyCastError, OutOfTimeError, StagingError, UploadGoneError
 from stage_model.retry import RetryBudget, retry
 from stage_model.s3 import Store, Upload
 from stage_model.upload.hashing import combine_crc32
 from stage_model.upload.journal import Journal, RunLease
 from stage_model.upload.pipeline import BuiltPart, PartProducer, PartTask, Pipeline, PipelineSteps
-from stage_model.weights.select import MANIFEST
+from stage_model.weights.file_selection import MANIFEST
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

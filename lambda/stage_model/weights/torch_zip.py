@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from stage_model.errors import StagingError
-from stage_model.source.reader import Source
-from stage_model.weights.safetensors import (
+from stage_model.source.byte_source import Source
+from stage_model.weights.safetensors_index import (
     ITEM_SIZES,
     MAX_TENSORS,
     KnownBytes,

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from local_aws.autoscaling.model.alarms import Alarm
-from local_aws.autoscaling.model.endpoint_metrics import NAMESPACE
-from local_aws.autoscaling.model.metrics import Metric, MetricSeries
-from local_aws.autoscaling.model.policies import StepScaling, TargetTracking
-from local_aws.autoscaling.model.scaling_config import ScalingConfig, all_actions
-from local_aws.autoscaling.model.template import (
+from local_aws.autoscaling.rules.alarms import Alarm
+from local_aws.autoscaling.rules.endpoint_metrics import NAMESPACE
+from local_aws.autoscaling.rules.metrics import Metric, MetricSeries
+from local_aws.autoscaling.rules.policies import StepScaling, TargetTracking
+from local_aws.autoscaling.rules.scaling_config import ScalingConfig, all_actions
+from local_aws.autoscaling.rules.template import (
     ENDPOINT,
     TARGET,
     DeclaredEndpoint,

@@ -19,10 +19,10 @@ from moto.s3.responses import S3Response
 from moto.s3.utils import compute_checksum
 
 from local_aws import sagemaker
-from local_aws.autoscaling.emulator import scaling_service as scaling
+from local_aws.autoscaling.live import scaling_service as scaling
 from local_aws.emulator.cloudformation.backend import LocalCloudFormation
-from local_aws.emulator.functions import invocation
 from local_aws.emulator.iam import authorization
+from local_aws.emulator.lambda_functions import invocation
 
 SUPPORTED_VERSION = "5.2.5"
 # Only those that moto really computes: it may substitute CRC-32 for CRC-32C and CRC-64/NVME.

@@ -11,7 +11,7 @@ from typing import Any, Self
 import boto3
 from botocore.config import Config
 
-from local_aws.autoscaling.emulator.accelerated_clock import CLOCK_FACTOR
+from local_aws.autoscaling.live.accelerated_clock import CLOCK_FACTOR
 from local_aws.emulator import account, child_processes
 from local_aws.emulator.environment import tool_environment
 

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from local_aws.autoscaling.model.template import Template, read_endpoint, read_scaling
+from local_aws.autoscaling.rules.template import Template, read_endpoint, read_scaling
 from local_aws.autoscaling.simulator.traffic import PATTERNS, Traffic
 from local_aws.planner.plan import Scenario, format_plan, load_price, make_plan, seconds_per_clip
 from local_aws.planner.timeline_chart import draw

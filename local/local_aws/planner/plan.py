@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_aws.autoscaling.model.controller import Minute
-from local_aws.autoscaling.model.scaling_config import ScalingConfig
-from local_aws.autoscaling.model.template import DeclaredEndpoint
+from local_aws.autoscaling.rules.controller import Minute
+from local_aws.autoscaling.rules.scaling_config import ScalingConfig
+from local_aws.autoscaling.rules.template import DeclaredEndpoint
 from local_aws.autoscaling.simulator.simulated_endpoint import Assumptions
 from local_aws.autoscaling.simulator.simulation import Arrival, simulate
 from local_aws.autoscaling.simulator.traffic import Traffic, arrival_times

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_aws.autoscaling.emulator import scaling_history
+from local_aws.autoscaling.live import scaling_history
 from local_aws.emulator.leftovers import find_leftovers
 from local_aws.emulator.process import LocalAws
 from local_aws.hub import LoopbackHub, Repository
 from local_aws.planner.timeline_chart import draw, format_timeline
 from local_aws.walkthrough.cdk_cli import CdkCli
 from local_aws.walkthrough.client import Client, ClipRequest, Invocation, NotificationQueue, check_clip, stack_outputs
+from local_aws.walkthrough.hub_model import TinyModel, make_tiny_model
 from local_aws.walkthrough.report import Report, StepFailed
-from local_aws.walkthrough.tiny_model import TinyModel, make_tiny_model
 
 STEPS = 13
 STACK = "MusicGen-dev"

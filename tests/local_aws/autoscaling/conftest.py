@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.autoscaling.model.metrics import Metric, MetricSeries, MetricStore
+from local_aws.autoscaling.rules.metrics import Metric, MetricSeries, MetricStore
 
 Find = Callable[..., dict[str, Any]]
 

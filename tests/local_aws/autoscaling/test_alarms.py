@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from local_aws.autoscaling.model.alarms import Alarm, AlarmEvaluator
-from local_aws.autoscaling.model.metric_math import Expression
-from local_aws.autoscaling.model.metrics import MathSeries, Metric, MetricSeries, MetricStore, datapoints
+from local_aws.autoscaling.rules.alarms import Alarm, AlarmEvaluator
+from local_aws.autoscaling.rules.metric_math import Expression
+from local_aws.autoscaling.rules.metrics import MathSeries, Metric, MetricSeries, MetricStore, datapoints
 
 Filled = Callable[..., MetricStore]
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
-from local_aws.autoscaling.model.alarms import Alarm, AlarmEvaluator
-from local_aws.autoscaling.model.autoscaler import Autoscaler, ScalableTarget
-from local_aws.autoscaling.model.metrics import Metric, MetricSeries, MetricStore
-from local_aws.autoscaling.model.policies import StepAdjustment, StepScaling, TargetTracking
+from local_aws.autoscaling.rules.alarms import Alarm, AlarmEvaluator
+from local_aws.autoscaling.rules.autoscaler import Autoscaler, ScalableTarget
+from local_aws.autoscaling.rules.metrics import Metric, MetricSeries, MetricStore
+from local_aws.autoscaling.rules.policies import StepAdjustment, StepScaling, TargetTracking
 
 Filled = Callable[..., MetricStore]
 TARGET = ScalableTarget("endpoint/e/variant/v", 0, 10)

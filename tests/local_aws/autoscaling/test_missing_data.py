@@ -2,8 +2,8 @@
 
 import pytest
 
-from local_aws.autoscaling.model.alarms import Alarm, AlarmState, TreatMissingData, next_state
-from local_aws.autoscaling.model.metrics import Metric, MetricSeries
+from local_aws.autoscaling.rules.alarms import Alarm, AlarmState, TreatMissingData, next_state
+from local_aws.autoscaling.rules.metrics import Metric, MetricSeries
 
 TREATMENTS: list[TreatMissingData] = ["missing", "ignore", "breaching", "notBreaching"]
 

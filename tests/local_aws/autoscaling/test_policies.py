@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from local_aws.autoscaling.model.metrics import MetricSeries
-from local_aws.autoscaling.model.policies import StepAdjustment as Step
-from local_aws.autoscaling.model.policies import StepScaling, TargetTracking
+from local_aws.autoscaling.rules.metrics import MetricSeries
+from local_aws.autoscaling.rules.policies import StepAdjustment as Step
+from local_aws.autoscaling.rules.policies import StepScaling, TargetTracking
 
 THRESHOLD = 50.0
 OUT = StepScaling("out", "out", "PercentChangeInCapacity", (Step(0, 0, 10), Step(10, 10, 20), Step(30, 20, math.inf)))

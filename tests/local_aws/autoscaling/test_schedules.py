@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from local_aws.autoscaling.model.controller import MONDAY
-from local_aws.autoscaling.model.scheduled_actions import ScheduledAction
-from local_aws.autoscaling.model.template import Template, read_endpoint, read_scaling
+from local_aws.autoscaling.rules.controller import MONDAY
+from local_aws.autoscaling.rules.scheduled_actions import ScheduledAction
+from local_aws.autoscaling.rules.template import Template, read_endpoint, read_scaling
 from local_aws.autoscaling.simulator.simulated_endpoint import Assumptions
 from local_aws.autoscaling.simulator.simulation import Arrival, SimulationResult, simulate
 from local_aws.autoscaling.template_checks import failures

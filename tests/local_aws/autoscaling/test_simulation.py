@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.autoscaling.model.template import Template, read_endpoint, read_scaling
+from local_aws.autoscaling.rules.template import Template, read_endpoint, read_scaling
 from local_aws.autoscaling.simulator.simulated_endpoint import Assumptions, EventQueue, SimulatedEndpoint
 from local_aws.autoscaling.simulator.simulation import Arrival, SimulationResult, simulate
 from local_aws.autoscaling.simulator.traffic import HOUR, PATTERNS, Traffic, arrival_times

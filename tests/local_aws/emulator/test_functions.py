@@ -11,7 +11,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws.emulator.functions.deployment_package import DeploymentPackageError, extract, use_installed_packages
+from local_aws.emulator.lambda_functions.deployment_package import (
+    DeploymentPackageError,
+    extract,
+    use_installed_packages,
+)
 
 CONTEXT = """
 def handler(event, context):

@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from local_aws.autoscaling.model.controller import Minute
-from local_aws.autoscaling.model.scaling_config import ScalingConfig
-from local_aws.autoscaling.model.template import DeclaredEndpoint
+from local_aws.autoscaling.rules.controller import Minute
+from local_aws.autoscaling.rules.scaling_config import ScalingConfig
+from local_aws.autoscaling.rules.template import DeclaredEndpoint
 from local_aws.autoscaling.simulator.traffic import Traffic
 from local_aws.planner.plan import (
     Plan,

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from local_aws import sagemaker
-from local_aws.autoscaling.emulator import scaling_history
-from local_aws.autoscaling.emulator.accelerated_clock import AcceleratedClock
-from local_aws.autoscaling.emulator.aws_api import AwsApi
-from local_aws.autoscaling.emulator.scaling_service import ScalingService
-from local_aws.autoscaling.model.scaling_config import ScalingConfig
-from local_aws.autoscaling.model.template import DeclaredEndpoint
+from local_aws.autoscaling.live import scaling_history
+from local_aws.autoscaling.live.accelerated_clock import AcceleratedClock
+from local_aws.autoscaling.live.aws_api import AwsApi
+from local_aws.autoscaling.live.scaling_service import ScalingService
+from local_aws.autoscaling.rules.scaling_config import ScalingConfig
+from local_aws.autoscaling.rules.template import DeclaredEndpoint
 from local_aws.autoscaling.simulator.traffic import Traffic
 from local_aws.planner.plan import Price, Scenario, make_plan, percentile
 from tests.local_aws.helpers.scaling_stack import ScalingStack

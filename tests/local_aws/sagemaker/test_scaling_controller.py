@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from local_aws.autoscaling.emulator import scaling_history
-from local_aws.autoscaling.emulator.accelerated_clock import AcceleratedClock
-from local_aws.autoscaling.emulator.scaling_service import ScalingService
+from local_aws.autoscaling.live import scaling_history
+from local_aws.autoscaling.live.accelerated_clock import AcceleratedClock
+from local_aws.autoscaling.live.scaling_service import ScalingService
 from local_aws.emulator import clients
 from tests.local_aws.helpers.scaling_stack import ScalingStack
 

@@ -12,7 +12,7 @@ from musicgen_serving.engine.model.codec import Codec
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.model.weights import WeightFiles
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.step.decode_loop import DecodeLoop
+from musicgen_serving.engine.step.model_runner import DecodeLoop
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
 FRAMES = 60

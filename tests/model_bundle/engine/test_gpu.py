@@ -19,9 +19,9 @@ from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat, kernel_step
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.step import torch_step
-from musicgen_serving.engine.step.decode_loop import DecodeLoop
 from musicgen_serving.engine.step.graphs import CudaRecorder, DirectRecorder
-from musicgen_serving.engine.step.kv_cache import allocate
+from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.slots import allocate
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]  # a GPU's libraries may warn
 

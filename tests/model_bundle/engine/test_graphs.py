@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from musicgen_serving.engine.batch import Batch
+from musicgen_serving.engine.request_queue import Request, Sequence
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.scheduler import Request, Sequence
 from musicgen_serving.engine.step import graphs
-from musicgen_serving.engine.step.decode_loop import DecodeLoop
 from musicgen_serving.engine.step.graphs import Bucket, StepGraphs, make_buckets
-from musicgen_serving.engine.step.kv_cache import BatchView
+from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.slots import BatchView
 from tests.model_bundle.helpers.fake_graph_recorder import FakeGraphRecorder
 from tests.model_bundle.helpers.reference_musicgen import Reference
 

@@ -17,7 +17,7 @@ from musicgen_serving.engine.model.codec import Codec, make_convolutions_repeata
 from musicgen_serving.engine.model.config import decoder_config, read_config
 from musicgen_serving.engine.model.quantisation import dense
 from musicgen_serving.engine.model.weights import WeightFiles, load_decoder, sinusoids
-from musicgen_serving.engine.step.kv_cache import allocate, bytes_per_slot
+from musicgen_serving.engine.step.slots import allocate, bytes_per_slot
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
 CPU = torch.device("cpu")

@@ -12,8 +12,8 @@ from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.model.weights import WeightFiles
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.step.decode_loop import DecodeLoop
-from musicgen_serving.engine.step.kv_cache import allocate, batch_view
+from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.slots import allocate, batch_view
 from musicgen_serving.engine.step.torch_step import TorchStep
 from tests.model_bundle.helpers.random_weights import random_weights
 from tests.model_bundle.helpers.record_operations import META, RecordOperations, to_device

@@ -9,7 +9,7 @@ from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, 
 from musicgen_serving.engine.model.decoder import forward, write_text
 from musicgen_serving.engine.model.quantisation import Quantised, dense, linear, quantise
 from musicgen_serving.engine.model.weights import LayerWeights, WeightFiles, load_decoder
-from musicgen_serving.engine.step.kv_cache import allocate, batch_view
+from musicgen_serving.engine.step.slots import allocate, batch_view
 from tests.model_bundle.helpers.kernel_inputs import relative_error
 from tests.model_bundle.helpers.random_weights import eight_bit, random_weights
 from tests.model_bundle.helpers.reference_musicgen import CPU, Reference

@@ -25,7 +25,7 @@ from triton.runtime.jit import JITFunction
 
 from musicgen_serving.engine.kernels.kernel_step import KernelStep
 from musicgen_serving.engine.model.config import DecoderConfig
-from musicgen_serving.engine.step.kv_cache import allocate, batch_view
+from musicgen_serving.engine.step.slots import allocate, batch_view
 from tests.model_bundle.helpers.random_weights import eight_bit, random_weights
 
 SMALL = DecoderConfig(

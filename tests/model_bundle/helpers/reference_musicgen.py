@@ -19,8 +19,8 @@ from transformers import (
 
 from musicgen_serving.engine.model.config import decoder_config, read_config
 from musicgen_serving.engine.model.weights import WeightFiles, load_decoder
-from musicgen_serving.engine.step.decode_loop import DecodeLoop
-from musicgen_serving.engine.step.kv_cache import allocate
+from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.slots import allocate
 
 CPU = torch.device("cpu")
 VOCABULARY = 128

@@ -12,7 +12,7 @@ from itertools import product
 from stack_gate.diff.stacks import StackDiff
 from stack_gate.findings import Finding
 from stack_gate.iam.conditions import Clause, alternatives, any_of, implies
-from stack_gate.iam.counterexamples import describe_actions, describe_managed_policy, describe_request, example_rank
+from stack_gate.iam.example_requests import describe_actions, describe_managed_policy, describe_request, example_rank
 from stack_gate.iam.patterns import covered
 from stack_gate.iam.policies import EVERYONE, Permissions, Statement, read_permissions
 from stack_gate.rules.tables import stack_finding

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from local_aws.autoscaling.model.endpoint_metrics import EndpointLoad
+from local_aws.autoscaling.rules.endpoint_metrics import EndpointLoad
 
 Outcome = Literal["Completed", "Failed", "Expired"]
 _METRICS: dict[Outcome, str] = {

@@ -4,8 +4,8 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from local_aws.autoscaling.model.controller import PERIOD_SECONDS, Controller, Minute
-from local_aws.autoscaling.model.scaling_config import ScalingConfig
+from local_aws.autoscaling.rules.controller import PERIOD_SECONDS, Controller, Minute
+from local_aws.autoscaling.rules.scaling_config import ScalingConfig
 from local_aws.autoscaling.simulator.simulated_endpoint import (
     Assumptions,
     EventQueue,

@@ -6,8 +6,8 @@ from typing import Any, Literal
 from moto.cloudformation.parsing import OutputMap
 from moto.core.exceptions import ServiceException
 
-from local_aws.emulator.cloudformation import operations
-from local_aws.emulator.cloudformation.operations import Step, StepFailedError
+from local_aws.emulator.cloudformation import resource_operations
+from local_aws.emulator.cloudformation.resource_operations import Step, StepFailedError
 from local_aws.emulator.cloudformation.stack import Deployed, LocalStack
 from local_aws.emulator.cloudformation.template import Template, dependencies, dependency_order
 
@@ -26,7 +26,7 @@ def deploy(stack: LocalStack, template: Template, text: str, parameters: dict[st
         for logical_id in dependency_order(template):
             definition = template["Resources"][logical_id]
             if stack.resources.is_enabled(definition):
-                step = operations.apply(stack, logical_id, definition)
+                step = resource_operations.apply(stack, logical_id, definition)
                 journal += [step] if step is not None else []
         outputs = OutputMap(stack.resource_map, {"Outputs": template.get("Outputs", {})}, stack.stack_id)
         for name in outputs:
@@ -75,11 +75,11 @@ def _clean_up(stack: LocalStack, template: Template, journal: list[Step], order:
     for logical_id in reversed(order):
         old = replaced.get(logical_id)
         if old is not None:
-            operations.delete(stack, old, old.update_replace_policy)
+            resource_operations.delete(stack, old, old.update_replace_policy)
         definition = template["Resources"].get(logical_id)
         if logical_id in resources.deployed and (definition is None or not resources.is_enabled(definition)):
             removed = resources.deployed.pop(logical_id)
-            operations.delete(stack, removed, _policy_on_delete(removed))
+            resource_operations.delete(stack, removed, _policy_on_delete(removed))
 
 
 def _roll_back_creation(stack: LocalStack, journal: list[Step], reason: str) -> None:
@@ -108,7 +108,7 @@ def _roll_back_update(
     stack.resources.use(*previous)
     stack.record_event("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
     for resource in surplus:
-        operations.delete(stack, resource, _policy_on_rollback(resource))
+        resource_operations.delete(stack, resource, _policy_on_rollback(resource))
     stack.record_event("UPDATE_ROLLBACK_COMPLETE")
 
 
@@ -123,7 +123,7 @@ def _undo(stack: LocalStack, step: Step) -> list[Deployed]:
         return [step.after] if step.after else []
     if step.after is None or step.after == step.before:
         return []
-    restored = operations.update_in_place(stack, step.after, step.before).after
+    restored = resource_operations.update_in_place(stack, step.after, step.before).after
     # A custom resource may answer an update with a different physical id.
     moved = restored is not None and restored.physical_id != step.after.physical_id
     return [step.after] if moved else []
@@ -139,7 +139,7 @@ def _delete_all(
     deployed, blocked, survivors = stack.resources.deployed, set[str](), list[str]()
     for resource in resources:
         name = resource.logical_id
-        if name not in blocked and operations.delete(stack, resource, policy(resource)):
+        if name not in blocked and resource_operations.delete(stack, resource, policy(resource)):
             deployed.pop(name, None)
         else:
             deployed[name] = resource

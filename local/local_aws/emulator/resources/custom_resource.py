@@ -8,7 +8,7 @@ import time
 import uuid
 from typing import Any
 
-from local_aws.emulator.functions.invocation import has_pending_events, log_file
+from local_aws.emulator.lambda_functions.invocation import has_pending_events, log_file
 from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, ResourceFailedError
 from local_aws.emulator.response_urls import ExpectedResponse, expect_response
 

@@ -8,9 +8,9 @@ from typing import Protocol
 import torch
 
 from musicgen_serving.engine.errors import NonFiniteError
-from musicgen_serving.engine.scheduler import Sequence
+from musicgen_serving.engine.request_queue import Sequence
 from musicgen_serving.engine.step import delay_pattern
-from musicgen_serving.engine.step.decode_loop import DecodeLoop
+from musicgen_serving.engine.step.model_runner import DecodeLoop
 
 
 class DeviceEvent(Protocol):

@@ -9,7 +9,7 @@ import torch
 
 from musicgen_serving.engine.batch import Batch, DeviceEvent, RecordEvent, event_recorder
 from musicgen_serving.engine.errors import DeviceMemoryError, EngineStoppedError
-from musicgen_serving.engine.scheduler import Request, RequestQueue, Sequence
+from musicgen_serving.engine.request_queue import Request, RequestQueue, Sequence
 from musicgen_serving.json_log import JsonLog
 
 Encode = Callable[[list[list[int]]], list[torch.Tensor]]

@@ -17,9 +17,9 @@ from musicgen_serving.engine.model.quantisation import Matrix, quantise
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights, Norm, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
-from musicgen_serving.engine.step.decode_loop import DecodeLoop
 from musicgen_serving.engine.step.graphs import CudaRecorder, DirectRecorder, GraphRecorder, RecordedGraphs, doublings
-from musicgen_serving.engine.step.kv_cache import allocate, batch_view, bytes_per_slot
+from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.slots import allocate, batch_view, bytes_per_slot
 from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
 from musicgen_serving.json_log import JsonLog
 

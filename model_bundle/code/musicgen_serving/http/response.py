@@ -10,7 +10,7 @@ from musicgen_serving.http.request import JSON, WAV, RequestContext
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds; the server answers /ping before
     from musicgen_serving.engine.generator import GenerationResult
-    from musicgen_serving.model import Model
+    from musicgen_serving.staged_model import Model
 
 CONTRACT = 1
 

@@ -16,7 +16,7 @@ from musicgen_serving.engine.kernels.linear import NormProjection, ResidualProje
 from musicgen_serving.engine.kernels.sampling import sample as sample_tokens
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.step.delay_pattern import TO_GENERATE
-from musicgen_serving.engine.step.kv_cache import allocate
+from musicgen_serving.engine.step.slots import allocate
 from tests.model_bundle.helpers.kernel_inputs import CPU, make_norm, make_stream, normal
 
 Work = Callable[[], tuple[torch.Tensor, ...]]

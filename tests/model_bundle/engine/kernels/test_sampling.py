@@ -8,8 +8,8 @@ import torch
 from musicgen_serving.engine.kernels.sampling import sample as sample_tokens
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.step.delay_pattern import TO_GENERATE
-from musicgen_serving.engine.step.kv_cache import Slots, allocate
 from musicgen_serving.engine.step.sampling import apply_guidance, sample
+from musicgen_serving.engine.step.slots import Slots, allocate
 from tests.model_bundle.helpers.kernel_inputs import CPU, normal
 
 CONFIG = DecoderConfig(layers=0, hidden=8, heads=1, ffn=8, vocabulary=2048, codebooks=4, channels=1, pad_token=2048)

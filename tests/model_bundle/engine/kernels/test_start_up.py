@@ -14,8 +14,8 @@ from musicgen_serving.engine.loading import compile_kernels, kernel_step
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.quantisation import Quantised
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.step.decode_loop import DecodeLoop
-from musicgen_serving.engine.step.kv_cache import BatchView, allocate, batch_view
+from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.slots import BatchView, allocate, batch_view
 from tests.model_bundle.helpers.fake_graph_recorder import FakeGraphRecorder
 from tests.model_bundle.helpers.random_weights import random_weights
 from tests.model_bundle.helpers.record_operations import META, RecordOperations, to_device

@@ -13,8 +13,8 @@ from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.decoder import forward
 from musicgen_serving.engine.model.weights import DecoderWeights
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.step.decode_loop import DecodeLoop
-from musicgen_serving.engine.step.kv_cache import BatchView, allocate, batch_view
+from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.slots import BatchView, allocate, batch_view
 from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
 from tests.model_bundle.helpers.kernel_inputs import CPU, normal, relative_error
 from tests.model_bundle.helpers.random_weights import eight_bit, random_weights, single_precision

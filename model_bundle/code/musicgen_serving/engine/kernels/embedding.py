@@ -11,7 +11,7 @@ import triton.language as tl
 from musicgen_serving.engine.kernels.jit import kernel
 from musicgen_serving.engine.kernels.linear import STREAM_SCALE, ResidualStream, store_moments
 from musicgen_serving.engine.model.weights import DecoderWeights
-from musicgen_serving.engine.step.kv_cache import Slots
+from musicgen_serving.engine.step.slots import Slots
 
 MAX_CHUNKS = 8  # of the stream, for one program
 WARPS = 4

@@ -20,7 +20,7 @@ from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.decoder import ROWS, LayerKV
 from musicgen_serving.engine.model.quantisation import Matrix
 from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights
-from musicgen_serving.engine.step.kv_cache import BatchView
+from musicgen_serving.engine.step.slots import BatchView
 
 
 class KernelLayer:

@@ -12,7 +12,7 @@ import triton.language as tl
 
 from musicgen_serving.engine.kernels.jit import kernel
 from musicgen_serving.engine.step import delay_pattern, sampling
-from musicgen_serving.engine.step.kv_cache import Slots
+from musicgen_serving.engine.step.slots import Slots
 
 SEED, POSITION, TOKEN = (tl.constexpr(one) for one in (sampling.SEED, sampling.POSITION, sampling.TOKEN))
 (SHIFT, FACTOR), (NEXT_SHIFT, NEXT_FACTOR) = (map(tl.constexpr, pair) for pair in sampling.FINALISER)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from musicgen_serving.engine.step.kv_cache import Slots, batch_view
+from musicgen_serving.engine.step.slots import Slots, batch_view
 from musicgen_serving.engine.step.torch_step import StepFn
 from musicgen_serving.json_log import JsonLog
 

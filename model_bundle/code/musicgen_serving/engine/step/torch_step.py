@@ -8,8 +8,8 @@ from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.decoder import forward
 from musicgen_serving.engine.model.weights import DecoderWeights
 from musicgen_serving.engine.step.delay_pattern import TO_GENERATE
-from musicgen_serving.engine.step.kv_cache import BatchView
 from musicgen_serving.engine.step.sampling import apply_guidance, sample
+from musicgen_serving.engine.step.slots import BatchView
 
 
 class StepFn(Protocol):

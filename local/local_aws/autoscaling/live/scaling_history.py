@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from local_aws.autoscaling.model.controller import Minute
+from local_aws.autoscaling.rules.controller import Minute
 
 FOLDER = "scaling"  # inside the state folder
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from local_aws.autoscaling.model.alarms import AlarmEvaluator
-from local_aws.autoscaling.model.autoscaler import ScalableTarget
-from local_aws.autoscaling.model.metrics import Metric
-from local_aws.autoscaling.model.scaling_config import Description, parse_alarm
+from local_aws.autoscaling.rules.alarms import AlarmEvaluator
+from local_aws.autoscaling.rules.autoscaler import ScalableTarget
+from local_aws.autoscaling.rules.metrics import Metric
+from local_aws.autoscaling.rules.scaling_config import Description, parse_alarm
 from local_aws.emulator import clients
 from local_aws.emulator.account import ACCOUNT_ID, REGION
 

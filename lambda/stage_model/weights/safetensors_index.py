@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from stage_model.errors import StagingError
-from stage_model.source.reader import Source
+from stage_model.source.byte_source import Source
 
 _MAX_HEADER = 32 << 20  # bytes; the format allows 100 MB, models of this size have 100 kB
 # Bytes per element, by safetensors' names.

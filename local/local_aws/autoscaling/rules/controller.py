@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from local_aws.autoscaling.model.alarms import AlarmEvaluator, AlarmState
-from local_aws.autoscaling.model.autoscaler import Autoscaler, Decision, ScalableTarget
-from local_aws.autoscaling.model.endpoint_metrics import EndpointLoad, endpoint_samples
-from local_aws.autoscaling.model.metrics import Metric, MetricStore
-from local_aws.autoscaling.model.scaling_config import ScalingConfig, endpoint_and_variant
+from local_aws.autoscaling.rules.alarms import AlarmEvaluator, AlarmState
+from local_aws.autoscaling.rules.autoscaler import Autoscaler, Decision, ScalableTarget
+from local_aws.autoscaling.rules.endpoint_metrics import EndpointLoad, endpoint_samples
+from local_aws.autoscaling.rules.metrics import Metric, MetricStore
+from local_aws.autoscaling.rules.scaling_config import ScalingConfig, endpoint_and_variant
 
 PERIOD_SECONDS = 60.0
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)

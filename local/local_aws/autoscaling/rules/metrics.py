@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from local_aws.autoscaling.model.metric_math import Expression
+from local_aws.autoscaling.rules.metric_math import Expression
 
 _RETENTION_SECONDS = 26 * 3600.0  # CloudWatch's longest alarm looks back one day
 STATISTICS: Mapping[str, Callable[[list[float]], float]] = {

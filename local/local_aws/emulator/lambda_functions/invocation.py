@@ -26,8 +26,8 @@ from moto.iam.exceptions import NotFoundException
 
 from local_aws.emulator import child_processes, clients
 from local_aws.emulator.environment import endpoint_environment
-from local_aws.emulator.functions.deployment_package import DeploymentPackageError, extract
 from local_aws.emulator.iam.sessions import assume_role_for_service
+from local_aws.emulator.lambda_functions.deployment_package import DeploymentPackageError, extract
 
 _HERE = Path(__file__).parent
 # Functions find programs on PATH, and Node functions the SDK that AWS's own Node runtime contains.

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from stage_model.archive.tarball import (
+from stage_model.archive.object_layout import (
     CAST_PART_BLOCKS,
     PART_BLOCKS,
     Member,
@@ -16,11 +16,11 @@ from stage_model.archive.tarball import (
 )
 from stage_model.errors import StagingError
 from stage_model.request import StagedModelRequest
-from stage_model.source.reader import BytesSource, CopyReader, Reader, Stream
+from stage_model.source.byte_source import BytesSource, CopyReader, Reader, Stream
 from stage_model.source.repository import RepoFile, Repository, read_verified
-from stage_model.weights.safetensors import WeightFile, index_safetensors
-from stage_model.weights.select import MANIFEST, find_weights, resolve_shards, support_files
-from stage_model.weights.shards import (
+from stage_model.weights.file_selection import MANIFEST, find_weights, resolve_shards, support_files
+from stage_model.weights.safetensors_index import WeightFile, index_safetensors
+from stage_model.weights.staged_shards import (
     DECODER,
     MAX_SHARD,
     Shard,

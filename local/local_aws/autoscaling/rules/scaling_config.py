@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast, get_args
 
-from local_aws.autoscaling.model.alarms import Alarm, AlarmState, TreatMissingData
-from local_aws.autoscaling.model.autoscaler import ScalableTarget
-from local_aws.autoscaling.model.metric_math import Expression
-from local_aws.autoscaling.model.metrics import MathSeries, Metric, MetricSeries, Series
-from local_aws.autoscaling.model.policies import ScalingPolicy, StepAdjustment, StepScaling, TargetTracking
-from local_aws.autoscaling.model.scheduled_actions import ScheduledAction
+from local_aws.autoscaling.rules.alarms import Alarm, AlarmState, TreatMissingData
+from local_aws.autoscaling.rules.autoscaler import ScalableTarget
+from local_aws.autoscaling.rules.metric_math import Expression
+from local_aws.autoscaling.rules.metrics import MathSeries, Metric, MetricSeries, Series
+from local_aws.autoscaling.rules.policies import ScalingPolicy, StepAdjustment, StepScaling, TargetTracking
+from local_aws.autoscaling.rules.scheduled_actions import ScheduledAction
 
 Description = Mapping[str, Any]  # one item of a Describe call's response
 

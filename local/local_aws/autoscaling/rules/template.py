@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from local_aws.autoscaling.model.scaling_config import Description, ScalingConfig
+from local_aws.autoscaling.rules.scaling_config import Description, ScalingConfig
 
 TARGET = "AWS::ApplicationAutoScaling::ScalableTarget"
 POLICY = "AWS::ApplicationAutoScaling::ScalingPolicy"

@@ -10,9 +10,9 @@ https://docs.aws.amazon.com/autoscaling/application/userguide/step-scaling-polic
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from local_aws.autoscaling.model.alarms import AlarmEvaluator
-from local_aws.autoscaling.model.metrics import MetricStore
-from local_aws.autoscaling.model.policies import ScalingPolicy, StepScaling, TargetTracking
+from local_aws.autoscaling.rules.alarms import AlarmEvaluator
+from local_aws.autoscaling.rules.metrics import MetricStore
+from local_aws.autoscaling.rules.policies import ScalingPolicy, StepScaling, TargetTracking
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html (host
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from local_aws.autoscaling.model.metrics import Metric
+from local_aws.autoscaling.rules.metrics import Metric
 
 NAMESPACE = "AWS/SageMaker"
 HOST_NAMESPACE = "/aws/sagemaker/Endpoints"

@@ -11,13 +11,13 @@ import psutil
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws import sagemaker
-from local_aws.autoscaling.emulator import scaling_history
-from local_aws.autoscaling.emulator.accelerated_clock import CLOCK_FACTOR, AcceleratedClock
-from local_aws.autoscaling.emulator.aws_api import AwsApi
-from local_aws.autoscaling.model.alarms import AlarmEvaluator
-from local_aws.autoscaling.model.controller import PERIOD_SECONDS, Controller
-from local_aws.autoscaling.model.endpoint_metrics import DURATIONS, EndpointLoad
-from local_aws.autoscaling.model.scaling_config import Description, ScalingConfig, endpoint_and_variant
+from local_aws.autoscaling.live import scaling_history
+from local_aws.autoscaling.live.accelerated_clock import CLOCK_FACTOR, AcceleratedClock
+from local_aws.autoscaling.live.aws_api import AwsApi
+from local_aws.autoscaling.rules.alarms import AlarmEvaluator
+from local_aws.autoscaling.rules.controller import PERIOD_SECONDS, Controller
+from local_aws.autoscaling.rules.endpoint_metrics import DURATIONS, EndpointLoad
+from local_aws.autoscaling.rules.scaling_config import Description, ScalingConfig, endpoint_and_variant
 from local_aws.emulator import clients
 from local_aws.sagemaker.endpoint import Endpoint
 from local_aws.sagemaker.results import EndpointMetrics

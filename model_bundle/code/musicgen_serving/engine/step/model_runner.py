@@ -13,7 +13,7 @@ from musicgen_serving.engine.model.weights import DecoderWeights
 from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.step import delay_pattern
 from musicgen_serving.engine.step.graphs import BUDGET_SECONDS, GraphRecorder, RecordedGraphs, StepGraphs
-from musicgen_serving.engine.step.kv_cache import Slots, batch_view
+from musicgen_serving.engine.step.slots import Slots, batch_view
 from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
 from musicgen_serving.json_log import JsonLog
 

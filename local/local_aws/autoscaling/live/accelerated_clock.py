@@ -4,7 +4,7 @@ import math
 import threading
 import time
 
-from local_aws.autoscaling.model.controller import PERIOD_SECONDS
+from local_aws.autoscaling.rules.controller import PERIOD_SECONDS
 
 CLOCK_FACTOR = "LOCAL_AWS_CLOCK_FACTOR"
 _MAX_FACTOR = 600.0  # ten minutes a second: the work of each minute needs some real time

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from local_aws.autoscaling.model.metrics import MetricStore, Series, datapoints
+from local_aws.autoscaling.rules.metrics import MetricStore, Series, datapoints
 
 AlarmState = Literal["OK", "ALARM", "INSUFFICIENT_DATA"]
 TreatMissingData = Literal["missing", "ignore", "breaching", "notBreaching"]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from statistics import fmean
 
-from local_aws.autoscaling.model.alarms import Alarm
-from local_aws.autoscaling.model.metrics import Series
+from local_aws.autoscaling.rules.alarms import Alarm
+from local_aws.autoscaling.rules.metrics import Series
 
 ADJUSTMENT_TYPES = ("ChangeInCapacity", "PercentChangeInCapacity", "ExactCapacity")
 AGGREGATIONS = {"Average": fmean, "Minimum": min, "Maximum": max}
