@@ -104,7 +104,7 @@ def measure_few_slots(
         torch.cuda.reset_peak_memory_stats(device)
     with running_engine(folder, FEW_SLOTS, eight_bit=False) as (generator, start):
         few = [measure_throughput(generator, count, plan) for count in plan.in_flight if count <= FEW_SLOTS]
-        one, config = time_one_clip(generator, plan), generator.loop.config
+        one, config = time_one_clip(generator, plan), generator.runner.config
         roofline = clip_seconds(config, plan.decode_steps(generator), 1, bandwidth)
         model = {
             "start": start, "one": one, "in_flight": few, "memory": memory_in_use(device),
@@ -117,7 +117,7 @@ def measure_few_slots(
 def measure_eight_bit(folder: Path, plan: Plan, bandwidth: float) -> dict[str, Any]:
     """Measure one clip with 8-bit weights."""
     with running_engine(folder, 1, eight_bit=True) as (generator, start):
-        steps, config = plan.decode_steps(generator), generator.loop.config
+        steps, config = plan.decode_steps(generator), generator.runner.config
         roofline = clip_seconds(config, steps, 1, bandwidth, eight_bit=True)
         return {**time_one_clip(generator, plan), "start": start, "roofline_seconds": roofline}
 

@@ -37,7 +37,7 @@ class Plan:
         return ClipSpec(TEXT, seed, SamplingParams(max_new_tokens=self.steps))
 
     def decode_steps(self, generator: Generator) -> int:
-        return delay_pattern.steps(self.clip(0).params.frames, generator.loop.config.delays)
+        return delay_pattern.steps(self.clip(0).params.frames, generator.runner.config.delays)
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def time_one_clip(generator: Generator, plan: Plan) -> dict[str, Any]:
 
 def time_decode(generator: Generator, clips: int, plan: Plan) -> float:
     """Return the seconds of all steps of `clips` clips at once, while the engine's own thread is idle."""
-    slots = generator.loop.slots
+    slots = generator.runner.slots
     with admitted(generator, clips, plan):
         tokens = slots.tokens[:clips].clone()
 
@@ -80,16 +80,16 @@ def time_decode(generator: Generator, clips: int, plan: Plan) -> float:
 @contextmanager
 def admitted(generator: Generator, clips: int, plan: Plan) -> Iterate[None]:
     """Admit clips to the first slots, at position 0, and empty the slots afterwards."""
-    clip, loop = plan.clip(0), generator.loop
+    clip, runner = plan.clip(0), generator.runner
     synchronize(generator.device)  # the engine's thread may still be emptying slots, on another stream
     (states,) = generator.text_encoder.encode([generator.tokenize(0, TEXT)])
     for slot in range(clips):
-        loop.admit(slot, states, clip.params.frames, clip.params, slot)
+        runner.admit(slot, states, clip.params.frames, clip.params, slot)
     try:
         yield
     finally:
         for slot in range(clips):
-            loop.slots.deactivate(slot)
+            runner.slots.deactivate(slot)
         synchronize(generator.device)
 
 
@@ -101,10 +101,10 @@ def synchronize(device: torch.device) -> None:
 
 def run_steps(generator: Generator, clips: int, first: int, last: int) -> None:
     """Step from position `first` up to, not including, `last`."""
-    loop, multiple = generator.loop, generator.batch.length_multiple
+    runner, multiple = generator.runner, generator.batch.length_multiple
     for position in range(first, last):
-        length = min(-(-(position + 1) // multiple) * multiple, loop.positions)
-        loop.step(0, clips, length=length, text_length=loop.text_length, max_top_k=250, use_top_p=False)
+        length = min(-(-(position + 1) // multiple) * multiple, runner.positions)
+        runner.step(0, clips, length=length, text_length=runner.text_length, max_top_k=250, use_top_p=False)
 
 
 def measure_throughput(generator: Generator, clips: int, plan: Plan) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, 
 from musicgen_serving.engine.model.decoder import forward
 from musicgen_serving.engine.model.weights import DecoderWeights, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.step.slots import allocate, batch_view
 from musicgen_serving.engine.step.torch_step import StepFn
 from musicgen_serving.json_log import JsonLog
@@ -59,10 +59,10 @@ def served_logits(decoder: Decoder, tokens: torch.Tensor, states: torch.Tensor, 
     from musicgen_serving.engine.kernels.kernel_step import KernelStep
 
     assert isinstance(step, KernelStep)
-    loop = admit_tokens(decoder, step, tokens, states)
+    runner = admit_tokens(decoder, step, tokens, states)
     logits: list[torch.Tensor] = []
     for _ in range(POSITIONS):
-        loop.step(0, 1, length=POSITIONS, text_length=TEXT, max_top_k=config.vocabulary, use_top_p=False)
+        runner.step(0, 1, length=POSITIONS, text_length=TEXT, max_top_k=config.vocabulary, use_top_p=False)
         logits.append(step.buffers(1).logits.clone())
     return torch.stack(logits).float()
 
@@ -71,23 +71,23 @@ def served_logits(decoder: Decoder, tokens: torch.Tensor, states: torch.Tensor, 
 def torch_logits(decoder: Decoder, tokens: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
     """Return the same logits, computed by torch's own operations."""
     config, weights = decoder
-    loop = admit_tokens(decoder, None, tokens, states)
-    view = batch_view(loop.slots, 0, 1, POSITIONS, TEXT)
+    runner = admit_tokens(decoder, None, tokens, states)
+    view = batch_view(runner.slots, 0, 1, POSITIONS, TEXT)
     logits: list[torch.Tensor] = []
     for position in range(POSITIONS):
-        fed, here = view.state.tokens[:, :, position : position + 1], torch.full((1, 1), position, device=loop.device)
+        fed, here = view.state.tokens[:, :, position : position + 1], torch.full((1, 1), position, device=runner.device)
         logits.append(forward(weights, config.heads, view.layers, view.cross_mask, fed, here)[0])
     return torch.stack(logits).float()
 
 
-def admit_tokens(decoder: Decoder, step: StepFn | None, tokens: torch.Tensor, states: torch.Tensor) -> DecodeLoop:
-    """Return a loop with these tokens, all given, in its only slot."""
+def admit_tokens(decoder: Decoder, step: StepFn | None, tokens: torch.Tensor, states: torch.Tensor) -> ModelRunner:
+    """Return a runner with these tokens, all given, in its only slot."""
     config, weights = decoder
     slots = allocate(config, 1, POSITIONS, TEXT, weights.heads.device, weights.heads.dtype)
-    loop = DecodeLoop(config, weights, slots, step)
-    loop.admit(0, states, POSITIONS - max(config.delays) - 1, SamplingParams(), 0)
+    runner = ModelRunner(config, weights, slots, step)
+    runner.admit(0, states, POSITIONS - max(config.delays) - 1, SamplingParams(), 0)
     slots.tokens[0, :, :POSITIONS] = tokens
-    return loop
+    return runner
 
 
 def guided(logits: torch.Tensor) -> torch.Tensor:

@@ -63,8 +63,8 @@ def costs(clips_per_second: float, measured_on: str) -> dict[str, Any]:
         return {"failed": f"the nominal bandwidth of {measured_on} is unknown; add it to benchmarks/gpu/roofline.py"}
     prices, types = infra_table("prices"), infra_table("instances")["types"]
     found: dict[str, Any] = {}
-    for name, price in prices["usd_per_hour"].items():
-        if other := nominal_bandwidth(types[name]["gpu"]):
+    for name, facts in types.items():
+        if "gpu" in facts and (other := nominal_bandwidth(facts["gpu"])):
             rate = clips_per_second * other / own
-            found[name] = {"clips_per_second": rate, "usd_per_clip": price / 3600 / rate}
+            found[name] = {"clips_per_second": rate, "usd_per_clip": prices["usd_per_hour"][name] / 3600 / rate}
     return {"estimate": True, "prices_as_of": prices["as_of"], "region": prices["region"], "types": found}

@@ -12,6 +12,7 @@ from tests.end_to_end.rights.deployed_permissions import Permission
 from tests.end_to_end.rights.probed_stack import (
     CLIENT,
     EMPTIER,
+    FAILED_START,
     SERVING,
     STAGING,
     ProbedStack,
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.timeout(900)
 
 _IMAGE = "arn:aws:ecr:us-east-1:763104351884:repository/huggingface-pytorch-inference"
 _PULL = "the containers are processes here; no image is pulled"
+_ROLLBACK = "needed only while a creation is rolled back, which test_failed_start.py does"
 _PARTS = "needed only when a multipart upload fails, and clips this short are uploaded in one part"
 # Permissions that nothing on one machine needs, each with the reason.
 EXEMPT = {
@@ -32,6 +34,8 @@ EXEMPT = {
     Permission(SERVING, "ecr:GetDownloadUrlForLayer", _IMAGE): _PULL,
     Permission(SERVING, "cloudwatch:PutMetricData", "*"): "SageMaker's agent, absent here, publishes host metrics",
     Permission(SERVING, "logs:DescribeLogStreams", "<AsyncEndpointLogs>:*"): "SageMaker's agent, absent here, needs it",
+    Permission(FAILED_START, "logs:DescribeLogStreams", "<AsyncEndpointLogs>"): _ROLLBACK,
+    Permission(FAILED_START, "logs:GetLogEvents", "<AsyncEndpointLogs>"): _ROLLBACK,
     Permission(SERVING, "s3:AbortMultipartUpload", "<StorageOutputBucket>/audio/*"): _PARTS,
     Permission(SERVING, "s3:AbortMultipartUpload", "<StorageOutputBucket>/failures/*"): _PARTS,
     Permission(SERVING, "s3:AbortMultipartUpload", "<StorageOutputBucket>/out/*"): _PARTS,
@@ -118,7 +122,7 @@ def test_every_principal_is_probed(stack: ProbedStack) -> None:
     assert {permission.principal for permission in stack.permissions.all()} == set(stack.probes)
 
 
-@pytest.mark.parametrize("principal", [STAGING, SERVING, CLIENT, EMPTIER])
+@pytest.mark.parametrize("principal", [STAGING, SERVING, CLIENT, EMPTIER, FAILED_START])
 def test_removing_any_permission_breaks_something(stack: ProbedStack, principal: str) -> None:
     permissions = sorted((r for r in stack.permissions.all() - set(EXEMPT) if r.principal == principal), key=str)
     unneeded = [permission for permission in permissions if stack.failure_without(permission) is None]
@@ -126,7 +130,7 @@ def test_removing_any_permission_breaks_something(stack: ProbedStack, principal:
     assert unneeded == []
 
 
-@pytest.mark.parametrize("principal", [STAGING, SERVING, CLIENT, EMPTIER])
+@pytest.mark.parametrize("principal", [STAGING, SERVING, CLIENT, EMPTIER, FAILED_START])
 def test_everything_works_without_the_exempt_permissions(stack: ProbedStack, principal: str) -> None:
     assert set(EXEMPT) <= stack.permissions.all()
     special = [probe for (owner, _), probe in stack.special.items() if owner == principal]

@@ -197,3 +197,31 @@ class BucketEmptierProbes:
     def _lines(self) -> int:
         found = self._logs.filter_log_events(logGroupName=self._log_group)["events"]
         return len(found)
+
+
+class FailedStartProbes:
+    """The function that reports why a new endpoint did not start."""
+
+    def __init__(
+        self, aws: LocalAws, permissions: DeployedPermissions, functions: FunctionInvoker, stack_name: str
+    ) -> None:
+        self._logs, self._functions = aws.client("logs"), functions
+        self._function = permissions.physical("FailedStartFunction")
+        self._log_group = permissions.physical("FailedStartLogs")
+        self._properties = {"LogGroupName": permissions.physical("AsyncEndpointLogs")}
+        (stack,) = aws.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"]
+        self._stack_id = stack["StackId"]
+
+    def reads_the_stack_status(self, denials: AccessDenials) -> None:
+        """A Delete reads the stack's status without a denial, and is logged."""
+        lines = self._lines()
+        event = self._functions.event("Delete", self._properties, StackId=self._stack_id)
+        self._functions.request(self._function, event)
+        if denied := denials.lines():  # the function succeeds in spite of it, so that a stack can always be deleted
+            raise ProbeFailed(denied[0])
+        if self._lines() == lines:
+            raise ProbeFailed("nothing was logged")
+
+    def _lines(self) -> int:
+        found = self._logs.filter_log_events(logGroupName=self._log_group)["events"]
+        return len(found)

@@ -21,11 +21,18 @@ from tests.end_to_end.rights.access_denials import AccessDenials, ProbeFailed
 from tests.end_to_end.rights.client_probes import ClientProbes
 from tests.end_to_end.rights.deployed_permissions import DeployedPermissions, Permission
 from tests.end_to_end.rights.endpoint_probes import EndpointProbes
-from tests.end_to_end.rights.lambda_probes import BucketEmptierProbes, BusyHub, FunctionInvoker, StagingProbes
+from tests.end_to_end.rights.lambda_probes import (
+    BucketEmptierProbes,
+    BusyHub,
+    FailedStartProbes,
+    FunctionInvoker,
+    StagingProbes,
+)
 
 STACK = "MusicGen-dev"
 STAGING, SERVING, CLIENT = "StagedModelRole", "AsyncEndpointRole", "ClientAccessPolicy"
 EMPTIER = "CustomS3AutoDeleteObjectsCustomResourceProviderRole"
+FAILED_START = "FailedStartRole"
 _CLIENT_ROLE = "probe-client"
 Probe = Callable[[AccessDenials], None]
 Keys = tuple[str, str, str]
@@ -42,6 +49,7 @@ class ProbedStack:
         self.staging = StagingProbes(aws, self.permissions, functions, self.staged, hub)
         self.serving = EndpointProbes(aws, self.outputs, self.permissions)
         self.emptying = BucketEmptierProbes(aws, self.permissions, functions)
+        failed_start = FailedStartProbes(aws, self.permissions, functions, STACK)
         client = ClientProbes(aws, self.outputs, self.keys(CLIENT))
         self.probes: dict[str, list[Probe]] = {
             STAGING: [self.staging.creates, self.staging.deletes],
@@ -52,6 +60,7 @@ class ProbedStack:
             ],
             CLIENT: [client.invokes_and_downloads],
             EMPTIER: [self.emptying.empties_a_bucket],
+            FAILED_START: [failed_start.reads_the_stack_status],
         }
         # Probes for single permissions, which the others would take too long to exercise.
         self.special: dict[tuple[str, str], Probe] = {

@@ -91,7 +91,7 @@ def test_the_nonfinite_flag_is_that_of_the_time_when_the_clip_left_its_slot() ->
 
 def test_a_batch_keeps_stepping_while_a_finished_clip_is_pending(mono: Any) -> None:
     device = FakeDevice()
-    batch = Batch(mono.loop(slots=2), 32, device.record)
+    batch = Batch(mono.runner(slots=2), 32, device.record)
     sequences = [
         Sequence(Request([ClipSpec("", 0, SamplingParams(max_new_tokens=count))], [[1] * 11]), 0) for count in (8, 20)
     ]

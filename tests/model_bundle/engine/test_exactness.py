@@ -12,15 +12,15 @@ from musicgen_serving.engine.model.codec import Codec
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.model.weights import WeightFiles
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.model_runner import ModelRunner
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
 FRAMES = 60
 
 
-def run(loop: DecodeLoop, steps: int, length: int = 128) -> None:
+def run(runner: ModelRunner, steps: int, length: int = 128) -> None:
     for _ in range(steps):
-        loop.step(0, 3, length=length, text_length=11, max_top_k=128, use_top_p=False)
+        runner.step(0, 3, length=length, text_length=11, max_top_k=128, use_top_p=False)
 
 
 @pytest.mark.parametrize("guidance", [3.0, 1.0])
@@ -32,28 +32,28 @@ def test_codes_equal_transformers_in_shuffled_slots_next_to_a_sampled_clip(
     prompt = torch.randint(0, 128, (2, reference.codebooks, 17), generator=generator) if prompted else None
     expected = reference.greedy(FRAMES, guidance, prompt)
     greedy = SamplingParams(do_sample=False, guidance_scale=guidance)
-    loop = reference.loop()
-    loop.admit(2, reference.states(1), FRAMES, greedy, 0, None if prompt is None else prompt[1])
-    loop.admit(1, reference.states(0), FRAMES, SamplingParams(guidance_scale=2.0), 5)
-    run(loop, 7)
-    loop.admit(0, reference.states(0), FRAMES, greedy, 0, None if prompt is None else prompt[0])
-    run(loop, FRAMES + 3)
-    assert torch.equal(loop.codes(0, FRAMES), expected[0])
-    assert torch.equal(loop.codes(2, FRAMES), expected[1])
+    runner = reference.runner()
+    runner.admit(2, reference.states(1), FRAMES, greedy, 0, None if prompt is None else prompt[1])
+    runner.admit(1, reference.states(0), FRAMES, SamplingParams(guidance_scale=2.0), 5)
+    run(runner, 7)
+    runner.admit(0, reference.states(0), FRAMES, greedy, 0, None if prompt is None else prompt[0])
+    run(runner, FRAMES + 3)
+    assert torch.equal(runner.codes(0, FRAMES), expected[0])
+    assert torch.equal(runner.codes(2, FRAMES), expected[1])
     assert len(expected.unique()) > 30  # a model that repeats itself would prove little
 
 
 def test_codes_equal_transformers_when_a_clip_moves_and_cache_lengths_are_bounded(mono: Reference) -> None:
     greedy = SamplingParams(do_sample=False)
     expected = mono.greedy(FRAMES, 3.0, None)
-    loop = mono.loop()
-    loop.admit(2, mono.states(0), FRAMES, greedy, 0)
+    runner = mono.runner()
+    runner.admit(2, mono.states(0), FRAMES, greedy, 0)
     for position in range(30):
-        loop.step(2, 1, length=position + 1, text_length=11, max_top_k=1, use_top_p=False)
-    loop.slots.move(2, 0, 30)
+        runner.step(2, 1, length=position + 1, text_length=11, max_top_k=1, use_top_p=False)
+    runner.slots.move(2, 0, 30)
     for position in range(30, FRAMES + 3):
-        loop.step(0, 1, length=position + 1, text_length=11, max_top_k=1, use_top_p=False)
-    assert torch.equal(loop.codes(0, FRAMES), expected[0])
+        runner.step(0, 1, length=position + 1, text_length=11, max_top_k=1, use_top_p=False)
+    assert torch.equal(runner.codes(0, FRAMES), expected[0])
 
 
 @pytest.mark.parametrize("method", ["encode", "_encode_batch"])  # one text at a time, and in one pass as on a GPU

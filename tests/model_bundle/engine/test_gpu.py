@@ -20,7 +20,7 @@ from musicgen_serving.engine.loading import WeightFormat, kernel_step
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.step import torch_step
 from musicgen_serving.engine.step.graphs import CudaRecorder, DirectRecorder
-from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.step.slots import allocate
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]  # a GPU's libraries may warn
@@ -45,31 +45,33 @@ def generator(folder: Path, memory_log: Any) -> Iterator[Generator]:
     loaded.close()
 
 
-def make_loop(folder: Path, kernels: bool, log: Any) -> DecodeLoop:
-    """Return a loop in float16, stepped by kernels or by torch."""
+def make_runner(folder: Path, kernels: bool, log: Any) -> ModelRunner:
+    """Return a runner in float16, stepped by kernels or by torch."""
     config, weights = logit_error.read_decoder(folder, DEVICE, torch.float16, eight_bit=False, positions=POSITIONS)
     slots = allocate(config, SLOTS, POSITIONS, TEXT, DEVICE, torch.float16)
-    return DecodeLoop(config, weights, slots, kernel_step(config, weights, POSITIONS, log) if kernels else None)
+    return ModelRunner(config, weights, slots, kernel_step(config, weights, POSITIONS, log) if kernels else None)
 
 
-def text_width(loop: DecodeLoop) -> int:
+def text_width(runner: ModelRunner) -> int:
     """Return the width of a text's states."""
-    return loop.weights.project.weight.shape[1] if loop.weights.project else loop.config.hidden
+    return runner.weights.project.weight.shape[1] if runner.weights.project else runner.config.hidden
 
 
-def generate_tokens(loop: DecodeLoop, steps: int) -> torch.Tensor:
+def generate_tokens(runner: ModelRunner, steps: int) -> torch.Tensor:
     """Return the tokens of three clips that join one after the other, the first of which leaves early."""
-    generator = torch.Generator(loop.device).manual_seed(1)
-    texts = [torch.randn(count, text_width(loop), generator=generator, device=loop.device) for count in (TEXT, 1, 9)]
+    generator = torch.Generator(runner.device).manual_seed(1)
+    texts = [
+        torch.randn(count, text_width(runner), generator=generator, device=runner.device) for count in (TEXT, 1, 9)
+    ]
     params = [SamplingParams(do_sample=False), SamplingParams(top_k=50, top_p=0.9), SamplingParams(guidance_scale=1)]
     for step in range(steps):
         if step % 5 == 0 and step < 15:
-            loop.admit(step // 5, texts[step // 5], FRAMES, params[step // 5], seed=step)
+            runner.admit(step // 5, texts[step // 5], FRAMES, params[step // 5], seed=step)
         if step == steps - 20:
-            loop.slots.deactivate(0)
+            runner.slots.deactivate(0)
         count = min(step // 5 + 1, 3)
-        loop.step(0, count, length=POSITIONS, text_length=TEXT, max_top_k=loop.config.vocabulary, use_top_p=True)
-    return loop.slots.tokens[:3].clone()
+        runner.step(0, count, length=POSITIONS, text_length=TEXT, max_top_k=runner.config.vocabulary, use_top_p=True)
+    return runner.slots.tokens[:3].clone()
 
 
 @pytest.mark.parametrize("eight_bit", [False, True])
@@ -86,34 +88,34 @@ def test_compiled_kernels_sample_the_tokens_of_torch(
 ) -> None:
     sampled: list[torch.Tensor] = []
     for kernels in (False, True):
-        loop = make_loop(folder, kernels, memory_log.log)
-        states = torch.zeros(3, text_width(loop), device=DEVICE)
+        runner = make_runner(folder, kernels, memory_log.log)
+        states = torch.zeros(3, text_width(runner), device=DEVICE)
         all_params = [SamplingParams(do_sample=False), SamplingParams(top_k=50, top_p=0.9), SamplingParams()]
         for slot, params in enumerate(all_params):
-            loop.admit(slot, states, FRAMES, params, seed=slot)
+            runner.admit(slot, states, FRAMES, params, seed=slot)
         for step in range(40):
-            sample_from(random_logits(loop, step), loop, kernels, monkeypatch)
-        sampled.append(loop.slots.tokens[:3, :, :40].clone())
+            sample_from(random_logits(runner, step), runner, kernels, monkeypatch)
+        sampled.append(runner.slots.tokens[:3, :, :40].clone())
     assert (sampled[0] == sampled[1]).float().mean() > 0.99  # logarithms may differ in their last bit
     assert len(sampled[0].unique()) > 200
 
 
-def random_logits(loop: DecodeLoop, seed: int) -> torch.Tensor:
+def random_logits(runner: ModelRunner, seed: int) -> torch.Tensor:
     """Return logits [slots, 2, K * V]."""
     generator = torch.Generator(DEVICE).manual_seed(seed)
-    width = loop.config.codebooks * loop.config.vocabulary
+    width = runner.config.codebooks * runner.config.vocabulary
     return torch.randn(SLOTS, 2, width, generator=generator, device=DEVICE) * 3
 
 
-def sample_from(logits: torch.Tensor, loop: DecodeLoop, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def sample_from(logits: torch.Tensor, runner: ModelRunner, kernels: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sample every active slot's next tokens from these logits."""
     if kernels:
         from musicgen_serving.engine.kernels.sampling import sample
 
-        sample(logits.view(2 * SLOTS, -1), loop.slots, torch.zeros(SLOTS, device=DEVICE, dtype=torch.int32))
+        sample(logits.view(2 * SLOTS, -1), runner.slots, torch.zeros(SLOTS, device=DEVICE, dtype=torch.int32))
     else:
         monkeypatch.setattr(torch_step, "forward", MagicMock(return_value=logits))
-        loop.step(0, SLOTS, length=POSITIONS, text_length=TEXT, max_top_k=loop.config.vocabulary, use_top_p=True)
+        runner.step(0, SLOTS, length=POSITIONS, text_length=TEXT, max_top_k=runner.config.vocabulary, use_top_p=True)
 
 
 @pytest.mark.parametrize("eight_bit", [False, True])
@@ -126,7 +128,7 @@ def test_float16_logits_are_close_to_float32(folder: Path, eight_bit: bool, memo
 def test_graphs_generate_the_tokens_of_steps_without_graphs(
     folder: Path, kernels: bool, recorder: type[CudaRecorder], memory_log: Any
 ) -> None:
-    plain, recorded = (make_loop(folder, kernels, memory_log.log) for _ in range(2))
+    plain, recorded = (make_runner(folder, kernels, memory_log.log) for _ in range(2))
     done = recorded.record_graphs(recorder(DEVICE), memory_log.log)
     assert done.count == done.total and memory_log.events("graph_failed") == []
     expected = generate_tokens(use_buckets(plain, recorded), 300)
@@ -134,7 +136,7 @@ def test_graphs_generate_the_tokens_of_steps_without_graphs(
     assert len(expected.unique()) > 100
 
 
-def use_buckets(plain: DecodeLoop, recorded: DecodeLoop) -> DecodeLoop:
+def use_buckets(plain: ModelRunner, recorded: ModelRunner) -> ModelRunner:
     """Let `plain` step in the shapes of the other's graphs, because on a GPU rounding depends on the shape."""
     step, graphs = plain.step, recorded.graphs
     assert graphs is not None
@@ -158,8 +160,8 @@ def test_a_step_does_not_synchronise(generator: Generator) -> None:
         torch.cuda.set_sync_debug_mode("error")
         try:
             for _ in range(10):
-                generator.loop.step(
-                    0, 2, length=256, text_length=generator.loop.text_length, max_top_k=250, use_top_p=False
+                generator.runner.step(
+                    0, 2, length=256, text_length=generator.runner.text_length, max_top_k=250, use_top_p=False
                 )
         finally:
             torch.cuda.set_sync_debug_mode("default")

@@ -17,7 +17,7 @@ from musicgen_serving.engine.request_queue import Request, Sequence
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.step import graphs
 from musicgen_serving.engine.step.graphs import Bucket, StepGraphs, make_buckets
-from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.step.slots import BatchView
 from tests.model_bundle.helpers.fake_graph_recorder import FakeGraphRecorder
 from tests.model_bundle.helpers.reference_musicgen import Reference
@@ -38,9 +38,9 @@ def short_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "MIN_LENGTH", 32)
 
 
-def run_session(loop: DecodeLoop, reference: Reference) -> list[list[torch.Tensor]]:
+def run_session(runner: ModelRunner, reference: Reference) -> list[list[torch.Tensor]]:
     """Return the codes of all clips, up to two of which are admitted every seven steps if slots are free."""
-    batch = Batch(loop, length_multiple=32)
+    batch = Batch(runner, length_multiple=32)
     requests = [Request([clip], [[0] * int(reference.mask[index % 2].sum())]) for index, clip in enumerate(CLIPS)]
     waiting = list(enumerate(requests))
     for step in itertools.count():
@@ -56,11 +56,11 @@ def run_session(loop: DecodeLoop, reference: Reference) -> list[list[torch.Tenso
 
 
 def test_recorded_steps_generate_the_codes_of_steps_without_graphs(mono: Reference, memory_log: Any) -> None:
-    plain = run_session(mono.loop(slots=5), mono)
-    loop, recorder = mono.loop(slots=5), FakeGraphRecorder()
-    recorded = loop.record_graphs(recorder, memory_log.log, inf)
+    plain = run_session(mono.runner(slots=5), mono)
+    runner, recorder = mono.runner(slots=5), FakeGraphRecorder()
+    recorded = runner.record_graphs(recorder, memory_log.log, inf)
     assert recorded.count == recorded.total == len(make_buckets(5, 128)) == 12
-    for one, other in zip(plain, run_session(loop, mono), strict=True):
+    for one, other in zip(plain, run_session(runner, mono), strict=True):
         assert torch.equal(one[0], other[0])
     assert recorder.rehearsed == recorder.recorded == 12
     assert recorder.replayed > 100
@@ -68,21 +68,21 @@ def test_recorded_steps_generate_the_codes_of_steps_without_graphs(mono: Referen
 
 
 def test_addresses_do_not_change_while_clips_join_move_and_leave(mono: Reference, memory_log: Any) -> None:
-    loop, recorder = mono.loop(slots=5), FakeGraphRecorder()
-    loop.record_graphs(recorder, memory_log.log, inf)
-    assert loop.graphs is not None
-    views = loop.graphs._views.values()  # pyright: ignore[reportPrivateUsage]
+    runner, recorder = mono.runner(slots=5), FakeGraphRecorder()
+    runner.record_graphs(recorder, memory_log.log, inf)
+    assert runner.graphs is not None
+    views = runner.graphs._views.values()  # pyright: ignore[reportPrivateUsage]
     addresses = [address for one in views for address in addresses_of(one)]
     moves: list[int] = []
-    move = loop.slots.move
+    move = runner.slots.move
 
     def recording_move(source: int, target: int, length: int) -> None:
         moves.append(target)
         move(source, target, length)
 
-    object.__setattr__(loop.slots, "move", recording_move)
+    object.__setattr__(runner.slots, "move", recording_move)
     recorder.check = lambda: check(addresses == [address for one in views for address in addresses_of(one)])
-    run_session(loop, mono)
+    run_session(runner, mono)
     assert moves and recorder.replayed > 100
 
 
@@ -98,38 +98,38 @@ def addresses_of(one: BatchView) -> Iterator[int]:
 
 
 def test_buckets_beyond_the_time_budget_are_recorded_at_first_use(mono: Reference, memory_log: Any) -> None:
-    plain = run_session(mono.loop(slots=5), mono)
-    loop, recorder = mono.loop(slots=5), FakeGraphRecorder()
+    plain = run_session(mono.runner(slots=5), mono)
+    runner, recorder = mono.runner(slots=5), FakeGraphRecorder()
     clock = itertools.count()  # each reading is a second later
-    loop.record_graphs(recorder, memory_log.log, budget=0)
-    assert loop.graphs is not None and recorder.recorded == 0
-    recorded = loop.graphs.record_all(4, lambda: next(clock))
+    runner.record_graphs(recorder, memory_log.log, budget=0)
+    assert runner.graphs is not None and recorder.recorded == 0
+    recorded = runner.graphs.record_all(4, lambda: next(clock))
     assert (recorded.count, recorder.recorded) == (3, 3)  # at 1, 2 and 3 seconds
-    for one, other in zip(plain, run_session(loop, mono), strict=True):
+    for one, other in zip(plain, run_session(runner, mono), strict=True):
         assert torch.equal(one[0], other[0])
     assert recorder.recorded > 3 and recorder.rehearsed == 3
 
 
 def test_the_largest_bucket_is_recorded_first(mono: Reference, memory_log: Any) -> None:
-    loop = mono.loop(slots=5)
+    runner = mono.runner(slots=5)
     steps: list[tuple[int, int]] = []  # slots, length
-    step_fn = loop.step_fn
+    step_fn = runner.step_fn
 
     def recording_step(one: BatchView, *, max_top_k: int, use_top_p: bool) -> None:
         steps.append((one.state.position.shape[0], one.length))
         step_fn(one, max_top_k=max_top_k, use_top_p=use_top_p)
 
-    loop.step_fn = recording_step
-    loop.record_graphs(FakeGraphRecorder(), memory_log.log, inf)
+    runner.step_fn = recording_step
+    runner.record_graphs(FakeGraphRecorder(), memory_log.log, inf)
     assert steps == sorted(steps, reverse=True)
     assert steps[0] == (5, 128)
 
 
 def test_a_bucket_that_cannot_be_recorded_is_stepped_and_logged(mono: Reference, memory_log: Any) -> None:
-    plain = run_session(mono.loop(slots=5), mono)
-    loop, recorder = mono.loop(slots=5), FakeGraphRecorder(fails=lambda number: number % 2 == 0)
-    assert loop.record_graphs(recorder, memory_log.log, inf).count == 6
-    for one, other in zip(plain, run_session(loop, mono), strict=True):
+    plain = run_session(mono.runner(slots=5), mono)
+    runner, recorder = mono.runner(slots=5), FakeGraphRecorder(fails=lambda number: number % 2 == 0)
+    assert runner.record_graphs(recorder, memory_log.log, inf).count == 6
+    for one, other in zip(plain, run_session(runner, mono), strict=True):
         assert torch.equal(one[0], other[0])
     lines = memory_log.events("graph_failed")
     assert len(lines) == 6 and lines[0]["slots"] == 5 and "not permitted" in lines[0]["error"]
@@ -138,16 +138,16 @@ def test_a_bucket_that_cannot_be_recorded_is_stepped_and_logged(mono: Reference,
 def test_garbage_collection_is_paused_while_recording(mono: Reference, memory_log: Any) -> None:
     recorder = FakeGraphRecorder()
     assert gc.isenabled()
-    mono.loop(slots=2).record_graphs(recorder, memory_log.log, inf)
+    mono.runner(slots=2).record_graphs(recorder, memory_log.log, inf)
     assert recorder.gc_enabled and not any(recorder.gc_enabled)
     assert gc.isenabled()
 
 
 def test_rehearsals_do_not_change_slots(mono: Reference, memory_log: Any) -> None:
-    loop = mono.loop(slots=2)
-    before = [tensor.clone() for tensor in loop.slots.per_slot().values()]
-    loop.record_graphs(FakeGraphRecorder(), memory_log.log, inf)
-    for tensor, one in zip(loop.slots.per_slot().values(), before, strict=True):
+    runner = mono.runner(slots=2)
+    before = [tensor.clone() for tensor in runner.slots.per_slot().values()]
+    runner.record_graphs(FakeGraphRecorder(), memory_log.log, inf)
+    for tensor, one in zip(runner.slots.per_slot().values(), before, strict=True):
         assert torch.equal(tensor, one)
 
 
@@ -163,8 +163,8 @@ def test_buckets_double_up_to_the_number_of_slots_and_positions(monkeypatch: pyt
 
 @pytest.fixture
 def five_slots(mono: Reference, memory_log: Any) -> StepGraphs:
-    loop = mono.loop(slots=5)
-    return StepGraphs(loop.slots, loop.step_fn, FakeGraphRecorder(), 128, memory_log.log)
+    runner = mono.runner(slots=5)
+    return StepGraphs(runner.slots, runner.step_fn, FakeGraphRecorder(), 128, memory_log.log)
 
 
 @pytest.mark.parametrize(

@@ -47,5 +47,5 @@ def test_compiles_nothing_if_triton_is_missing(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_records_no_graphs_on_a_cpu(mono: Reference, memory_log: Any) -> None:
-    loop = mono.loop()
-    assert record_graphs(loop, memory_log.log) is None and loop.graphs is None
+    runner = mono.runner()
+    assert record_graphs(runner, memory_log.log) is None and runner.graphs is None

@@ -12,7 +12,7 @@ from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.model.weights import WeightFiles
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.step.slots import allocate, batch_view
 from musicgen_serving.engine.step.torch_step import TorchStep
 from tests.model_bundle.helpers.random_weights import random_weights
@@ -24,16 +24,16 @@ SIZES = DecoderConfig(layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, cod
 
 def test_admitting_moving_and_releasing_clips_does_not_wait() -> None:
     weights = to_device(META, random_weights(SIZES, 64, torch.float16))
-    loop = DecodeLoop(SIZES, weights, allocate(SIZES, 4, 64, 16, META, torch.float16))
+    runner = ModelRunner(SIZES, weights, allocate(SIZES, 4, 64, 16, META, torch.float16))
     states, params = torch.empty(5, 64, device=META), SamplingParams(max_new_tokens=23, top_p=0.9)
-    loop.admit(0, states, 20, params, 1)  # fills caches of constants
+    runner.admit(0, states, 20, params, 1)  # fills caches of constants
     with RecordOperations() as operations:
-        loop.admit(1, states, 20, params, 2)
-        loop.codes(0, 20)
-        loop.slots.zero_kv_if_nonfinite(0, 23)
-        loop.slots.move(1, 0, 5)
-        loop.slots.zero_kv_if_nonfinite(1, 5)
-        loop.slots.deactivate(1)
+        runner.admit(1, states, 20, params, 2)
+        runner.codes(0, 20)
+        runner.slots.zero_kv_if_nonfinite(0, 23)
+        runner.slots.move(1, 0, 5)
+        runner.slots.zero_kv_if_nonfinite(1, 5)
+        runner.slots.deactivate(1)
     assert len(operations.names) > 100
     assert operations.synchronizing == [] and operations.devices == {META}
 

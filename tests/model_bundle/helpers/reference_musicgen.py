@@ -19,7 +19,7 @@ from transformers import (
 
 from musicgen_serving.engine.model.config import decoder_config, read_config
 from musicgen_serving.engine.model.weights import WeightFiles, load_decoder
-from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.step.slots import allocate
 
 CPU = torch.device("cpu")
@@ -63,12 +63,12 @@ class Reference:
         sides = [codes[0] for codes in decoded]  # [2, 4, frames] for each channel
         return torch.stack(sides, dim=2).flatten(1, 2)
 
-    def loop(self, slots: int = 3) -> DecodeLoop:
-        """Return the engine's decode loop with the same weights, read from the files that transformers wrote."""
+    def runner(self, slots: int = 3) -> ModelRunner:
+        """Return the engine's model runner with the same weights, read from the files that transformers wrote."""
         config = decoder_config(read_config(self.folder))
         with WeightFiles(self.folder) as files:
             weights = load_decoder(files, config, CPU, torch.float32, POSITIONS)
-        return DecodeLoop(config, weights, allocate(config, slots, POSITIONS, TEXT, CPU, torch.float32))
+        return ModelRunner(config, weights, allocate(config, slots, POSITIONS, TEXT, CPU, torch.float32))
 
 
 def make_reference(folder: Path, channels: int) -> Reference:

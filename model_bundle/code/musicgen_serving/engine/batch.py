@@ -10,7 +10,7 @@ import torch
 from musicgen_serving.engine.errors import NonFiniteError
 from musicgen_serving.engine.request_queue import Sequence
 from musicgen_serving.engine.step import delay_pattern
-from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.model_runner import ModelRunner
 
 
 class DeviceEvent(Protocol):
@@ -38,12 +38,12 @@ def event_recorder(device: torch.device) -> RecordEvent:
 class Batch:
     """Sequences in slots 0, 1, …, without a gap. The host knows every clip's length, so it never asks the device."""
 
-    def __init__(self, loop: DecodeLoop, length_multiple: int, record_event: RecordEvent | None = None) -> None:
-        self._loop = loop
+    def __init__(self, runner: ModelRunner, length_multiple: int, record_event: RecordEvent | None = None) -> None:
+        self._runner = runner
         self.length_multiple = length_multiple  # to which the lengths that attention reads are rounded up
-        self.device = loop.device
-        self.max_sequences = loop.slots.position.shape[0]  # benchmarks lower it
-        self._completions = CompletionQueue(record_event or event_recorder(loop.device))
+        self.device = runner.device
+        self.max_sequences = runner.slots.position.shape[0]  # benchmarks lower it
+        self._completions = CompletionQueue(record_event or event_recorder(runner.device))
         self.sequences: list[Sequence] = []
 
     @property
@@ -58,9 +58,9 @@ class Batch:
     def admit(self, sequence: Sequence, states: torch.Tensor) -> None:
         """Put a sequence into the next slot; `states` [tokens, width] are its encoded text."""
         clip = sequence.clip
-        start = self._loop.admit(len(self.sequences), states, clip.params.frames, clip.params, clip.seed)
+        start = self._runner.admit(len(self.sequences), states, clip.params.frames, clip.params, clip.seed)
         sequence.position = start
-        sequence.end = delay_pattern.steps(clip.params.frames, self._loop.config.delays)
+        sequence.end = delay_pattern.steps(clip.params.frames, self._runner.config.delays)
         self.sequences.append(sequence)
         sequence.request.mark_started()
 
@@ -95,12 +95,12 @@ class Batch:
     def _step_run(self, first: int, count: int) -> None:
         run = self.sequences[first : first + count]
         params = [sequence.clip.params for sequence in run]
-        vocabulary = self._loop.config.vocabulary
-        self._loop.step(
+        vocabulary = self._runner.config.vocabulary
+        self._runner.step(
             first,
             count,
-            length=self._round_up(max(sequence.position for sequence in run) + 1, self._loop.positions),
-            text_length=self._round_up(max(len(sequence.tokens) for sequence in run), self._loop.text_length),
+            length=self._round_up(max(sequence.position for sequence in run) + 1, self._runner.positions),
+            text_length=self._round_up(max(len(sequence.tokens) for sequence in run), self._runner.text_length),
             max_top_k=max(min(one.top_k or vocabulary, vocabulary) for one in params),
             use_top_p=any(one.top_p < 1 for one in params),
         )
@@ -118,15 +118,15 @@ class Batch:
             sequence = self.sequences[slot]
             finished = sequence.position >= sequence.end
             if finished:
-                codes = self._loop.codes(slot, sequence.clip.params.frames)
-                self._completions.add(sequence, codes, self._loop.slots.nonfinite[slot])
+                codes = self._runner.codes(slot, sequence.clip.params.frames)
+                self._completions.add(sequence, codes, self._runner.slots.nonfinite[slot])
             if finished or sequence.request.done:
                 self._release(slot)
         self._completions.complete(wait=not self.sequences)
 
     def _release(self, slot: int) -> None:
         """Empty a slot by moving the last sequence into it; zero the KV cache of either if it is not finite."""
-        slots, last = self._loop.slots, self.sequences[-1]
+        slots, last = self._runner.slots, self.sequences[-1]
         slots.zero_kv_if_nonfinite(slot, self.sequences[slot].position)
         freed = len(self.sequences) - 1
         if slot < freed:

@@ -66,7 +66,7 @@ class Generator:
         self.text_encoder, self._codec = parts.text_encoder, parts.codec
         self._codec_lock = threading.Lock()
         self.sampling_rate = self._codec.sampling_rate
-        self.loop, self.batch = parts.loop, Batch(parts.loop, LENGTH_MULTIPLES[self.device.type])
+        self.runner, self.batch = parts.runner, Batch(parts.runner, LENGTH_MULTIPLES[self.device.type])
         steps, self._codec_stream = create_streams(self.device)
         self.engine = Engine(
             self.batch, self.text_encoder.encode, max_waiting=capacity.max_waiting, log=log, stream=steps,

@@ -18,7 +18,7 @@ from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights, Norm, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
 from musicgen_serving.engine.step.graphs import CudaRecorder, DirectRecorder, GraphRecorder, RecordedGraphs, doublings
-from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.step.slots import allocate, batch_view, bytes_per_slot
 from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
 from musicgen_serving.json_log import JsonLog
@@ -42,7 +42,7 @@ class ModelParts:
 
     text_encoder: TextEncoder
     codec: Codec
-    loop: DecodeLoop
+    runner: ModelRunner
 
 
 class LoadTimer:
@@ -98,12 +98,12 @@ def load_parts(
     slot_bytes = bytes_per_slot(config, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, weights.heads.dtype)
     count = slots_that_fit(slots, slot_bytes, free_bytes(device))
     cache = allocate(config, count, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, device, weights.heads.dtype)
-    loop = DecodeLoop(config, weights, cache, step_fn)
+    runner = ModelRunner(config, weights, cache, step_fn)
     timer.fields["slots"] = count
-    if recorded := record_graphs(loop, log):
+    if recorded := record_graphs(runner, log):
         timer.fields |= {"graphs": recorded.count, "graphs_of": recorded.total}
         timer.fields["graph_seconds"] = round(recorded.seconds, 3)
-    return ModelParts(text_encoder=text_encoder, codec=codec, loop=loop)
+    return ModelParts(text_encoder=text_encoder, codec=codec, runner=runner)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -185,13 +185,15 @@ def _zero_weights(
     )  # fmt: skip
 
 
-def record_graphs(loop: DecodeLoop, log: JsonLog) -> RecordedGraphs | None:
-    """Record the loop's steps as CUDA graphs; return None on a CPU."""
-    if loop.device.type != "cuda":
+def record_graphs(runner: ModelRunner, log: JsonLog) -> RecordedGraphs | None:
+    """Record the runner's steps as CUDA graphs; return None on a CPU."""
+    if runner.device.type != "cuda":
         return None
-    with torch.cuda.device(loop.device):
-        allocates = isinstance(loop.step_fn, TorchStep)
-        return loop.record_graphs(CudaRecorder(loop.device) if allocates else graph_recorder(loop.device, log), log)
+    with torch.cuda.device(runner.device):
+        allocates = isinstance(runner.step_fn, TorchStep)
+        return runner.record_graphs(
+            CudaRecorder(runner.device) if allocates else graph_recorder(runner.device, log), log
+        )
 
 
 def graph_recorder(device: torch.device, log: JsonLog) -> GraphRecorder:

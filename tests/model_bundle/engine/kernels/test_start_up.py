@@ -14,7 +14,7 @@ from musicgen_serving.engine.loading import compile_kernels, kernel_step
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.quantisation import Quantised
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.step.slots import BatchView, allocate, batch_view
 from tests.model_bundle.helpers.fake_graph_recorder import FakeGraphRecorder
 from tests.model_bundle.helpers.random_weights import random_weights
@@ -25,35 +25,35 @@ POSITIONS, TEXT, FRAMES = 24, 8, 8
 SIZES = DecoderConfig(layers=2, hidden=64, heads=2, ffn=128, vocabulary=64, codebooks=4, channels=1, pad_token=64)
 
 
-def make_loop(slots: int, log: Any) -> DecodeLoop:
+def make_runner(slots: int, log: Any) -> ModelRunner:
     weights = random_weights(SIZES, POSITIONS, torch.float32)
-    return DecodeLoop(
+    return ModelRunner(
         SIZES, weights, allocate(SIZES, slots, POSITIONS, TEXT, CPU, torch.float32),
         kernel_step(SIZES, weights, POSITIONS, log),
     )  # fmt: skip
 
 
-def generate_codes(loop: DecodeLoop) -> list[torch.Tensor]:
+def generate_codes(runner: ModelRunner) -> list[torch.Tensor]:
     """Return the codes of two clips with different sampling parameters, the second of which joins later."""
     states = torch.randn(2, 5, SIZES.hidden, generator=torch.Generator().manual_seed(3))
-    loop.admit(0, states[0], FRAMES, SamplingParams(do_sample=False), 0)
+    runner.admit(0, states[0], FRAMES, SamplingParams(do_sample=False), 0)
     for step in range(FRAMES + 5):
         if step == 2:
-            loop.admit(1, states[1, :3], FRAMES, SamplingParams(top_k=9, top_p=0.9), 7)
+            runner.admit(1, states[1, :3], FRAMES, SamplingParams(top_k=9, top_p=0.9), 7)
         if step == FRAMES + 3:
-            loop.slots.deactivate(0)
-        loop.step(0, 1 if step < 2 else 2, length=POSITIONS, text_length=TEXT, max_top_k=64, use_top_p=True)
-    return [loop.codes(slot, FRAMES) for slot in range(2)]
+            runner.slots.deactivate(0)
+        runner.step(0, 1 if step < 2 else 2, length=POSITIONS, text_length=TEXT, max_top_k=64, use_top_p=True)
+    return [runner.codes(slot, FRAMES) for slot in range(2)]
 
 
 def test_recorded_kernel_steps_generate_the_codes_of_torch_steps(memory_log: Any) -> None:
-    loop, recorder = make_loop(3, memory_log.log), FakeGraphRecorder()
-    assert isinstance(loop.step_fn, KernelStep)
-    assert loop.record_graphs(recorder, memory_log.log, inf).count == 3  # for 1, 2 and 3 slots, all of one length
-    plain = DecodeLoop(
+    runner, recorder = make_runner(3, memory_log.log), FakeGraphRecorder()
+    assert isinstance(runner.step_fn, KernelStep)
+    assert runner.record_graphs(recorder, memory_log.log, inf).count == 3  # for 1, 2 and 3 slots, all of one length
+    plain = ModelRunner(
         SIZES, random_weights(SIZES, POSITIONS, torch.float32), allocate(SIZES, 3, POSITIONS, TEXT, CPU, torch.float32)
     )
-    for one, other in zip(generate_codes(loop), generate_codes(plain), strict=True):
+    for one, other in zip(generate_codes(runner), generate_codes(plain), strict=True):
         assert torch.equal(one, other)
     assert recorder.replayed == FRAMES + 5 and recorder.recorded == 3
 

@@ -13,7 +13,7 @@ from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.decoder import forward
 from musicgen_serving.engine.model.weights import DecoderWeights
 from musicgen_serving.engine.sampling_params import SamplingParams
-from musicgen_serving.engine.step.model_runner import DecodeLoop
+from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.step.slots import BatchView, allocate, batch_view
 from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
 from tests.model_bundle.helpers.kernel_inputs import CPU, normal, relative_error
@@ -33,46 +33,48 @@ def make_weights(dtype: torch.dtype, quantised: bool = False, config: DecoderCon
     return eight_bit(weights) if quantised else weights
 
 
-def make_loop(weights: DecoderWeights, make_step: MakeStep, greedy: bool, config: DecoderConfig = CONFIG) -> DecodeLoop:
-    """Return a loop with three clips: one with a prompt longer than an attention block, one with a one-token text."""
+def make_runner(
+    weights: DecoderWeights, make_step: MakeStep, greedy: bool, config: DecoderConfig = CONFIG
+) -> ModelRunner:
+    """Return a runner with three clips: one with a prompt longer than an attention block, one with a one-token text."""
     slots = allocate(config, SLOTS, POSITIONS, TEXT, CPU, weights.heads.dtype)
-    loop = DecodeLoop(config, weights, slots, make_step(config, weights))
+    runner = ModelRunner(config, weights, slots, make_step(config, weights))
     prompt = torch.randint(128, (config.codebooks, 61), generator=torch.Generator().manual_seed(1))
     for slot, (count, given) in enumerate([(7, prompt), (1, None), (TEXT, None)]):
         params = SamplingParams(do_sample=not greedy, guidance_scale=3 - slot, top_k=20, top_p=1 - slot / 5)
-        loop.admit(slot, normal(count, 64, seed=slot), FRAMES, params, seed=slot, prompt=given)
-    return loop
+        runner.admit(slot, normal(count, 64, seed=slot), FRAMES, params, seed=slot, prompt=given)
+    return runner
 
 
-def run_steps(loop: DecodeLoop, count: int) -> torch.Tensor:
+def run_steps(runner: ModelRunner, count: int) -> torch.Tensor:
     for _ in range(count):
-        loop.step(0, SLOTS, length=POSITIONS, text_length=TEXT, max_top_k=128, use_top_p=True)
-    return loop.slots.tokens.clone()
+        runner.step(0, SLOTS, length=POSITIONS, text_length=TEXT, max_top_k=128, use_top_p=True)
+    return runner.slots.tokens.clone()
 
 
 @pytest.mark.parametrize(("greedy", "quantised"), [(True, False), (False, True)])
 def test_decodes_the_tokens_of_torch(greedy: bool, quantised: bool) -> None:
     weights = make_weights(torch.float32, quantised)
-    loops = [make_loop(weights, make, greedy) for make in (TorchStep, make_kernel_step)]
-    tokens = [run_steps(loop, 6) for loop in loops]
+    runners = [make_runner(weights, make, greedy) for make in (TorchStep, make_kernel_step)]
+    tokens = [run_steps(runner, 6) for runner in runners]
     assert torch.equal(*tokens)
-    assert torch.equal(loops[0].slots.position, loops[1].slots.position)
+    assert torch.equal(runners[0].slots.position, runners[1].slots.position)
     assert len({int(token) for token in tokens[0][:, :, 3:6].flatten()}) > 10  # not one token repeated
-    for one, other in zip(*(loop.slots.kv for loop in loops), strict=True):
+    for one, other in zip(*(runner.slots.kv for runner in runners), strict=True):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
 def test_decodes_the_stereo_tokens_of_torch() -> None:
     config = replace(CONFIG, codebooks=8, channels=2)
     weights = make_weights(torch.float32, config=config)
-    tokens = [run_steps(make_loop(weights, make, False, config), 3) for make in (TorchStep, make_kernel_step)]
+    tokens = [run_steps(make_runner(weights, make, False, config), 3) for make in (TorchStep, make_kernel_step)]
     assert torch.equal(*tokens)
 
 
 def test_half_precision_logits_are_closer_to_float32_than_torchs() -> None:
     half = make_weights(torch.float16)
-    loops = [make_loop(one, make_kernel_step, True) for one in (single_precision(half), half, half)]
-    runs = [batch_view(loop.slots, 0, SLOTS, POSITIONS, TEXT) for loop in loops]
+    runners = [make_runner(one, make_kernel_step, True) for one in (single_precision(half), half, half)]
+    runs = [batch_view(runner.slots, 0, SLOTS, POSITIONS, TEXT) for runner in runners]
     exact, by_torch = torch_logits(single_precision(half), runs[0]), torch_logits(half, runs[1])
     step = make_kernel_step(CONFIG, half)
     step(runs[2], max_top_k=128, use_top_p=True)
@@ -89,32 +91,32 @@ def torch_logits(weights: DecoderWeights, view: BatchView) -> torch.Tensor:
 
 def test_an_inactive_slot_is_left_unchanged_and_does_not_affect_its_neighbours() -> None:
     weights = make_weights(torch.float32)
-    alone, loop = (make_loop(weights, make_kernel_step, False) for _ in range(2))
-    loop.slots.deactivate(1)
-    before, cache = loop.slots.tokens[1].clone(), [layer[2:4].clone() for layer in loop.slots.kv]
-    expected, tokens = run_steps(alone, 3), run_steps(loop, 3)
+    alone, runner = (make_runner(weights, make_kernel_step, False) for _ in range(2))
+    runner.slots.deactivate(1)
+    before, cache = runner.slots.tokens[1].clone(), [layer[2:4].clone() for layer in runner.slots.kv]
+    expected, tokens = run_steps(alone, 3), run_steps(runner, 3)
     assert torch.equal(tokens[[0, 2]], expected[[0, 2]])
     assert torch.equal(tokens[1], before)
-    assert int(loop.slots.position[1]) == 0
-    assert all(torch.equal(layer[2:4], kept) for layer, kept in zip(loop.slots.kv, cache, strict=True))
+    assert int(runner.slots.position[1]) == 0
+    assert all(torch.equal(layer[2:4], kept) for layer, kept in zip(runner.slots.kv, cache, strict=True))
 
 
 def test_a_nonfinite_slot_is_flagged_and_does_not_affect_others() -> None:
-    loop = make_loop(make_weights(torch.float32), make_kernel_step, True)
-    loop.slots.cross_kv[1][1, 0, 2, 0] = torch.nan
-    run_steps(loop, 2)
-    assert torch.equal(loop.slots.nonfinite, torch.tensor([False, True, False]))
+    runner = make_runner(make_weights(torch.float32), make_kernel_step, True)
+    runner.slots.cross_kv[1][1, 0, 2, 0] = torch.nan
+    run_steps(runner, 2)
+    assert torch.equal(runner.slots.nonfinite, torch.tensor([False, True, False]))
 
 
 def test_each_slot_count_has_one_set_of_buffers() -> None:
     weights = make_weights(torch.float32)
     step = make_kernel_step(CONFIG, weights)
-    loop = make_loop(weights, lambda _config, _weights: step, True)
-    whole = run_steps(make_loop(weights, make_kernel_step, True), 2)
+    runner = make_runner(weights, lambda _config, _weights: step, True)
+    whole = run_steps(make_runner(weights, make_kernel_step, True), 2)
     for _ in range(2):
         for slot in range(SLOTS):
-            loop.step(slot, 1, length=POSITIONS, text_length=TEXT, max_top_k=128, use_top_p=True)
-    assert torch.equal(loop.slots.tokens, whole)
+            runner.step(slot, 1, length=POSITIONS, text_length=TEXT, max_top_k=128, use_top_p=True)
+    assert torch.equal(runner.slots.tokens, whole)
     assert step.buffers(1) is step.buffers(1)
     assert step.buffers(1) is not step.buffers(2)
 
@@ -122,7 +124,7 @@ def test_each_slot_count_has_one_set_of_buffers() -> None:
 @pytest.mark.parametrize("layers", [1, 3])
 def test_a_step_takes_8_launches_a_layer_and_3_more(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     config = replace(CONFIG, layers=layers)
-    loop = make_loop(make_weights(torch.float32, config=config), make_kernel_step, True, config)
+    runner = make_runner(make_weights(torch.float32, config=config), make_kernel_step, True, config)
     launched: list[str] = []
     launch: Any = getattr(InterpretedFunction, "__getitem__")  # noqa: B009 (it has no type)
 
@@ -131,5 +133,5 @@ def test_a_step_takes_8_launches_a_layer_and_3_more(layers: int, monkeypatch: py
         return launch(function, grid)
 
     monkeypatch.setattr(InterpretedFunction, "__getitem__", counting_launch)
-    run_steps(loop, 1)
+    run_steps(runner, 1)
     assert len(launched) == 8 * layers + 3

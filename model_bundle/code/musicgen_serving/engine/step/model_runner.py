@@ -1,4 +1,4 @@
-"""The decode loop: admit a clip to a slot, advance a run of slots by one position, return a finished clip's codes.
+"""The model runner: admit a clip to a slot, advance a run of slots by one position, return a finished clip's codes.
 
 Everything that a step reads or writes is on the device, and of fixed shape for a given run, cache length and text
 length, so that a step can be captured as a CUDA graph. The host only counts, and never waits for a result.
@@ -18,7 +18,7 @@ from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
 from musicgen_serving.json_log import JsonLog
 
 
-class DecodeLoop:
+class ModelRunner:
     """The decoder with its slots; `step_fn` computes a step, in torch's own operations by default."""
 
     def __init__(

@@ -12,7 +12,7 @@ from tests.infra.templates import NETWORK, Synthesise, as_list, plain, plain_nam
 
 Permission = tuple[str, str, str, tuple[str, ...]]  # holder, action, resource, condition as its key and sorted values
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "permissions.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "permissions.md").read_text(encoding="utf-8")
 OPTIONS = {
     "With a customer-managed key": {"encryption": "customer-managed"},
     "With your own key for the bootstrap bucket": {

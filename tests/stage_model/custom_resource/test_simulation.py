@@ -16,7 +16,7 @@ from staging_simulation.schedule import Schedule, describe, violations
 # In chunks, so that a failure shows early; `make simulate` runs 100,000 others each night.
 _SCHEDULES = 5000
 _CHUNKS = 20
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("chunk", range(_CHUNKS))

@@ -14,7 +14,7 @@ from musicgen_serving.http.request import parse_request
 from tests.model_bundle.helpers.request_strategies import anything, requests
 
 SCHEMA: dict[str, Any] = json.loads(
-    (Path(__file__).parents[2] / "docs/request.schema.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[3] / "docs/request.schema.json").read_text(encoding="utf-8")
 )
 VALIDATOR: Any = Draft202012Validator(SCHEMA)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs/api.md"
+PAGE = Path(__file__).parents[3] / "docs/api.md"
 # As logged by real endpoints, shortened.
 COMPLETED = {
     "awsRegion": "us-east-1",

@@ -22,7 +22,7 @@ from local_aws.hub import HubRequest, Reply
 from stage_model.handler import handler
 from tests.stage_model.fakes.lambda_runner import BUCKET, PREFIX, Lambda, bundle, expire_leases, flipped, on_weights
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

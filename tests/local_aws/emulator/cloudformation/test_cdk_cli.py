@@ -11,7 +11,7 @@ import pytest
 from local_aws.emulator.leftovers import find_leftovers
 from local_aws.emulator.process import LocalAws
 
-PROJECT = Path(__file__).parents[3]
+PROJECT = Path(__file__).parents[4]
 OPTIONS = ["--no-notices", "--no-version-reporting", "--ci"]
 
 
@@ -50,7 +50,7 @@ class Cli:
     def synth(self, folder: str, **context: str) -> str:
         """Synthesise the tiny app with `context`; return the assembly's folder."""
         extra = [word for key, value in context.items() for word in ("-c", f"{key}={value}")]
-        program = f"{sys.executable} {Path(__file__).parent / 'tiny_app' / 'app.py'}"
+        program = f"{sys.executable} {Path(__file__).parents[1] / 'tiny_app' / 'app.py'}"
         self.succeed("synth", "--quiet", "--app", program, "--output", str(self.folder / folder), *extra)
         return str(self.folder / folder)
 

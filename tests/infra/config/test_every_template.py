@@ -21,7 +21,7 @@ from infra.config.instances import INSTANCE_TYPES, has_gpu
 from infra.config.models import SERVED_MODELS
 from tests.infra.templates import Synthesise, properties
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LARGE, MEDIUM = "facebook/musicgen-large", "facebook/musicgen-medium"
 # Too large or too slow for the default number of requests: test_sizing.py has the messages.
 REJECTED = {(LARGE, "ml.c7i.4xlarge"), (LARGE, "ml.m7i.4xlarge"), (LARGE, "ml.c6i.4xlarge")}

@@ -5,7 +5,7 @@ from pathlib import Path
 from infra.config.settings import declared_settings
 from infra.reference import page
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_page_is_up_to_date() -> None:
