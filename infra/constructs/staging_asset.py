@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import jsii
@@ -63,6 +64,11 @@ class PipBundling:
 
     def try_bundle(self, output_dir: str, options: BundlingOptions) -> bool:
         """Copy the wheels and the sources into `output_dir`. Raise RuntimeError with pip's output if it fails."""
+        if find_spec("pip") is None:
+            raise RuntimeError(
+                f"{sys.executable} has no pip, which bundles the staging Lambda (`uv venv` installs none): "
+                "run `uv pip install pip`, or create the environment with `uv venv --seed`"
+            )
         target = Path(output_dir)
         locations = [f"--target={target}", f"--requirement={REQUIREMENTS}"]
         command = [sys.executable, "-m", "pip", "install", *PIP_OPTIONS, *locations]

@@ -58,6 +58,14 @@ def test_pip_failure_raises_with_pips_output(sources: Path, tmp_path: Path, monk
     assert error in str(failure.value)
 
 
+def test_environment_without_pip_is_reported_with_the_remedy(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging_asset, "find_spec", lambda name: None)  # pyright: ignore
+    with pytest.raises(RuntimeError, match=r"has no pip.*uv venv --seed"):
+        staging_asset.PipBundling().try_bundle(str(tmp_path / "out"), OPTIONS)
+
+
 def test_hash_depends_only_on_sources_and_requirements(sources: Path) -> None:
     before = staging_asset.source_hash()
     (sources / "stage_model" / "__pycache__" / "other.pyc").write_bytes(b"compiled again")
