@@ -17,7 +17,7 @@ MODEL = "facebook/musicgen-large"
 
 @pytest.fixture(scope="module")
 def session() -> Any:
-    """One session, as each reads the services' models anew."""
+    """One session, because each session reads the service models again."""
     return boto3.Session("test", "test", region_name=REGION)
 
 
