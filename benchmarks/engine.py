@@ -21,8 +21,8 @@ from benchmarks.checkpoints import SIZES, write_checkpoint
 from benchmarks.stock import TEXT, Stock
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
-from musicgen_serving.engine.request_queue import Request
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
+from musicgen_serving.engine.scheduler import Request
 from musicgen_serving.json_log import JsonLog
 
 Times = dict[str, float]  # seconds, by method

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from musicgen_serving.engine.batch import Batch, CompletionQueue, event_recorder
 from musicgen_serving.engine.engine import RunAheadLimiter
 from musicgen_serving.engine.errors import NonFiniteError
-from musicgen_serving.engine.request_queue import Request, Sequence
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
+from musicgen_serving.engine.scheduler import Batch, CompletionQueue, Request, Sequence, event_recorder
 
 CODES = torch.zeros((4, 5), dtype=torch.long)
 

@@ -20,8 +20,8 @@ from musicgen_serving.engine.errors import (
 )
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
-from musicgen_serving.engine.request_queue import Request, RequestQueue, Sequence
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
+from musicgen_serving.engine.scheduler import Request, RequestQueue, Sequence
 
 LONG = SamplingParams(max_new_tokens=1503)
 

@@ -7,9 +7,16 @@ from collections.abc import Callable
 
 import torch
 
-from musicgen_serving.engine.batch import Batch, DeviceEvent, RecordEvent, event_recorder
 from musicgen_serving.engine.errors import DeviceMemoryError, EngineStoppedError
-from musicgen_serving.engine.request_queue import Request, RequestQueue, Sequence
+from musicgen_serving.engine.scheduler import (
+    Batch,
+    DeviceEvent,
+    RecordEvent,
+    Request,
+    RequestQueue,
+    Sequence,
+    event_recorder,
+)
 from musicgen_serving.json_log import JsonLog
 
 Encode = Callable[[list[list[int]]], list[torch.Tensor]]

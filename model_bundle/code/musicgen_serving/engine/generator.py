@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from musicgen_serving.engine.batch import Batch
 from musicgen_serving.engine.engine import Engine
 from musicgen_serving.engine.errors import NonFiniteError, PromptTooLongError
 from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, LoadTimer, WeightFormat, load_parts
-from musicgen_serving.engine.request_queue import Request
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
+from musicgen_serving.engine.scheduler import Batch, Request
 from musicgen_serving.json_log import JsonLog
 
 MAX_SLOTS = 32  # beyond it attention reads more than the weights, and a step grows with every clip
