@@ -91,7 +91,7 @@ bench-staging: tools ## benchmark staging against simpler implementations, on lo
 	python -m benchmarks.staging $(BENCH)
 
 bench-engine: tools ## benchmark the engine against stock generate, on the same random weights
-	python -m benchmarks.engine $(BENCH)
+	python -m benchmarks.engine_vs_stock $(BENCH)
 
 bench-gpu: $(if $(GPU_PYTHON),,tools) ## benchmark the engine on a GPU against the roofline and stock generate; writes benchmarks/results/
 	$(or $(GPU_PYTHON),python) -m benchmarks.engine_gpu $(BENCH)

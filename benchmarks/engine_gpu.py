@@ -25,7 +25,7 @@ from benchmarks.gpu.device import device_info, wall_seconds
 from benchmarks.gpu.logit_error import logit_errors
 from benchmarks.gpu.report import RESULTS, goals
 from benchmarks.gpu.roofline import clip_seconds, costs, weight_bytes
-from benchmarks.gpu.step_trace import trace_steps
+from benchmarks.gpu.step_launches import trace_steps
 from musicgen_serving.engine.generator import Generator
 from musicgen_serving.json_log import JsonLog
 

@@ -3,7 +3,7 @@
 `from_context` turns CDK context into a `Config`. Imported by app.py, the stack and its constructs; does not import CDK.
 """
 
-from infra.config.fields import ConfigError
+from infra.config.setting_rules import ConfigError
 from infra.config.settings import Config, from_context
 
 __all__ = ["Config", "ConfigError", "from_context"]

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from infra.config.fields import ConfigError, did_you_mean
+from infra.config.setting_rules import ConfigError, did_you_mean
 
 _TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("image_registries.json").read_text(encoding="utf-8"))
 

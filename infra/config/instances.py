@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from infra.config.fields import ConfigError, did_you_mean
+from infra.config.setting_rules import ConfigError, did_you_mean
 
 _TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("instances.json").read_text(encoding="utf-8"))
 INSTANCE_TYPES: dict[str, Any] = _TABLE["types"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.config.fields import ConfigError, did_you_mean
 from infra.config.instances import bytes_per_second, gpu_memory_bytes, has_gpu, memory_bytes
+from infra.config.setting_rules import ConfigError, did_you_mean
 
 _TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("models.json").read_text(encoding="utf-8"))
 

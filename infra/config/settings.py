@@ -5,10 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from infra.config.fields import ConfigError, Rule, Setting, between, did_you_mean, matches, one_of, parse, setting
 from infra.config.images import check_region
 from infra.config.instances import check_instance_type, check_pool, has_gpu
 from infra.config.models import Model, find_model
+from infra.config.setting_rules import (
+    ConfigError,
+    Rule,
+    Setting,
+    between,
+    did_you_mean,
+    matches,
+    one_of,
+    parse,
+    setting,
+)
 
 DEFAULT_ENVIRONMENT = "dev"
 TOPICS = ("success", "error", "alarm")

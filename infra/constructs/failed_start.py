@@ -11,11 +11,11 @@ from constructs import Construct
 from infra.config import Config
 from infra.constructs.async_endpoint import AsyncEndpoint
 from infra.constructs.log_groups import retention
-from infra.constructs.staging_asset import ARCHITECTURE, RUNTIME, SOURCES
+from infra.constructs.staging_lambda_code import ARCHITECTURE, RUNTIME, SOURCES
 
 
 class FailedStartReport(Construct):
-    """`Custom::EndpointLogs`, whose deletion fails while CloudFormation rolls back the creation of a stack that logged.
+    """`Custom::EndpointLogs`, whose deletion fails while CloudFormation rolls back the creation of a stack whose container has written logs.
 
     The events then show the container's last errors, and the log group stays with the stack in ROLLBACK_FAILED. Both
     `cdk destroy` and the next `cdk deploy` delete such a stack.
@@ -38,7 +38,7 @@ class FailedStartReport(Construct):
             runtime=RUNTIME,
             architecture=ARCHITECTURE,
             handler="index.handler",
-            code=lambda_.Code.from_inline((SOURCES / "endpoint_logs" / "index.py").read_text(encoding="utf-8")),
+            code=lambda_.Code.from_inline((SOURCES / "failed_start" / "index.py").read_text(encoding="utf-8")),
             role=role,
             log_group=log_group,
             timeout=Duration.minutes(1),

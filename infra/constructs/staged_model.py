@@ -17,7 +17,7 @@ from infra.config import Config
 from infra.constructs.encryption import READ
 from infra.constructs.iam import Grantee, allow_listing, allow_objects
 from infra.constructs.log_groups import retention
-from infra.constructs.staging_asset import ARCHITECTURE, RUNTIME, staging_code
+from infra.constructs.staging_lambda_code import ARCHITECTURE, RUNTIME, staging_code
 from infra.constructs.storage import Storage
 
 BUNDLE = Path(__file__).resolve().parents[2] / "model_bundle" / "code"

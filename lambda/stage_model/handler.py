@@ -16,7 +16,7 @@ from stage_model.request import StagedModelRequest
 from stage_model.retry import RetryBudget, SystemClock, retry
 from stage_model.s3 import S3Store, invoke_async, read_object, s3_client
 from stage_model.source.hub import HubRepository, read_token
-from stage_model.source.repository import Repository, read_bundle
+from stage_model.source.repository_listing import Repository, read_bundle
 from stage_model.source.s3_mirror import S3Mirror
 from stage_model.upload.pipeline import ThreadPipeline
 from stage_model.upload.stager import StagedModel, StagingContext, stage

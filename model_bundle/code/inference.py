@@ -20,8 +20,8 @@ from musicgen_serving.http.request import (
 )
 from musicgen_serving.http.response import Prediction
 from musicgen_serving.json_log import JsonLog
+from musicgen_serving.model_loading import Model, load_model
 from musicgen_serving.settings import Settings
-from musicgen_serving.staged_model import Model, load_model
 
 
 class ToolkitContext(Protocol):

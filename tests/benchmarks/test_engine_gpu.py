@@ -16,7 +16,7 @@ from benchmarks.checkpoints import SIZES, write_checkpoint
 from benchmarks.gpu.logit_error import logit_errors
 from benchmarks.gpu.report import PAGE, goals, page, results_block
 from benchmarks.gpu.roofline import cache_bytes, clip_seconds, costs, infra_table, nominal_bandwidth, weight_bytes
-from benchmarks.gpu.step_trace import count_by_kind, host_calls, trace_steps
+from benchmarks.gpu.step_launches import count_by_kind, host_calls, trace_steps
 from benchmarks.stock import Stock
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.model.weights import WeightFiles, load_decoder

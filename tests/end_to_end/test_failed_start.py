@@ -12,8 +12,8 @@ from local_aws.emulator.leftovers import find_leftovers
 from local_aws.emulator.process import LocalAws
 from local_aws.hub import LoopbackHub, Repository
 from local_aws.walkthrough.cdk_cli import CdkCli
-from local_aws.walkthrough.hub_model import make_tiny_model
 from local_aws.walkthrough.report import Report, StepFailed
+from local_aws.walkthrough.tiny_hub_model import make_tiny_model
 from tests.end_to_end.helpers.walkthrough_process import PROJECT
 from tests.end_to_end.rights.probed_stack import STACK, tools_on_path
 

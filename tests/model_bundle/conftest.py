@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from soak.client import ContainerClient
+from soak.container_client import ContainerClient
 from tests.model_bundle.helpers.memory_log import MemoryLog
 
 settings.register_profile("bundle", deadline=None)  # CI machines have two shared cores; a slow example is no failure

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from musicgen_serving.audio_store import AudioStore, UploadError, wav_bytes
+from musicgen_serving.audio_upload import AudioStore, UploadError, wav_bytes
 
 
 @pytest.mark.parametrize("channels", [1, 2])

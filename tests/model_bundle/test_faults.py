@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import inference
-from musicgen_serving.audio_store import AudioStore
+from musicgen_serving.audio_upload import AudioStore
 from musicgen_serving.http.invocation import Invocations
 from musicgen_serving.http.request import parse_generation_params
 from musicgen_serving.http.server import ContainerServer
-from musicgen_serving.staged_model import Model, read_checkpoint
-from soak.client import ContainerClient
+from musicgen_serving.model_loading import Model, read_checkpoint
+from soak.container_client import ContainerClient
 from tests.model_bundle.helpers.memory_log import MemoryLog
 from tests.model_bundle.helpers.request_strategies import anything, requests
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from soak.client import HttpResponse
+from soak.container_client import HttpResponse
 from soak.mms_instance import MmsInstance, loopback_s3
 
 SHORT = {"texts": ["a"], "generation_params": {"max_new_tokens": 5}}

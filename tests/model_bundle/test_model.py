@@ -11,8 +11,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from urllib3 import HTTPResponse
 
-from musicgen_serving.audio_store import AudioStore
-from musicgen_serving.staged_model import Checkpoint, read_checkpoint, s3_client
+from musicgen_serving.audio_upload import AudioStore
+from musicgen_serving.model_loading import Checkpoint, read_checkpoint, s3_client
 
 # Of a hosted container's variables SageMaker documents none that names the region. The keys stand for the address of
 # the execution role's credentials.

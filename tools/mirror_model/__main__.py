@@ -23,7 +23,7 @@ from stage_model.http import Connections
 from stage_model.retry import RetryBudget, SystemClock
 from stage_model.source.byte_source import Source
 from stage_model.source.hub import HubRepository
-from stage_model.source.repository import RepoFile, read_verified
+from stage_model.source.repository_listing import RepoFile, read_verified
 from stage_model.source.s3_mirror import LISTING, mirror_prefix
 from stage_model.weights.file_selection import find_weights, resolve_shards, support_files
 

@@ -114,9 +114,9 @@ def _check_addresses(subnets: Sequence[Resource], instances: int) -> Check:
     needed, shown = _ADDRESSES_PER_INSTANCE * instances, ", ".join(f"{name}: {count}" for name, count in free.items())
     full = [name for name, count in free.items() if count < _ADDRESSES_PER_INSTANCE]
     if full or sum(free.values()) < needed:
-        detail = f"{needed} needed ({_ADDRESSES_PER_INSTANCE} for each of {instances} instances), free are {shown}"
+        detail = f"{needed} needed ({_ADDRESSES_PER_INSTANCE} for each of {instances} instances), free: {shown}"
         return failed("free addresses", detail, "delete unused network interfaces there, or choose larger subnets")
-    return passed("free addresses", f"{needed} needed, free are {shown}")
+    return passed("free addresses", f"{needed} needed, free: {shown}")
 
 
 def _check_groups(wanted: Sequence[str], groups: Sequence[Resource], vpc: str, region: str) -> Check:

@@ -118,7 +118,7 @@ def _judge_listing(target: Target, listing: bytes, wanted: str) -> Check:
         answer: dict[str, Any] = json.loads(listing)
         commit, files = str(answer["sha"]), {str(item["rfilename"]) for item in answer["siblings"]}
     except (ValueError, KeyError, TypeError):
-        return failed(name, f"{wanted}: the answer is no listing of a commit", "check hub_endpoint")
+        return failed(name, f"{wanted}: the response is not a commit listing", "check hub_endpoint")
     if commit != config.commit:
         return failed(
             name, f"{wanted}: the answer is for commit {commit}", f"set revision={commit}, or check the mirror"

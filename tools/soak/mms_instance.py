@@ -20,7 +20,7 @@ import sagemaker_inference
 from moto.server import ThreadedMotoServer
 
 from local_aws.sagemaker.container import free_port
-from soak.client import ContainerClient
+from soak.container_client import ContainerClient
 
 CODE = Path(__file__).parents[2] / "model_bundle/code"
 # The toolkit's mms_model_server.py writes these defaults to /etc/sagemaker-mms.properties.

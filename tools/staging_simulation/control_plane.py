@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stage_model.custom_resource.lifecycle import Response
-from staging_simulation.model import properties_of
 from staging_simulation.scheduler import Faults, Scheduler, Task
+from staging_simulation.tiny_repository import properties_of
 
 _MAX_EVENT_AGE_S = 1800.0  # as configured in the stack
 _RETRIES = 2

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stage_model.archive.staging_plan import collect_inputs
-from stage_model.custom_resource.lease import parse_record
 from stage_model.custom_resource.lifecycle import Invocation, Response, serve
+from stage_model.custom_resource.run_record import parse_record
 from stage_model.request import StagedModelRequest
 from stage_model.retry import RetryBudget
 from stage_model.upload import hashing
@@ -17,8 +17,8 @@ from stage_model.upload.pipeline import PipelineSteps, Result, Task, raise_most_
 from stage_model.upload.stager import StagedModel, StagingContext, stage
 from staging_simulation.control_plane import CloudFormation, LambdaService
 from staging_simulation.memory_store import MemoryStore
-from staging_simulation.model import BUNDLE, LIMITS, PREFIX, MemoryHub, expected_objects
 from staging_simulation.scheduler import Faults, Scheduler, VirtualClock
+from staging_simulation.tiny_repository import BUNDLE, LIMITS, PREFIX, MemoryHub, expected_objects
 
 
 class ShuffledPipeline:

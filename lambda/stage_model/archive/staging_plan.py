@@ -17,9 +17,9 @@ from stage_model.archive.object_layout import (
 from stage_model.errors import StagingError
 from stage_model.request import StagedModelRequest
 from stage_model.source.byte_source import BytesSource, CopyReader, Reader, Stream
-from stage_model.source.repository import RepoFile, Repository, read_verified
+from stage_model.source.repository_listing import RepoFile, Repository, read_verified
 from stage_model.weights.file_selection import MANIFEST, find_weights, resolve_shards, support_files
-from stage_model.weights.safetensors_index import WeightFile, index_safetensors
+from stage_model.weights.safetensors_header import WeightFile, index_safetensors
 from stage_model.weights.staged_shards import (
     DECODER,
     MAX_SHARD,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from stage_model.custom_resource.lease import RUNS, Lease, RunRecord, parse_record
+from stage_model.custom_resource.run_record import RUNS, Lease, RunRecord, parse_record
 from stage_model.errors import ConflictError, SupersededError
 from stage_model.upload.stager import StagingContext
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, cast
 
 from stage_model.custom_resource.earlier_requests import delete_unacknowledged, end_earlier_requests, is_model
-from stage_model.custom_resource.lease import Lease, RequestIdentity, acquire, issued_at
+from stage_model.custom_resource.run_record import Lease, RequestIdentity, acquire, issued_at
 from stage_model.errors import OutOfTimeError, StagingError, StalledError, SupersededError, TransientError
 from stage_model.http import Connections, Request
 from stage_model.request import StagedModelRequest, parse_destination, parse_request

@@ -18,7 +18,7 @@ from stage_model.http import Connections, Request, ViewCursor, raise_if_retryabl
 from stage_model.retry import RetryBudget, retry
 from stage_model.s3 import client_config, translated_errors
 from stage_model.source.byte_source import Views, total_length
-from stage_model.source.repository import MAX_LISTING, RepoFile, parse_listing
+from stage_model.source.repository_listing import MAX_LISTING, RepoFile, parse_listing
 
 _USER_AGENT = "musicgen-on-aws/1 stage_model"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})

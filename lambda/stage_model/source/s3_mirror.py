@@ -11,7 +11,7 @@ from stage_model.http import Connections
 from stage_model.retry import RetryBudget, retry
 from stage_model.s3 import read_object
 from stage_model.source.hub import Location, RemoteFile
-from stage_model.source.repository import RepoFile, parse_listing
+from stage_model.source.repository_listing import RepoFile, parse_listing
 
 if TYPE_CHECKING:  # the stubs are a development dependency
     from mypy_boto3_s3 import S3Client

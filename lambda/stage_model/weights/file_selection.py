@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from stage_model.errors import StagingError
-from stage_model.source.repository import RepoFile
+from stage_model.source.repository_listing import RepoFile
 
 MANIFEST = "musicgen-manifest.json"  # written by staging as the last file of a model
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from stage_model.errors import StagingError
 from stage_model.http import ViewCursor
 from stage_model.source.byte_source import HashUpdate, Stream, Views, total_length
-from stage_model.weights.safetensors_index import ITEM_SIZES, Tensor, WeightFile
+from stage_model.weights.safetensors_header import ITEM_SIZES, Tensor, WeightFile
 
 MAX_SHARD = 4_000_000_000  # bytes: below the limits of plain ustar headers and 32-bit tools
 _MAX_GAPS = 64 << 20  # bytes outside tensors, read only to be hashed: they may all fall into one part

@@ -11,7 +11,7 @@ import numpy as np
 
 from stage_model.errors import StagingError
 from stage_model.source.byte_source import Source
-from stage_model.weights.safetensors_index import (
+from stage_model.weights.safetensors_header import (
     ITEM_SIZES,
     MAX_TENSORS,
     KnownBytes,

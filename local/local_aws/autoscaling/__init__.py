@@ -1,5 +1,5 @@
 """CloudWatch alarms and Application Auto Scaling, as AWS documents them.
 
-`model` holds the rules and imports neither of the others; `emulator` runs them live in the embedded AWS, `simulator` in
-virtual time for the planner. `template_checks` tests a template with both `model` and `simulator`.
+`rules` holds the rules and imports neither of the others; `live` runs them live in the embedded AWS, `simulator` in
+virtual time for the planner. `template_checks` tests a template with both `rules` and `simulator`.
 """

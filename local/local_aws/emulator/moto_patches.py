@@ -1,7 +1,7 @@
 """Every change to moto's internals by this package, in one place: `install` applies them to the pinned version.
 
 `sagemaker.install` replaces moto's SageMaker endpoints and its checks of their configurations;
-`autoscaling.emulator.scaling_service` only starts a thread.
+`autoscaling.live.scaling_service` only starts a thread.
 """
 
 from collections.abc import Iterator

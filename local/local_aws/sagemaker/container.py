@@ -22,7 +22,7 @@ from local_aws.emulator import child_processes, clients
 from local_aws.emulator.clients import Runtime
 from local_aws.sagemaker.endpoint_config import EndpointConfig
 
-_LAUNCHER = Path(__file__).with_name("launcher.py")
+_ENTRYPOINT = Path(__file__).with_name("container_entrypoint.py")
 _STOP_SECONDS = 5.0
 _PING_SECONDS = 2.0  # SageMaker's own
 _PING_BODY_BYTES = 65_536
@@ -59,7 +59,7 @@ class ServingStack:
         with log.open("ab") as output:
             # -P keeps this package's modules off the container's import path.
             self._process = child_processes.spawn(
-                [sys.executable, "-P", str(_LAUNCHER)],
+                [sys.executable, "-P", str(_ENTRYPOINT)],
                 registry=self._registry,
                 env=dict(environment),
                 cwd=environment["TMPDIR"],

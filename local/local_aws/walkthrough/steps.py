@@ -15,8 +15,8 @@ from local_aws.hub import LoopbackHub, Repository
 from local_aws.planner.timeline_chart import draw, format_timeline
 from local_aws.walkthrough.cdk_cli import CdkCli
 from local_aws.walkthrough.client import Client, ClipRequest, Invocation, NotificationQueue, check_clip, stack_outputs
-from local_aws.walkthrough.hub_model import TinyModel, make_tiny_model
 from local_aws.walkthrough.report import Report, StepFailed
+from local_aws.walkthrough.tiny_hub_model import TinyModel, make_tiny_model
 
 STEPS = 13
 STACK = "MusicGen-dev"

@@ -14,8 +14,8 @@ from local_aws.emulator.process import LocalAws
 from local_aws.hub import LoopbackHub, Repository
 from local_aws.walkthrough.cdk_cli import CdkCli
 from local_aws.walkthrough.client import stack_outputs
-from local_aws.walkthrough.hub_model import make_tiny_model
 from local_aws.walkthrough.report import Report
+from local_aws.walkthrough.tiny_hub_model import make_tiny_model
 from tests.end_to_end.helpers.walkthrough_process import PROJECT, tool_environment
 from tests.end_to_end.rights.access_denials import AccessDenials, ProbeFailed
 from tests.end_to_end.rights.client_probes import ClientProbes

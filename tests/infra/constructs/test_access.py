@@ -96,7 +96,7 @@ def test_external_buckets_are_written_only_under_audio(synthesise: Synthesise) -
 def test_no_role_may_create_a_log_group_or_has_a_managed_policy(dev_template: dict[str, Any], of_type: OfType) -> None:
     """AWSLambdaBasicExecutionRole would let a function recreate its deleted log group."""
     roles = of_type("AWS::IAM::Role")
-    assert len(roles) == 3
+    assert len(roles) == 4
     assert all(not role.get("ManagedPolicyArns") for role in roles)
     assert "logs:CreateLogGroup" not in str(dev_template)
 

@@ -14,7 +14,7 @@ import torch
 from benchmarks.checkpoints import write_checkpoint
 from benchmarks.gpu import logit_error
 from benchmarks.gpu.clip_times import Plan, admitted
-from benchmarks.gpu.step_trace import trace_steps
+from benchmarks.gpu.step_launches import trace_steps
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat, kernel_step
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams

@@ -11,12 +11,12 @@ import soundfile
 from botocore.exceptions import ClientError
 
 import inference
-from musicgen_serving.audio_store import AudioStore
+from musicgen_serving.audio_upload import AudioStore
 from musicgen_serving.engine.errors import PromptTooLongError
 from musicgen_serving.http.errors import InvalidRequestError, translate_engine_error
 from musicgen_serving.http.invocation import Invocations
 from musicgen_serving.http.request import RequestContext, parse_accept
-from musicgen_serving.staged_model import Model, read_checkpoint
+from musicgen_serving.model_loading import Model, read_checkpoint
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ from stage_model.request import StagedModelRequest
 from stage_model.s3 import StoredPart
 from stage_model.source.byte_source import Stream
 from stage_model.source.hub import Location, follow_redirect
-from stage_model.source.repository import parse_listing
+from stage_model.source.repository_listing import parse_listing
 from stage_model.upload.hashing import Sha256, StreamHasher
 from stage_model.upload.journal import ResumePoint, UploadedPart
 from stage_model.upload.pipeline import PartProducer
-from staging_simulation.model import BUNDLE, LIMITS, MemoryHub
 from staging_simulation.schedule import violations
+from staging_simulation.tiny_repository import BUNDLE, LIMITS, MemoryHub
 from tests.stage_model.fakes.lambda_runner import BUCKET, PREFIX, Lambda, flipped, reads_weights
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from stage_model import handler, s3
-from stage_model.custom_resource.lease import LEASE_S
+from stage_model.custom_resource.run_record import LEASE_S
 from stage_model.errors import OutOfTimeError
 from stage_model.http import Connections
 from stage_model.retry import RetryBudget

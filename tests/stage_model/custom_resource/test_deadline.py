@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from stage_model.custom_resource.lease import parse_record
 from stage_model.custom_resource.lifecycle import Invocation, Response, serve
+from stage_model.custom_resource.run_record import parse_record
 from stage_model.errors import TransientError
 from stage_model.request import StagedModelRequest
 from stage_model.retry import RetryBudget

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from stage_model.custom_resource.lease import parse_record
+from stage_model.custom_resource.run_record import parse_record
 from stage_model.s3 import StoredPart, Upload
 from stage_model.upload.journal import Journal
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stage_model.custom_resource import lifecycle
-from stage_model.custom_resource.lease import Lease
+from stage_model.custom_resource.run_record import Lease
 from stage_model.s3 import Store
 from staging_simulation.schedule import Schedule, describe, violations
 

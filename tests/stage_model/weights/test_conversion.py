@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 from stage_model.errors import LossyCastError, StagingError
 from stage_model.source.byte_source import BytesSource, Stream
 from stage_model.upload.hashing import StreamHasher
-from stage_model.weights.safetensors_index import Tensor, WeightFile, index_safetensors
+from stage_model.weights.safetensors_header import Tensor, WeightFile, index_safetensors
 from stage_model.weights.staged_shards import (
     ShardReader,
     first_stream,

@@ -16,7 +16,7 @@ from local_aws.hub.tiny_model import make_tiny_musicgen
 from stage_model.archive.staging_plan import SizeLimits, collect_inputs
 from stage_model.request import StagedModelRequest
 from stage_model.source.byte_source import BytesSource
-from stage_model.source.repository import RepoFile
+from stage_model.source.repository_listing import RepoFile
 from stage_model.upload.journal import ResumePoint
 from stage_model.upload.pipeline import PartProducer
 

@@ -15,7 +15,7 @@ from moto.cloudformation.utils import generate_changeset_id, generate_stack_id, 
 from local_aws.emulator.cloudformation.change_set import LocalChangeSet
 from local_aws.emulator.cloudformation.deployment import Kind, delete_resources, deploy
 from local_aws.emulator.cloudformation.stack import LocalStack
-from local_aws.emulator.cloudformation.template import Template, parse_template
+from local_aws.emulator.cloudformation.template_order import Template, parse_template
 
 _UPDATABLE = frozenset(
     {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}

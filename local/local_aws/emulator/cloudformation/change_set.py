@@ -7,7 +7,7 @@ from moto.cloudformation.models import Change, ChangeSet
 from moto.core.exceptions import ServiceException
 
 from local_aws.emulator.cloudformation.stack import Deployed, DeployedResources, LocalStack
-from local_aws.emulator.cloudformation.template import Template, dependency_order, parse_template, references
+from local_aws.emulator.cloudformation.template_order import Template, dependency_order, parse_template, references
 from local_aws.emulator.resources import find_handler
 
 _NO_CHANGES = "The submitted information didn't contain changes. Submit different information to create a change set."

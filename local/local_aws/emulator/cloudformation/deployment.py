@@ -9,7 +9,7 @@ from moto.core.exceptions import ServiceException
 from local_aws.emulator.cloudformation import resource_operations
 from local_aws.emulator.cloudformation.resource_operations import Step, StepFailedError
 from local_aws.emulator.cloudformation.stack import Deployed, LocalStack
-from local_aws.emulator.cloudformation.template import Template, dependencies, dependency_order
+from local_aws.emulator.cloudformation.template_order import Template, dependencies, dependency_order
 
 Kind = Literal["CREATE", "UPDATE"]
 

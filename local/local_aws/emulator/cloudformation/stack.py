@@ -12,7 +12,7 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import Event, Stack
 from moto.cloudformation.parsing import ResourceMap, clean_json
 
-from local_aws.emulator.cloudformation.template import Template, dependency_order, unsupported_types
+from local_aws.emulator.cloudformation.template_order import Template, dependency_order, unsupported_types
 
 _MAX_REASON = 2000
 

@@ -1,6 +1,6 @@
 """Errors that a client sees: refusals with their HTTP status, and the mapping of the engine's errors to them."""
 
-from musicgen_serving.audio_store import UploadError
+from musicgen_serving.audio_upload import UploadError
 from musicgen_serving.engine.errors import EngineError, PromptTooLongError, RequestAbandonedError, UnavailableError
 
 PUBLIC_FAULTS = (EngineError, UploadError)  # failures with status 500 whose message the client may see

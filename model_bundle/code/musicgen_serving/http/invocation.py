@@ -21,7 +21,7 @@ from musicgen_serving.http.response import Prediction, Response
 from musicgen_serving.json_log import JsonLog
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds; the server answers /ping before
-    from musicgen_serving.staged_model import Model
+    from musicgen_serving.model_loading import Model
 
 
 class Hooks(Protocol):

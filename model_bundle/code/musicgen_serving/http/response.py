@@ -5,12 +5,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from musicgen_serving.audio_store import wav_bytes
+from musicgen_serving.audio_upload import wav_bytes
 from musicgen_serving.http.request import JSON, WAV, RequestContext
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds; the server answers /ping before
     from musicgen_serving.engine.generator import GenerationResult
-    from musicgen_serving.staged_model import Model
+    from musicgen_serving.model_loading import Model
 
 CONTRACT = 1
 

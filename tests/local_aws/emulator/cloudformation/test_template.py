@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from moto.cloudformation.exceptions import ValidationError
 
-from local_aws.emulator.cloudformation.template import (
+from local_aws.emulator.cloudformation.template_order import (
     dependency_order,
     parse_template,
     references,

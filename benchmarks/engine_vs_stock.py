@@ -1,4 +1,4 @@
-"""Compare the engine with stock generate: `python -m benchmarks.engine --size small --steps 128 --rounds 3`.
+"""Compare the engine with stock generate: `python -m benchmarks.engine_vs_stock --size small --steps 128 --rounds 3`.
 
 Times are from a text to its codes, the fastest of the rounds; every round runs each method once. The last line has the
 two results to compare between versions, both against generate kept warm, which makes one clip after another: the

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from musicgen_serving.audio_store import AudioStore
+from musicgen_serving.audio_upload import AudioStore
 from musicgen_serving.device import choose_device
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat

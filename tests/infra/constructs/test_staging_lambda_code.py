@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from aws_cdk import BundlingOptions
 
-from infra.constructs import staging_asset
+from infra.constructs import staging_lambda_code
 
 OPTIONS = cast(BundlingOptions, None)  # unused
 
@@ -21,8 +21,8 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "stage_model" / "handler.py").write_text("handler = print\n", encoding="utf-8")
     (folder / "stage_model" / "__pycache__" / "handler.pyc").write_bytes(b"compiled")
     (folder / "requirements.txt").write_text("numpy==2.4.6\n", encoding="utf-8")
-    monkeypatch.setattr(staging_asset, "SOURCES", folder)
-    monkeypatch.setattr(staging_asset, "REQUIREMENTS", folder / "requirements.txt")
+    monkeypatch.setattr(staging_lambda_code, "SOURCES", folder)
+    monkeypatch.setattr(staging_lambda_code, "REQUIREMENTS", folder / "requirements.txt")
     return folder
 
 
@@ -43,7 +43,7 @@ def test_asset_contains_sources_and_wheels_without_scripts_and_bytecode(
         return completed(command, 0)
 
     monkeypatch.setattr(subprocess, "run", pip)
-    assert staging_asset.PipBundling().try_bundle(str(tmp_path / "out"), OPTIONS)
+    assert staging_lambda_code.PipBundling().try_bundle(str(tmp_path / "out"), OPTIONS)
     names = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*"))
     assert names == ["numpy", "stage_model", "stage_model/handler.py"]
     assert arguments[:4] == [sys.executable, "-m", "pip", "install"]
@@ -54,31 +54,31 @@ def test_pip_failure_raises_with_pips_output(sources: Path, tmp_path: Path, monk
     error = "ERROR: No matching distribution found for numpy==2.4.6"
     monkeypatch.setattr(subprocess, "run", lambda command, **_: completed(command, 1, error))  # pyright: ignore
     with pytest.raises(RuntimeError, match="could not install the staging Lambda's wheels") as failure:
-        staging_asset.PipBundling().try_bundle(str(tmp_path / "out"), OPTIONS)
+        staging_lambda_code.PipBundling().try_bundle(str(tmp_path / "out"), OPTIONS)
     assert error in str(failure.value)
 
 
 def test_environment_without_pip_is_reported_with_the_remedy(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging_asset, "find_spec", lambda name: None)  # pyright: ignore
+    monkeypatch.setattr(staging_lambda_code, "find_spec", lambda name: None)  # pyright: ignore
     with pytest.raises(RuntimeError, match=r"has no pip.*uv venv --seed"):
-        staging_asset.PipBundling().try_bundle(str(tmp_path / "out"), OPTIONS)
+        staging_lambda_code.PipBundling().try_bundle(str(tmp_path / "out"), OPTIONS)
 
 
 def test_hash_depends_only_on_sources_and_requirements(sources: Path) -> None:
-    before = staging_asset.source_hash()
+    before = staging_lambda_code.source_hash()
     (sources / "stage_model" / "__pycache__" / "other.pyc").write_bytes(b"compiled again")
     (sources / "notes.txt").write_text("not bundled", encoding="utf-8")
-    assert staging_asset.source_hash() == before
+    assert staging_lambda_code.source_hash() == before
     (sources / "requirements.txt").write_text("numpy==2.4.7\n", encoding="utf-8")
-    changed = staging_asset.source_hash()
+    changed = staging_lambda_code.source_hash()
     (sources / "stage_model" / "handler.py").write_text("handler = repr\n", encoding="utf-8")
-    assert len({before, changed, staging_asset.source_hash()}) == 3
+    assert len({before, changed, staging_lambda_code.source_hash()}) == 3
 
 
 def test_requirements_pin_every_package_by_version_and_hash() -> None:
-    lines = staging_asset.REQUIREMENTS.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    lines = staging_lambda_code.REQUIREMENTS.read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
     requirements = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
     assert requirements
     for requirement in requirements:

@@ -50,7 +50,7 @@ def count_by_kind(names: Iterable[str], steps: int) -> dict[str, Any]:
 
 def trace_steps(folder: Path, count: int) -> dict[str, Any]:
     """Return the calls in a step of one clip, averaged over `count` steps, or `failed` with the reason."""
-    command = [sys.executable, "-m", "benchmarks.gpu.step_trace", str(folder), str(count)]
+    command = [sys.executable, "-m", "benchmarks.gpu.step_launches", str(folder), str(count)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired:

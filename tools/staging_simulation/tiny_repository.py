@@ -13,7 +13,7 @@ from stage_model.archive.staging_plan import SizeLimits, StagingInputs, collect_
 from stage_model.errors import LossyCastError
 from stage_model.request import StagedModelRequest
 from stage_model.source.byte_source import BytesSource, Views, total_length
-from stage_model.source.repository import RepoFile
+from stage_model.source.repository_listing import RepoFile
 from stage_model.upload.journal import ResumePoint
 from stage_model.upload.pipeline import PartProducer
 from staging_simulation.scheduler import Faults

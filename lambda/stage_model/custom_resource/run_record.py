@@ -102,7 +102,7 @@ class Lease:
         try:
             return self._store.write(self._key, record.to_bytes(), self._etag)
         except ConflictError as error:
-            # Possibly this run's own write, whose reply was lost: the owner tells.
+            # The owner shows whether this run wrote it and the reply was lost.
             found = self._store.read(self._key)
             if found is None or parse_record(found.data).owner != record.owner:
                 raise SupersededError(f"another run owns {self._key}") from error
