@@ -29,8 +29,8 @@ from benchmarks.gpu.step_launches import trace_steps
 from musicgen_serving.engine.generator import Generator
 from musicgen_serving.json_log import JsonLog
 
-FEW_SLOTS = 8  # of the first engine, which leave room for stock's model
-MEMORY_FOR_BOTH = 40e9  # bytes of a device on which the engine's and stock's models are loaded together
+FEW_SLOTS = 8  # slots of the first engine, few enough that the stock model fits too
+MEMORY_FOR_BOTH = 40e9  # bytes; on a larger device the engine's and the stock model are loaded together
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -157,7 +157,7 @@ class Config:
     )
     bootstrap_kms_key_arn: str = setting(
         "",
-        "Your own key of the CDK bootstrap bucket, from which staging reads the bundle; empty: none of your own.",
+        "Your own key of the CDK bootstrap bucket, from which staging reads the bundle; empty: the bootstrap bucket uses a default key.",
         _KEY,
     )
     vpc_subnet_ids: tuple[str, ...] = setting(

@@ -15,7 +15,7 @@ from infra.constructs.staging_lambda_code import ARCHITECTURE, RUNTIME, SOURCES
 
 
 class FailedStartReport(Construct):
-    """`Custom::EndpointLogs`, whose deletion fails while CloudFormation rolls back the creation of a stack whose container has written logs.
+    """`Custom::EndpointLogs`, whose deletion fails while the creation of a stack whose container logged is rolled back.
 
     The events then show the container's last errors, and the log group stays with the stack in ROLLBACK_FAILED. Both
     `cdk destroy` and the next `cdk deploy` delete such a stack.

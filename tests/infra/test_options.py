@@ -137,7 +137,7 @@ def test_default_network_needs_no_ec2_permissions(dev_template: dict[str, Any]) 
 
 def test_permissions_boundary_applies_to_every_role(synthesise: Synthesise) -> None:
     roles = all_properties(synthesise(permissions_boundary="teams/audio-boundary"), "AWS::IAM::Role")
-    assert len(roles) == 3
+    assert len(roles) == 4
     boundaries = {plain(role["PermissionsBoundary"]) for role in roles}
     assert boundaries == {"arn:aws:iam::<AccountId>:policy/teams/audio-boundary"}
 

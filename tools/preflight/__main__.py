@@ -77,7 +77,7 @@ def make_target(overrides: dict[str, str], profile: str | None = None, session: 
 
 
 def check_everything(target: Target) -> list[Check]:
-    """Return all rows. Without working credentials AWS is not asked further; the Hub is."""
+    """Return all rows. Without working credentials, check only the Hub."""
     rows = run("credentials", lambda: check_credentials(target))
     if works(rows):
         for name, check in _AWS_CHECKS.items():

@@ -108,7 +108,7 @@ def _finish(event: Mapping[str, Any], invocation: Invocation, store: Store, leas
     Raises OutOfTimeError when there is no response yet, but time for another invocation.
     """
     record = lease.record
-    # `min`, because a signature of version 2 holds a later time than its own.
+    # `min`, because a Signature Version 2 URL holds its expiry time, which is later.
     last = min(record.issued, record.started) + _RESPONSE_TIMEOUT_S - _FAILURE_RESERVE_S
     work = replace(invocation.work, deadline=min(invocation.work.deadline, last))
     try:

@@ -64,7 +64,7 @@ class ResultWriter:
             try:
                 self._role.client("sns").publish(TopicArn=topic, Message=json.dumps(_TEST_NOTIFICATION))
             except (ClientError, BotoCoreError) as error:
-                # As seen in public reports of endpoints that failed because sns:Publish was missing, with the cause added.
+                # As in public reports of endpoints whose role lacked sns:Publish, with the cause added.
                 raise NotificationRefused(
                     f"The provided role '{self._role.role_arn}' is invalid. Please ensure that the role exists, that "
                     'its trust relationship policy allows the action "sts:AssumeRole" for the service principal '

@@ -76,7 +76,7 @@ class Template:
             case "Fn::Join", [str(separator), [*parts]]:
                 return separator.join(str(self.resolve(part)) for part in parts)
             case _:
-                return f"<{function} {argument}>"  # nothing that scaling compares
+                return f"<{function} {argument}>"  # scaling rules never compare these values
 
     def _resource(self, name: str) -> Mapping[str, Any]:
         if name not in self._resources:

@@ -158,7 +158,7 @@ class Batch:
 
     def __init__(self, runner: ModelRunner, length_multiple: int, record_event: RecordEvent | None = None) -> None:
         self._runner = runner
-        self.length_multiple = length_multiple  # to which the lengths that attention reads are rounded up
+        self.length_multiple = length_multiple  # attention lengths are rounded up to a multiple of this
         self.device = runner.device
         self.max_sequences = runner.slots.position.shape[0]  # benchmarks lower it
         self._completions = CompletionQueue(record_event or event_recorder(runner.device))
