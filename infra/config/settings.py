@@ -157,7 +157,7 @@ class Config:
     )
     bootstrap_kms_key_arn: str = setting(
         "",
-        "Your own key of the CDK bootstrap bucket, from which staging reads the bundle; empty: the bootstrap bucket uses a default key.",
+        "Your own key of the CDK bootstrap bucket, from which staging reads the bundle; empty: a default key.",
         _KEY,
     )
     vpc_subnet_ids: tuple[str, ...] = setting(

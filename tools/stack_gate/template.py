@@ -116,7 +116,8 @@ class Resolver:
     """Resolve values of one template to text, so that ARNs and names of two templates can be compared.
 
     A value known only at deploy time becomes a token, `⟦LogicalId⟧`: equal tokens mean equal values. With `by_name`, a
-    resource whose name the template sets goes by that name instead, so that a changed logical id alone does not count as a new resource.
+    resource whose name the template sets goes by that name instead, so that a changed logical id
+    alone does not count as a new resource.
     """
 
     def __init__(self, stack: Stack, *, by_name: bool = False) -> None:

@@ -72,8 +72,8 @@ def end_leftovers(registry: Path) -> list[int]:
 
 
 def _is_same_process(pid: int, started: float) -> bool:
-    # Compare start times, because pids are reused; but not while the process group exists, so a group without its leader
-    # belongs to us.
+    # Compare start times, because pids are reused; but not while their process group exists, so a group without its
+    # leader belongs to us.
     with contextlib.suppress(psutil.NoSuchProcess):
         return abs(psutil.Process(pid).create_time() - started) < 1
     return True
