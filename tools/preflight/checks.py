@@ -149,7 +149,8 @@ def _pending_request(client: Any, code: str) -> str:
         pages: Iterator[Any] = client.get_paginator(operation).paginate(ServiceCode=_SERVICE, QuotaCode=code)
         requests = [request for page in pages for request in page["RequestedQuotas"]]
     except ClientError as error:
-        return f"could not check for an open quota request: {action_of(error)} {'denied' if is_denied(error) else 'failed'}"
+        outcome = "denied" if is_denied(error) else "failed"
+        return f"could not check for an open quota request: {action_of(error)} {outcome}"
     except BotoCoreError as error:
         return f"could not check for an open quota request: {error}"
     pending = [request for request in requests if request.get("Status") in _OPEN_REQUEST]
