@@ -11,7 +11,7 @@ from infra.config.instances import usd_per_hour
 from infra.constructs.alarms import Monitoring
 from infra.constructs.async_endpoint import AsyncEndpoint
 from infra.constructs.encryption import Encryption
-from infra.constructs.failed_start import FailedStartReport
+from infra.constructs.failed_start_report import FailedStartReport
 from infra.constructs.iam import ClientAccess
 from infra.constructs.log_groups import own_bucket_emptier_logs
 from infra.constructs.notifications import Notifications

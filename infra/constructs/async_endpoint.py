@@ -13,9 +13,9 @@ from infra.config.instances import inference_ami_version
 from infra.constructs.iam import ExecutionRole, acknowledge
 from infra.constructs.log_groups import retention
 from infra.constructs.notifications import Notifications
-from infra.constructs.private_network import allow_network_interfaces, vpc_config
 from infra.constructs.staged_model import StagedModel
 from infra.constructs.storage import FAILURE_PREFIX, RESULT_PREFIX, Storage
+from infra.constructs.vpc_access import allow_network_interfaces, vpc_config
 
 VARIANT = "AllTraffic"
 

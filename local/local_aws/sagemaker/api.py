@@ -21,7 +21,7 @@ from local_aws.emulator import account, clients
 from local_aws.sagemaker.container import Launch, ServingStack
 from local_aws.sagemaker.endpoint import Endpoint, EndpointKey, EndpointRecord, EndpointRegistry
 from local_aws.sagemaker.endpoint_config import EndpointConfig, resolve_config
-from local_aws.sagemaker.invocation import InvalidInvocation, parse_invocation
+from local_aws.sagemaker.invocation_request import InvalidInvocation, parse_invocation
 from local_aws.sagemaker.production_variant import check_variant
 from local_aws.sagemaker.request_queue import QueueClosed, QueueFull
 from local_aws.sagemaker.variant import Variant

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.sagemaker.execution_role import RoleSession
-from local_aws.sagemaker.invocation import AsyncRequest
+from local_aws.sagemaker.invocation_request import AsyncRequest
 from local_aws.sagemaker.request_queue import RequestQueue
 from local_aws.sagemaker.results import ResultWriter
 

@@ -156,7 +156,7 @@ class Variant:
     def _remove(self, failed: list[Instance]) -> None:
         for instance in failed:
             self._last_failure = instance.failure
-            # Replace one that served at once; one that never started would fail again, so wait before the retry.
+            # Immediately replace an instance that had served; one that never started would fail again, so wait.
             self._retry_at = time.monotonic() + (0.0 if instance.served else _RETRY_SECONDS)
         self._removing = bool(failed)
         with self._lock:

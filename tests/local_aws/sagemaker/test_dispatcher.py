@@ -12,7 +12,7 @@ import pytest
 
 from local_aws.sagemaker.container import free_port
 from local_aws.sagemaker.dispatcher import Busy, Dispatcher, Outcome, call_container
-from local_aws.sagemaker.invocation import AsyncRequest
+from local_aws.sagemaker.invocation_request import AsyncRequest
 from local_aws.sagemaker.request_queue import RequestQueue
 from local_aws.sagemaker.results import EndpointMetrics, ResultWriter
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from local_aws.sagemaker.endpoint_config import EndpointConfig
-from local_aws.sagemaker.invocation import InvalidInvocation, parse_invocation
+from local_aws.sagemaker.invocation_request import InvalidInvocation, parse_invocation
 
 PREFIX = "X-Amzn-SageMaker-"
 

@@ -11,7 +11,7 @@ import pytest
 from local_aws import sagemaker
 from local_aws.autoscaling.live import scaling_history
 from local_aws.autoscaling.live.accelerated_clock import AcceleratedClock
-from local_aws.autoscaling.live.aws_api import AwsApi
+from local_aws.autoscaling.live.aws_client import AwsApi
 from local_aws.autoscaling.live.scaling_service import ScalingService
 from local_aws.autoscaling.rules.scaling_config import ScalingConfig
 from local_aws.autoscaling.rules.template import DeclaredEndpoint

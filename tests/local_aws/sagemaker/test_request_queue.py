@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from local_aws.sagemaker.invocation import AsyncRequest
+from local_aws.sagemaker.invocation_request import AsyncRequest
 from local_aws.sagemaker.request_queue import QueueClosed, QueueFull, RequestQueue
 
 

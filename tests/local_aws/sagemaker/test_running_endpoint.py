@@ -6,8 +6,6 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws.sagemaker import invocation
-
 
 def test_update_starts_the_new_container_before_the_old_one_stops(endpoint: Any, world: Any) -> None:
     endpoint.create_model("v2", {"VERSION": "2"})
@@ -167,7 +165,7 @@ def test_container_that_stops_answering_its_ping_is_replaced(
 def test_request_expires_while_no_instance_runs(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scale(endpoint, 0)
     endpoint.await_status("InService")
-    monkeypatch.setattr(invocation, "_DEFAULT_TTL_SECONDS", 1)
+    monkeypatch.setattr(invocation_request, "_DEFAULT_TTL_SECONDS", 1)
     answer = endpoint.invoke({})
     (message,) = endpoint.messages(1)
     assert message["invocationStatus"] == "Expired"

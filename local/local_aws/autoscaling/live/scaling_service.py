@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from local_aws import sagemaker
 from local_aws.autoscaling.live import scaling_history
 from local_aws.autoscaling.live.accelerated_clock import CLOCK_FACTOR, AcceleratedClock
-from local_aws.autoscaling.live.aws_api import AwsApi
+from local_aws.autoscaling.live.aws_client import AwsApi
 from local_aws.autoscaling.rules.alarms import AlarmEvaluator
 from local_aws.autoscaling.rules.controller import PERIOD_SECONDS, Controller
 from local_aws.autoscaling.rules.endpoint_metrics import DURATIONS, EndpointLoad

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-SOURCE = (Path(__file__).parents[3] / "lambda" / "failed_start" / "index.py").read_text(encoding="utf-8")
+SOURCE = (Path(__file__).parents[3] / "lambda" / "keep_endpoint_logs" / "index.py").read_text(encoding="utf-8")
 # Writes lines to the log group as a container does, then fails if it is told to, as an endpoint does.
 CONTAINER = """
 import json, time, urllib.request, boto3

@@ -38,7 +38,7 @@ class FailedStartReport(Construct):
             runtime=RUNTIME,
             architecture=ARCHITECTURE,
             handler="index.handler",
-            code=lambda_.Code.from_inline((SOURCES / "failed_start" / "index.py").read_text(encoding="utf-8")),
+            code=lambda_.Code.from_inline((SOURCES / "keep_endpoint_logs" / "index.py").read_text(encoding="utf-8")),
             role=role,
             log_group=log_group,
             timeout=Duration.minutes(1),
