@@ -41,7 +41,9 @@ def request_issued(aws: Lambda, ago_s: float, kind: str, request: str, physical_
     signed = datetime.fromtimestamp(aws.clock.now() - ago_s, UTC).strftime("%Y%m%dT%H%M%SZ")
     event = aws.event(kind, request, physical_id)
     handler({**event, "ResponseURL": f"{event['ResponseURL']}&X-Amz-Date={signed}"}, aws)
-    return aws.sink.responses[-1]
+    response = aws.sink.responses[-1]
+    assert (response["RequestId"], response["Status"]) == (request, "SUCCESS")
+    return response
 
 
 @pytest.mark.parametrize("physical_id", FOREIGN_IDS)
@@ -64,7 +66,7 @@ def test_an_update_under_another_id_keeps_the_live_model(dtype: str, physical_id
 
 
 UNPROVEN: dict[str, Change] = {
-    "sent but not recorded": lambda record: {**record, "state": "done"},
+    "sent but not recorded": lambda record: {**record, "state": "done", "finished": record["finished"] - 100},
     "by an earlier version": lambda record: {k: v for k, v in record.items() if k not in ("finished", "made")},
     "found, not made": lambda record: {**record, "made": False},
     "decided in the same second": lambda record: {**record, "finished": record["finished"] - 49},
@@ -74,7 +76,8 @@ UNPROVEN: dict[str, Change] = {
 @pytest.mark.parametrize("name", UNPROVEN)
 def test_a_response_that_may_have_been_received_keeps_the_model(name: str, aws: Lambda) -> None:
     live = create_after_a_failure(aws)
-    change_record(aws, "live", lambda record: {**record, "issued": record["issued"] - 500})
+    for request in ("failed", "live"):
+        change_record(aws, request, lambda record: {**record, "issued": record["issued"] - 500})
     change_record(aws, "live", UNPROVEN[name])
     request_issued(aws, 50, "Delete", "r3", f"{PREFIX}unstaged")
     assert holds(aws, live)
@@ -91,7 +94,7 @@ def test_a_live_model_without_a_record_is_kept(aws: Lambda) -> None:
 def test_a_model_finished_after_cloudformation_had_moved_on_is_deleted(aws: Lambda) -> None:
     aws.run("Create", "late")
     change_record(aws, "late", lambda record: {**record, "issued": record["issued"] - 500})
-    assert request_issued(aws, 50, "Delete", "r2", "Stack-StagedModel-1")["Status"] == "SUCCESS"
+    request_issued(aws, 50, "Delete", "r2", "Stack-StagedModel-1")
     assert aws.is_empty()
 
 
@@ -126,3 +129,10 @@ def test_a_rollback_keeps_the_old_model_and_deletes_a_late_new_one(aws: Lambda) 
     rolled_back = request_issued(aws, 50, "Update", "r3", live["PhysicalResourceId"])
     assert rolled_back["PhysicalResourceId"] == live["PhysicalResourceId"]
     assert aws.holds_the_model(live)
+
+
+def test_an_update_keeps_the_model_that_it_names_however_late_its_response_was(aws: Lambda) -> None:
+    named = aws.run("Create", "late")
+    change_record(aws, "late", lambda record: {**record, "issued": record["issued"] - 3700})
+    assert holds(aws, aws.run("Update", "r2", named["PhysicalResourceId"], DecoderDtype="float32"))
+    assert holds(aws, named)
