@@ -5,7 +5,8 @@ Deployed inline, with the boto3 of Lambda's runtime, so it may have at most 4096
 The endpoint depends on this resource, and this resource on the endpoint's log group. When CloudFormation rolls back the
 creation of a stack whose endpoint did not start, it deletes the endpoint, then this resource, then the log group. This
 deletion then fails on purpose, with the container's last errors as its reason: the stack's events show why the
-container did not start, and the log group stays until the stack is deleted. Every other request succeeds, whatever goes wrong here.
+container did not start, and the log group stays until the stack is deleted. Every other request succeeds, whatever
+goes wrong here.
 """
 # pyright: reportUnknownMemberType=false
 # (boto3's stubs are installed for some services only)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stage_model.archive.staging_plan import collect_inputs
+from stage_model.custom_resource.event import check_response_url
 from stage_model.custom_resource.lifecycle import Invocation, Response, send_response, serve
 from stage_model.errors import StagingError
 from stage_model.http import Connections
@@ -25,6 +26,7 @@ if TYPE_CHECKING:  # the stubs are a development dependency
     from mypy_boto3_s3 import S3Client
 
 logging.getLogger("stage_model").setLevel(logging.INFO)
+_log = logging.getLogger(__name__)
 THREADS = 8
 # Reserved at the end of an invocation to save the journal and start the next one: enough for two requests that time
 # out, one in progress at the deadline and one of these.
@@ -42,6 +44,11 @@ class Context(Protocol):
 
 def handler(event: Mapping[str, Any], context: Context) -> None:
     """Serve one request of `Custom::StagedModel`; the response goes to the event's ResponseURL."""
+    try:
+        check_response_url(event)
+    except StagingError as error:
+        _log.error("the event is ignored, since no response can be sent: %s", error)
+        return
     clock = SystemClock()
     end = clock.now() + context.get_remaining_time_in_millis() / 1000
     work, budget = RetryBudget(clock, end - CONTINUATION_RESERVE_S), RetryBudget(clock, end - EXIT_RESERVE_S)

@@ -10,7 +10,7 @@ _MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SECRET_ARN = re.compile(r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,512}")
-_KEY_PREFIX = re.compile(r"models/[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*/")
+_KEY_PREFIX = re.compile(r"models/[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[A-Za-z0-9][A-Za-z0-9._-]{0,254}/")
 _DTYPE = re.compile(r"float16|float32")
 _PACKAGING = re.compile(r"tarball|uncompressed")
 
@@ -69,5 +69,10 @@ def parse_destination(properties: Mapping[str, object]) -> Destination:
 def _matching(properties: Mapping[str, object], name: str, pattern: re.Pattern[str], allowed: str) -> str:
     value = properties.get(name)
     if not isinstance(value, str) or not pattern.fullmatch(value):
-        raise StagingError(f"{name} must be {allowed}, got {value!r}")
+        raise StagingError(f"{name} must be {allowed}, got {shown(value)}")
     return value
+
+
+def shown(value: object) -> str:
+    """Return a value for an error message: the beginning of a text, the type of anything else."""
+    return repr(value[:200]) if isinstance(value, str) else "none" if value is None else f"a {type(value).__name__}"

@@ -1,6 +1,7 @@
 """Lambda and CloudFormation in memory, as a custom resource experiences them."""
 
 import itertools
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -8,11 +9,13 @@ from typing import Any
 
 from stage_model.custom_resource.lifecycle import Response
 from staging_simulation.scheduler import Faults, Scheduler, Task
-from staging_simulation.tiny_repository import properties_of
+from staging_simulation.tiny_repository import PREFIX, properties_of
 
 _MAX_EVENT_AGE_S = 1800.0  # as configured in the stack
 _RETRIES = 2
 _RESPONSE_TIMEOUT_S = 3600.0
+# Physical ids under which a request may come that names no model, or none of this resource; None: without one.
+FOREIGN_IDS = (f"{PREFIX}unstaged", "", None, "2026/01/31/[$LATEST]0123456789abcdef", f"{PREFIX}runs/", "../../etc")
 
 
 class LambdaService:
@@ -63,12 +66,35 @@ class LambdaService:
 
 @dataclass
 class Outcome:
-    """The result of a request: the response, or None if CloudFormation stopped waiting."""
+    """The result of a request: the response, or None if CloudFormation stopped waiting.
+
+    `excused` if it may have no response, or must fail: cancelled, never delivered, or with invalid properties.
+    """
 
     request_id: str
     kind: str
+    physical_id: str | None
+    issued: float
     response: Response | None
-    cancelled: bool = False
+    excused: bool = False
+
+
+class Histories:
+    """Which unusual things users and CloudFormation do; drawn apart, so that the other draws of a seed stay the same.
+
+    `no_rollback`: failed Creates are repeated, and cleaned up only after one has succeeded. `foreign`: requests come
+    whose physical id is no model. `cancels_updates`: users cancel Updates too.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(f"histories of {seed}")
+        usual = self.random.random() < 0.6
+        self.no_rollback, self.foreign, self.cancels_updates = (
+            not usual and self.random.random() < 0.6 for _ in range(3)
+        )
+
+    def chance(self, odds: float) -> bool:
+        return self.random.random() < odds
 
 
 @dataclass
@@ -78,6 +104,8 @@ class CloudFormation:
     scheduler: Scheduler
     faults: Faults
     service: LambdaService
+    histories: Histories
+    on_outcome: Callable[[Outcome], None]
     responses: dict[str, list[Response]] = field(default_factory=dict[str, list[Response]])
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
     live: str | None = None
@@ -96,19 +124,59 @@ class CloudFormation:
                 self.create(properties_of(self._random_inputs()))
             else:
                 self.update(properties_of(self._random_inputs()))
+            if self.histories.foreign and self.live is not None:
+                self._foreign_request()
+        if self.histories.foreign and self.live is not None:
+            self._foreign_request()
         if draw.random() < 0.5 and self.live is not None:
             self._until_success("Delete", self.live_properties, self.live)
             self.live = None
 
     def create(self, properties: dict[str, str]) -> None:
-        """Create; on failure delete, under the response's id or one that CloudFormation invents."""
-        outcome = self._request("Create", properties, None)
-        response = outcome.response
-        if response is not None and response.reason is None:
-            self.live, self.live_properties = response.physical_id, properties
+        """Create; on failure delete, under the response's id or one that CloudFormation invents.
+
+        Without rollback the failed resource stays until a repeated Create has replaced it.
+        """
+        failed: list[tuple[dict[str, str], str]] = []
+        if self.histories.no_rollback and self.histories.chance(0.4):
+            failed.append(self._fail_to_create(properties))
+        while True:
+            response = self._request("Create", properties, None).response
+            if response is not None and response.reason is None:
+                self.live, self.live_properties = response.physical_id, properties
+                break
+            failed.append((properties, self._failed_id(response)))
+            if not self.histories.no_rollback or len(failed) >= 3:
+                break
+            if self.histories.chance(0.5):
+                properties = properties_of(self._random_inputs())
+        for old_properties, physical_id in failed:
+            self._until_success("Delete", old_properties, physical_id)
+
+    def _fail_to_create(self, properties: dict[str, str]) -> tuple[dict[str, str], str]:
+        """Create with an invalid property, or without the event ever being delivered; return what failed."""
+        if self.histories.chance(0.5):
+            properties = {**properties, "Revision": "main"}
+            return properties, self._failed_id(self._request("Create", properties, None, excused=True).response)
+        return properties, self._failed_id(self._request("Create", properties, None, delivered=False).response)
+
+    def _failed_id(self, response: Response | None) -> str:
+        invented = f"Stack-StagedModel-{self.scheduler.random.randrange(10**6)}"
+        return response.physical_id if response is not None else invented
+
+    def _foreign_request(self) -> None:
+        """Delete or update a resource that is recorded under an id of no model, and clean up what an Update staged."""
+        draw = self.histories.random
+        physical_id = draw.choice(FOREIGN_IDS)
+        if draw.random() < 0.5:
+            self._until_success("Delete", self.live_properties, physical_id)
             return
-        unknown = f"Stack-StagedModel-{self.scheduler.random.randrange(10**6)}"
-        self._until_success("Delete", properties, response.physical_id if response is not None else unknown)
+        properties = properties_of(self._random_inputs())
+        response = self._request("Update", properties, physical_id).response
+        if response is None or response.reason is not None:
+            self._until_success("Delete", properties, physical_id)
+        elif response.physical_id != self.live:
+            self._until_success("Delete", properties, response.physical_id)
 
     def update(self, properties: dict[str, str]) -> None:
         """Update; delete the old id if it changed, roll back to the old properties on failure."""
@@ -124,7 +192,7 @@ class CloudFormation:
         if self.live != old:
             self._until_success("Delete", old_properties, old)
 
-    def _until_success(self, kind: str, properties: dict[str, str], physical_id: str) -> Response | None:
+    def _until_success(self, kind: str, properties: dict[str, str], physical_id: str | None) -> Response | None:
         for _ in range(5):  # users retry after DELETE_FAILED and UPDATE_ROLLBACK_FAILED
             response = self._request(kind, properties, physical_id).response
             if response is not None and response.reason is None:
@@ -132,10 +200,19 @@ class CloudFormation:
         self.gave_up = True
         return None
 
-    def _request(self, kind: str, properties: dict[str, str], physical_id: str | None) -> Outcome:
+    def _request(
+        self,
+        kind: str,
+        properties: dict[str, str],
+        physical_id: str | None,
+        *,
+        delivered: bool = True,
+        excused: bool = False,
+    ) -> Outcome:
         request_id = f"{kind}{len(self.outcomes)}"
         # Signatures have a resolution of one second, and requests for one resource are further apart.
         self.scheduler.pause(1.0)
+        issued = float(int(self.scheduler.time))
         signed = datetime.fromtimestamp(self.scheduler.time, UTC).strftime("%Y%m%dT%H%M%SZ")
         physical = {"PhysicalResourceId": physical_id} if physical_id is not None else {}
         event: dict[str, Any] = {
@@ -145,15 +222,20 @@ class CloudFormation:
         }  # fmt: skip
         draw = self.scheduler.random
         cancelled = kind == "Create" and not self.faults.none and draw.random() < 0.25
+        if kind == "Update" and self.histories.cancels_updates and not self.faults.none:
+            cancelled = self.histories.chance(0.25)
         waits_until = self.scheduler.time + (draw.uniform(0, 60) if cancelled else _RESPONSE_TIMEOUT_S)
         self.scheduler.note(f"{kind} {request_id} of {properties['DecoderDtype']} {physical_id or ''}")
-        self.service.invoke(event)
+        if delivered:
+            self.service.invoke(event)
         while request_id not in self.responses and self.scheduler.time < waits_until:
             self.scheduler.pause(draw.uniform(0.1, 3))
         response = self.responses[request_id][0] if request_id in self.responses else None
-        outcome = Outcome(request_id, kind, response, cancelled and response is None)
+        excused = excused or not delivered or (cancelled and response is None)
+        outcome = Outcome(request_id, kind, physical_id, issued, response, excused)
         self.scheduler.note(f"{request_id} ended: {response}")
         self.outcomes.append(outcome)
+        self.on_outcome(outcome)
         return outcome
 
     def _random_inputs(self) -> dict[str, str]:

@@ -5,17 +5,19 @@ import random
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from stage_model.archive.staging_plan import collect_inputs
+from stage_model.custom_resource.earlier_requests import CLOCK_MARGIN_S
 from stage_model.custom_resource.lifecycle import Invocation, Response, serve
-from stage_model.custom_resource.run_record import parse_record
+from stage_model.custom_resource.run_record import RESPONSE_TIMEOUT_S, RunRecord, parse_record
 from stage_model.request import StagedModelRequest
 from stage_model.retry import RetryBudget
 from stage_model.upload import hashing
 from stage_model.upload.pipeline import PipelineSteps, Result, Task, raise_most_severe
 from stage_model.upload.stager import StagedModel, StagingContext, stage
-from staging_simulation.control_plane import CloudFormation, LambdaService
+from staging_simulation.control_plane import CloudFormation, Histories, LambdaService, Outcome
 from staging_simulation.memory_store import MemoryStore
 from staging_simulation.scheduler import Faults, Scheduler, VirtualClock
 from staging_simulation.tiny_repository import BUNDLE, LIMITS, PREFIX, MemoryHub, expected_objects
@@ -67,7 +69,9 @@ class Schedule:
         self.lossy = self.scheduler.random.random() < 0.3
         timeout_s = self.scheduler.random.choice([150.0, 300.0, 900.0])
         self.service = LambdaService(self.scheduler, self.faults, timeout_s, self._invoke)
-        self.cloudformation = CloudFormation(self.scheduler, self.faults, self.service)
+        self.cloudformation = CloudFormation(
+            self.scheduler, self.faults, self.service, Histories(seed), self._check_live_model
+        )
 
     def run(self) -> None:
         random.seed(self.seed)  # the jitter of retries
@@ -88,16 +92,30 @@ class Schedule:
         owner = str(uuid.UUID(int=draw.getrandbits(128)))
         serve(event, Invocation(owner, work, RetryBudget(self.clock, deadline - 1), SimulatedEnvironment(self)))
 
+    def _check_live_model(self, outcome: Outcome) -> None:
+        """Require, after each request that does not delete it by name, that CloudFormation's model exists."""
+        live = self.cloudformation.live
+        if live is not None and (outcome.kind, outcome.physical_id) != ("Delete", live):
+            expected = self._expected()
+            held = {key: self.store.objects.get(key) for key in expected}
+            self._require(held == expected, f"after {outcome.request_id} the live model {live} must exist")
+
+    def _expected(self) -> dict[str, bytes]:
+        """Return the objects of the model that CloudFormation holds."""
+        if self.cloudformation.live is None:
+            return {}
+        live = self.cloudformation.live_properties
+        return expected_objects(live["Packaging"], live["DecoderDtype"], live["Revision"], self.lossy)
+
     def _check(self) -> None:
         staged = {key: data for key, data in self.store.objects.items() if not key.startswith(f"{PREFIX}runs/")}
-        live = self.cloudformation.live_properties
-        expected: dict[str, bytes] = {}
-        if self.cloudformation.live is not None:
-            expected = expected_objects(live["Packaging"], live["DecoderDtype"], live["Revision"], self.lossy)
+        expected = self._expected()
         exhausted = self.cloudformation.outcomes[-1].request_id in self.service.exhausted
         if exhausted or self.cloudformation.gave_up:
             # A request whose every retry died leaves objects behind; the live model must be correct nevertheless.
             staged = {key: data for key, data in staged.items() if key in expected}
+        on_their_way = tuple(self._models_on_their_way())
+        staged = {key: data for key, data in staged.items() if key in expected or not key.startswith(on_their_way)}
         self._require(staged.keys() == expected.keys(), f"keys must be {sorted(expected)}, got {sorted(staged)}")
         self._require(staged == expected, "the staged bytes must be the expected ones")
         self._check_records()
@@ -106,23 +124,40 @@ class Schedule:
             responses = self.cloudformation.responses.get(request_id, [])
             unequal = any(response != responses[0] for response in responses)
             self._require(not unequal, f"{request_id} must have one response: {responses}")
-            excused = outcome.cancelled or request_id in self.service.exhausted
+            excused = outcome.excused or request_id in self.service.exhausted
             self._require(outcome.response is not None or excused, f"{request_id} must have a response")
-            if self.faults.none:
+            if self.faults.none and not outcome.excused:
                 good = outcome.response is not None and outcome.response.reason is None and len(responses) == 1
                 self._require(good, f"without faults {request_id} must succeed once, got {responses}")
+
+    def _models_on_their_way(self) -> list[str]:
+        """Return the models whose response could already be sent when CloudFormation gave up: it may have known them.
+
+        Whatever was decided later must have been deleted.
+        """
+        records = {record.request_id: record for record in self._records().values()}
+        outcomes, found = self.cloudformation.outcomes, list[str]()
+        for outcome, following in pairwise(outcomes):
+            record = records.get(outcome.request_id)
+            if outcome.response is None and record is not None and record.finished is not None:
+                answer, gave_up = record.answer or {}, min(following.issued, outcome.issued + RESPONSE_TIMEOUT_S)
+                if answer.get("data") and record.finished <= gave_up + CLOCK_MARGIN_S:
+                    found.append(answer["physical_id"])
+        return found
+
+    def _records(self) -> dict[str, RunRecord]:
+        objects = self.store.objects.items()
+        return {key: parse_record(data) for key, data in objects if key.startswith(f"{PREFIX}runs/")}
 
     def _check_records(self) -> None:
         """Require that no record's uploads are left; a lifecycle rule ends those that a killed run could not record."""
         uploads = self.store.uploads
         self._require(not uploads or not self.faults.none, f"uploads are left without faults: {uploads}")
-        for key, data in self.store.objects.items():
-            if key.startswith(f"{PREFIX}runs/"):
-                record = parse_record(data)
-                excused = record.request_id in self.service.exhausted
-                self._require(record.state != "running" or excused, f"{key} must have ended, got {record.state}")
-                left = [upload for _, upload in (record.journal or {}).get("uploads", []) if upload in uploads]
-                self._require(not left or excused, f"uploads in {key} are left: {left}")
+        for key, record in self._records().items():
+            excused = record.request_id in self.service.exhausted
+            self._require(record.state != "running" or excused, f"{key} must have ended, got {record.state}")
+            left = [upload for _, upload in (record.journal or {}).get("uploads", []) if upload in uploads]
+            self._require(not left or excused, f"uploads in {key} are left: {left}")
 
     def _require(self, condition: bool, message: str) -> None:
         if not condition:

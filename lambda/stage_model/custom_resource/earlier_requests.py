@@ -1,16 +1,23 @@
-"""What requests leave behind: a later request ends earlier ones in progress and deletes models that nobody refers to.
+"""What requests leave behind: a later request ends earlier ones in progress and deletes models reported too late.
 
 Examples are a Delete during a Create, and a rollback during an Update.
 """
 
+import logging
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
-from stage_model.custom_resource.run_record import RUNS, Lease, RunRecord, parse_record
+from stage_model.custom_resource.run_record import RESPONSE_TIMEOUT_S, RUNS, Lease, RunRecord, parse_record
 from stage_model.errors import ConflictError, SupersededError
 from stage_model.upload.stager import StagingContext
 
+_log = logging.getLogger(__name__)
+# CloudFormation's signing times are whole seconds; its clock and Lambda's may differ by as much again.
+CLOCK_MARGIN_S = 2.0
+# The lifecycle rule expires records a day after their last change at the earliest: younger than that, no record of a
+# later request is missing.
+_RECENT_S = 23 * 3600.0
 _MODEL = re.compile(r"[0-9a-f]{64}/(model\.tar\.gz|model/)")
 
 
@@ -35,14 +42,47 @@ def end_earlier_requests(context: StagingContext, key_prefix: str, lease: Lease)
 
 
 def delete_unacknowledged(context: StagingContext, key_prefix: str, own: RunRecord, known: Collection[str]) -> None:
-    """Delete models of this resource that CloudFormation does not know of; `known` are the physical ids it knows.
+    """Delete models whose response certainly came too late for CloudFormation; `known` are kept in any case.
 
-    A request that CloudFormation gave up on may have succeeded with a response that came too late.
+    A model that CloudFormation knows is deleted only by a request that names it. Neither the physical id of this
+    request nor a missing record shows what CloudFormation knows: a failed resource is also cleaned up after another
+    Create has succeeded, and records expire. So a model is deleted only if the request that made it had no response
+    to send before CloudFormation gave up on it, and no later request may have returned the same model. A response that
+    may have been on its way by then counts as received.
     """
-    for _, record in _other_requests(context, key_prefix, own):
-        physical_id = (record.answer or {}).get("physical_id", "")
-        if physical_id not in known and is_model(key_prefix, physical_id):
-            context.delete_model(physical_id)
+    others = [record for _, record in _other_requests(context, key_prefix, own)]
+    everyone = [own, *others]
+    late = [record for record in others if _came_too_late(record, everyone)]
+    for maker in late:
+        physical_id = _staged(maker)
+        returned_since = any(
+            record.issued >= maker.issued and _staged(record) == physical_id and record not in late for record in others
+        )
+        recent = maker.finished is not None and maker.finished > context.budget.clock.now() - _RECENT_S
+        if not maker.made or physical_id in known or not is_model(key_prefix, physical_id):
+            continue
+        if returned_since or not recent:
+            _log.info("keeping %s: a later request may have returned it", physical_id)
+            continue
+        _log.info("deleting %s: its response came too late for CloudFormation", physical_id)
+        context.delete_model(physical_id)
+
+
+def _came_too_late(record: RunRecord, requests: Sequence[RunRecord]) -> bool:
+    """Return whether CloudFormation had certainly given up on a request before its response could be sent.
+
+    It sends one request per resource at a time, so the next one shows that it no longer waits for this one.
+    """
+    if record.finished is None:
+        return False
+    later = [other.issued for other in requests if other.issued > record.issued]
+    return record.finished > min([record.issued + RESPONSE_TIMEOUT_S, *later]) + CLOCK_MARGIN_S
+
+
+def _staged(record: RunRecord) -> str:
+    """Return the model that a request's response reports as staged, sent or not; empty if there is none."""
+    answer = record.answer or {}
+    return answer.get("physical_id", "") if answer.get("data") and answer.get("reason") is None else ""
 
 
 def is_model(key_prefix: str, physical_id: str) -> bool:

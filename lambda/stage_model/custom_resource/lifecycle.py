@@ -6,24 +6,25 @@ A model that an Update replaced is deleted by CloudFormation's Delete for the ol
 import json
 import logging
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from stage_model.custom_resource.earlier_requests import delete_unacknowledged, end_earlier_requests, is_model
-from stage_model.custom_resource.run_record import Lease, RequestIdentity, acquire, issued_at
+from stage_model.custom_resource.event import check_event, physical_id_of, properties_of, repeated_ids
+from stage_model.custom_resource.run_record import RESPONSE_TIMEOUT_S, Lease, RequestIdentity, acquire, issued_at
 from stage_model.errors import OutOfTimeError, StagingError, StalledError, SupersededError, TransientError
 from stage_model.http import Connections, Request
-from stage_model.request import StagedModelRequest, parse_destination, parse_request
+from stage_model.request import StagedModelRequest, parse_destination, parse_request, shown
 from stage_model.retry import RetryBudget, SystemClock, retry
 from stage_model.s3 import Store
+from stage_model.upload.journal import Journal
 from stage_model.upload.stager import StagedModel, StagingContext
 
 _log = logging.getLogger(__name__)
-_REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,128}")
-_RESPONSE_TIMEOUT_S = 3600.0  # CloudFormation's limit
-_FAILURE_RESERVE_S = 180.0  # of which are kept to report a failure: enough for a run that dies then to be retried
+_UNSTAGED = "unstaged"  # below the key prefix: the physical id while there is no model
+# Of CloudFormation's limit, kept to report a failure: enough for a run that dies then to be retried.
+_FAILURE_RESERVE_S = 180.0
 _MAX_REASON = 1000  # bytes of JSON; CloudFormation accepts 4096 for the whole response
 
 
@@ -62,9 +63,8 @@ def serve(event: Mapping[str, Any], invocation: Invocation) -> None:
     """Serve one event, delivered for the first time or again."""
     environment = invocation.environment
     try:
-        destination = parse_destination(_properties(event))
-        if not _REQUEST_ID.fullmatch(str(event.get("RequestId", ""))):
-            raise StagingError(f"RequestId must match {_REQUEST_ID.pattern}, got {event.get('RequestId')!r}")
+        check_event(event)
+        destination = parse_destination(properties_of(event))
     except StagingError as error:
         # Nothing can have been staged: let a Delete succeed so that the stack can be deleted, and report all others.
         response = _failure(event, str(error))
@@ -72,8 +72,8 @@ def serve(event: Mapping[str, Any], invocation: Invocation) -> None:
         environment.respond(event, Response(response.physical_id) if deleting else response)
         return
     store = environment.open_store(destination.bucket)
-    logical_id, issued = str(event.get("LogicalResourceId", "")), issued_at(str(event.get("ResponseURL", "")))
-    identity = RequestIdentity(destination.key_prefix, event["RequestId"], logical_id, issued)
+    issued = issued_at(event["ResponseURL"])
+    identity = RequestIdentity(destination.key_prefix, event["RequestId"], event["LogicalResourceId"], issued)
     try:
         lease = acquire(store, identity, invocation.owner, invocation.work, invocation.budget)
         try:
@@ -109,20 +109,23 @@ def _finish(event: Mapping[str, Any], invocation: Invocation, store: Store, leas
     """
     record = lease.record
     # `min`, because a Signature Version 2 URL holds its expiry time, which is later.
-    last = min(record.issued, record.started) + _RESPONSE_TIMEOUT_S - _FAILURE_RESERVE_S
+    last = min(record.issued, record.started) + RESPONSE_TIMEOUT_S - _FAILURE_RESERVE_S
     work = replace(invocation.work, deadline=min(invocation.work.deadline, last))
+    clock = work.clock
     try:
         response = _perform_or_clean_up(event, replace(invocation, work=work), store, lease)
     except OutOfTimeError as error:
-        if work.clock.now() < last:
+        if clock.now() < last:
             lease.release()
             raise
         cause = f": {error.__cause__}" if error.__cause__ else ""
-        response = _failure(event, f"staging did not finish within {_RESPONSE_TIMEOUT_S:.0f} s{cause}")
+        response = _failure(event, f"staging did not finish within {RESPONSE_TIMEOUT_S:.0f} s{cause}")
         # The journal is kept, so that the next request can clean up.
-        lease.save(state="done", answer=asdict(response))
+        lease.save(state="done", answer=asdict(response), finished=clock.now())
     else:
-        lease.save(state="done", answer=asdict(response), journal=None)
+        # A model that CloudFormation named in this request was known before, whoever made it.
+        made = Journal.from_json(lease.journal).target == response.physical_id != physical_id_of(event)
+        lease.save(state="done", answer=asdict(response), journal=None, finished=clock.now(), made=made)
 
 
 def _perform_or_clean_up(event: Mapping[str, Any], invocation: Invocation, store: Store, lease: Lease) -> Response:
@@ -140,19 +143,19 @@ def _perform_or_clean_up(event: Mapping[str, Any], invocation: Invocation, store
 
 
 def _perform(event: Mapping[str, Any], environment: Environment, context: StagingContext, lease: Lease) -> Response:
-    key_prefix, kind = parse_destination(_properties(event)).key_prefix, event.get("RequestType")
-    physical_id = str(event.get("PhysicalResourceId", ""))
+    key_prefix, kind = parse_destination(properties_of(event)).key_prefix, event.get("RequestType")
+    physical_id = physical_id_of(event)
     end_earlier_requests(context, key_prefix, lease)
     if kind == "Delete":
         if is_model(key_prefix, physical_id):
             context.delete_model(physical_id)
-        else:  # CloudFormation knows of no model: all there is of this resource is left over
+        else:  # of a request that failed or was given up; another one's model may be live
             context.abort_uploads_under(key_prefix)
             delete_unacknowledged(context, key_prefix, lease.record, ())
-        return Response(physical_id)
+        return Response(physical_id or f"{key_prefix}{_UNSTAGED}")
     if kind not in ("Create", "Update"):
-        raise StagingError(f"RequestType must be Create, Update or Delete, got {kind!r}")
-    request = parse_request(_properties(event))
+        raise StagingError(f"RequestType must be Create, Update or Delete, got {shown(kind)}")
+    request = parse_request(properties_of(event))
     staged = environment.stage(request, context)
     if kind == "Update":
         delete_unacknowledged(context, key_prefix, lease.record, {staged.key, physical_id})
@@ -165,17 +168,16 @@ def _perform(event: Mapping[str, Any], environment: Environment, context: Stagin
     return Response(staged.key, None, data)
 
 
-def _properties(event: Mapping[str, Any]) -> Mapping[str, object]:
-    return cast(Mapping[str, object], event.get("ResourceProperties") or {})
-
-
 def _failure(event: Mapping[str, Any], reason: str) -> Response:
     """Return a failed response with the old physical id, or for a Create one whose Delete removes only leftovers."""
-    unstaged = f"{_properties(event).get('KeyPrefix', '')}unstaged"
-    return Response(str(event.get("PhysicalResourceId", unstaged)), reason)
+    try:
+        key_prefix = parse_destination(properties_of(event)).key_prefix
+    except StagingError:
+        key_prefix = ""
+    return Response(physical_id_of(event) or f"{key_prefix}{_UNSTAGED}", reason)
 
 
-def send_response(event: Mapping[str, str], response: Response, connections: Connections, deadline: float) -> None:
+def send_response(event: Mapping[str, Any], response: Response, connections: Connections, deadline: float) -> None:
     """PUT the response to the event's ResponseURL, retrying until `deadline` (epoch seconds).
 
     Raises OutOfTimeError if it was not accepted by then.
@@ -183,9 +185,7 @@ def send_response(event: Mapping[str, str], response: Response, connections: Con
     document: dict[str, object] = {
         "Status": "SUCCESS" if response.reason is None else "FAILED",
         "PhysicalResourceId": response.physical_id,
-        "StackId": event["StackId"],
-        "RequestId": event["RequestId"],
-        "LogicalResourceId": event["LogicalResourceId"],
+        **repeated_ids(event),
         "Data": dict(response.data),
     }
     if response.reason is not None:

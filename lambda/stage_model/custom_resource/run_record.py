@@ -11,6 +11,7 @@ deleted here, since late duplicates of an event must find them; a lifecycle rule
 """
 
 import json
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,7 @@ from stage_model.errors import ConflictError, StagingError, SupersededError, Tra
 from stage_model.retry import RetryBudget, retry
 from stage_model.s3 import Store
 
+RESPONSE_TIMEOUT_S = 3600.0  # CloudFormation's limit
 LEASE_S = 60.0  # how long a killed run blocks the next one
 _RENEW_S = 10.0
 _POLL_S = 5.0
@@ -34,6 +36,8 @@ class RunRecord:
 
     `logical_id` is the resource's in the template. `issued` (when CloudFormation made the request), `lease_until` and
     `started` are epoch seconds. `journal` (the state of staging) and `answer` (the response) are JSON values.
+    `finished` (epoch seconds) is when the answer was decided, before it was first sent; None also in records of earlier
+    versions. `made` is whether this request made the model in its answer, rather than found it.
     """
 
     request_id: str
@@ -45,6 +49,8 @@ class RunRecord:
     started: float
     journal: Mapping[str, Any] | None = None
     answer: Mapping[str, Any] | None = None
+    finished: float | None = None
+    made: bool = False
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -135,7 +141,8 @@ def issued_at(response_url: str) -> float | None:
         if "X-Amz-Date" in fields:
             signed = datetime.strptime(fields["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ")
             return signed.replace(tzinfo=UTC).timestamp()
-        return float(fields["Expires"][0])
+        expires = float(fields["Expires"][0])
+        return expires if math.isfinite(expires) else None
     except (KeyError, ValueError):
         return None
 

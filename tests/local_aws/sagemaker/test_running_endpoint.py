@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from local_aws.sagemaker import invocation_request
+
 
 def test_update_starts_the_new_container_before_the_old_one_stops(endpoint: Any, world: Any) -> None:
     endpoint.create_model("v2", {"VERSION": "2"})

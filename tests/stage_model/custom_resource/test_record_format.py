@@ -33,12 +33,20 @@ RECORD: dict[str, Any] = {
     "started": 1700000001.0,
     "journal": JOURNAL,
     "answer": {"physical_id": KEY, "reason": None, "data": {}},
+    "finished": 1700000050.0,
+    "made": True,
 }
 
 
 def test_a_stored_record_is_read_and_written_unchanged() -> None:
     record = parse_record(json.dumps(RECORD).encode())
     assert json.loads(record.to_bytes()) == RECORD
+
+
+def test_a_record_from_before_it_said_who_made_the_model_does_not_say_so() -> None:
+    old = {name: value for name, value in RECORD.items() if name not in ("finished", "made")}
+    record = parse_record(json.dumps(old).encode())
+    assert (record.finished, record.made) == (None, False)
 
 
 def test_a_stored_journal_is_read_and_written_unchanged() -> None:

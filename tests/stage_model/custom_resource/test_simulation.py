@@ -3,14 +3,16 @@
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stage_model.custom_resource import lifecycle
-from stage_model.custom_resource.run_record import Lease
+from stage_model.custom_resource import earlier_requests, lifecycle
+from stage_model.custom_resource.run_record import Lease, RunRecord
 from stage_model.s3 import Store
+from stage_model.upload.stager import StagingContext
 from staging_simulation.schedule import Schedule, describe, violations
 
 # In chunks, so that a failure shows early; `make simulate` runs 100,000 others each night.
@@ -55,6 +57,18 @@ def test_it_detects_a_later_request_that_leaves_earlier_ones_running(monkeypatch
 def test_it_detects_a_delete_that_leaves_unacknowledged_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "delete_unacknowledged", do_nothing)
     assert violations(range(800))
+
+
+def test_it_detects_a_request_that_deletes_models_which_were_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def delete_all_others(context: StagingContext, key_prefix: str, own: RunRecord, known: Collection[str]) -> None:
+        for _, record in earlier_requests._other_requests(context, key_prefix, own):  # pyright: ignore[reportPrivateUsage]
+            physical_id = (record.answer or {}).get("physical_id", "")
+            if physical_id not in known and earlier_requests.is_model(key_prefix, physical_id):
+                context.delete_model(physical_id)
+
+    monkeypatch.setattr(lifecycle, "delete_unacknowledged", delete_all_others)
+    wrong = violations(range(100))
+    assert [line for line in wrong if "the live model" in line]
 
 
 def test_it_detects_unconditional_record_writes(monkeypatch: pytest.MonkeyPatch) -> None:
