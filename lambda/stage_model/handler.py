@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stage_model.archive.staging_plan import collect_inputs
-from stage_model.custom_resource.event import check_response_url
 from stage_model.custom_resource.lifecycle import Invocation, Response, send_response, serve
 from stage_model.errors import StagingError
 from stage_model.http import Connections
-from stage_model.request import StagedModelRequest
+from stage_model.request import StagedModelRequest, check_response_url
 from stage_model.retry import RetryBudget, SystemClock, retry
 from stage_model.s3 import S3Store, invoke_async, read_object, s3_client
 from stage_model.source.hub import HubRepository, read_token

@@ -11,11 +11,19 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from stage_model.custom_resource.earlier_requests import delete_unacknowledged, end_earlier_requests, is_model
-from stage_model.custom_resource.event import check_event, physical_id_of, properties_of, repeated_ids
 from stage_model.custom_resource.run_record import RESPONSE_TIMEOUT_S, Lease, RequestIdentity, acquire, issued_at
 from stage_model.errors import OutOfTimeError, StagingError, StalledError, SupersededError, TransientError
 from stage_model.http import Connections, Request
-from stage_model.request import StagedModelRequest, parse_destination, parse_request, shown
+from stage_model.request import (
+    StagedModelRequest,
+    check_event,
+    parse_destination,
+    parse_request,
+    physical_id_of,
+    properties_of,
+    repeated_ids,
+    shown,
+)
 from stage_model.retry import RetryBudget, SystemClock, retry
 from stage_model.s3 import Store
 from stage_model.upload.journal import Journal
@@ -136,8 +144,8 @@ def _perform_or_clean_up(event: Mapping[str, Any], invocation: Invocation, store
     except StagingError as error:
         reason = str(error)
     except Exception as error:  # without a response CloudFormation would wait for an hour
-        _log.exception("unforeseen error")
-        reason = f"unforeseen {type(error).__name__}; the function's log has the details"
+        _log.exception("unexpected error")
+        reason = f"unexpected {type(error).__name__}; see the function's log"
     StagingContext(store, lease, invocation.budget).cleanup(lease.journal)
     return _failure(event, reason)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from stage_model.custom_resource.event import check_response_url
 from stage_model.errors import StagingError
 from stage_model.handler import handler
+from stage_model.request import check_response_url
 from tests.stage_model.fakes.lambda_runner import PREFIX, Lambda
 
 VALUES: list[Any] = [
