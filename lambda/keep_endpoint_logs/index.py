@@ -38,7 +38,9 @@ def handler(event: dict[str, Any], context: object) -> None:
         "Status": "FAILED" if reason else "SUCCESS",
         "Reason": reason,
     }
-    request = urllib.request.Request(event["ResponseURL"], data=json.dumps(response).encode(), method="PUT")
+    # CloudFormation signs its URL for an empty Content-Type, and urllib would send one of its own.
+    headers, body = {"Content-Type": ""}, json.dumps(response).encode()
+    request = urllib.request.Request(event["ResponseURL"], data=body, headers=headers, method="PUT")
     with urllib.request.urlopen(request, timeout=30) as answer:
         answer.read()
 

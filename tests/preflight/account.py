@@ -143,13 +143,14 @@ class PrivateNetwork:
 
 
 def deploy_endpoint(account: Account, instance_type: str, *, scaling: bool) -> None:
-    """Create the endpoint that `make deploy` would have left, as far as moto keeps it."""
-    sagemaker = account.client("sagemaker")
-    role = "arn:aws:iam::123456789012:role/r"
-    sagemaker.create_model(ModelName="m", ExecutionRoleArn=role, PrimaryContainer={"Image": image_uri(REGION, "cuda")})
-    variant = {"VariantName": "AllTraffic", "ModelName": "m", "InstanceType": instance_type, "InitialInstanceCount": 1}
-    sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
-    sagemaker.create_endpoint(EndpointName="musicgen-dev", EndpointConfigName="c")
+    """Answer for the endpoint that `make deploy` would have left.
+
+    Not from moto: tests of the embedded SageMaker replace moto's endpoints in the same process.
+    """
+    variant = {"VariantName": "AllTraffic", "InstanceType": instance_type}
+    endpoint = {"EndpointConfigName": "c", "EndpointStatus": "InService"}
+    account.answer("sagemaker.DescribeEndpoint", lambda: endpoint)
+    account.answer("sagemaker.DescribeEndpointConfig", lambda: {"ProductionVariants": [variant]})
     if scaling:
         account.client("application-autoscaling").register_scalable_target(
             ServiceNamespace="sagemaker",

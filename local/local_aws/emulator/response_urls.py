@@ -60,6 +60,8 @@ def middleware(app: WsgiApp) -> WsgiApp:
 def _accept(environ: Environ, token: str) -> Response:
     if environ.get("REQUEST_METHOD") != "PUT":
         return Response("answer with PUT", 405)
+    if environ.get("CONTENT_TYPE"):  # CloudFormation presigns its URLs for an empty one
+        return Response("SignatureDoesNotMatch: Content-Type must be empty", 403)
     length = int(environ.get("CONTENT_LENGTH") or 0)
     body = environ["wsgi.input"].read(min(length, _MAX_BYTES + 1))
     answers = _waiting.pop(token, None)

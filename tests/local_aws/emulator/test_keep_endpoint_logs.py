@@ -20,7 +20,8 @@ def handler(event, context):
     answer = {key: event[key] for key in ("StackId", "RequestId", "LogicalResourceId")}
     failing = event["RequestType"] == "Create" and given["Fails"] == "true"
     answer |= {"Status": "FAILED" if failing else "SUCCESS", "Reason": "no ping", "PhysicalResourceId": "endpoint"}
-    request = urllib.request.Request(event["ResponseURL"], data=json.dumps(answer).encode(), method="PUT")
+    body, headers = json.dumps(answer).encode(), {"Content-Type": ""}
+    request = urllib.request.Request(event["ResponseURL"], data=body, headers=headers, method="PUT")
     urllib.request.urlopen(request).read()
 """
 LINES = ["starting", "W-9000 loading", "CUDA error: the driver is too old \u2013 see the remedy", "stopping"]

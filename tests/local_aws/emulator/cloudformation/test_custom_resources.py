@@ -22,7 +22,8 @@ def handler(event, context):
     answer |= {"Status": "FAILED" if failing else "SUCCESS", "Reason": "asked to fail"}
     answer["Data"] = {"Echo": properties.get("Name", "")}
     answer["PhysicalResourceId"] = properties.get("Name") or event.get("PhysicalResourceId", "unnamed")
-    request = urllib.request.Request(event["ResponseURL"], data=json.dumps(answer).encode(), method="PUT")
+    body, headers = json.dumps(answer).encode(), {"Content-Type": ""}
+    request = urllib.request.Request(event["ResponseURL"], data=body, headers=headers, method="PUT")
     urllib.request.urlopen(request).read()
 """
 RIGHTS = [{"Effect": "Allow", "Action": ["ssm:GetParameter", "ssm:PutParameter"], "Resource": "*"}]
@@ -109,5 +110,13 @@ def test_service_timeout_ends_the_wait(stack: Any, function_resources: Any) -> N
     slow = "import time\ndef handler(event, context): time.sleep(60)\n"
     parts = resources(stack, function_resources, Name="a", ServiceTimeout=1)
     parts["Function"] = function_resources(slow, Timeout=3)["Function"]
+    assert stack.deploy(parts) == "ROLLBACK_FAILED"
+    assert "did not receive a response" in stack.reason("CREATE_FAILED")
+
+
+def test_response_with_a_content_type_is_refused_like_a_presigned_url_does(stack: Any, function_resources: Any) -> None:
+    source = SOURCE.replace('{"Content-Type": ""}', '{"Content-Type": "application/json"}')
+    parts = resources(stack, function_resources, Name="a", ServiceTimeout=5)
+    parts["Function"] = function_resources(source, RIGHTS)["Function"]
     assert stack.deploy(parts) == "ROLLBACK_FAILED"
     assert "did not receive a response" in stack.reason("CREATE_FAILED")

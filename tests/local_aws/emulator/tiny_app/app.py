@@ -25,7 +25,8 @@ def handler(event, context):
         status, reason = "FAILED", str(error)
     answer = {key: event[key] for key in ("StackId", "RequestId", "LogicalResourceId")}
     answer |= {"Status": status, "Reason": reason, "PhysicalResourceId": bucket + "/made"}
-    request = urllib.request.Request(event["ResponseURL"], data=json.dumps(answer).encode(), method="PUT")
+    body, headers = json.dumps(answer).encode(), {"Content-Type": ""}
+    request = urllib.request.Request(event["ResponseURL"], data=body, headers=headers, method="PUT")
     urllib.request.urlopen(request).read()
 """
 
