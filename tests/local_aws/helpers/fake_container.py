@@ -19,7 +19,7 @@ class FakeContainer:
         self.world = world
         self.ping_status = 200
         self.in_flight = 0
-        self.most_in_flight = 0
+        self.max_in_flight = 0
         self.lock = threading.Lock()
         self._alive = True
         self._server = ThreadingHTTPServer(
@@ -61,7 +61,7 @@ class _ContainerHandler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         with container.lock:
             container.in_flight += 1
-            container.most_in_flight = max(container.most_in_flight, container.in_flight)
+            container.max_in_flight = max(container.max_in_flight, container.in_flight)
         wanted: dict[str, Any] = json.loads(body)
         delivery = world.record(container, dict(self.headers), body)
         time.sleep(wanted.get("sleep", 0))

@@ -94,7 +94,7 @@ def test_one_slot_serves_the_queue_in_order(bench: Bench) -> None:
         bench.send(f"r{number}")
     container = bench.serve(slots=1)
     assert [result[0] for result in bench.results(5)] == ["r0", "r1", "r2", "r3", "r4"]
-    assert container.most_in_flight == 1
+    assert container.max_in_flight == 1
 
 
 def test_instance_serves_one_request_per_slot_at_once(bench: Bench) -> None:
@@ -102,7 +102,7 @@ def test_instance_serves_one_request_per_slot_at_once(bench: Bench) -> None:
         bench.send(f"r{number}", sleep=0.15)
     container = bench.serve(slots=3)
     assert {status for _, status, _ in bench.results(9)} == {"Completed"}
-    assert container.most_in_flight == 3
+    assert container.max_in_flight == 3
 
 
 def test_request_is_retried_until_the_busy_container_accepts_it(bench: Bench) -> None:

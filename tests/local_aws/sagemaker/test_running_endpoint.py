@@ -121,7 +121,7 @@ def test_scaled_out_endpoint_uses_all_instances(endpoint: Any, world: Any) -> No
     answers = [endpoint.invoke({"sleep": 0.3}) for _ in range(6)]
     for answer in answers:
         endpoint.await_object(answer["OutputLocation"])
-    assert [container.most_in_flight for container in world.containers] == [2, 2, 2]
+    assert [container.max_in_flight for container in world.containers] == [2, 2, 2]
 
 
 def test_scaling_in_completes_all_requests(endpoint: Any, world: Any) -> None:
