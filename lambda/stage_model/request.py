@@ -7,7 +7,8 @@ import json
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, cast
@@ -152,11 +153,12 @@ def _is_local(host: str) -> bool:
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:
-    try:
-        return ip_address(host.partition("%")[0])
-    except ValueError:
-        pass
-    try:
-        return IPv4Address(socket.inet_aton(host))  # forms that resolvers accept too, such as 127.1 and 0x7f000001
-    except (OSError, ValueError):
-        return None
+    # inet_aton reads forms that resolvers accept too, such as 127.1 and 0x7f000001.
+    parsers: list[Callable[[str], IPv4Address | IPv6Address]] = [
+        ip_address,
+        lambda text: IPv4Address(socket.inet_aton(text)),
+    ]
+    for parse in parsers:
+        with suppress(OSError, ValueError):
+            return parse(host.partition("%")[0])
+    return None

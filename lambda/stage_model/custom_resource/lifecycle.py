@@ -131,7 +131,7 @@ def _finish(event: Mapping[str, Any], invocation: Invocation, store: Store, leas
         # The journal is kept, so that the next request can clean up.
         lease.save(state="done", answer=asdict(response), finished=clock.now())
     else:
-        # A model that CloudFormation named in this request was known before, whoever made it.
+        # A model that CloudFormation named in this request was known before.
         made = Journal.from_json(lease.journal).target == response.physical_id != physical_id_of(event)
         lease.save(state="done", answer=asdict(response), journal=None, finished=clock.now(), made=made)
 
