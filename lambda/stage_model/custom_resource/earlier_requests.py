@@ -62,9 +62,9 @@ def delete_unacknowledged(context: StagingContext, key_prefix: str, own: RunReco
         if not maker.made or physical_id in known or not is_model(key_prefix, physical_id):
             continue
         if returned_since or not recent:
-            _log.info("keeping %s: a later request may have returned it", physical_id)
+            _log.info("keeping %r: a later request may have returned it", physical_id)
             continue
-        _log.info("deleting %s: its response came too late for CloudFormation", physical_id)
+        _log.info("deleting %r: its response came too late for CloudFormation", physical_id)
         context.delete_model(physical_id)
 
 

@@ -102,7 +102,7 @@ def _serve_leased(event: Mapping[str, Any], invocation: Invocation, store: Store
     if lease.record.state == "running":
         _finish(event, invocation, store, lease)
     response = Response(**(lease.record.answer or {}))
-    _log.info("%s of %s: %s", event.get("RequestType"), response.physical_id, response.reason or "done")
+    _log.info("%r of %r: %s", event.get("RequestType"), response.physical_id, response.reason or "done")
     invocation.environment.respond(event, response)
     try:
         lease.save(state="answered")  # otherwise a repeated event sends the same response again, which is harmless

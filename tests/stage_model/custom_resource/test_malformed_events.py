@@ -121,3 +121,11 @@ def test_a_response_url_of_s3_is_accepted(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     host = "cloudformation-custom-resource-response-useast1.s3.us-east-1.amazonaws.com"
     check_response_url({"ResponseURL": f"https://{host}/arn%3Aaws/x?X-Amz-Date=20260131T000000Z&X-Amz-Signature=0"})
+
+
+def test_log_lines_escape_what_an_event_holds(aws: Lambda, caplog: pytest.LogCaptureFixture) -> None:
+    for number, value in enumerate(VALUES):
+        serve(aws, {**aws.event("Create", f"r{number}"), "RequestType": value})
+        serve(aws, {**aws.event("Update", f"s{number}", Revision="main"), "PhysicalResourceId": value})
+    assert caplog.text.encode()  # a lone surrogate could not be encoded
+    assert "\0" not in caplog.text
