@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import jsii
@@ -64,17 +63,14 @@ class PipBundling:
 
     def try_bundle(self, output_dir: str, options: BundlingOptions) -> bool:
         """Copy the wheels and the sources into `output_dir`. Raise RuntimeError with pip's output if it fails."""
-        if find_spec("pip") is None:
-            raise RuntimeError(
-                f"{sys.executable} has no pip, which bundles the staging Lambda (`uv venv` installs none): "
-                "run `uv pip install pip`, or create the environment with `uv venv --seed`"
-            )
         target = Path(output_dir)
         locations = [f"--target={target}", f"--requirement={REQUIREMENTS}"]
         command = [sys.executable, "-m", "pip", "install", *PIP_OPTIONS, *locations]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             output = done.stderr.strip()
+            if output.endswith("No module named pip"):
+                output += "\n`uv venv` installs no pip: run `uv pip install pip`, or use `uv venv --seed`"
             raise RuntimeError(f"pip could not install the staging Lambda's wheels from {REQUIREMENTS}:\n{output}")
         shutil.rmtree(target / "bin", ignore_errors=True)  # command-line scripts, which name this machine's Python
         for path in source_files():

@@ -27,7 +27,7 @@ MESSAGES = {
     "infra/config/settings.py": ["must not change in the deployment that turns scaling off, "],
     "lambda/stage_model/custom_resource/lifecycle.py": [
         "staging did not finish within ",
-        "; the function's log has the details",
+        "; see the function's log",
     ],
     "lambda/stage_model/source/hub.py": [
         "does not exist on the Hub",

@@ -61,8 +61,9 @@ def test_pip_failure_raises_with_pips_output(sources: Path, tmp_path: Path, monk
 def test_environment_without_pip_is_reported_with_the_remedy(
     sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging_lambda_code, "find_spec", lambda name: None)  # pyright: ignore
-    with pytest.raises(RuntimeError, match=r"has no pip.*uv venv --seed"):
+    error = f"{sys.executable}: No module named pip"
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: completed(command, 1, error))  # pyright: ignore
+    with pytest.raises(RuntimeError, match="uv venv --seed"):
         staging_lambda_code.PipBundling().try_bundle(str(tmp_path / "out"), OPTIONS)
 
 

@@ -197,11 +197,11 @@ def test_container_output_is_in_the_log_group(real: RealEndpoint, eventually: Ca
 
 
 def test_killed_worker_restarts_in_the_same_container(real: RealEndpoint, eventually: Callable[..., Any]) -> None:
-    launchers = real.processes("launcher.py")
+    launchers = real.processes("container_entrypoint.py")
     real.processes("model_service_worker")[-1].kill()
     answer = real.invoke(ONE_SECOND)
     assert eventually(lambda: real.read(answer["OutputLocation"]), 120)
-    assert real.processes("launcher.py") == launchers
+    assert real.processes("container_entrypoint.py") == launchers
 
 
 def test_second_instance_serves_next_to_the_first_and_is_removed(
@@ -215,8 +215,12 @@ def test_second_instance_serves_next_to_the_first_and_is_removed(
         eventually(lambda: real.status() == "InService", 240)
 
     scale(2)
-    assert len(real.processes("launcher.py")) == len(real.processes("com.amazonaws.ml.mms.ModelServer")) == 2
+    assert (
+        len(real.processes("container_entrypoint.py")) == len(real.processes("com.amazonaws.ml.mms.ModelServer")) == 2
+    )
     answers = [real.invoke(ONE_SECOND) for _ in range(8)]
     assert all(eventually(lambda location=answer["OutputLocation"]: real.read(location), 60) for answer in answers)
     scale(1)
-    assert len(real.processes("launcher.py")) == len(real.processes("com.amazonaws.ml.mms.ModelServer")) == 1
+    assert (
+        len(real.processes("container_entrypoint.py")) == len(real.processes("com.amazonaws.ml.mms.ModelServer")) == 1
+    )
