@@ -187,7 +187,7 @@ def test_exits_with_0_if_all_goals_are_met(capsys: pytest.CaptureFixture[str]) -
         (("start", "gigabytes_per_second"), 1.9, "large: gigabytes per second read"),
         (("trace", "graph_launches"), 2.0, "large: graph launches per step"),
         (("trace", "graph_launches"), 0.0, "large: graph launches per step"),
-        (("trace", "other_kernels"), 1.0, "large: other kernels per step"),
+        (("trace", "other_kernels"), 3.0, "large: other kernels per step"),
         (("trace", "waits"), 0.05, "large: waits per step"),
     ],
 )

@@ -36,7 +36,6 @@ MESSAGES = {
         "changed while it was read",
     ],
     "model_bundle/code/musicgen_serving/engine/loading.py": [
-        "direct_graphs_failed",
         "graphs_of",
         "kernels_failed",
         "kernels_missing",

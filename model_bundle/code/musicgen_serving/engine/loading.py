@@ -17,10 +17,10 @@ from musicgen_serving.engine.model.quantisation import Matrix, quantise
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights, Norm, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
-from musicgen_serving.engine.step.graphs import CudaRecorder, DirectRecorder, GraphRecorder, RecordedGraphs, doublings
+from musicgen_serving.engine.step.graphs import CudaRecorder, RecordedGraphs, doublings
 from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.step.slots import allocate, batch_view, bytes_per_slot
-from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
+from musicgen_serving.engine.step.torch_step import StepFn
 from musicgen_serving.json_log import JsonLog
 
 MAX_TEXT_TOKENS = 512
@@ -190,16 +190,4 @@ def record_graphs(runner: ModelRunner, log: JsonLog) -> RecordedGraphs | None:
     if runner.device.type != "cuda":
         return None
     with torch.cuda.device(runner.device):
-        allocates = isinstance(runner.step_fn, TorchStep)
-        return runner.record_graphs(
-            CudaRecorder(runner.device) if allocates else graph_recorder(runner.device, log), log
-        )
-
-
-def graph_recorder(device: torch.device, log: JsonLog) -> GraphRecorder:
-    """Return a recorder for steps that allocate nothing: direct if the CUDA runtime is callable, else torch's."""
-    try:
-        return DirectRecorder(device)
-    except (RuntimeError, OSError, AttributeError) as error:
-        log.write("direct_graphs_failed", error=repr(error), instead="torch's own graphs")
-        return CudaRecorder(device)
+        return runner.record_graphs(CudaRecorder(runner.device), log)

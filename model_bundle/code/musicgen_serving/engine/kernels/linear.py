@@ -207,7 +207,7 @@ def product(
     total = tl.zeros((ROWS, BN), dtype=tl.float32)
     for _ in range(0, share, BK):
         x_tile = tl.load(left, mask=real[:, None], other=0.0)
-        w_tile = tl.load(right, eviction_policy="evict_first")  # once a step: not worth caching
+        w_tile = tl.load(right)
         total = tl.dot(x_tile, w_tile.to(x_tile.dtype), total)
         left += BK
         right += BK
