@@ -17,6 +17,7 @@ MAX_HEAD_BYTES = 16 * 1024  # of request line and headers, and of the trailers
 MAX_CHUNK_OVERHEAD_BYTES = 64 * 1024  # of chunk lengths and extensions in one body: 13,000 chunks without extensions
 _NOT_ALLOWED = re.compile(rb"(?<!\r)\n|\r(?!\n)|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _CHUNK_HEAD = re.compile(rb"(?:\r\n)?[0-9A-Fa-f]{1,16}(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
+_STATUSES = frozenset(status.value for status in HTTPStatus)
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length:([^\r]*)")
 
 
@@ -28,7 +29,7 @@ class HttpProtocol:
         self._max_body_bytes = max_body_bytes
         self._wire = b""  # received, and not yet part of an event
         self._body_bytes = self._overhead_bytes = 0
-        self._chunked = False
+        self._chunked = self._head_read = False
         self._method = b""
 
     @property
@@ -58,6 +59,7 @@ class HttpProtocol:
         wire, self._wire = self._wire[:consumed], self._wire[consumed:]
         if isinstance(event, h11.Request):
             self._check_request(event, wire)
+            self._head_read = True
         elif isinstance(event, h11.Data):
             self._check_data(event, wire)
         elif isinstance(event, h11.EndOfMessage) and self._chunked:
@@ -67,9 +69,14 @@ class HttpProtocol:
     def _refusal(self, error: h11.RemoteProtocolError) -> ProtocolError:
         """Return h11's reason as one sentence, without the bytes that it quotes."""
         if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
-            return _too_large(self._wire)
+            return self._too_large(self._wire)
         reason = re.split(r":? b(?:ytearray\(b)?['\"]", str(error))[0].lower()
         return ProtocolError(error.error_status_hint, f"request must be valid HTTP/1.1: {reason}")
+
+    def _too_large(self, wire: bytes) -> ProtocolError:
+        if not self._head_read and len(wire.partition(b"\r\n")[0]) > MAX_LINE_BYTES:
+            return ProtocolError(414, f"request line must be at most {MAX_LINE_BYTES} bytes, got more")
+        return ProtocolError(431, f"headers must be at most {MAX_HEAD_BYTES} bytes, got more")
 
     def _check_request(self, request: h11.Request, wire: bytes) -> None:
         """Refuse a head that is too large, of another version, or that leaves open where the body ends."""
@@ -78,7 +85,7 @@ class HttpProtocol:
         headers = dict(request.headers)
         self._chunked = b"transfer-encoding" in headers
         if len(wire) > MAX_HEAD_BYTES or len(wire.partition(b"\r\n")[0]) > MAX_LINE_BYTES:
-            raise _too_large(wire)
+            raise self._too_large(wire)
         if request.http_version not in (b"1.0", b"1.1"):
             raise ProtocolError(505, f"version must be HTTP/1.0 or HTTP/1.1, got {request.http_version.decode()}")
         if _NOT_ALLOWED.search(wire):
@@ -108,7 +115,7 @@ class HttpProtocol:
     def _check_end(self, wire: bytes) -> None:
         """Refuse a last chunk or trailers that are too large or wrongly framed."""
         if len(wire) > MAX_HEAD_BYTES:
-            raise _too_large(wire)
+            raise self._too_large(wire)
         if _NOT_ALLOWED.search(wire) or not _CHUNK_HEAD.match(wire):
             raise ProtocolError(400, "the last chunk and trailers must be lines ended by CR LF, without control bytes")
 
@@ -141,13 +148,5 @@ class HttpProtocol:
         if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
             return False
         self._h11.start_next_cycle()
+        self._head_read = False
         return True
-
-
-_STATUSES = frozenset(status.value for status in HTTPStatus)
-
-
-def _too_large(wire: bytes) -> ProtocolError:
-    if len(wire.partition(b"\r\n")[0]) > MAX_LINE_BYTES:
-        return ProtocolError(414, f"request line must be at most {MAX_LINE_BYTES} bytes, got more")
-    return ProtocolError(431, f"headers must be at most {MAX_HEAD_BYTES} bytes, got more")
