@@ -24,11 +24,11 @@ class RawResponse:
     body: bytes
 
 
-def split_responses(data: bytes, *, head_only: bool = False) -> tuple[list[RawResponse], bytes]:
+def split_responses(data: bytes, *, head_last: bool = False) -> tuple[list[RawResponse], bytes]:
     """Return the complete responses at the start of `data`, and the rest; InvalidResponseError for anything else.
 
-    Each final response has a Content-Length; one that is no success has one JSON sentence. With `head_only`, as
-    for HEAD, bodies are absent.
+    Each final response has a Content-Length; one that is no success has one JSON sentence. With `head_last`
+    the last one may lack its body, as for HEAD.
     """
     responses: list[RawResponse] = []
     while match := _HEAD.match(data):
@@ -37,12 +37,13 @@ def split_responses(data: bytes, *, head_only: bool = False) -> tuple[list[RawRe
         if len(headers) != len(lines):
             raise InvalidResponseError(f"a header is repeated: {lines}")
         interim = status < HTTPStatus.OK
-        length = 0 if interim or head_only else int(headers["content-length"])
+        without_body = interim or (head_last and match.end() == len(data))
+        length = 0 if without_body else int(headers["content-length"])
         if len(data) < match.end() + length:
             return responses, data
         body, data = data[match.end() : match.end() + length], data[match.end() + length :]
         response = RawResponse(status, headers, body)
-        if not interim and not head_only:
+        if not without_body:
             _check_sentence(response)
         responses.append(response)
     if (data and not b"HTTP/1.1 ".startswith(data[:9])) or b"\r\n\r\n" in data:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from http_fuzz.fake_engine import serve_silence
 from http_fuzz.raw_http import PING, RawResponse, ping, read_until_closed, split_responses
-
 from musicgen_serving.http.server import ContainerServer
 from tests.model_bundle.helpers.memory_log import MemoryLog
 from tests.model_bundle.helpers.protocol_sessions import CHUNKED, CHUNKS, HALF_CLOSE, LIMITS, SESSIONS, get, post
@@ -30,7 +30,7 @@ def server(log: MemoryLog) -> Iterator[ContainerServer]:
     running.stop()
 
 
-def exchange(port: int, parts: tuple[Any, ...], *, head_only: bool = False) -> tuple[list[RawResponse], bool]:
+def exchange(port: int, parts: tuple[Any, ...], *, head_last: bool = False) -> tuple[list[RawResponse], bool]:
     """Send the parts; return all responses, and whether the server ended the connection."""
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -45,7 +45,7 @@ def exchange(port: int, parts: tuple[Any, ...], *, head_only: bool = False) -> t
             except ConnectionError:  # the server has ended the connection
                 break
         data, closed = read_until_closed(client, ANSWER_SECONDS)
-    responses, rest = split_responses(data, head_only=head_only)
+    responses, rest = split_responses(data, head_last=head_last)
     assert rest == b""
     return responses, closed
 
@@ -56,7 +56,7 @@ def test_session(server: ContainerServer, log: MemoryLog, name: str, expected: s
     *statuses, last = expected.split()
     if last != "close":
         statuses, parts = [*statuses, last, "200"], (*parts, PING)
-    responses, closed = exchange(server.port, parts, head_only=name.startswith("HEAD"))
+    responses, closed = exchange(server.port, parts, head_last=name.startswith("HEAD"))
     assert [str(response.status) for response in responses] == statuses
     assert closed
     assert not log.events("connection_fault")
@@ -103,5 +103,5 @@ def test_refuses_with_one_sentence_that_quotes_no_hostile_byte(
 
 
 def test_a_head_request_gets_the_headers_alone(server: ContainerServer) -> None:
-    (response,), _ = exchange(server.port, (get(line=b"HEAD /ping HTTP/1.1"),), head_only=True)
+    (response,), _ = exchange(server.port, (get(line=b"HEAD /ping HTTP/1.1"),), head_last=True)
     assert (response.headers["allow"], response.headers["content-length"]) == ("GET", "41")
