@@ -16,22 +16,22 @@ from musicgen_serving.http.server import ContainerServer
 from musicgen_serving.json_log import JsonLog
 from musicgen_serving.model_loading import Checkpoint, Model
 
-SAMPLES = 640  # per clip: one frame of EnCodec
-
 
 class SilentGenerator:
-    """Generates silence; calls `wait` first with the request's check for a client that has left, if there is one."""
+    """Generates `samples` of silence per clip, by default a frame of EnCodec; calls `wait` first, if it is given."""
 
     sampling_rate = 32_000
 
-    def __init__(self, wait: Callable[[Callable[[], bool] | None], None] | None = None) -> None:
+    def __init__(self, samples: int = 640, wait: Callable[[], object] | None = None) -> None:
+        self._samples = samples
         self._wait = wait
 
     def generate(self, clips: list[ClipSpec], abandoned: Callable[[], bool] | None = None) -> GenerationResult:
-        """Return one silent clip of `SAMPLES` samples per spec."""
+        """Return one silent clip per spec."""
+        del abandoned
         if self._wait:
-            self._wait(abandoned)
-        return GenerationResult([np.zeros((1, SAMPLES), np.float32) for _ in clips], 0.0, len(clips))
+            self._wait()
+        return GenerationResult([np.zeros((1, self._samples), np.float32) for _ in clips], 0.0, len(clips))
 
 
 class NullS3:

@@ -24,7 +24,7 @@ from musicgen_serving.json_log import JsonLog
 
 BACKLOG = 128
 SPARE_WORKERS = 2  # they refuse requests beyond the limit, while all others generate
-RESERVED_DESCRIPTORS = 4
+SPARE_DESCRIPTORS = 4  # beyond those of requests that are answered, whose connections cannot be closed
 BACKOFF_SECONDS = 0.05
 
 
@@ -42,8 +42,8 @@ class ContainerServer:
         at_most = limits.connections if allowed == resource.RLIM_INFINITY else max(1, allowed // 2)
         self._limits = replace(limits, connections=min(limits.connections, at_most))
         self._workers = DaemonThreads(invocations.max_concurrent_requests + SPARE_WORKERS)
-        self._connections: dict[Connection, asyncio.Task[None]] = {}
-        self._reserve = DescriptorReserve(RESERVED_DESCRIPTORS)
+        self.connections: dict[Connection, asyncio.Task[None]] = {}
+        self._reserve = DescriptorReserve(invocations.max_concurrent_requests + SPARE_DESCRIPTORS)
         self._listener = socket.create_server((host, port), backlog=BACKLOG)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
@@ -88,7 +88,7 @@ class ContainerServer:
                 await asyncio.sleep(BACKOFF_SECONDS)
                 continue
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # head and body are two writes
-            if len(self._connections) >= self._limits.connections:
+            if len(self.connections) >= self._limits.connections:
                 self._shed()
             self._serve(client)
             await asyncio.sleep(0)  # sock_accept does not yield while clients wait
@@ -96,26 +96,26 @@ class ContainerServer:
     def _serve(self, client: socket.socket) -> None:
         connection = Connection(client, self._invocations, self._workers, self._limits, self._log)
         task = asyncio.get_running_loop().create_task(connection.serve())
-        self._connections[connection] = task
+        self.connections[connection] = task
         task.add_done_callback(lambda _: self._ended(connection))
 
     def _ended(self, connection: Connection) -> None:
-        self._connections.pop(connection, None)
+        self.connections.pop(connection, None)
         self._reserve.refill()
 
     def _make_room(self, error: OSError) -> None:
         """Free a descriptor for the next client: from the reserve, or of the connection that waits longest."""
         if not self._reserve.release():
-            self._log.write("accept_failed", error=repr(error), connections=len(self._connections))
+            self._log.write("accept_failed", error=repr(error), connections=len(self.connections))
             self._shed()
 
     def _shed(self) -> None:
         """Close the connection that has waited longest for its client; never one whose request is being answered."""
-        waiting = [connection for connection in self._connections if connection.waiting_since is not None]
+        waiting = [connection for connection in self.connections if connection.waiting_since is not None]
         if waiting:
             slowest = min(waiting, key=lambda connection: connection.waiting_since or time.monotonic())
-            self._connections.pop(slowest).cancel()
-            self._log.write("connection_shed", connections=len(self._connections) + 1)
+            self.connections.pop(slowest).cancel()
+            self._log.write("connection_shed", connections=len(self.connections) + 1)
 
 
 class DescriptorReserve:
