@@ -56,6 +56,7 @@ class Connection:
     async def serve(self) -> None:
         """Answer requests until the client or a limit ends the connection; never raises but when cancelled."""
         try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # head and body are two writes
             while await self._exchange():
                 await asyncio.sleep(0)  # a client that pipelines without end must not keep others waiting
             await self._linger()

@@ -87,7 +87,6 @@ class ContainerServer:
                 self._make_room(error)
                 await asyncio.sleep(BACKOFF_SECONDS)
                 continue
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # head and body are two writes
             if len(self.connections) >= self._limits.connections:
                 self._shed()
             self._serve(client)
