@@ -32,7 +32,7 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth preflight deploy diff destroy plan gate smoke-test mirror bench-staging bench-engine bench-gpu test-gpu soak simulate docs lock clean
+.PHONY: help local test lint format synth preflight deploy diff destroy plan gate smoke-test mirror bench-staging bench-engine bench-gpu test-gpu soak fuzz simulate docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ test-gpu: $(if $(GPU_PYTHON),,tools) ## test compiled kernels and CUDA graphs ag
 
 soak: tools ## send 500 mixed requests to a real instance while its worker is killed
 	OMP_NUM_THREADS=1 python -m soak --requests 500 --kills 12
+
+fuzz: tools ## send 30,000 generated requests to the container's HTTP server: ARGS="--requests 100000 --seed 2"
+	OMP_NUM_THREADS=1 python -m http_fuzz $(ARGS)
 
 simulate: tools ## run 100,000 schedules of the staging protocol with crashes, duplicates and delays; FIRST=seed
 	python -m staging_simulation --schedules 100000 --first $(FIRST)

@@ -1,10 +1,12 @@
 """The bundle as staged: its contents, and its imports in a clean interpreter."""
 
+import importlib.metadata
 import inspect
 import re
 import subprocess
 import sys
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 from musicgen_serving import service
@@ -49,6 +51,13 @@ def test_the_engine_imports_nothing_from_the_http_layer() -> None:
     sources = (CODE / "musicgen_serving/engine").rglob("*.py")
     imports = {name for path in sources for name in re.findall(r"musicgen_serving\.(\w+)", path.read_text("utf-8"))}
     assert imports <= {"engine", "json_log"}
+
+
+def test_h11_comes_with_the_container_through_transformers() -> None:
+    chain = ["transformers", "huggingface-hub", "httpx", "httpcore", "h11"]
+    for package, needed in pairwise(chain):
+        required = [line for line in importlib.metadata.requires(package) or [] if "extra ==" not in line]
+        assert any(re.match(rf"{needed}\b", line) for line in required), (package, needed)
 
 
 def test_needs_no_installation_at_start() -> None:

@@ -37,13 +37,12 @@ def client(staged_musicgen: Path, generator: Any, log: Any) -> Iterator[Containe
             pass
 
     invocations = Invocations(log.log, max_concurrent_requests=2)
-    server = ContainerServer("127.0.0.1", 0, invocations, max_payload_bytes=2**21, log=log.log)
+    server = ContainerServer("127.0.0.1", 0, invocations, log.log)
     server.start()
     store = AudioStore(NullS3(), ("out",))
     invocations.serve(inference, Model(read_checkpoint(staged_musicgen), generator, store))
-    yield ContainerClient(server.server_address[1])
-    server.shutdown()
-    server.server_close()
+    yield ContainerClient(server.port)
+    server.stop()
 
 
 def shortened(request: Any) -> Any:
@@ -93,7 +92,7 @@ def test_the_engine_still_generates_after_random_payloads(client: ContainerClien
 
 def test_a_disconnected_client_frees_its_slots(client: ContainerClient, generator: Any, log: Any) -> None:
     body = json.dumps({"texts": ["a"] * 8, "generation_params": {"max_new_tokens": 1503}}).encode()
-    head = b"POST /invocations HTTP/1.1\r\nContent-Type: application/json\r\n"
+    head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     head += b"X-Amzn-SageMaker-Inference-Id: leaver\r\nContent-Length: %d\r\n\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", client.port)) as connection:
         connection.sendall(head + body)

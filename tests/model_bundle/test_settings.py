@@ -18,7 +18,6 @@ def test_uses_the_contracts_defaults() -> None:
         decoder_dtype="float16",
         weight_quantisation="none",
         max_concurrent_requests=4,
-        max_payload_bytes=100 * 2**20,
         bind_host="0.0.0.0",
         port=8080,
         log_file=Path("/proc/1/fd/1"),
@@ -35,7 +34,6 @@ def test_reads_every_variable() -> None:
             "MUSICGEN_DECODER_DTYPE": "float32",
             "MUSICGEN_WEIGHT_QUANTISATION": "int8",
             "MUSICGEN_MAX_CONCURRENT_REQUESTS": "8",
-            "SAGEMAKER_MAX_PAYLOAD_IN_MB": "6",
             "MUSICGEN_BIND_HOST": "127.0.0.1",
             "SAGEMAKER_BIND_TO_PORT": "18080",
             "MUSICGEN_LOG_FILE": "/tmp/log",
@@ -45,7 +43,7 @@ def test_reads_every_variable() -> None:
     assert (settings.device, settings.image) == ("cpu", "registry/image:tag")
     assert settings.weight_quantisation == "int8"
     assert (settings.decoder_dtype, settings.max_concurrent_requests) == ("float32", 8)
-    assert (settings.max_payload_bytes, settings.port) == (6 * 2**20, 18080)
+    assert settings.port == 18080
     assert (settings.bind_host, settings.log_file) == ("127.0.0.1", Path("/tmp/log"))
 
 

@@ -1,4 +1,4 @@
-"""Run the soak test: mixed requests to a real instance whose worker is killed in between.
+"""Run the soak test: mixed requests to a real instance whose worker is killed in between, beside slow clients.
 
 Each request must be answered exactly once, valid ones with the same audio as when they run alone.
 """
@@ -17,6 +17,7 @@ from typing import Any
 
 from soak.cases import Case, expected_digests, random_cases
 from soak.mms_instance import MmsInstance, loopback_s3
+from soak.slow_clients import slow_clients
 
 CALLERS = 6  # more than the instance's limit of four, so that some are refused with 503
 TIMEOUT_SECONDS = 180.0
@@ -47,7 +48,7 @@ def run(staged: Path, base: Path, cases: list[Case], kills: int) -> Report:
         instance = MmsInstance(base, staged, address)
         try:
             done = threading.Semaphore(0)
-            with ThreadPoolExecutor(CALLERS) as callers:
+            with slow_clients(instance.client.port), ThreadPoolExecutor(CALLERS) as callers:
                 futures = [callers.submit(_send_until_answered, instance, s3, case) for case in cases]
                 for future in futures:
                     future.add_done_callback(lambda _: done.release())

@@ -29,7 +29,7 @@ class MusicgenService:
             starts = count_start(Path(tempfile.gettempdir()), os.getppid())
             log.write("start", pid=os.getpid(), starts=starts, log=log.destination)
             invocations = Invocations(log, settings.max_concurrent_requests)
-            ContainerServer(settings.bind_host, settings.port, invocations, settings.max_payload_bytes, log).start()
+            ContainerServer(settings.bind_host, settings.port, invocations, log).start()
 
             import inference  # imports torch: this takes seconds, in which /ping already answers 503
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-MIB = 1024 * 1024
 CONTAINER_LOG = Path("/proc/1/fd/1")
 
 
@@ -22,7 +21,6 @@ class Settings:
     decoder_dtype: str = "float16"
     weight_quantisation: str = "none"
     max_concurrent_requests: int = 4
-    max_payload_bytes: int = 100 * MIB
     bind_host: str = "0.0.0.0"
     port: int = 8080
     log_file: Path | None = None
@@ -54,7 +52,6 @@ class Settings:
             decoder_dtype=_choice(environment, "MUSICGEN_DECODER_DTYPE", ("float16", "float32")),
             weight_quantisation=_choice(environment, "MUSICGEN_WEIGHT_QUANTISATION", ("none", "int8")),
             max_concurrent_requests=_integer(environment, "MUSICGEN_MAX_CONCURRENT_REQUESTS", 4, 1, 1000),
-            max_payload_bytes=_integer(environment, "SAGEMAKER_MAX_PAYLOAD_IN_MB", 100, 1, 1024) * MIB,
             bind_host=environment.get("MUSICGEN_BIND_HOST", "0.0.0.0"),
             port=_integer(environment, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65535),
             log_file=log_file,

@@ -9,10 +9,11 @@ from musicgen_serving.http.errors import (
     BodyTooLargeError,
     InvalidRequestError,
     MalformedBodyError,
+    NotAcceptableError,
     RequestError,
     UnsupportedContentTypeError,
 )
-from musicgen_serving.http.request import MusicRequest, parse_request
+from musicgen_serving.http.request import MusicRequest, parse_accept, parse_request
 
 
 def parsed(body: object) -> MusicRequest:
@@ -177,6 +178,32 @@ def test_rejects_a_body_that_is_not_json(body: bytes, sentence: str) -> None:
     with pytest.raises(MalformedBodyError) as caught:
         parse_request(body, "application/json")
     assert (caught.value.status, str(caught.value)) == (400, sentence)
+
+
+@pytest.mark.parametrize(
+    ("header", "content_type"),
+    [
+        ("", "application/json"),
+        (",", "application/json"),
+        ("*/*", "application/json"),
+        ("audio/*", "audio/wav"),
+        ("audio/wav, application/json", "audio/wav"),
+        ("audio/wav;q=0.5, application/json", "application/json"),
+        ("audio/wav;q=0, */*", "application/json"),
+        ("application/json;q=0, */*", "audio/wav"),
+        ("application/json; q=0.000, audio/wav; q=0.001", "audio/wav"),
+        ("image/png, Audio/WAV ; rate=1 ; Q=1.000", "audio/wav"),
+    ],
+)
+def test_chooses_the_type_that_accept_prefers(header: str, content_type: str) -> None:
+    assert parse_accept(header) == content_type
+
+
+@pytest.mark.parametrize("header", ["image/png", "audio/wav;q=0", "*/*;q=0.0", "audio/wav;q=0, audio/*", "*/*;q=yes"])
+def test_rejects_an_accept_without_json_or_wav(header: str) -> None:
+    with pytest.raises(NotAcceptableError) as caught:
+        parse_accept(header)
+    assert str(caught.value) == f'Accept must be application/json or audio/wav, got "{header}"'
 
 
 def test_rejects_a_body_over_one_mebibyte() -> None:

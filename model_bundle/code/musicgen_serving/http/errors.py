@@ -13,12 +13,40 @@ class RequestError(Exception):
     retry_after_seconds: int | None = None
 
 
+class ProtocolError(RequestError):
+    """A request that is not HTTP/1.1 as RFC 9112 has it, or too large."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
 class MalformedBodyError(RequestError):
     status = 400
 
 
+class NotFoundError(RequestError):
+    status = 404
+
+
+class MethodNotAllowedError(RequestError):
+    """Another method than the path's; `allow` is that one."""
+
+    status = 405
+
+    def __init__(self, path: str, allow: str) -> None:
+        super().__init__(f"method must be {allow} for {path}")
+        self.allow = allow
+
+
 class NotAcceptableError(RequestError):
     status = 406
+
+
+class RequestTimeoutError(RequestError):
+    """The client did not send its request in time."""
+
+    status = 408
 
 
 class BodyTooLargeError(RequestError):

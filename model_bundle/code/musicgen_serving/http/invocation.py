@@ -37,7 +37,7 @@ class Invocations:
 
     def __init__(self, log: JsonLog, max_concurrent_requests: int) -> None:
         self._log = log
-        self._limit = max_concurrent_requests
+        self.max_concurrent_requests = max_concurrent_requests
         self._free = threading.BoundedSemaphore(max_concurrent_requests)
         self._serving: tuple[Hooks, Model] | None = None
 
@@ -78,7 +78,7 @@ class Invocations:
         if self._serving is None:
             raise ServiceUnavailableError("model is still loading; retry")
         if not self._free.acquire(blocking=False):
-            raise ServiceUnavailableError(f"too many concurrent requests (limit {self._limit})")
+            raise ServiceUnavailableError(f"too many concurrent requests (limit {self.max_concurrent_requests})")
         try:
             yield self._serving
         finally:

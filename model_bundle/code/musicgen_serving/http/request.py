@@ -31,7 +31,7 @@ MAX_TEXTS = 16
 MAX_CHARACTERS = 1000
 # What a client sends that names no type: the SageMaker SDK's AsyncPredictor, and S3 for an object uploaded without one.
 _UNNAMED = ("", "application/octet-stream", "binary/octet-stream")
-_ACCEPTED = {"": JSON, "*/*": JSON, "application/*": JSON, JSON: JSON, "audio/*": WAV, WAV: WAV}
+_QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,33 @@ def parse_inference_id(header: str | None) -> str:
 
 
 def parse_accept(header: str) -> str:
-    """Return JSON or WAV, whichever the `Accept` header lists first; NotAcceptableError if it lists neither."""
-    for choice in header.split(","):
-        content_type = choice.split(";")[0].strip().lower()
-        if content_type in _ACCEPTED:
-            return _ACCEPTED[content_type]
-    raise NotAcceptableError(f"Accept must be {JSON} or {WAV}, got {_shown(header)}")
+    """Return JSON or WAV, whichever the `Accept` header prefers; NotAcceptableError if it has neither.
+
+    RFC 9110, section 12.5.1: the most specific range that matches a type gives its quality, and 0 refuses it. Of equal
+    qualities the first in the header wins; without a header, JSON.
+    """
+    ranges = [_media_range(choice) for choice in header.split(",") if choice.strip()] or [("*/*", 1.0)]
+    names = [name for name, _ in ranges]
+    ranks: list[tuple[float, int, str]] = []
+    for content_type in (JSON, WAV):
+        wider = (content_type, content_type.split("/")[0] + "/*", "*/*")  # the most specific first
+        if matches := [name for name in wider if name in names]:
+            index = names.index(matches[0])
+            ranks.append((-ranges[index][1], index, content_type))
+    quality, _, preferred = min(ranks, default=(0.0, 0, ""))
+    if quality == 0:
+        raise NotAcceptableError(f"Accept must be {JSON} or {WAV}, got {_shown(header)}")
+    return preferred
+
+
+def _media_range(choice: str) -> tuple[str, float]:
+    """Return a media range of `Accept` and its quality; a quality that is none counts as 0."""
+    name, *parameters = (part.strip().lower() for part in choice.split(";"))
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip() == "q":
+            return name, float(value) if _QUALITY.fullmatch(value.strip()) else 0.0
+    return name, 1.0
 
 
 def check_content_type(content_type: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from musicgen_serving.audio_upload import wav_bytes
+from musicgen_serving.http.errors import MethodNotAllowedError, RequestError
 from musicgen_serving.http.request import JSON, WAV, RequestContext
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds; the server answers /ping before
@@ -23,6 +24,19 @@ class Response:
     content_type: str
     body: bytes
     retry_after_seconds: int | None = None
+    allow: str | None = None
+
+    @property
+    def extra_headers(self) -> list[tuple[str, str]]:
+        """The headers that only some responses have."""
+        retry_after = "" if self.retry_after_seconds is None else str(self.retry_after_seconds)
+        return [item for item in (("Retry-After", retry_after), ("Allow", self.allow or "")) if item[1]]
+
+    @classmethod
+    def refusal(cls, error: RequestError) -> "Response":
+        """Return the response to a refused request: its status, and one sentence."""
+        allow = error.allow if isinstance(error, MethodNotAllowedError) else None
+        return cls(error.status, JSON, json.dumps({"error": str(error)}).encode(), error.retry_after_seconds, allow)
 
     @classmethod
     def json(cls, status: int, content: dict[str, object], retry_after_seconds: int | None = None) -> "Response":

@@ -1,164 +1,181 @@
-"""The container's HTTP server: `GET /ping` and `POST /invocations`, one thread per connection.
+"""The container's HTTP server: `GET /ping` and `POST /invocations` in multi-model-server's worker.
 
 multi-model-server runs one request at a time through its worker, and loses the worker to a response above 6.5 MB. So
-the worker serves the container's port itself, and multi-model-server only starts and restarts it.
+the worker serves the container's port itself, and multi-model-server only starts and restarts it. One thread waits for
+all clients; a complete request is answered by one of a fixed number of threads, so a slow client holds none.
+docs/serving-http.md says why, and what was compared.
 """
 
-import select
+import asyncio
+import os
+import resource
 import socket
-import sys
 import threading
-from email.message import Message
-from http.server import BaseHTTPRequestHandler
-from io import BufferedIOBase
-from socketserver import ThreadingTCPServer
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from queue import SimpleQueue
+from typing import Any
 
-from musicgen_serving.http.errors import BodyTooLargeError, MalformedBodyError
+from musicgen_serving.http.connection import Connection, Limits
 from musicgen_serving.http.invocation import Invocations
-from musicgen_serving.http.response import Response
 from musicgen_serving.json_log import JsonLog
 
-TRANSFER_TIMEOUT_SECONDS = 60.0  # for a body or a response to make progress; an idle connection may stay open
-DISCARD_SECONDS = 2.0  # without a byte, when a request was refused before its body was read
-MAX_LINE_BYTES = 1024
-NOT_FOUND = Response.json(404, {"error": "path must be /ping or /invocations"})
+BACKLOG = 128
+SPARE_WORKERS = 2  # they refuse requests beyond the limit, while all others generate
+SPARE_DESCRIPTORS = 4  # beyond those of requests that are answered, whose connections cannot be closed
+BACKOFF_SECONDS = 0.05
 
 
-class ContainerServer(ThreadingTCPServer):
+class ContainerServer:
     """Serves invocations on a port, once started."""
 
-    allow_reuse_address = True
-    daemon_threads = True  # multi-model-server ends a worker by returning from its main thread
-    request_queue_size = 128
-
-    def __init__(self, host: str, port: int, invocations: Invocations, max_payload_bytes: int, log: JsonLog) -> None:
-        self.invocations = invocations
-        self.max_payload_bytes = max_payload_bytes
-        self.log = log
-        super().__init__((host, port), _Connection)
+    def __init__(
+        self, host: str, port: int, invocations: Invocations, log: JsonLog, *, limits: Limits | None = None
+    ) -> None:
+        self._invocations = invocations
+        self._log = log
+        # A connection costs a descriptor, and the rest of the process needs some.
+        limits = limits or Limits(connections=max(Limits.connections, 8 * invocations.max_concurrent_requests))
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        at_most = limits.connections if allowed == resource.RLIM_INFINITY else max(1, allowed // 2)
+        self._limits = replace(limits, connections=min(limits.connections, at_most))
+        self._workers = DaemonThreads(invocations.max_concurrent_requests + SPARE_WORKERS)
+        self.connections: dict[Connection, asyncio.Task[None]] = {}
+        self._reserve = DescriptorReserve(invocations.max_concurrent_requests + SPARE_DESCRIPTORS)
+        self._listener = socket.create_server((host, port), backlog=BACKLOG)
+        self._listener.setblocking(False)
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._run, name="http", daemon=True)
+        self._started = threading.Event()
+        self._cancel: Callable[[], object] = self._listener.close
 
     def start(self) -> None:
         """Accept connections in a background thread."""
-        threading.Thread(target=self.serve_forever, args=(0.1,), name="http", daemon=True).start()
+        self._thread.start()
+        self._started.wait()
 
-    def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
-        """Log why a connection ended: a client that left, or a fault on our side."""
-        del request
-        error = sys.exc_info()[1]
-        if isinstance(error, ConnectionError | TimeoutError):
-            self.log.write("client_gone", client=str(client_address), error=repr(error))
-        elif error is not None:
-            self.log.exception("connection_fault", error)
+    def stop(self) -> None:
+        """Close the port and all connections."""
+        self._cancel()
+        self._thread.join()
+        self._workers.shutdown()
 
-
-class _Connection(BaseHTTPRequestHandler):
-    """A client's connection, which may carry several requests."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # head and body are two writes
-    server_version = "musicgen"
-    sys_version = ""
-    server: ContainerServer  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def do_GET(self) -> None:  # http.server's name
-        """Answer `/ping`: SageMaker sends requests once it returns 200."""
-        if self.path != "/ping":
-            return self._send(NOT_FOUND)
-        return self._send(Response.json(200 if self.server.invocations.ready else 503, {}))
-
-    def do_POST(self) -> None:  # http.server's name
-        """Answer one invocation."""
-        body = RequestBody(self.rfile, self.headers, self.server.max_payload_bytes)
-        self.connection.settimeout(TRANSFER_TIMEOUT_SECONDS)
-        response = NOT_FOUND
-        if self.path == "/invocations":
-            response = self.server.invocations.answer(self.headers, body.read, self._client_gone)
-        self.close_connection = self.close_connection or not body.drained
-        self._send(response)
-        if not body.drained:
-            self._discard_rest()
-        self.connection.settimeout(None)
-
-    def _discard_rest(self) -> None:
-        """Read what the client still sends; closing early would reset the connection and lose the response."""
-        self.connection.shutdown(socket.SHUT_WR)
-        self.connection.settimeout(DISCARD_SECONDS)
-        left = self.server.max_payload_bytes
-        while left > 0 and (data := self.connection.recv(65536)):
-            left -= len(data)
-
-    def _client_gone(self) -> bool:
-        """Return whether the client has closed its side; polled while its clips are generated."""
-        poller = select.poll()
-        poller.register(self.connection, select.POLLIN)
+    def _run(self) -> None:
+        """Serve until stopped. The port closes however this ends, so that a dead server does not look alive."""
         try:
-            return bool(poller.poll(0)) and self.connection.recv(1, socket.MSG_PEEK) == b""
-        except OSError:
-            return True
+            asyncio.run(self._accept_connections())
+        except asyncio.CancelledError:
+            self._log.write("server_stopped")
+        except BaseException as error:
+            self._log.exception("server_died", error)
+            raise
+        finally:
+            self._listener.close()
+            self._reserve.close()
 
-    def _send(self, response: Response) -> None:
-        self.send_response(response.status)
-        self.send_header("Content-Type", response.content_type)
-        self.send_header("Content-Length", str(len(response.body)))
-        if response.retry_after_seconds is not None:
-            self.send_header("Retry-After", str(response.retry_after_seconds))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(response.body)
-
-    def log_message(self, format: str, *args: object) -> None:  # http.server's name
-        """Log nothing: each invocation has its own line, and pings would bury them."""
-
-
-class RequestBody:
-    """A request's body, framed by Content-Length or in chunks; `drained` is set once the stream is past it."""
-
-    def __init__(self, stream: BufferedIOBase, headers: Message, limit: int) -> None:
-        self._stream = stream
-        self._length = headers.get("Content-Length")
-        self._chunked = headers.get("Transfer-Encoding", "").strip().lower() == "chunked"
-        self._limit = limit
-        self.drained = False
-
-    def read(self) -> bytes:
-        """Return the whole body; BodyTooLargeError beyond the limit, MalformedBodyError if it is wrongly framed."""
-        if self._chunked:
-            body = self._read_chunks()
-        else:
-            text = (self._length or "").strip()
-            if not (text.isascii() and text.isdigit() and len(text) < 20):
-                raise MalformedBodyError(f"Content-Length must be a number of bytes, got {self._length!r}")
-            body = self._read_exactly(int(text))
-        self.drained = True
-        return body
-
-    def _read_chunks(self) -> bytes:
-        """RFC 9112, section 7.1: chunks of a hexadecimal length, the last of length 0, then trailers."""
-        body = bytearray()
+    async def _accept_connections(self) -> None:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task
+        self._cancel = lambda: loop.call_soon_threadsafe(task.cancel)
+        self._started.set()
         while True:
-            digits = self._read_line().split(b";")[0].strip()
-            if not digits or digits.strip(b"0123456789abcdefABCDEF"):
-                raise MalformedBodyError(f"a chunk's length must be hexadecimal, got {digits[:20]!r}")
-            if (size := int(digits, 16)) == 0:
-                break
-            body += self._read_exactly(size, already_read=len(body))
-            self._read_line()
-        while self._read_line():
+            try:
+                client, _ = await loop.sock_accept(self._listener)
+            except OSError as error:  # out of descriptors or memory, or the client has left
+                self._make_room(error)
+                await asyncio.sleep(BACKOFF_SECONDS)
+                continue
+            if len(self.connections) >= self._limits.connections:
+                self._shed()
+            self._serve(client)
+            await asyncio.sleep(0)  # sock_accept does not yield while clients wait
+
+    def _serve(self, client: socket.socket) -> None:
+        connection = Connection(client, self._invocations, self._workers, self._limits, self._log)
+        task = asyncio.get_running_loop().create_task(connection.serve())
+        self.connections[connection] = task
+        task.add_done_callback(lambda _: self._ended(connection))
+
+    def _ended(self, connection: Connection) -> None:
+        self.connections.pop(connection, None)
+        self._reserve.refill()
+
+    def _make_room(self, error: OSError) -> None:
+        """Free a descriptor for the next client: from the reserve, or of the connection that waits longest."""
+        if not self._reserve.release():
+            self._log.write("accept_failed", error=repr(error), connections=len(self.connections))
+            self._shed()
+
+    def _shed(self) -> None:
+        """Close the connection that has waited longest for its client; never one whose request is being answered."""
+        waiting = [connection for connection in self.connections if connection.waiting_since is not None]
+        if waiting:
+            slowest = min(waiting, key=lambda connection: connection.waiting_since or time.monotonic())
+            self.connections.pop(slowest).cancel()
+            self._log.write("connection_shed", connections=len(self.connections) + 1)
+
+
+class DescriptorReserve:
+    """File descriptors held back, so that clients are still accepted when the process has run out of them."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._descriptors: list[int] = []
+        self.refill()
+
+    def release(self) -> bool:
+        """Give one up; return False if none is left."""
+        if not self._descriptors:
+            return False
+        os.close(self._descriptors.pop())
+        return True
+
+    def refill(self) -> None:
+        """Take back as many as there are."""
+        while len(self._descriptors) < self._size:
+            try:
+                self._descriptors.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            except OSError:
+                return
+
+    def close(self) -> None:
+        while self.release():
             pass
-        return bytes(body)
 
-    def _read_line(self) -> bytes:
-        line = self._stream.readline(MAX_LINE_BYTES)
-        if not line.endswith(b"\n"):
-            got = f"{len(line)} without an end"
-            raise MalformedBodyError(f"a chunk's line must end within {MAX_LINE_BYTES} bytes, got {got}")
-        return line.strip()
 
-    def _read_exactly(self, size: int, already_read: int = 0) -> bytes:
-        if already_read + size > self._limit:
-            raise BodyTooLargeError(f"body must be at most {self._limit} bytes, got {already_read + size}")
-        data = self._stream.read(size)
-        if len(data) != size:
-            raise MalformedBodyError(f"body must be {size} bytes, got {len(data)} before the connection ended")
-        return data
+class DaemonThreads(Executor):
+    """A fixed number of threads that do not keep the process alive, as those of ThreadPoolExecutor would.
+
+    multi-model-server ends a worker by returning from its main thread. Threads are reused, as each new one may take
+    another of malloc's arenas, which never shrink.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        for index in range(size):
+            threading.Thread(target=self._work, name=f"invocation-{index}", daemon=True).start()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call the function in one of the threads; the future has its result."""
+        future: Future[Any] = Future()
+        self._calls.put((future, lambda: fn(*args, **kwargs)))
+        return future
+
+    def _work(self) -> None:
+        while item := self._calls.get():
+            future, call = item
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(call())
+                except BaseException as error:
+                    future.set_exception(error)
+            del item, future, call  # or an idle thread would keep the last request and its response
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the threads once their calls have returned; waits for none."""
+        del wait, cancel_futures
+        for _ in range(self._size):
+            self._calls.put(None)

@@ -1,0 +1,54 @@
+"""The container's server with the real hooks and an engine that returns silence at once."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import inference
+from musicgen_serving.audio_upload import AudioStore
+from musicgen_serving.engine.generator import GenerationResult
+from musicgen_serving.engine.sampling_params import ClipSpec
+from musicgen_serving.http.connection import Limits
+from musicgen_serving.http.invocation import Invocations
+from musicgen_serving.http.server import ContainerServer
+from musicgen_serving.json_log import JsonLog
+from musicgen_serving.model_loading import Checkpoint, Model
+
+
+class SilentGenerator:
+    """Generates `samples` of silence per clip, by default a frame of EnCodec; calls `wait` first, if it is given."""
+
+    sampling_rate = 32_000
+
+    def __init__(self, samples: int = 640, wait: Callable[[], object] | None = None) -> None:
+        self._samples = samples
+        self._wait = wait
+
+    def generate(self, clips: list[ClipSpec], abandoned: Callable[[], bool] | None = None) -> GenerationResult:
+        """Return one silent clip per spec."""
+        del abandoned
+        if self._wait:
+            self._wait()
+        return GenerationResult([np.zeros((1, self._samples), np.float32) for _ in clips], 0.0, len(clips))
+
+
+class NullS3:
+    """Accepts objects and drops them."""
+
+    def put_object(self, **_: Any) -> None:
+        """Do nothing."""
+
+
+def serve_silence(
+    log: JsonLog, limits: Limits, *, max_concurrent_requests: int = 4, generator: SilentGenerator | None = None
+) -> ContainerServer:
+    """Return a running server on a free port of 127.0.0.1 that is ready."""
+    invocations = Invocations(log, max_concurrent_requests)
+    server = ContainerServer("127.0.0.1", 0, invocations, log, limits=limits)
+    server.start()
+    engine: Any = generator or SilentGenerator()
+    checkpoint = Checkpoint(Path(), "facebook/musicgen-small", "0" * 40)
+    invocations.serve(inference, Model(checkpoint, engine, AudioStore(NullS3(), ("out",))))
+    return server
