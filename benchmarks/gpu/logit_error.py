@@ -8,6 +8,7 @@ from benchmarks.stock import free_unused_memory
 from musicgen_serving.engine.loading import kernel_step
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.model.decoder import forward
+from musicgen_serving.engine.model.quantisation import EIGHT_BIT, UNPACKED
 from musicgen_serving.engine.model.weights import DecoderWeights, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.step.model_runner import ModelRunner
@@ -39,7 +40,7 @@ def read_decoder(
 ) -> Decoder:
     config = decoder_config(read_config(folder))
     with WeightFiles(folder, device) as files:
-        return config, load_decoder(files, config, device, dtype, positions, eight_bit=eight_bit)
+        return config, load_decoder(files, config, device, dtype, positions, EIGHT_BIT if eight_bit else UNPACKED)
 
 
 def random_inputs(folder: Path, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,7 +84,7 @@ def torch_logits(decoder: Decoder, tokens: torch.Tensor, states: torch.Tensor) -
 def admit_tokens(decoder: Decoder, step: StepFn | None, tokens: torch.Tensor, states: torch.Tensor) -> ModelRunner:
     """Return a runner with these tokens, all given, in its only slot."""
     config, weights = decoder
-    slots = allocate(config, 1, POSITIONS, TEXT, weights.heads.device, weights.heads.dtype)
+    slots = allocate(config, 1, POSITIONS, TEXT, weights.device, weights.dtype)
     runner = ModelRunner(config, weights, slots, step)
     runner.admit(0, states, POSITIONS - max(config.delays) - 1, SamplingParams(), 0)
     slots.tokens[0, :, :POSITIONS] = tokens

@@ -7,7 +7,7 @@ import torch
 
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.model.decoder import forward, write_text
-from musicgen_serving.engine.model.quantisation import Quantised, dense, linear, quantise
+from musicgen_serving.engine.model.quantisation import EIGHT_BIT, UNPACKED, Quantised, dense, linear, quantise
 from musicgen_serving.engine.model.weights import LayerWeights, WeightFiles, load_decoder
 from musicgen_serving.engine.step.slots import allocate, batch_view
 from tests.model_bundle.helpers.kernel_inputs import relative_error
@@ -25,8 +25,8 @@ def test_normal_weights_of_published_shapes_are_within_one_per_cent(shape: tuple
     weight = torch.randn(shape, generator=torch.Generator().manual_seed(1)) * 0.02
     quantised = quantise(weight)
     assert quantised.values.dtype == torch.int8
-    assert relative_error(quantised.dense(), weight) < 0.01
-    assert ((quantised.dense() - weight).abs() <= quantised.scale[:, None] / 2 * 1.001).all()
+    assert relative_error(dense(quantised), weight) < 0.01
+    assert ((dense(quantised) - weight).abs() <= quantised.scale[:, None] / 2 * 1.001).all()
 
 
 def test_each_row_keeps_its_largest_value() -> None:
@@ -40,7 +40,7 @@ def test_each_row_keeps_its_largest_value() -> None:
 def test_the_product_is_that_of_the_dequantised_weight(rows: int) -> None:
     quantised = quantise(torch.randn(96, 64, generator=torch.Generator().manual_seed(1)))
     x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(2))
-    torch.testing.assert_close(linear(x, quantised), x @ quantised.dense().T)
+    torch.testing.assert_close(linear(x, quantised), x @ dense(quantised).T)
 
 
 def test_a_product_within_half_precision_does_not_overflow_during_summation() -> None:
@@ -65,11 +65,11 @@ def test_quantises_only_the_matrices_that_every_step_reads(mono: Reference) -> N
     config = decoder_config(read_config(mono.folder))
     with WeightFiles(mono.folder) as files:
         plain, rounded = (
-            load_decoder(files, config, CPU, torch.float32, 16, eight_bit=eight) for eight in (False, True)
+            load_decoder(files, config, CPU, torch.float32, 16, packing) for packing in (UNPACKED, EIGHT_BIT)
         )
     for one, other in zip(plain.layers, rounded.layers, strict=True):
         kinds = {field.name for field in fields(LayerWeights) if isinstance(getattr(other, field.name), Quantised)}
         assert kinds == PER_STEP
         assert relative_error(dense(other.qkv), dense(one.qkv)) < 0.01
-    assert torch.equal(plain.heads, rounded.heads)
+    assert torch.equal(dense(plain.heads), dense(rounded.heads))
     assert plain.embeddings.dtype == rounded.embeddings.dtype == torch.float32

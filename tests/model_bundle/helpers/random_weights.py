@@ -64,5 +64,5 @@ def single_precision(weights: DecoderWeights) -> DecoderWeights:
     return DecoderWeights(
         embeddings=weights.embeddings.float(), positions=weights.positions.float(),
         layers=tuple(layer(one) for one in weights.layers), final_norm=norm(weights.final_norm),
-        heads=weights.heads.float(), project=None,
+        heads=dense(weights.heads), project=None,
     )  # fmt: skip

@@ -18,6 +18,8 @@ from transformers import (
 )
 
 from musicgen_serving.engine.model.config import decoder_config, read_config
+from musicgen_serving.engine.model.cpu_matrices import PACKINGS
+from musicgen_serving.engine.model.quantisation import Packing
 from musicgen_serving.engine.model.weights import WeightFiles, load_decoder
 from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.step.slots import allocate
@@ -63,11 +65,11 @@ class Reference:
         sides = [codes[0] for codes in decoded]  # [2, 4, frames] for each channel
         return torch.stack(sides, dim=2).flatten(1, 2)
 
-    def runner(self, slots: int = 3) -> ModelRunner:
+    def runner(self, slots: int = 3, packing: Packing = PACKINGS["float32"]) -> ModelRunner:
         """Return the engine's model runner with the same weights, read from the files that transformers wrote."""
         config = decoder_config(read_config(self.folder))
         with WeightFiles(self.folder) as files:
-            weights = load_decoder(files, config, CPU, torch.float32, POSITIONS)
+            weights = load_decoder(files, config, CPU, torch.float32, POSITIONS, packing)
         return ModelRunner(config, weights, allocate(config, slots, POSITIONS, TEXT, CPU, torch.float32))
 
 
@@ -79,7 +81,7 @@ def make_reference(folder: Path, channels: int) -> Reference:
         with torch.no_grad():
             for parameter in model.decoder.parameters():
                 if parameter.dim() == 2:
-                    parameter.normal_(0, 0.25)
+                    parameter.copy_(torch.randn_like(parameter).mul_(0.25).half())  # as published: exact in 16 bits
             for layer in model.audio_encoder.quantizer.layers:
                 layer.codebook.embed.normal_()
         ids = torch.randint(3, 200, (2, 11))

@@ -13,7 +13,8 @@ from transformers import MusicgenConfig
 
 from musicgen_serving.engine.model.codec import Codec
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
-from musicgen_serving.engine.model.quantisation import Matrix, quantise
+from musicgen_serving.engine.model.cpu_matrices import cpu_packing
+from musicgen_serving.engine.model.quantisation import EIGHT_BIT, UNPACKED, Matrix, quantise
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights, Norm, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
@@ -30,10 +31,14 @@ RESERVED = 2 * GIB  # of a GPU, for the activations of a step, the text encoder 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightFormat:
-    """How the decoder's weights are kept on a GPU; a CPU keeps float32."""
+    """How the decoder's weights are kept; on a CPU activations are in float32 in any case."""
 
     dtype: str = "float16"
     eight_bit: bool = False
+
+    @property
+    def name(self) -> str:
+        return "int8" if self.eight_bit else self.dtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +76,27 @@ def load_parts(
     """
     config, on_gpu = decoder_config(read_config(folder)), device.type == "cuda"
     dtype = torch.float16 if weight_format.dtype == "float16" and on_gpu else torch.float32
-    eight_bit = weight_format.eight_bit and on_gpu
+    weights_in, packing = weight_format.name, EIGHT_BIT if weight_format.eight_bit else UNPACKED
+    if not on_gpu:
+        weights_in, packing = cpu_packing(weights_in, log)
+    timer.fields["weights"] = weights_in
     musicgen = MusicgenConfig.from_pretrained(folder, local_files_only=True)  # pyright: ignore[reportUnknownMemberType]
 
     def read_decoder() -> DecoderWeights:
         with timer.measure("decoder"):
-            return load_decoder(files, config, device, dtype, MAX_NEW_TOKENS, eight_bit=eight_bit)
+            return load_decoder(files, config, device, dtype, MAX_NEW_TOKENS, packing)
 
     def prepare_kernels() -> bool:
         with timer.measure("compile"):
             return compile_kernels(
-                config, slots, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, device, dtype, eight_bit=eight_bit, log=log
+                config,
+                slots,
+                MAX_NEW_TOKENS,
+                MAX_TEXT_TOKENS,
+                device,
+                dtype,
+                eight_bit=weight_format.eight_bit,
+                log=log,
             )
 
     with WeightFiles(folder, device) as files, ThreadPoolExecutor(2) as pool:
@@ -95,9 +110,9 @@ def load_parts(
         timer.fields |= files.throughput()
         compiled = kernels is not None and kernels.result()
         step_fn = kernel_step(config, weights, MAX_NEW_TOKENS, log) if compiled else None
-    slot_bytes = bytes_per_slot(config, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, weights.heads.dtype)
+    slot_bytes = bytes_per_slot(config, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, weights.dtype)
     count = slots_that_fit(slots, slot_bytes, free_bytes(device))
-    cache = allocate(config, count, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, device, weights.heads.dtype)
+    cache = allocate(config, count, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, device, weights.dtype)
     runner = ModelRunner(config, weights, cache, step_fn)
     timer.fields["slots"] = count
     if recorded := record_graphs(runner, log):
@@ -127,7 +142,7 @@ def kernel_step(config: DecoderConfig, weights: DecoderWeights, positions: int, 
 
     None for float32 on a GPU too: tensor cores would round it to 10 bits, and a user who asks for it wants precision.
     """
-    if weights.heads.dtype == torch.float32 and weights.heads.device.type != "cpu":
+    if weights.dtype == torch.float32 and weights.device.type != "cpu":
         return None
     try:
         from musicgen_serving.engine.kernels.kernel_step import KernelStep  # Triton: only where there is a GPU

@@ -37,7 +37,7 @@ def make_runner(
     weights: DecoderWeights, make_step: MakeStep, greedy: bool, config: DecoderConfig = CONFIG
 ) -> ModelRunner:
     """Return a runner with three clips: one with a prompt longer than an attention block, one with a one-token text."""
-    slots = allocate(config, SLOTS, POSITIONS, TEXT, CPU, weights.heads.dtype)
+    slots = allocate(config, SLOTS, POSITIONS, TEXT, CPU, weights.dtype)
     runner = ModelRunner(config, weights, slots, make_step(config, weights))
     prompt = torch.randint(128, (config.codebooks, 61), generator=torch.Generator().manual_seed(1))
     for slot, (count, given) in enumerate([(7, prompt), (1, None), (TEXT, None)]):

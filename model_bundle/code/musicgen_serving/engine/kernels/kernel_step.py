@@ -47,7 +47,7 @@ class StepBuffers:
 
     def __init__(self, config: DecoderConfig, weights: DecoderWeights, slots: int, positions: int) -> None:
         layer, heads, rows, hidden = weights.layers[0], weights.heads, ROWS * slots, config.hidden
-        device, dtype = heads.device, heads.dtype
+        device, dtype = weights.device, weights.dtype
         matrices = [layer.qkv, layer.self_out, layer.cross_q, layer.cross_out, layer.ffn_in, layer.ffn_out, heads]
         self.stream = ResidualStream(rows, hidden, device, dtype)
         self.splits = SplitWorkspace(rows, matrices, device)

@@ -23,7 +23,7 @@ import triton.language as tl
 
 from musicgen_serving.engine.kernels import tiles
 from musicgen_serving.engine.kernels.jit import kernel
-from musicgen_serving.engine.model.quantisation import Matrix, Quantised, dense
+from musicgen_serving.engine.model.quantisation import Matrix, dense, values_and_scale
 from musicgen_serving.engine.model.weights import Norm
 
 STREAM_SCALE = tl.constexpr(1 / 16)
@@ -96,7 +96,7 @@ def project(stream: ResidualStream, projection: NormProjection, out: torch.Tenso
     """Write the product of the stream's norm and a weight to out [rows, out]."""
     features, width = projection.weight.shape
     tile = tiles.tile(stream.values.shape[0], features, width)
-    values, scale = _values_and_scale(projection.weight)
+    values, scale = values_and_scale(projection.weight)
     linear_kernel[features // tile.features, tile.splits](
         stream.scaled, values, scale, stream.means, stream.deviations, projection.gain, projection.shift, out,
         workspace.partial, workspace.arrived, *_prefetch(projection.next_weight, workspace),
@@ -111,7 +111,7 @@ def add(stream: ResidualStream, projection: ResidualProjection, x: torch.Tensor,
     """Add the product of x [rows, in] and a weight to the stream."""
     features, width = projection.weight.shape
     tile = tiles.tile(stream.values.shape[0], features, width)
-    values, scale = _values_and_scale(projection.weight)
+    values, scale = values_and_scale(projection.weight)
     residual_kernel[features // tile.features, tile.splits](
         x, values, scale, stream.values, stream.scaled, projection.even_gain, projection.odd_gain, stream.means,
         stream.deviations, workspace.partial, workspace.arrived, *_prefetch(projection.next_weight, workspace),
@@ -121,15 +121,11 @@ def add(stream: ResidualStream, projection: ResidualProjection, x: torch.Tensor,
     )  # fmt: skip
 
 
-def _values_and_scale(weight: Matrix) -> tuple[torch.Tensor, torch.Tensor | None]:
-    return (weight.values, weight.scale) if isinstance(weight, Quantised) else (weight, None)
-
-
 def _prefetch(weight: Matrix | None, workspace: SplitWorkspace) -> tuple[torch.Tensor | None, int]:
     """Return the next weight as bytes, and how many of them to prefetch."""
     if weight is None or not workspace.max_prefetch:
         return None, 0
-    values = _values_and_scale(weight)[0].view(torch.int8)
+    values = values_and_scale(weight)[0].view(torch.int8)
     return values, min(workspace.max_prefetch, values.numel())
 
 

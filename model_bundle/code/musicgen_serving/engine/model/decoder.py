@@ -42,7 +42,7 @@ def forward(
     Keys and values are written to `layers`; `cross_mask` is [n, 1, 1, text length].
     """
     n, count = position.shape
-    rows, row_position = arange(ROWS * n, weights.heads.device)[:, None], position.repeat_interleave(ROWS, dim=0)
+    rows, row_position = arange(ROWS * n, weights.device)[:, None], position.repeat_interleave(ROWS, dim=0)
     x = _embed(weights, tokens, position).repeat_interleave(ROWS, dim=0)  # [2n, T, H]
     x = x.view(ROWS * n * count, -1)  # [2nT, H], as is x from here on
     mask = (arange(layers[0].keys.shape[2], x.device) <= row_position[:, :, None])[:, None]  # [2n, 1, T, length]

@@ -1,5 +1,6 @@
 """Weight matrices in floating point or in 8 bits (LLM.int8(), Dettmers et al. 2022), and their product."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,11 +22,37 @@ class Quantised:
     def shape(self) -> torch.Size:
         return self.values.shape
 
-    def dense(self) -> torch.Tensor:
-        return self.values.float() * self.scale[:, None]
+
+class PackedMatrix:
+    """A weight [out, in] in the layout of a CPU's kernel; `cpu_matrices` has the kinds."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        self.shape = weight.shape
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x [rows, in] times the weight, [rows, out]; a row is rounded the same whatever its neighbours."""
+        raise NotImplementedError
 
 
-Matrix = torch.Tensor | Quantised
+Matrix = torch.Tensor | Quantised | PackedMatrix
+Pack = Callable[[torch.Tensor], Matrix]
+"""Turn a weight [out, in] into what is multiplied."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How the decoder's matrices are multiplied: those that every layer reads in every step, and all others."""
+
+    layers: Pack
+    others: Pack  # the heads, and the cross-attention's key and value projection
+
+
+def keep(weight: torch.Tensor) -> torch.Tensor:
+    """Return the weight, to be multiplied as it was read."""
+    return weight
+
+
+UNPACKED = Packing(keep, keep)
 
 
 def quantise(weight: torch.Tensor) -> Quantised:
@@ -35,8 +62,21 @@ def quantise(weight: torch.Tensor) -> Quantised:
     return Quantised((weight.float() / scale[:, None]).round_().to(torch.int8), scale)
 
 
+EIGHT_BIT = Packing(quantise, keep)
+"""LLM.int8() on a GPU: the heads stay as they are."""
+
+
 def dense(weight: Matrix) -> torch.Tensor:
-    return weight.dense() if isinstance(weight, Quantised) else weight.float()
+    """Return a weight in float32; raise TypeError if it is packed for a CPU."""
+    values, scale = values_and_scale(weight)
+    return values.float() if scale is None else values.float() * scale[:, None]
+
+
+def values_and_scale(weight: Matrix) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return a weight's values [out, in] and, in 8 bits, scales [out]; raise TypeError if it is packed for a CPU."""
+    if isinstance(weight, PackedMatrix):
+        raise TypeError(f"a weight must not be packed for a CPU here, got {type(weight).__name__}")
+    return (weight.values, weight.scale) if isinstance(weight, Quantised) else (weight, None)
 
 
 def linear(x: torch.Tensor, weight: Matrix) -> torch.Tensor:
@@ -47,8 +87,10 @@ def linear(x: torch.Tensor, weight: Matrix) -> torch.Tensor:
     of a Xeon with torch 2.13. With two rows, one clip alone, it is slower (55 ms against 31), so there a large weight
     is the second factor, and a large model rounds a clip generated alone differently than one in a batch.
     """
+    if isinstance(weight, PackedMatrix):
+        return weight.product(x)
     if isinstance(weight, Quantised):
-        return linear(x, weight.dense().to(x.dtype))  # scaled before summation: half precision ends at 65,504
+        return linear(x, dense(weight).to(x.dtype))  # scaled before summation: half precision ends at 65,504
     if x.device.type == "cpu" and (x.shape[0] >= FEW_ROWS or weight.numel() < SMALL_WEIGHT):
         return torch.mm(weight, x.t()).t()
     return functional.linear(x, weight)

@@ -20,7 +20,7 @@ from typing import Self
 import torch
 
 from musicgen_serving.engine.model.config import DecoderConfig
-from musicgen_serving.engine.model.quantisation import Matrix, quantise
+from musicgen_serving.engine.model.quantisation import UNPACKED, Matrix, Packing
 
 CHUNK = 4 * 2**20  # bytes: large enough for a disk and PCIe to reach full speed
 READERS = 4  # enough to keep an NVMe disk or the page cache busy; each has one buffer being read and one being copied
@@ -48,7 +48,7 @@ class LayerWeights:
     self_out: Matrix  # [H, H]
     cross_norm: Norm
     cross_q: Matrix  # [H, H]
-    cross_kv: torch.Tensor  # [2H, H]
+    cross_kv: Matrix  # [2H, H]
     cross_out: Matrix  # [H, H]
     ffn_norm: Norm
     ffn_in: Matrix  # [F, H]
@@ -63,19 +63,24 @@ class DecoderWeights:
     positions: torch.Tensor  # [P, H]
     layers: tuple[LayerWeights, ...]
     final_norm: Norm
-    heads: torch.Tensor  # [K * V, H], one matrix product for all codebooks
+    heads: Matrix  # [K * V, H], one matrix product for all codebooks
     project: Norm | None  # weight [H, T5's width] and bias [H], in float32
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the type of activations and KV caches."""
+        return self.embeddings.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.embeddings.device
 
 
 def load_decoder(
-    files: "WeightFiles", config: DecoderConfig, device: torch.device, dtype: torch.dtype, positions: int, *,
-    eight_bit: bool = False,
+    files: "WeightFiles", config: DecoderConfig, device: torch.device, dtype: torch.dtype, positions: int,
+    packing: Packing = UNPACKED,
 ) -> DecoderWeights:  # fmt: skip
-    """Read the decoder's fused matrices onto the device.
-
-    With `eight_bit`, quantise the matrices that every layer reads in every step; embeddings, norms, heads and the
-    cross-attention's key and value projection stay as they are.
-    """
+    """Read the decoder's fused matrices onto the device in `dtype`, and pack them one by one."""
 
     def stacked(*names: str, dtype: torch.dtype = dtype) -> torch.Tensor:
         return files.read_stacked(list(names), device, dtype)
@@ -88,8 +93,7 @@ def load_decoder(
             return stacked(*(f"{name}{module}{part}.weight" for part in parts or ("",)))
 
         def matrix(module: str, *parts: str) -> Matrix:
-            weight = plain(module, *parts)
-            return quantise(weight) if eight_bit else weight
+            return packing.layers(plain(module, *parts))
 
         return LayerWeights(
             self_norm=norm(f"{name}self_attn_layer_norm"),
@@ -97,7 +101,7 @@ def load_decoder(
             self_out=matrix("self_attn.out_proj"),
             cross_norm=norm(f"{name}encoder_attn_layer_norm"),
             cross_q=matrix("encoder_attn.q_proj"),
-            cross_kv=plain("encoder_attn", ".k_proj", ".v_proj"),
+            cross_kv=packing.others(plain("encoder_attn", ".k_proj", ".v_proj")),
             cross_out=matrix("encoder_attn.out_proj"),
             ffn_norm=norm(f"{name}final_layer_norm"),
             ffn_in=matrix("fc1"),
@@ -110,7 +114,7 @@ def load_decoder(
         positions=sinusoids(positions, config.hidden).to(device, dtype),
         layers=tuple(layer(f"{PREFIX}layers.{index}.") for index in range(config.layers)),
         final_norm=norm(f"{PREFIX}layer_norm"),
-        heads=stacked(*(f"decoder.lm_heads.{codebook}.weight" for codebook in codebooks)),
+        heads=packing.others(stacked(*(f"decoder.lm_heads.{codebook}.weight" for codebook in codebooks))),
         project=norm("enc_to_dec_proj", torch.float32) if files.names("enc_to_dec_proj.") else None,
     )
 

@@ -49,7 +49,7 @@ class ModelRunner:
         start = prompt.shape[1] if prompt is not None else 0
         heads = self.config.heads
         view = batch_view(self.slots, slot, 1, max(start, 1), self.text_length)
-        write_text(self.weights, heads, view.layers, view.cross_mask, states.to(self.weights.heads.dtype))
+        write_text(self.weights, heads, view.layers, view.cross_mask, states.to(self.weights.dtype))
         delays, pad = self.config.delays, self.config.pad_token
         self.slots.tokens[slot] = delay_pattern.lay_out(frames, self.positions, delays, pad, prompt, self.device)
         self.slots.set_parameters(slot, params, seed, self.config.vocabulary)

@@ -1,0 +1,130 @@
+"""Test a CPU's packed matrices: their error, rows that do not change each other, and builds without FBGEMM."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from musicgen_serving.engine.model import cpu_matrices
+from musicgen_serving.engine.model.cpu_matrices import (
+    PACKINGS,
+    Float16Matrix,
+    Float32Matrix,
+    Int8Matrix,
+    cpu_packing,
+    max_input_level,
+)
+from musicgen_serving.engine.model.quantisation import UNPACKED, PackedMatrix, dense
+from musicgen_serving.engine.sampling_params import SamplingParams
+from tests.model_bundle.helpers.kernel_inputs import relative_error
+from tests.model_bundle.helpers.reference_musicgen import Reference
+
+KINDS: dict[str, type[PackedMatrix]] = {"float32": Float32Matrix, "float16": Float16Matrix, "int8": Int8Matrix}
+ERRORS = {"float32": 2e-6, "float16": 5e-4, "int8": 2e-2}  # of normally distributed weights, relative
+FRAMES = 60
+
+
+def normal(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> type[PackedMatrix]:
+    if request.param != "float32" and not cpu_matrices.has_fbgemm():
+        pytest.skip("FBGEMM is for x86")
+    return KINDS[request.param]
+
+
+@pytest.mark.parametrize("shape", [(162, 54), (100, 100), (72, 288), (3072, 1024), (1024, 4096)])
+def test_products_are_those_of_the_weight(kind: type[PackedMatrix], shape: tuple[int, int]) -> None:
+    weight, x = normal(*shape) * shape[1] ** -0.5, normal(16, shape[1])
+    name = next(name for name, one in KINDS.items() if one is kind)
+    matrix = kind(weight)
+    assert matrix.shape == weight.shape
+    assert relative_error(matrix.product(x), x.double() @ weight.double().T) < ERRORS[name]
+
+
+def test_float16_is_exact_for_weights_that_are_float16() -> None:
+    weight, x = normal(256, 1024).half().float(), normal(4, 1024)
+    assert relative_error(Float16Matrix(weight).product(x), x.double() @ weight.double().T) < 2e-6
+
+
+@pytest.mark.parametrize("shape", [(64, 32), (162, 54), (1024, 1024), (1024, 4096)])
+def test_a_row_is_rounded_the_same_whatever_its_neighbours(kind: type[PackedMatrix], shape: tuple[int, int]) -> None:
+    matrix, x = kind(normal(*shape)), normal(64, shape[1])
+    alone = torch.cat([matrix.product(pair) for pair in torch.split(x, 2)])
+    for rows in (4, 6, 8, 12, 16, 24, 32, 64):
+        assert torch.equal(matrix.product(x[:rows].contiguous()), alone[:rows]), f"{rows} rows"
+
+
+def test_a_small_row_keeps_its_precision_next_to_a_large_one() -> None:
+    weight, x = normal(128, 1024), normal(2, 1024)
+    x[1] *= 1000
+    errors = [relative_error(got, want) for got, want in zip(Int8Matrix(weight).product(x), x @ weight.T, strict=True)]
+    assert max(errors) < ERRORS["int8"]
+
+
+def test_a_row_of_zeros_gives_zeros_and_a_row_that_is_not_finite_stays_so(kind: type[PackedMatrix]) -> None:
+    x = normal(3, 64)
+    x[0], x[2, 5] = 0, float("nan")
+    product = kind(normal(32, 64)).product(x)
+    assert not product[0].any() and product[1].isfinite().all() and not product[2].isfinite().any()
+
+
+def test_inputs_have_half_the_levels_where_products_saturate(monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = cpu_matrices.product_int8
+
+    def saturating(x: torch.Tensor, packed: Any, levels: int) -> torch.Tensor:
+        """Return what 16-bit sums of two products of 255 and 127 hold."""
+        return exact(x, packed, levels) * (32767 / (2 * 255 * 127))
+
+    max_input_level.cache_clear()
+    assert max_input_level() == 127
+    monkeypatch.setattr(cpu_matrices, "product_int8", saturating)
+    max_input_level.cache_clear()
+    assert max_input_level() == 63
+    monkeypatch.undo()
+    weight, x = normal(128, 1024), normal(4, 1024)
+    assert relative_error(Int8Matrix(weight).product(x), x @ weight.T) < 2 * ERRORS["int8"]
+    max_input_level.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["float32", "float16"])
+def test_codes_equal_transformers_with_packed_weights(name: str, mono: Reference) -> None:
+    expected, runner = mono.greedy(FRAMES, 3.0, None), mono.runner(packing=PACKINGS[name])
+    for text in range(2):
+        runner.admit(text, mono.states(text), FRAMES, SamplingParams(do_sample=False), 0)
+    for _ in range(FRAMES + 3):
+        runner.step(0, 2, length=128, text_length=11, max_top_k=1, use_top_p=False)
+    for text in range(2):
+        assert torch.equal(runner.codes(text, FRAMES), expected[text])
+
+
+def test_int8_keeps_heads_and_text_in_16_bits(mono: Reference) -> None:
+    weights = mono.runner(packing=PACKINGS["int8"]).weights
+    assert isinstance(weights.layers[0].ffn_in, Int8Matrix)
+    assert isinstance(weights.heads, Float16Matrix) and isinstance(weights.layers[0].cross_kv, Float16Matrix)
+    assert weights.dtype == torch.float32
+
+
+def test_a_packed_weight_cannot_be_read_back() -> None:
+    with pytest.raises(TypeError, match="must not be packed for a CPU here, got Float32Matrix"):
+        dense(Float32Matrix(normal(8, 8)))
+
+
+def test_a_build_without_fbgemm_serves_float32_and_refuses_int8(
+    memory_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu_matrices, "has_fbgemm", lambda: False)
+    assert cpu_packing("float16", memory_log.log) == ("float32", PACKINGS["float32"])
+    (line,) = memory_log.events("float16_unavailable")
+    assert line["instead"] == "float32"
+    with pytest.raises(ValueError, match="set MUSICGEN_WEIGHT_QUANTISATION to none"):
+        cpu_packing("int8", memory_log.log)
+
+
+def test_a_build_without_onednn_multiplies_weights_as_they_are_read(
+    memory_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert cpu_packing("float32", memory_log.log) == ("float32", UNPACKED)
