@@ -52,21 +52,22 @@ def handler(event: Mapping[str, Any], context: Context) -> None:
     end = clock.now() + context.get_remaining_time_in_millis() / 1000
     work, budget = RetryBudget(clock, end - CONTINUATION_RESERVE_S), RetryBudget(clock, end - EXIT_RESERVE_S)
     with closing(Connections()) as connections, closing(s3_client()) as client:
-        environment = AwsEnvironment(context.invoked_function_arn, client, connections, budget)
+        environment = AwsEnvironment(context.invoked_function_arn, client, connections, work, budget)
         serve(event, Invocation(uuid.uuid4().hex, work, budget, environment))
 
 
 @dataclass(frozen=True)
 class AwsEnvironment:
-    """The services that the Lambda uses; see `Environment`."""
+    """The services that the Lambda uses, see `Environment`, until the deadlines of `work` and of `budget`."""
 
     function_arn: str
     client: "S3Client"
     connections: Connections
+    work: RetryBudget
     budget: RetryBudget
 
     def open_store(self, bucket: str) -> S3Store:
-        return S3Store(self.client, bucket, self.connections)
+        return S3Store(self.client, bucket, self.connections, self.work)
 
     def stage(self, request: StagedModelRequest, context: StagingContext) -> StagedModel:
         found = context.retry(lambda: read_object(self.client, request.code_bucket, request.code_key))

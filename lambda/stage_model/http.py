@@ -4,20 +4,29 @@ boto3's `upload_part` and a general-purpose HTTP client cost a third of the thro
 """
 
 import http.client
+import math
 import os
-import socket
+import re
 import ssl
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
+from stage_model.bounded_socket import BoundedSocket, BoundedTLSSocket, Limits, connect, start_tls
 from stage_model.errors import StagingError, TransientError
+from stage_model.retry import RetryBudget
 
-Connection = http.client.HTTPConnection
+EXCHANGE_S = 60.0  # an exchange without a large body; a body as large as the reader asked for may take longer
+_MAX_OVERHEAD = 256 << 10  # bytes received around a body: interim responses, headers and trailers; or a body to discard
+_DISCARDED = 64 << 10  # bytes of a redirect's or error's body, so that its connection can be reused
+_MAX_URL = 8192  # characters
 _RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+_PRINTABLE = re.compile(r"[!-~]+")
+_HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")
 
 
 def tls_context() -> ssl.SSLContext:
@@ -30,15 +39,40 @@ def tls_context() -> ssl.SSLContext:
 
 
 def split_url(url: str) -> SplitResult:
-    """Return the parts of an https URL, or of an http URL to loopback. Raises StagingError for any other."""
-    try:
+    """Return the parts of an https URL, or of an http URL to loopback. Raises StagingError for any other.
+
+    Other characters than printable ASCII must be percent-encoded; a URL must not hold a user name.
+    """
+    with _checked_url(url):
         parts = urlsplit(url)
         _ = parts.port  # validated on access only
+    host = parts.hostname
+    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))):
+        raise StagingError(f"addresses must be https (or http to loopback), got {parts.scheme}://{host}")
+    if "@" in parts.netloc:
+        raise StagingError(f"addresses must not hold a user name or password, got one for {host}")
+    if not _HOST.fullmatch(host) and not (_is_address(host) and "%" not in host):
+        raise StagingError(f"the host of an address must be a name or an IP address, got {host[:260]!r}")
+    return parts
+
+
+def join_url(base: str, target: str) -> str:
+    """Return the URL to which `target`, the Location of a redirect, leads from `base`. Raises StagingError."""
+    with _checked_url(target):  # before urljoin, which drops tabs and line breaks
+        return urljoin(base, target)
+
+
+@contextmanager
+def _checked_url(url: str) -> Generator[None]:
+    shown = ascii(url.partition("?")[0][:200])  # a query may hold a signature
+    if len(url) > _MAX_URL:
+        raise StagingError(f"addresses must have at most {_MAX_URL} characters, got {len(url)}: {shown}")
+    if not _PRINTABLE.fullmatch(url):
+        raise StagingError(f"addresses must be printable ASCII, got {shown}")
+    try:
+        yield
     except ValueError as error:
-        raise StagingError(f"addresses must be well-formed, got {url[:200]!r}: {error}") from error
-    if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))):
-        return parts
-    raise StagingError(f"addresses must be https (or http to loopback), got {parts.scheme}://{parts.hostname}")
+        raise StagingError(f"addresses must be well-formed, got {shown}: {error}") from error
 
 
 def _is_loopback(host: str) -> bool:
@@ -46,6 +80,14 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -58,59 +100,99 @@ class Request:
 
 @dataclass(frozen=True)
 class Exchange:
-    """A response whose body is still to be read, and its socket."""
+    """A response whose body is still to be read, its socket, and the limits of both."""
 
     response: http.client.HTTPResponse
-    socket: socket.socket
+    socket: BoundedSocket
+    limits: Limits
+
+    def read(self, count: int = _DISCARDED) -> bytes:
+        """Return at most so many bytes of the body: all that matter of a redirect's or an error's."""
+        with _checked_chunks():
+            return self.response.read(count)
+
+
+@contextmanager
+def _checked_chunks() -> Generator[None]:
+    """Translate what http.client raises for the length of a chunk that is negative or huge."""
+    try:
+        yield
+    except (ValueError, OverflowError) as error:
+        raise http.client.HTTPException(f"malformed chunk: {error}") from error
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection over a BoundedSocket, with TLS if there is a context; `limits` are those of the exchange."""
+
+    limits: Limits
+    sock: BoundedSocket | None
+
+    def __init__(self, parts: SplitResult, context: ssl.SSLContext | None) -> None:
+        self._context, self._server = context, parts.hostname or ""
+        if context is not None:
+            self.default_port = http.client.HTTPS_PORT
+        super().__init__(self._server, parts.port)
+
+    def connect(self) -> None:
+        sock = connect(self._server, self.port, self.limits)
+        self.sock = sock if self._context is None else start_tls(sock, self._context, self._server)
+
+    def use(self, limits: Limits) -> None:
+        """Set the limits of the next exchange."""
+        self.limits = limits
+        if self.sock is not None:
+            self.sock.limits = limits
 
 
 class Connections:
     """A pool of connections by scheme, host and port: at most as many as there were concurrent exchanges.
 
-    `timeout_s` bounds each socket operation; the time reserved at the end of an invocation allows for it.
+    `timeout_s` bounds each wait for a socket; the time reserved at the end of an invocation allows for it.
     """
 
     def __init__(self, timeout_s: float = 10.0, context: ssl.SSLContext | None = None) -> None:
         self.timeout_s = timeout_s
         self._context = context or tls_context()
+        self._context.sslsocket_class = BoundedTLSSocket
         # Shared by threads: list.append and list.pop are atomic under the interpreter lock.
-        self._idle: defaultdict[str, list[Connection]] = defaultdict(list)
+        self._idle: defaultdict[str, list[_Connection]] = defaultdict(list)
 
     @contextmanager
-    def exchange(self, request: Request) -> Generator[Exchange]:
+    def exchange(self, request: Request, budget: RetryBudget) -> Generator[Exchange]:
         """Send a request and yield its response, to be read inside the block.
 
-        Raises TransientError when the connection fails, also while the block reads.
+        Every wait ends at the budget's deadline, and all of them after a minute, `read_body` excepted. Raises
+        TransientError when the connection fails, OutOfTimeError at the deadline, and StagingError for a URL that is not
+        allowed or a response with too much around its body, also while the block reads.
         """
         parts = split_url(request.url)
         key = f"{parts.scheme}://{parts.netloc}"
+        limits = Limits(budget, self.timeout_s, EXCHANGE_S, _MAX_OVERHEAD)
         try:
             connection = self._idle[key].pop()
         except IndexError:
-            connection = self._connection(parts)
+            connection = _Connection(parts, self._context if parts.scheme == "https" else None)
+        connection.use(limits)
         keep = False
         try:
             target = parts.path + (f"?{parts.query}" if parts.query else "")
             connection.request(request.method, target or "/", body=request.body, headers=dict(request.headers))
             sock = connection.sock  # getresponse() drops it when the server closes; it stays readable
-            response = connection.getresponse()
-            yield Exchange(response, sock)
-            keep = response.isclosed()  # read to its end: the connection can be reused
+            assert sock is not None
+            with closing(connection.getresponse()) as response:
+                yield Exchange(response, sock, limits)
+                keep = response.isclosed()  # read to its end: the connection can be reused
         except (OSError, http.client.HTTPException) as error:
             self._close(key)  # idle connections to a host that dropped one are probably dead too
-            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            cause = limits.timeout(error) if isinstance(error, TimeoutError) else error
+            text = str(cause).encode("unicode_escape").decode()[:200]  # it may quote what the server sent
+            what = f"{type(cause).__name__}: {text}" if text else type(cause).__name__
             raise TransientError(f"connection to {parts.hostname} failed: {what}") from error
         finally:
             if keep:
                 self._idle[key].append(connection)
             else:
                 connection.close()
-
-    def _connection(self, parts: SplitResult) -> Connection:
-        host = parts.hostname or ""
-        if parts.scheme == "https":
-            return http.client.HTTPSConnection(host, parts.port, timeout=self.timeout_s, context=self._context)
-        return http.client.HTTPConnection(host, parts.port, timeout=self.timeout_s)
 
     def _close(self, key: str) -> None:
         for connection in self._idle.pop(key, []):
@@ -136,7 +218,7 @@ def raise_if_retryable(response: http.client.HTTPResponse, server: str) -> None:
 
 def _seconds(value: str | None) -> float | None:
     text = (value or "").strip()
-    return min(float(text), 3600.0) if text.replace(".", "", 1).isdigit() else None
+    return min(float(text), 3600.0) if _SECONDS.fullmatch(text) else None
 
 
 class ViewCursor:
@@ -171,30 +253,32 @@ class ViewCursor:
             data = data[count:]
 
 
-def read_body(
-    response: http.client.HTTPResponse, connection: socket.socket, cursor: ViewCursor, check: Callable[[], None]
-) -> None:
-    """Fill the cursor's buffers with the whole body, whose Content-Length must equal the space left.
+def read_body(exchange: Exchange, cursor: ViewCursor, count: int) -> None:
+    """Fill the cursor's buffers, which have room for `count` bytes, with the whole body of that Content-Length.
 
     Receives from the socket into the destination: `HTTPResponse.readinto` passes three Python layers per TLS record of
-    16 KiB, which together cost as much as the decryption. `check` is called before every read and may raise. Raises
-    TransientError when the body ends early.
+    16 KiB, which together cost as much as the decryption. Takes any time that the budget has. Raises TransientError
+    when the body ends early.
     """
+    response, limits = exchange.response, exchange.limits
     left = response.length
+    limits.allow_time(math.inf)
+    limits.allow_bytes(2 * count)  # chunks of a few bytes are mostly framing, and refused
     if left is None:  # chunked: rare, left to http.client
-        _fill(cursor, lambda view, _: response.readinto(view), check)
+        with _checked_chunks():
+            _fill(cursor, lambda view, _: response.readinto(view))
     elif left:
         cursor.write(response.fp.read(len(response.fp.peek()[:left])))  # what the response has buffered already
-        _fill(cursor, connection.recv_into, check)
+        _fill(cursor, exchange.socket.recv_into)
         response.length = 0
-    response.read(1)  # reach the end of the body, so that the connection can be reused
+    limits.allow_time(EXCHANGE_S)
+    exchange.read(1)  # reach the end of the body, so that the connection can be reused
 
 
-def _fill(cursor: ViewCursor, receive: Callable[[memoryview, int], int], check: Callable[[], None]) -> None:
+def _fill(cursor: ViewCursor, receive: Callable[[memoryview, int], int]) -> None:
     while (view := cursor.next_view()) is not None:
         rest, left = view, len(view)
         while left:
-            check()  # before every read: a buffer can be a whole part long
             count = receive(rest, left)
             if not count:
                 cursor.advance(len(view) - left)
@@ -204,12 +288,13 @@ def _fill(cursor: ViewCursor, receive: Callable[[memoryview, int], int], check: 
         cursor.advance(len(view))
 
 
-def read_limited(response: http.client.HTTPResponse, limit: int) -> bytes:
+def read_limited(exchange: Exchange, limit: int) -> bytes:
     """Return a body of at most `limit` bytes, or `limit + 1` bytes of a longer one.
 
     Raises TransientError when it ends early, which http.client does not report for reads with a limit.
     """
-    data = response.read(limit + 1)
-    if response.length and len(data) <= limit:
-        raise TransientError(f"a response ended {response.length} bytes early")
+    exchange.limits.allow_bytes(2 * limit)
+    data = exchange.read(limit + 1)
+    if exchange.response.length and len(data) <= limit:
+        raise TransientError(f"a response ended {exchange.response.length} bytes early")
     return data

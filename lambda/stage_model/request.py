@@ -107,8 +107,6 @@ def check_response_url(event: object) -> None:
     if not isinstance(url, str) or len(url) > _MAX_URL or not _PRINTABLE.fullmatch(url):
         raise StagingError(f"ResponseURL must be an https URL of at most {_MAX_URL} characters, got {shown(url)}")
     host = split_url(url).hostname or ""
-    if "@" in urlsplit(url).netloc:
-        raise StagingError("ResponseURL must not hold a user name or password")
     if _is_local(host) and not _is_local(urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname or ""):
         raise StagingError(f"ResponseURL must not be on this machine, got the host {host}")
 

@@ -23,6 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from stage_model.errors import ConflictError, StagingError, TransientError, UploadGoneError
 from stage_model.http import Connections, Request, raise_if_retryable
+from stage_model.retry import RetryBudget
 
 if TYPE_CHECKING:  # the stubs are a development dependency
     from mypy_boto3_s3 import S3Client
@@ -121,7 +122,11 @@ class Store(Protocol):
 
 
 def client_config() -> Config:
-    """Return the configuration of every client: bounded timeouts, and one attempt, since `RetryBudget` does retries."""
+    """Return the configuration of every client: bounded timeouts, and one attempt, since `RetryBudget` does retries.
+
+    botocore owns these waits: 5 s for each address that a host has, 20 s for each send or receive. AWS is trusted not
+    to trickle; what does is ended by Lambda's timeout, and the journal resumes it.
+    """
     retries = {"mode": "standard", "total_max_attempts": 1}
     return Config(retries=retries, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)  # pyright: ignore[reportArgumentType] - the stub asks for its own TypedDict
 
@@ -174,8 +179,10 @@ def _if_exists(call: Callable[[], T]) -> T | None:
 
 
 class S3Store:
-    def __init__(self, client: "S3Client", bucket: str, connections: Connections) -> None:
-        self._client, self._bucket, self._connections = client, bucket, connections
+    """A bucket. Parts are sent until the deadline of `budget`; see `client_config` for all other requests."""
+
+    def __init__(self, client: "S3Client", bucket: str, connections: Connections, budget: RetryBudget) -> None:
+        self._client, self._bucket, self._connections, self._budget = client, bucket, connections, budget
         self._signer = PartSigner(client, bucket)
 
     def size_of(self, key: str) -> int | None:
@@ -217,10 +224,10 @@ class S3Store:
     def put_part(self, upload: Upload, number: int, data: memoryview, crc: int) -> StoredPart:
         url, headers = self._signer.sign_part(upload, number, _checksum(crc))
         headers["Content-Length"] = str(len(data))
-        with self._connections.exchange(Request("PUT", url, headers, data)) as exchange:
+        with self._connections.exchange(Request("PUT", url, headers, data), self._budget) as exchange:
             response = exchange.response
             raise_if_retryable(response, "S3")
-            body = response.read(65536)
+            body = exchange.read()
             if response.status != 200:
                 raise _part_error(response.status, body)
             return StoredPart(number, response.headers.get("ETag", ""), crc, len(data))

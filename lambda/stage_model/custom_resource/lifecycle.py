@@ -205,10 +205,12 @@ def send_response(event: Mapping[str, Any], response: Response, connections: Con
     # The URL is signed for an empty content type.
     request = Request("PUT", event["ResponseURL"], {"Content-Type": "", "Content-Length": str(len(body))}, body)
 
+    budget = RetryBudget(SystemClock(), deadline, stall_s=math.inf)
+
     def put() -> None:
-        with connections.exchange(request) as exchange:
-            exchange.response.read(65536)
+        with connections.exchange(request, budget) as exchange:
+            exchange.read()
             if exchange.response.status not in (200, 204):
                 raise TransientError(f"CloudFormation's address answered {exchange.response.status}")
 
-    retry(RetryBudget(SystemClock(), deadline, stall_s=math.inf), put)
+    retry(budget, put)

@@ -9,12 +9,20 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from urllib.parse import urljoin
 
 import boto3
 
 from stage_model.errors import StagingError, TransientError
-from stage_model.http import Connections, Request, ViewCursor, raise_if_retryable, read_body, read_limited, split_url
+from stage_model.http import (
+    Connections,
+    Request,
+    ViewCursor,
+    join_url,
+    raise_if_retryable,
+    read_body,
+    read_limited,
+    split_url,
+)
 from stage_model.retry import RetryBudget, retry
 from stage_model.s3 import client_config, translated_errors
 from stage_model.source.byte_source import Views, total_length
@@ -23,6 +31,7 @@ from stage_model.source.repository_listing import MAX_LISTING, RepoFile, parse_l
 _USER_AGENT = "musicgen-on-aws/1 stage_model"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
+_STRONG_ETAG = re.compile(r'"[!#-~]{0,256}"')
 _TOKEN = re.compile(r"(?=.{8,512}$)[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1: what may follow "Bearer"
 
 
@@ -87,18 +96,18 @@ class RemoteFile:
 
     def _request_range(self, location: Location, start: int, end: int, cursor: ViewCursor) -> Location | None:
         headers = location.headers | {"Range": f"bytes={start}-{end - 1}"}
-        if self._etag is not None and not self._etag.startswith("W/") and location == self._location:
+        if self._etag is not None and _STRONG_ETAG.fullmatch(self._etag) and location == self._location:
             headers["If-Match"] = self._etag
-        with self._connections.exchange(Request("GET", location.url, headers)) as exchange:
+        with self._connections.exchange(Request("GET", location.url, headers), self._budget) as exchange:
             response = exchange.response
             if response.status in _REDIRECTS:
-                response.read(65536)
+                exchange.read()
                 return follow_redirect(location, response.headers.get("Location", ""))
             raise_if_retryable(response, "the source")
             self._raise_for(response.status, location)
             self._check_range(response, start, end)
             self._check_etag(response.headers.get("ETag"), location)
-            read_body(response, exchange.socket, cursor, self._budget.check_deadline)
+            read_body(exchange, cursor, end - start)
         return None
 
     def _raise_for(self, status: int, location: Location) -> None:
@@ -115,25 +124,27 @@ class RemoteFile:
     def _check_range(self, response: http.client.HTTPResponse, start: int, end: int) -> None:
         length = response.headers.get("Content-Length")
         if length not in (None, str(end - start)):
-            raise StagingError(f"{self._name} must send {end - start} bytes, got Content-Length {length}")
+            raise StagingError(f"{self._name} must send {end - start} bytes, got Content-Length {length!a:.100}")
         if response.status == 206:
             want, got = f"bytes {start}-{end - 1}/{self.size}", response.headers.get("Content-Range")
         else:  # 200: the whole file, valid only if all of it was requested
             want, got = f"bytes 0-{self.size - 1}", f"bytes {start}-{end - 1}"
         if want != got:
-            raise StagingError(f"{self._name} must send {want}, got {got}")
+            raise StagingError(f"{self._name} must send {want}, got {got!a:.100}")
 
     def _check_etag(self, etag: str | None, location: Location) -> None:
         with self._lock:
             known = self._etag if location == self._location else None
             if known is not None and etag is not None and etag != known:
-                raise StagingError(f"{self._name} changed while it was read: its ETag {known} became {etag}")
+                raise StagingError(
+                    f"{self._name} changed while it was read: its ETag {known!a:.100} became {etag!a:.100}"
+                )
             self._etag = etag
 
 
 def follow_redirect(location: Location, target: str) -> Location:
     """Return the location that a redirect names. Raises StagingError if it may not be followed."""
-    url = urljoin(location.url, target)
+    url = join_url(location.url, target)
     here, there = split_url(location.url), split_url(url)
     if here.scheme == "https" and there.scheme != "https":  # http to loopback is Lambda's runtime API
         raise StagingError(f"a redirect from {here.hostname} must lead to https, got {there.scheme}://{there.hostname}")
@@ -171,10 +182,10 @@ class HubRepository:
         url = f"{self._endpoint}/api/models/{self._model_id}/revision/{self._revision}?blobs=true"
         location = Location(url, self._token)
         for _ in range(1 + _MAX_REDIRECTS):
-            with self._connections.exchange(Request("GET", location.url, location.headers)) as exchange:
+            with self._connections.exchange(Request("GET", location.url, location.headers), self._budget) as exchange:
                 response = exchange.response
                 if response.status in _REDIRECTS:  # a renamed model
-                    response.read(65536)
+                    exchange.read()
                     location = follow_redirect(location, response.headers.get("Location", ""))
                     continue
                 raise_if_retryable(response, "the Hub")
@@ -185,7 +196,7 @@ class HubRepository:
                     raise StagingError(f"{self._name} does not exist on the Hub")
                 if response.status != 200:
                     raise StagingError(f"the Hub answered {response.status} to a request for {self._name}")
-                return read_limited(response, MAX_LISTING)
+                return read_limited(exchange, MAX_LISTING)
         raise StagingError(f"the listing of {self._name} redirected more than {_MAX_REDIRECTS} times")
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -55,23 +56,32 @@ def parse_listing(body: bytes, name: str, revision: str) -> list[RepoFile]:
             raise ValueError(f"one longer than {MAX_LISTING} bytes")
         document = json.loads(body)
         if not isinstance(document, dict):
-            raise ValueError(f"{document!r:.60}")
+            raise ValueError(_shown(document))
     except (ValueError, RecursionError) as error:
         raise StagingError(f"the Hub's listing of {name} must be a JSON object, got {error}") from error
     listing = cast(dict[str, Any], document)
     if listing.get("sha") != revision:
-        raise StagingError(f"{name} must resolve to that commit, got {listing.get('sha')!r:.100}")
+        raise StagingError(f"{name} must resolve to that commit, got {_shown(listing.get('sha'))}")
     siblings = listing.get("siblings")
     if not isinstance(siblings, list):
-        raise StagingError(f"the Hub's listing of {name} must have siblings, got {siblings!r:.60}")
-    files = [_parse_file(sibling) for sibling in cast(list[Any], siblings)]
-    return [file for file in files if file is not None]
+        raise StagingError(f"the Hub's listing of {name} must have siblings, got {_shown(siblings)}")
+    parsed = [_parse_file(sibling) for sibling in cast(list[Any], siblings)]
+    files = [file for file in parsed if file is not None]
+    for path, count in Counter(file.path for file in files).items():
+        if count > 1:
+            raise StagingError(f"the Hub's listing of {name} must name every file once, got {path} twice")
+    return files
+
+
+def _shown(value: object) -> str:
+    """Return a value from JSON for an error message: lists and objects, maybe deep or huge, as their type only."""
+    return f"a {type(value).__name__}" if type(value) in (list, dict) else ascii(value)[:100]
 
 
 def _parse_file(sibling: object) -> RepoFile | None:
     """Return a root file, or None for files in folders and hidden ones, which are never staged."""
     if not isinstance(sibling, dict):
-        raise StagingError(f"a sibling in the Hub's listing must be an object, got {sibling!r:.60}")
+        raise StagingError(f"a sibling in the Hub's listing must be an object, got {_shown(sibling)}")
     fields = cast(dict[str, Any], sibling)
     path = fields.get("rfilename")
     if not isinstance(path, str) or not _PLAIN_NAME.fullmatch(path):
@@ -80,13 +90,13 @@ def _parse_file(sibling: object) -> RepoFile | None:
     lfs_fields = cast(dict[str, Any], lfs) if isinstance(lfs, dict) else {}
     size = lfs_fields.get("size", fields.get("size"))
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 45:
-        raise StagingError(f"the size of {path} must be a number of bytes, got {size!r:.60}")
+        raise StagingError(f"the size of {path} must be a number of bytes, got {_shown(size)}")
     sha256, sha1 = lfs_fields.get("sha256"), fields.get("blobId")
     if isinstance(sha256, str) and _SHA256.fullmatch(sha256):
         return RepoFile(path, size, sha256, None)
     if isinstance(sha1, str) and _SHA1.fullmatch(sha1):
         return RepoFile(path, size, None, sha1)
-    raise StagingError(f"the Hub must give a checksum for {path}, got {sha256!r:.80} and {sha1!r:.80}")
+    raise StagingError(f"the Hub must give a checksum for {path}, got {_shown(sha256)} and {_shown(sha1)}")
 
 
 def read_verified(repository: Repository, file: RepoFile) -> bytes:

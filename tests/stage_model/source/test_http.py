@@ -1,5 +1,6 @@
 """Connections are pooled and shared; retryable errors are distinguished from final ones."""
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,7 +12,10 @@ from botocore.exceptions import ClientError
 
 from stage_model.errors import StagingError, TransientError
 from stage_model.http import Connections, Request
+from stage_model.retry import RetryBudget, SystemClock
 from stage_model.s3 import translated_errors
+
+BUDGET = RetryBudget(SystemClock(), math.inf)
 
 
 class Server(ThreadingHTTPServer):
@@ -63,8 +67,8 @@ def connections() -> Iterator[Connections]:
 
 
 def get(connections: Connections, server: Server) -> bytes:
-    with connections.exchange(Request("GET", server.url, {})) as exchange:
-        return exchange.response.read()
+    with connections.exchange(Request("GET", server.url, {}), BUDGET) as exchange:
+        return exchange.read()
 
 
 def test_consecutive_threads_share_a_connection(server: Server, connections: Connections) -> None:
@@ -77,9 +81,9 @@ def test_consecutive_threads_share_a_connection(server: Server, connections: Con
 
 def test_a_failed_connection_closes_the_idle_ones_to_its_host(server: Server, connections: Connections) -> None:
     def get_two() -> None:
-        with connections.exchange(Request("GET", server.url, {})) as exchange:
+        with connections.exchange(Request("GET", server.url, {}), BUDGET) as exchange:
             get(connections, server)
-            exchange.response.read()
+            exchange.read()
 
     server.closing = True
     get_two()

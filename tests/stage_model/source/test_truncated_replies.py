@@ -1,12 +1,10 @@
-"""Truncated replies other than the weights' are detected and retried."""
+"""Truncated replies of S3 are detected and retried; see `test_lying_sources` for the Hub's."""
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
-from local_aws.hub import HubRequest, Reply
 from stage_model.handler import handler
 from tests.stage_model.fakes.lambda_runner import Lambda
 from tests.stage_model.fakes.s3 import Reply as S3Reply
@@ -16,26 +14,6 @@ from tests.stage_model.fakes.s3 import Reply as S3Reply
 def scale() -> int:
     """Weights of about 200 kB: several parts."""
     return 30
-
-
-def truncate_once(what: str, length: int | None) -> Callable[[HubRequest, Reply], Reply]:
-    """Return a hook that truncates the Hub's first reply to such a request to `length` bytes, or to its half."""
-    left = [1]
-
-    def on_reply(request: HubRequest, reply: Reply) -> Reply:
-        if not left[0] or what not in request.target:
-            return reply
-        left[0] -= 1
-        return replace(reply, truncate_to=len(reply.body) // 2 if length is None else length)
-
-    return on_reply
-
-
-@pytest.mark.parametrize("length", [None, 0])
-@pytest.mark.parametrize("what", ["/api/models/", "/config.json", "/spiece.model"])
-def test_of_the_hub_are_retried(what: str, length: int | None, aws: Lambda) -> None:
-    aws.hub.on_reply = truncate_once(what, length)
-    assert aws.holds_the_model(aws.run())
 
 
 def truncate_first(aws: Lambda, what: str) -> list[str]:
