@@ -415,8 +415,12 @@ def test_a_log_that_blocks_does_not_keep_a_dead_engines_process_alive(
 ) -> None:
     generator.close()
     monkeypatch.setattr(watchdog, "LAST_LOG_SECONDS", 0.1)
-    died, read, log = threading.Event(), threading.Event(), Mock()
-    log.exception = lambda *_: read.wait(30)  # as a write to a full pipe
+    died, read = threading.Event(), threading.Event()
+
+    def block(*_: object) -> None:  # as a write to a full pipe
+        read.wait(30)
+
+    log = Mock(exception=block)
     engine = engine_with(Mock(side_effect=RuntimeError("lost")), generator, log, died.set)
     engine.submit(Request([clip(1)], [[5, 1]]))
     assert died.wait(30)

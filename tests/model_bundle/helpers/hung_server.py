@@ -38,7 +38,7 @@ def main(staged: Path, call: str, log_file: Path) -> None:
     elif call == "encode":
         generator.engine._encode = hang  # pyright: ignore[reportPrivateUsage]
     else:
-        generator._codec.decode = hang  # pyright: ignore[reportPrivateUsage]
+        setattr(generator._codec, "decode", hang)  # noqa: B010  # pyright: ignore[reportPrivateUsage]
     model = Model(read_checkpoint(staged), generator, AudioStore(None, ("out",)))  # pyright: ignore[reportArgumentType]
     invocations.serve(inference, model, lambda: generator.healthy)
     print(server.server_address[1], flush=True)

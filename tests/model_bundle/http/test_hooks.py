@@ -123,7 +123,7 @@ def test_a_clip_is_uploaded_while_others_are_generated_and_urls_keep_their_order
 
     monkeypatch.setattr(s3, "put_object", noting)
     clips = [ClipSpec("a", index, SamplingParams(max_new_tokens=tokens)) for index, tokens in enumerate((603, 13))]
-    monkeypatch.setattr(MusicRequest, "clip_specs", lambda *_: clips)
+    monkeypatch.setattr(MusicRequest, "clip_specs", Mock(return_value=clips))
     response = json.loads(run_hooks(model, {"texts": ["a", "b"]}))
     keys = [f"audio/id-1/musicgen_small_id-1_{index}.wav" for index in range(2)]
     assert in_flight == {keys[0]: 0, keys[1]: 1}
@@ -135,7 +135,7 @@ def test_a_failed_upload_stops_the_requests_other_clips(model: Model, s3: Any, m
     s3.failure = ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
     lengths = (13, 20, 1503)
     clips = [ClipSpec("a", index, SamplingParams(max_new_tokens=tokens)) for index, tokens in enumerate(lengths)]
-    monkeypatch.setattr(MusicRequest, "clip_specs", lambda *_: clips)
+    monkeypatch.setattr(MusicRequest, "clip_specs", Mock(return_value=clips))
     steps = Mock(wraps=model.generator.batch.step)
     monkeypatch.setattr(model.generator.batch, "step", steps)
     with pytest.raises(UploadError, match=r"_0\.wav: AccessDenied"):

@@ -109,5 +109,5 @@ def stacks() -> dict[str, list[str]]:
         f"{names.get(ident, 'unknown')} {ident}": [
             f"{frame.f_code.co_filename}:{line} {frame.f_code.co_name}" for frame, line in traceback.walk_stack(top)
         ][::-1]
-        for ident, top in sys._current_frames().items()
+        for ident, top in sys._current_frames().items()  # pyright: ignore[reportPrivateUsage]  # documented
     }
