@@ -32,11 +32,11 @@ def _hang_steps(flag: Path) -> None:
 
     step = Batch.step
 
-    def maybe_hang(batch: Batch) -> None:
+    def maybe_hang(self: Batch) -> None:
         if flag.exists():
             flag.unlink()
             threading.Event().wait()
-        step(batch)
+        step(self)
 
     Batch.step = maybe_hang
 
