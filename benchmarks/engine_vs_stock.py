@@ -73,13 +73,20 @@ def compare(folder: Path, options: argparse.Namespace) -> None:
 
 
 def generate_codes(generator: Generator, clips: int, steps: int) -> None:
-    """Generate clips of `steps` tokens at once, without decoding their codes."""
+    """Generate clips of `steps` tokens at once, without decoding their codes.
+
+    Raises RuntimeError if they were not all in flight at once, as when memory holds fewer slots.
+    """
     params, tokens = SamplingParams(max_new_tokens=steps), generator.tokenize(0, TEXT)
     requests = [Request([ClipSpec(TEXT, seed, params)], [tokens]) for seed in range(clips)]
     for request in requests:
         generator.engine.submit(request)
     for request in requests:
         request.wait()[0].cpu()
+    if (most := max(request.max_in_flight for request in requests)) != clips:
+        raise RuntimeError(
+            f"{clips} clips must be in flight at once, got {most}; the engine holds {generator.batch.max_sequences}"
+        )
 
 
 def measure(

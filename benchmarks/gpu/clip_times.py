@@ -45,6 +45,7 @@ def running_engine(folder: Path, slots: int, *, eight_bit: bool) -> Iterate[tupl
     """Load the engine and stop it afterwards; yield it with its log line `loaded` and, as `others`, all other lines."""
     free_unused_memory()
     lines = io.StringIO()
+    eight_bit = eight_bit and torch.cuda.is_available()  # the engine refuses it on a CPU, which only tests the harness
     weight_format, capacity = WeightFormat(eight_bit=eight_bit), Capacity(slots=slots, max_waiting=4 * slots)
     generator = Generator(folder, weight_format=weight_format, capacity=capacity, log=JsonLog(lines, "memory"))
     events = [json.loads(line) for line in lines.getvalue().splitlines()]

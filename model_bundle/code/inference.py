@@ -18,7 +18,7 @@ from musicgen_serving.http.request import (
     parse_inference_id,
     parse_request,
 )
-from musicgen_serving.http.response import Prediction
+from musicgen_serving.http.response import Delivery, Prediction
 from musicgen_serving.json_log import JsonLog
 from musicgen_serving.model_loading import Model, load_model
 from musicgen_serving.settings import Settings
@@ -45,9 +45,9 @@ def input_fn(input_data: bytes | str, content_type: str | None) -> MusicRequest:
 
 
 def predict_fn(data: MusicRequest, model: Model, context: RequestContext | ToolkitContext) -> Prediction:
-    """Generate a clip for each text, after checking that the result can be delivered.
+    """Generate a clip for each text and start to upload each as it finishes, if the result can be delivered.
 
-    Raises InvalidRequestError, or an EngineError.
+    Raises InvalidRequestError, UploadError, or an EngineError.
     """
     if not isinstance(context, RequestContext):
         accept = parse_accept(context.get_request_header(0, "Accept") or "")
@@ -57,11 +57,16 @@ def predict_fn(data: MusicRequest, model: Model, context: RequestContext | Toolk
     bucket = data.bucket(model.store.buckets)
     clips = data.clip_specs(context.inference_id)
     started = time.monotonic()
-    result = model.generator.generate(clips, context.client_gone)
+    delivery = Delivery(model, context, bucket, len(clips))
+    try:
+        result = model.generator.generate(clips, context.client_gone, delivery.add)
+    except BaseException:
+        delivery.cancel()
+        raise
     return Prediction(
         model=model,
         context=context,
-        bucket=bucket,
+        delivery=delivery,
         seeds=[clip.seed for clip in clips],
         result=result,
         generate_seconds=time.monotonic() - started - result.queued_seconds,
@@ -69,6 +74,6 @@ def predict_fn(data: MusicRequest, model: Model, context: RequestContext | Toolk
 
 
 def output_fn(prediction: Prediction, accept: str) -> bytes:
-    """Upload the result and return the response's body; `accept` was parsed into the prediction's context."""
+    """Return the response's body once all is uploaded; `accept` was parsed into the prediction's context."""
     del accept
     return prediction.deliver()

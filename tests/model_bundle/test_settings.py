@@ -18,6 +18,7 @@ def test_uses_the_contracts_defaults() -> None:
         decoder_dtype="float16",
         weight_quantisation="none",
         max_concurrent_requests=4,
+        hang_seconds=120,
         bind_host="0.0.0.0",
         port=8080,
         log_file=Path("/proc/1/fd/1"),
@@ -34,6 +35,7 @@ def test_reads_every_variable() -> None:
             "MUSICGEN_DECODER_DTYPE": "float32",
             "MUSICGEN_WEIGHT_QUANTISATION": "int8",
             "MUSICGEN_MAX_CONCURRENT_REQUESTS": "8",
+            "MUSICGEN_HANG_SECONDS": "600",
             "MUSICGEN_BIND_HOST": "127.0.0.1",
             "SAGEMAKER_BIND_TO_PORT": "18080",
             "MUSICGEN_LOG_FILE": "/tmp/log",
@@ -43,7 +45,7 @@ def test_reads_every_variable() -> None:
     assert (settings.device, settings.image) == ("cpu", "registry/image:tag")
     assert settings.weight_quantisation == "int8"
     assert (settings.decoder_dtype, settings.max_concurrent_requests) == ("float32", 8)
-    assert settings.port == 18080
+    assert (settings.hang_seconds, settings.port) == (600, 18080)
     assert (settings.bind_host, settings.log_file) == ("127.0.0.1", Path("/tmp/log"))
 
 
@@ -58,6 +60,7 @@ def test_does_not_log_to_process_1_outside_a_container() -> None:
         ("MUSICGEN_DEVICE", "gpu", "MUSICGEN_DEVICE must be one of cuda, cpu, got 'gpu'"),
         ("MUSICGEN_DEVICE", "", "MUSICGEN_DEVICE must be one of cuda, cpu, got ''"),
         ("MUSICGEN_DECODER_DTYPE", "int8", "MUSICGEN_DECODER_DTYPE must be one of float16, float32, got 'int8'"),
+        ("MUSICGEN_HANG_SECONDS", "9", "MUSICGEN_HANG_SECONDS must be an integer from 10 to 3600, got '9'"),
         ("MUSICGEN_WEIGHT_QUANTISATION", "4", "MUSICGEN_WEIGHT_QUANTISATION must be one of none, int8, got '4'"),
         (
             "MUSICGEN_MAX_CONCURRENT_REQUESTS",

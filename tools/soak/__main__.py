@@ -1,4 +1,4 @@
-"""Run the soak test: mixed requests to a real instance whose worker is killed in between, beside slow clients.
+"""Run the soak test: mixed requests and slow clients, to an instance whose worker is killed, hangs and loses its log.
 
 Each request must be answered exactly once, valid ones with the same audio as when they run alone.
 """
@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from soak.cases import Case, expected_digests, random_cases
+from soak.faulty_service import BREAK_LOG, HANG
 from soak.mms_instance import MmsInstance, loopback_s3
 from soak.slow_clients import slow_clients
 
 CALLERS = 6  # more than the instance's limit of four, so that some are refused with 503
 TIMEOUT_SECONDS = 180.0
+HANG_SECONDS = 20  # far above any step of the tiny model on a busy machine
 
 
 @dataclass
@@ -32,35 +34,64 @@ class Outcome:
     sends: int
 
 
+class FaultyInstance(MmsInstance):
+    """An instance whose worker hangs or loses its log on request."""
+
+    service = "soak.faulty_service"
+
+    def _environment(self, s3_address: str) -> dict[str, str]:
+        environment = super()._environment(s3_address) | {"MUSICGEN_HANG_SECONDS": str(HANG_SECONDS)}
+        environment["PYTHONPATH"] += str(Path(__file__).parents[1])
+        return environment
+
+
 @dataclass
 class Report:
     """The soak test's result; `failures` has one line per wrong response."""
 
     starts: int
+    hung: int  # log lines that say so
+    lost_lines: int  # of the log
     sends: int = 0
     statuses: Counter[int] = field(default_factory=Counter[int])
     failures: list[str] = field(default_factory=list[str])
 
 
 def run(staged: Path, base: Path, cases: list[Case], kills: int) -> Report:
-    """Send the cases from several threads, kill the worker `kills` times in between, and check every response."""
+    """Send the cases from several threads and check every response; in between, kill the worker `kills` times.
+
+    From the start until the first kill the log is broken, and after the last kill one step never returns.
+    """
     with loopback_s3() as (address, s3):
-        instance = MmsInstance(base, staged, address)
+        instance = FaultyInstance(base, staged, address)
         try:
+            (base / BREAK_LOG).touch()
             done = threading.Semaphore(0)
             with slow_clients(instance.client.port), ThreadPoolExecutor(CALLERS) as callers:
                 futures = [callers.submit(_send_until_answered, instance, s3, case) for case in cases]
                 for future in futures:
                     future.add_done_callback(lambda _: done.release())
-                for _ in range(kills):
+                for kill in range(kills):
                     for _ in range(len(cases) // (kills + 1)):
                         done.acquire()
                     instance.wait_for_ping()
+                    if kill == 0:
+                        (base / BREAK_LOG).unlink()
+                        instance.client.invoke({"texts": []})  # whose log line has the number of lost ones
                     instance.kill_worker()
-            starts = instance.events("start")[-1]["starts"]
+                instance.wait_for_ping()
+                (base / HANG).touch()
+            starts, hung = instance.events("start")[-1]["starts"], len(instance.events("hung"))
+            lost_lines = sum(
+                line.get("lost_lines", 0) for name in ("invocation", "engine") for line in instance.events(name)
+            )
         finally:
             instance.stop()
-    report = Report(starts)
+    report = Report(starts, hung, lost_lines)
+    if hung != 1 or starts != kills + 2:
+        report.failures.append(f"one hung worker and {kills + 2} starts expected, got {hung} and {starts}")
+    if not lost_lines:
+        report.failures.append("the broken log must have lost lines, got none")
     for case, future, digests in zip(cases, futures, expected_digests(staged, cases), strict=True):
         outcome = future.result()
         report.statuses[outcome.status] += 1
@@ -119,7 +150,8 @@ def main() -> None:
     statuses = " ".join(f"{status}:{count}" for status, count in sorted(report.statuses.items()))
     print(
         f"soak: requests={options.requests} answered={sum(report.statuses.values())} wrong={len(report.failures)} "
-        f"statuses={statuses} sends={report.sends} starts={report.starts} seconds={time.monotonic() - started:.0f}"
+        f"statuses={statuses} sends={report.sends} starts={report.starts} hung={report.hung} "
+        f"lost_lines={report.lost_lines} seconds={time.monotonic() - started:.0f}"
     )
     sys.exit(1 if report.failures else 0)
 

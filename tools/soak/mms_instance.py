@@ -42,6 +42,8 @@ LOG4J = Path(sagemaker_inference.__file__).parent / "etc/log4j2.xml"
 class MmsInstance:
     """A running multi-model-server that serves the bundle."""
 
+    service = "musicgen_serving.service"
+
     def __init__(self, base: Path, staged: Path, s3_address: str, *, ready: bool = True) -> None:
         """Lay out /opt/ml under `base` from the model unpacked at `staged`, start, and if `ready` wait for /ping."""
         (base / "model").mkdir()
@@ -71,7 +73,7 @@ class MmsInstance:
             "PYTHONPATH": f"{base / 'model/code'}:",
             "SAGEMAKER_BASE_DIR": str(base),
             "SAGEMAKER_BIND_TO_PORT": str(self.client.port),
-            "MMS_DEFAULT_SERVICE_HANDLER": "musicgen_serving.service:handle",
+            "MMS_DEFAULT_SERVICE_HANDLER": f"{self.service}:handle",
             "MMS_INFERENCE_ADDRESS": f"http://127.0.0.1:{self.supervisor.port}",
             "MMS_MANAGEMENT_ADDRESS": f"http://127.0.0.1:{free_port()}",
             "MUSICGEN_OUTPUT_BUCKET": "out",

@@ -15,11 +15,15 @@ from typing import TextIO
 
 
 class JsonLog:
-    """Writes events as whole JSON lines; thread-safe."""
+    """Writes events as whole JSON lines; thread-safe. Nothing that is logged, and no fault of the stream, raises.
+
+    A line that cannot be written is dropped; the next one that can has the number of those dropped as `lost_lines`.
+    """
 
     def __init__(self, stream: TextIO, destination: str) -> None:
         self._stream = stream
         self._lock = threading.Lock()
+        self._lost_lines = 0
         self.destination = destination
 
     @classmethod
@@ -34,17 +38,51 @@ class JsonLog:
         return cls(sys.stderr, f"standard error, as {reason}")
 
     def write(self, event: str, **fields: object) -> None:
-        """Write one line: `time` in seconds since 1970, `event`, and the fields."""
-        line = json.dumps({"time": round(time.time(), 3), "event": event, **fields}, default=str)
+        """Write one line: `time` in seconds since 1970, `event`, and the fields; never raises.
+
+        A field that JSON cannot hold is written as its `repr`.
+        """
         with self._lock:
-            self._stream.write(line + "\n")
-            self._stream.flush()
+            try:
+                if self._lost_lines:
+                    fields["lost_lines"] = self._lost_lines
+                self._stream.write(_line({"time": round(time.time(), 3), "event": event, **fields}) + "\n")
+                self._stream.flush()
+                self._lost_lines = 0
+            except Exception:  # a closed pipe, a full disk, no memory: the work that is logged goes on
+                self._lost_lines += 1
 
     def exception(self, event: str, error: BaseException, **fields: object) -> None:
-        """Write one line with the exception's type, message and traceback."""
-        trace = "".join(traceback.format_exception(error))
-        self.write(event, error=f"{type(error).__name__}: {error}", traceback=trace, **fields)
+        """Write one line with the exception's type, message and traceback; never raises."""
+        try:
+            message = f"{type(error).__name__}: {error}"
+            trace = "".join(traceback.format_exception(error))
+        except Exception as fault:  # of the exception's own methods, or no memory
+            message, trace = type(error).__name__, f"could not be formatted: {type(fault).__name__}"
+        self.write(event, error=message, traceback=trace, **fields)
 
     def close(self) -> None:
         """Close the file."""
         self._stream.close()
+
+
+def _line(fields: dict[str, object]) -> str:
+    """Return the fields as JSON; each value that JSON cannot hold as its `repr`."""
+    try:
+        return json.dumps(fields, default=str, allow_nan=False)
+    except Exception:  # NaN, a cycle, a key that is no string, or whatever a value's own methods raise
+        return json.dumps({name: _shown(value) for name, value in fields.items()})
+
+
+def _shown(value: object) -> object:
+    for represent in (_as_json, repr):
+        try:
+            return represent(value)
+        except Exception:
+            continue
+    return f"a {type(value).__name__} without a repr"
+
+
+def _as_json(value: object) -> object:
+    """Return the value as JSON would read it back."""
+    return json.loads(json.dumps(value, default=str, allow_nan=False))

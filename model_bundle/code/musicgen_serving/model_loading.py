@@ -90,5 +90,6 @@ def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
         capacity=Capacity.for_requests(settings.max_concurrent_requests, MAX_TEXTS, device),
         device=device,
         log=log,
+        hang_seconds=settings.hang_seconds,
     )
     return Model(checkpoint, generator, store)

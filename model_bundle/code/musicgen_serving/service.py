@@ -34,12 +34,12 @@ class MusicgenService:
             import inference  # imports torch: this takes seconds, in which /ping already answers 503
 
             model = inference.model_fn(context.system_properties["model_dir"])
-            invocations.serve(inference, model)
+            invocations.serve(inference, model, lambda: model.generator.healthy)
             log.write("ready", port=settings.port, model=model.checkpoint.model_id)
         except CudaUnavailableError as error:  # one line without a traceback: it is read by a person in CloudWatch
             log.write("cuda_unavailable", error=str(error), remedy=error.remedy, **error.versions)
             os._exit(1)
-        except Exception as error:
+        except BaseException as error:  # SystemExit as well: the server's thread would keep answering
             log.exception("start_failed", error)
             os._exit(1)
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from musicgen_serving.engine.watchdog import HANG_SECONDS
+
 CONTAINER_LOG = Path("/proc/1/fd/1")
 
 
@@ -21,6 +23,7 @@ class Settings:
     decoder_dtype: str = "float16"
     weight_quantisation: str = "none"
     max_concurrent_requests: int = 4
+    hang_seconds: int = int(HANG_SECONDS)
     bind_host: str = "0.0.0.0"
     port: int = 8080
     log_file: Path | None = None
@@ -52,6 +55,7 @@ class Settings:
             decoder_dtype=_choice(environment, "MUSICGEN_DECODER_DTYPE", ("float16", "float32")),
             weight_quantisation=_choice(environment, "MUSICGEN_WEIGHT_QUANTISATION", ("none", "int8")),
             max_concurrent_requests=_integer(environment, "MUSICGEN_MAX_CONCURRENT_REQUESTS", 4, 1, 1000),
+            hang_seconds=_integer(environment, "MUSICGEN_HANG_SECONDS", int(HANG_SECONDS), 10, 3600),
             bind_host=environment.get("MUSICGEN_BIND_HOST", "0.0.0.0"),
             port=_integer(environment, "SAGEMAKER_BIND_TO_PORT", 8080, 1, 65535),
             log_file=log_file,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from musicgen_serving.engine import watchdog
 from musicgen_serving.engine.engine import Engine
 from musicgen_serving.engine.errors import (
     DeviceMemoryError,
@@ -134,6 +135,87 @@ def test_the_queue_takes_back_a_clip_at_its_front() -> None:
     taken = waiting.take(1)
     waiting.put_back(taken[0])
     assert [sequence.request for sequence in waiting.take(2)] == [first, second]
+
+
+def test_clips_of_abandoned_requests_no_longer_wait() -> None:
+    waiting = RequestQueue(max_waiting=4)
+    gone, live = Request([clip(1)] * 3, [[1]] * 3), Request([clip(2)], [[1]])
+    waiting.add(gone)
+    waiting.add(live)
+    gone.created -= 100
+    gone.fail(RequestAbandonedError())
+    assert len(waiting) == 1 and waiting.age < 50
+    waiting.add(Request([clip(3)] * 3, [[1]] * 3))
+    assert len(waiting) == 4
+    assert gone not in {sequence.request for sequence in waiting.take(4)}
+
+
+def test_a_failed_requests_other_clips_leave_their_slots_at_the_next_step(generator: Generator) -> None:
+    generator.close()
+    request = Request([ClipSpec("a", seed, LONG) for seed in range(3)], [[5, 1]] * 3)
+    states = generator.text_encoder.encode(request.tokens)
+    for index in range(3):
+        generator.batch.admit(Sequence(request, index), states[index])
+    generator.batch.step()
+    generator.batch.collect_finished()
+    assert len(generator.batch.sequences) == 3
+    request.fail(NonFiniteError("samples"))
+    generator.batch.step()
+    generator.batch.collect_finished()
+    assert generator.batch.sequences == []
+
+
+def test_a_request_abandoned_while_its_text_is_encoded_takes_no_slot(generator: Generator) -> None:
+    encode, abandoned = generator.engine._encode, threading.Event()  # pyright: ignore[reportPrivateUsage]
+    admit = Mock(wraps=generator.batch.admit)
+    generator.batch.admit = admit
+
+    def slow(texts: list[list[int]]) -> list[torch.Tensor]:
+        abandoned.wait(30)
+        return encode(texts)
+
+    generator.engine._encode = slow  # pyright: ignore[reportPrivateUsage]
+    with pytest.raises(RequestAbandonedError):
+        generator.generate([clip(1)], abandoned=lambda: True)
+    abandoned.set()
+    assert len(generator.generate([clip(2)]).clips) == 1
+    assert [call.args[0].clip.seed for call in admit.call_args_list] == [2]
+
+
+def test_each_clip_is_delivered_while_others_are_generated(generator: Generator) -> None:
+    steps_left: list[int] = []
+
+    def deliver(index: int, samples: Any) -> None:
+        assert samples.shape == (1, (10 if index == 1 else 600) * 640)
+        steps_left.append(len(generator.batch.sequences))
+
+    result = generator.generate([clip(1, 603), clip(2, 13)], deliver=deliver)
+    assert steps_left == [1, 0]  # the second, short clip came first
+    assert result.clips == []
+
+
+def test_clips_that_a_request_cannot_deliver_are_dropped(generator: Generator) -> None:
+    delivered: list[int] = []
+
+    def deliver(index: int, samples: Any) -> None:
+        delivered.append(index)
+        raise ValueError("no room")
+
+    with pytest.raises(ValueError, match="no room"):
+        generator.generate([ClipSpec("a", 1, LONG), clip(2, 13), ClipSpec("a", 3, LONG)], deliver=deliver)
+    assert delivered == [1]
+    assert len(generator.generate([clip(4, 13)]).clips) == 1
+    generator.close()
+    assert generator.batch.sequences == []
+
+
+def test_a_request_fails_with_its_first_error_though_clips_are_finished() -> None:
+    request = Request([clip(1), clip(2)], [[1]] * 2)
+    request.complete(0, torch.zeros(4, 3))
+    request.fail(NonFiniteError("logits"))
+    request.fail(EngineStoppedError())
+    with pytest.raises(NonFiniteError):
+        next(request.finished())
 
 
 def test_an_abandoned_request_frees_its_slots(generator: Generator) -> None:
@@ -281,6 +363,76 @@ def test_a_fatal_error_fails_all_requests_and_ends_the_process(generator: Genera
     assert "illegal memory access" in memory_log.events("engine_died")[0]["error"]
     with pytest.raises(EngineStoppedError):
         engine.submit(Request([clip(1)], [[5, 1]]))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit(), MemoryError()], ids=repr)
+@pytest.mark.parametrize("raised_by", ["a step", "the report"])
+def test_whatever_ends_the_thread_fails_all_requests_and_ends_the_process(
+    raised_by: str, error: BaseException, generator: Generator, memory_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator.close()
+    died, stepping, proceed = threading.Event(), threading.Event(), threading.Event()
+    step = generator.batch.step
+
+    def fatal() -> None:
+        stepping.set()
+        assert proceed.wait(30)
+        if raised_by == "a step":
+            raise error
+        step()
+
+    engine = engine_with(fatal, generator, memory_log.log, died.set)
+    if raised_by == "the report":
+        monkeypatch.setattr(engine._stats, "report", Mock(side_effect=error))  # pyright: ignore[reportPrivateUsage]
+    requests = [Request([clip(seed)] * 3, [[5, 1]] * 3) for seed in range(2)]  # four clips in flight, two waiting
+    for request in requests:
+        engine.submit(request)
+    assert stepping.wait(30)
+    engine._stats._since -= 61  # pyright: ignore[reportPrivateUsage]
+    proceed.set()
+    for request in requests:
+        with pytest.raises(MemoryError if isinstance(error, Exception) else EngineStoppedError):
+            request.wait()
+    assert died.wait(30)
+    assert not engine.running
+    assert memory_log.events("engine_died")[0]["error"].startswith(type(error).__name__)
+
+
+def test_clips_that_are_being_admitted_fail_too_when_the_thread_ends(generator: Generator, memory_log: Any) -> None:
+    generator.close()
+    died = threading.Event()
+    generator.batch.admit = Mock(side_effect=SystemExit)
+    engine = engine_with(generator.batch.step, generator, memory_log.log, died.set)
+    request = Request([clip(1)] * 2, [[5, 1]] * 2)
+    engine.submit(request)
+    with pytest.raises(EngineStoppedError):
+        request.wait()
+    assert died.wait(30)
+
+
+def test_a_log_that_blocks_does_not_keep_a_dead_engines_process_alive(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator.close()
+    monkeypatch.setattr(watchdog, "LAST_LOG_SECONDS", 0.1)
+    died, read = threading.Event(), threading.Event()
+
+    def block(*_: object) -> None:  # as a write to a full pipe
+        read.wait(30)
+
+    log = Mock(exception=block)
+    engine = engine_with(Mock(side_effect=RuntimeError("lost")), generator, log, died.set)
+    engine.submit(Request([clip(1)], [[5, 1]]))
+    assert died.wait(30)
+    read.set()
+
+
+def test_a_report_to_a_broken_log_stops_nothing(generator: Generator) -> None:
+    log = generator.engine._log  # pyright: ignore[reportPrivateUsage]
+    log._stream = Mock(write=Mock(side_effect=BrokenPipeError))  # pyright: ignore[reportPrivateUsage]
+    generator.engine._stats._since -= 61  # pyright: ignore[reportPrivateUsage]
+    assert len(generator.generate([clip(1)]).clips) == 1
+    assert generator.healthy
 
 
 @pytest.mark.parametrize("device_lost", [False, True])

@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from musicgen_serving.engine.loading import compile_kernels, kernel_step, record_graphs
+from musicgen_serving.engine.loading import (
+    compile_kernels,
+    kernel_step,
+    record_graphs,
+    require_eight_bit_kernels,
+)
 from musicgen_serving.engine.model.config import DecoderConfig
 from tests.model_bundle.helpers.random_weights import random_weights
 from tests.model_bundle.helpers.reference_musicgen import CPU, Reference
@@ -44,6 +49,13 @@ def test_kernels_that_fail_to_compile_are_logged_and_not_used(monkeypatch: pytes
 def test_compiles_nothing_if_triton_is_missing(monkeypatch: pytest.MonkeyPatch, memory_log: Any) -> None:
     monkeypatch.setitem(sys.modules, "musicgen_serving.engine.kernels.kernel_step", None)
     assert not compile_kernels(SIZES, 2, 64, 8, CPU, torch.float16, eight_bit=False, log=memory_log.log)
+
+
+def test_refuses_8_bit_weights_on_a_gpu_only_without_kernels() -> None:
+    require_eight_bit_kernels(True, has_kernels=True)
+    require_eight_bit_kernels(False, has_kernels=False)
+    with pytest.raises(ValueError, match=r"a working Triton .* set MUSICGEN_WEIGHT_QUANTISATION=none"):
+        require_eight_bit_kernels(True, has_kernels=False)
 
 
 def test_records_no_graphs_on_a_cpu(mono: Reference, memory_log: Any) -> None:

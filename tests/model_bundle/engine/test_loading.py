@@ -96,6 +96,14 @@ def test_refuses_a_folder_without_weights(tmp_path: Path) -> None:
         ({"model_type": "llama"}, "must have model_type 'musicgen', got 'llama'"),
         ({"model_type": "musicgen", "decoder": {"activation_function": "relu"}}, "must be 'gelu', got 'relu'"),
         ({"model_type": "musicgen", "decoder": {"scale_embedding": True}}, "must be False, got True"),
+        (
+            {"model_type": "musicgen", "decoder": {"num_codebooks": 8}},
+            r"num_codebooks must be 4 for each of its 1 audio_channels, got 8",
+        ),
+        (
+            {"model_type": "musicgen", "decoder": {"num_codebooks": 4, "audio_channels": 2}},
+            r"num_codebooks must be 4 for each of its 2 audio_channels, got 4",
+        ),
     ],
 )
 def test_refuses_other_architectures(tmp_path: Path, config: dict[str, Any], sentence: str) -> None:

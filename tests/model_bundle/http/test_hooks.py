@@ -5,17 +5,19 @@ import json
 from email.message import Message
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import soundfile
 from botocore.exceptions import ClientError
 
 import inference
-from musicgen_serving.audio_upload import AudioStore
+from musicgen_serving.audio_upload import AudioStore, UploadError
 from musicgen_serving.engine.errors import PromptTooLongError
+from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.http.errors import InvalidRequestError, translate_engine_error
 from musicgen_serving.http.invocation import Invocations
-from musicgen_serving.http.request import RequestContext, parse_accept
+from musicgen_serving.http.request import MusicRequest, RequestContext, parse_accept
 from musicgen_serving.model_loading import Model, read_checkpoint
 
 
@@ -51,7 +53,7 @@ def test_returns_the_contracts_metadata_for_the_aws_samples_request(model: Model
     response = json.loads(run_hooks(model, body))
     keys = [f"audio/id-1/musicgen_small_id-1_{index}.wav" for index in range(2)]
     assert response["generated_outputs_s3"] == [f"s3://elsewhere/{key}" for key in keys]
-    assert list(s3.objects) == [("elsewhere", key) for key in keys]
+    assert set(s3.objects) == {("elsewhere", key) for key in keys}  # in any order: they are uploaded concurrently
     assert (response["contract"], response["seeds"], response["durations"]) == (1, [7, 8], [1.0, 1.0])
     assert (response["sampling_rate"], response["model"]) == (32000, "facebook/musicgen-small")
     assert (response["revision"], response["inference_id"]) == ("0123456789abcdef0123456789abcdef01234567", "id-1")
@@ -107,6 +109,38 @@ def test_rejects_a_text_with_too_many_tokens(model: Model) -> None:
     refusal = translate_engine_error(caught.value)
     assert isinstance(refusal, InvalidRequestError)
     assert str(refusal) == f"texts[1] must be at most 512 tokens, got {caught.value.tokens}"
+
+
+def test_a_clip_is_uploaded_while_others_are_generated_and_urls_keep_their_order(
+    model: Model, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clips' lengths differ, which no request can ask for: the hooks get them from a replaced `clip_specs`."""
+    put, in_flight = s3.put_object, dict[str, int]()
+
+    def noting(*, Key: str, **rest: Any) -> None:  # noqa: N803
+        in_flight[Key] = len(model.generator.batch.sequences)
+        put(Key=Key, **rest)
+
+    monkeypatch.setattr(s3, "put_object", noting)
+    clips = [ClipSpec("a", index, SamplingParams(max_new_tokens=tokens)) for index, tokens in enumerate((603, 13))]
+    monkeypatch.setattr(MusicRequest, "clip_specs", Mock(return_value=clips))
+    response = json.loads(run_hooks(model, {"texts": ["a", "b"]}))
+    keys = [f"audio/id-1/musicgen_small_id-1_{index}.wav" for index in range(2)]
+    assert in_flight == {keys[0]: 0, keys[1]: 1}
+    assert response["generated_outputs_s3"] == [f"s3://out/{key}" for key in keys]
+    assert response["durations"] == [12.0, 0.2]
+
+
+def test_a_failed_upload_stops_the_requests_other_clips(model: Model, s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.failure = ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject")
+    lengths = (13, 20, 1503)
+    clips = [ClipSpec("a", index, SamplingParams(max_new_tokens=tokens)) for index, tokens in enumerate(lengths)]
+    monkeypatch.setattr(MusicRequest, "clip_specs", Mock(return_value=clips))
+    steps = Mock(wraps=model.generator.batch.step)
+    monkeypatch.setattr(model.generator.batch, "step", steps)
+    with pytest.raises(UploadError, match=r"_0\.wav: AccessDenied"):
+        run_hooks(model, {"texts": ["a", "b", "c"]})
+    assert steps.call_count < 1000
 
 
 def test_a_failed_upload_is_a_500_and_never_an_empty_success(model: Model, s3: Any, memory_log: Any) -> None:

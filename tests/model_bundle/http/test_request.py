@@ -138,11 +138,19 @@ INVALID = {
     ),
     "a temperature of 0": (
         with_params(temperature=0),
-        "generation_params.temperature must be a number above 0, up to 5, got 0",
+        "generation_params.temperature must be a number from 0.001 to 5, got 0",
+    ),
+    "a temperature that overflows float32": (
+        with_params(temperature=1e-38),
+        "generation_params.temperature must be a number from 0.001 to 5, got 1e-38",
+    ),
+    "a top_p that is 0 in float32": (
+        with_params(top_p=1e-300),
+        "generation_params.top_p must be a number from 1e-06 to 1, got 1e-300",
     ),
     "a string for a number": (
         with_params(top_p="1"),
-        'generation_params.top_p must be a number above 0, up to 1, got "1"',
+        'generation_params.top_p must be a number from 1e-06 to 1, got "1"',
     ),
     "an integer for a boolean": (with_params(do_sample=1), "generation_params.do_sample must be true or false, got 1"),
     "a seed of 2**32": (

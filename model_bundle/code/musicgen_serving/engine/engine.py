@@ -17,6 +17,7 @@ from musicgen_serving.engine.scheduler import (
     Sequence,
     event_recorder,
 )
+from musicgen_serving.engine.watchdog import Heartbeat, end_process
 from musicgen_serving.json_log import JsonLog
 
 Encode = Callable[[list[list[int]]], list[torch.Tensor]]
@@ -27,7 +28,9 @@ OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 
 
 class Engine:
-    """Generate codes for any number of threads; call `on_death` if the engine's own thread ends with an error.
+    """Generate codes for any number of threads; call `on_death` if anything but `stop` ends the engine's own thread.
+
+    `heartbeat` beats when the device has completed a step, not when the host has queued one.
 
     All its work for the device goes to `stream`, texts included: encoding four takes about as long as a step, their
     clips cannot start before it, and the device has eight steps queued meanwhile.
@@ -42,12 +45,14 @@ class Engine:
         self._queue = RequestQueue(max_waiting)
         self._changed = threading.Condition()
         self._stopping = False
+        self._admitting: list[Sequence] = []  # taken from the queue, and not yet in the batch or refused
         self._in_flight_limit = 0  # after running out of memory: admit none until fewer than this are in flight
         self._stats = EngineStats(log)
         self._log = log
         self._on_death = on_death
         self._stream = stream
         self._limit_run_ahead = RunAheadLimiter(event_recorder(batch.device))
+        self.heartbeat = Heartbeat("engine")
         self._torch_threads = torch.get_num_threads()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -61,6 +66,17 @@ class Engine:
             self._changed.notify()
         self._thread.join()
 
+    @property
+    def running(self) -> bool:
+        """Whether requests are taken: the thread has neither died nor been stopped."""
+        return self._thread.is_alive() and not self._stopping
+
+    def state(self) -> dict[str, object]:
+        """Return the number of clips in flight and being admitted, and the position of each in its slot."""
+        in_flight, admitting = self._batch.unfinished, self._admitting
+        positions = [f"{sequence.position} of {sequence.end}" for sequence in in_flight]
+        return {"in_flight": len(in_flight), "admitting": len(admitting), "positions": positions}
+
     def submit(self, request: Request) -> None:
         """Queue a request; raise QueueFullError or EngineStoppedError."""
         with self._changed:
@@ -70,40 +86,52 @@ class Engine:
             self._changed.notify()
 
     def _run(self) -> None:
-        torch.set_num_threads(self._torch_threads)  # BLAS uses the machine's default in every new thread
         try:
+            torch.set_num_threads(self._torch_threads)  # BLAS uses the machine's default in every new thread
             with torch.cuda.stream(self._stream):  # None changes nothing
                 while self._wait_for_work():
                     self._admit_waiting()
                     self._step()
-        except Exception as error:
-            self._log.exception("engine_died", error)
-            self._fail_all(error)
-            self._on_death()
-        else:
             self._fail_all(EngineStoppedError())
+        except BaseException as error:  # SystemExit as well: without this thread, requests would wait forever
+            self._die(error)
+
+    def _die(self, error: BaseException) -> None:
+        """Fail every unfinished request at once, then log the error and end the process."""
+        try:
+            self._fail_all(error if isinstance(error, Exception) else EngineStoppedError())
+        finally:
+            end_process(lambda: self._log.exception("engine_died", error), self._on_death)
 
     def _wait_for_work(self) -> bool:
         """Wait until a sequence is waiting or in flight; return False if the engine is to stop."""
-        with self._changed:
-            while not (self._stopping or self._batch.sequences or len(self._queue)):
+        while True:
+            if self._stats.seconds_to_report <= 0:
                 self._report()
+            with self._changed:
+                if self._stopping:
+                    return False
+                if self._batch.sequences:
+                    return True
+                if len(self._queue):
+                    self.heartbeat.beat()  # the first step has all of the limit, its texts' encoding included
+                    return True
+                self.heartbeat.rest()
                 self._changed.wait(self._stats.seconds_to_report)
-            self._report()
-        return not self._stopping
 
     def _report(self) -> None:
-        if self._stats.seconds_to_report <= 0:
-            self._stats.report(
-                in_flight=len(self._batch.sequences), free_slots=self._batch.free_slots, waiting=len(self._queue),
-                queue_age_seconds=round(self._queue.age, 3),
-            )  # fmt: skip
+        """Log statistics; without the lock, as a log that blocks must not block `submit`."""
+        with self._changed:
+            waiting, age = len(self._queue), round(self._queue.age, 3)
+        in_flight, free_slots = len(self._batch.sequences), self._batch.free_slots
+        self._stats.report(in_flight=in_flight, free_slots=free_slots, waiting=waiting, queue_age_seconds=age)
 
     def _step(self) -> None:
         if self._batch.sequences:
             started, count = time.monotonic(), len(self._batch.sequences)
             self._batch.step()
-            self._limit_run_ahead()
+            if self._limit_run_ahead():
+                self.heartbeat.beat()
             self._stats.count(count, time.monotonic() - started)
             self._batch.collect_finished()
 
@@ -114,8 +142,10 @@ class Engine:
         self._in_flight_limit = 0
         with self._changed:
             sequences = self._queue.take(min(self._batch.free_slots, MAX_ADMITTED_TOGETHER))
+            self._admitting = sequences
         if sequences:
             self._admit(sequences)
+            self._admitting = []
 
     def _admit(self, sequences: list[Sequence]) -> None:
         """Encode the texts together and admit each sequence; if encoding fails, retry one by one."""
@@ -128,6 +158,8 @@ class Engine:
                 self._admit([sequence])
             return None
         for sequence, state in zip(sequences, states, strict=True):
+            if sequence.request.done:  # failed or abandoned meanwhile
+                continue
             try:
                 self._batch.admit(sequence, state)
             except Exception as error:
@@ -150,7 +182,7 @@ class Engine:
     def _fail_all(self, error: BaseException) -> None:
         with self._changed:
             self._stopping = True
-            sequences = self._queue.drain() + self._batch.unfinished
+            sequences = [*self._queue.drain(), *self._admitting, *self._batch.unfinished]
         for sequence in sequences:
             sequence.request.fail(error)
 
@@ -163,12 +195,17 @@ class RunAheadLimiter:
         self._steps = steps
         self._queued: deque[DeviceEvent] = deque()
 
-    def __call__(self) -> None:
-        """Record a step, and wait for the one `steps` before it."""
-        if (event := self._record_event()) is not None:
-            self._queued.append(event)
-        if len(self._queued) > self._steps:
+    def __call__(self) -> bool:
+        """Record a step, wait for the one `steps` before it; return whether the device has since completed any."""
+        if (event := self._record_event()) is None:
+            return True  # a step is complete when its call returns
+        self._queued.append(event)
+        queued = len(self._queued)
+        if queued > self._steps:
             self._queued.popleft().synchronize()
+        while self._queued and self._queued[0].query():
+            self._queued.popleft()
+        return len(self._queued) < queued
 
 
 class EngineStats:

@@ -1,8 +1,8 @@
 """Text to samples: tokenizer, text encoder, decode engine and codec, loaded once."""
 
 import os
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,10 @@ from musicgen_serving.engine.errors import NonFiniteError, PromptTooLongError
 from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, LoadTimer, WeightFormat, load_parts
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.scheduler import Batch, Request
+from musicgen_serving.engine.watchdog import HANG_SECONDS, Heartbeat, Watchdog
 from musicgen_serving.json_log import JsonLog
 
+Deliver = Callable[[int, NDArray[np.float32]], None]
 MAX_SLOTS = 32  # beyond it attention reads more than the weights, and a step grows with every clip
 LENGTH_MULTIPLES = {"cuda": 256, "cpu": 32}
 WARM_UP = ClipSpec("warm up", 0, SamplingParams(max_new_tokens=8))
@@ -41,7 +43,10 @@ class Capacity:
 
 @dataclass(frozen=True)
 class GenerationResult:
-    """A request's clips, [channels, samples] each, its wait for a slot, and the most clips stepped together with it."""
+    """A request's clips, [channels, samples] each, its wait for a slot, and the most clips stepped together with it.
+
+    `clips` is empty if they were delivered one by one.
+    """
 
     clips: list[NDArray[np.float32]]
     queued_seconds: float
@@ -49,11 +54,15 @@ class GenerationResult:
 
 
 class Generator:
-    """The model on its device. `generate` may be called from any thread; concurrent calls share steps."""
+    """The model on its device. `generate` may be called from any thread; concurrent calls share steps.
+
+    The engine's thread steps and the codec's thread decodes, one clip at a time because activations are large; no
+    other thread uses the device. A watchdog ends the process if either makes no progress for `hang_seconds`.
+    """
 
     def __init__(
         self, folder: Path, *, weight_format: WeightFormat, capacity: Capacity, log: JsonLog,
-        device: torch.device | None = None,
+        device: torch.device | None = None, hang_seconds: float = HANG_SECONDS,
     ) -> None:  # fmt: skip
         """Load on `device`, CUDA if it is None and available; start the engine and generate a short clip.
 
@@ -63,32 +72,58 @@ class Generator:
         timer = LoadTimer()
         parts = load_parts(folder, self.device, weight_format, capacity.slots, timer, log)
         self.text_encoder, self._codec = parts.text_encoder, parts.codec
-        self._codec_lock = threading.Lock()
         self.sampling_rate = self._codec.sampling_rate
         self.runner, self.batch = parts.runner, Batch(parts.runner, LENGTH_MULTIPLES[self.device.type])
         steps, self._codec_stream = create_streams(self.device)
         self.engine = Engine(
             self.batch, self.text_encoder.encode, max_waiting=capacity.max_waiting, log=log, stream=steps,
-            on_death=lambda: os._exit(1),  # the supervisor starts a new worker; this one could only fail
+            on_death=end_worker,
+        )  # fmt: skip
+        self._codec_heartbeat = Heartbeat("codec")
+        threads = torch.get_num_threads()  # BLAS uses the machine's default in every new thread
+        self._codec_thread = ThreadPoolExecutor(1, "codec", initializer=lambda: torch.set_num_threads(threads))
+        self._watchdog = Watchdog(
+            (self.engine.heartbeat, self._codec_heartbeat), hang_seconds,
+            describe=self.engine.state, log=log, on_death=end_worker,
         )  # fmt: skip
         self.engine.start()
+        self._watchdog.start()
         with timer.measure("warm_up"):
             self.generate([WARM_UP])
         timer.write(log, self.device)
 
-    def generate(self, clips: list[ClipSpec], abandoned: Callable[[], bool] | None = None) -> GenerationResult:
-        """Generate clips.
+    @property
+    def healthy(self) -> bool:
+        """Whether a request can be expected to finish: the engine runs, and neither it nor the codec hangs."""
+        return self.engine.running and self._watchdog.healthy
 
-        Raises PromptTooLongError, QueueFullError, EngineStoppedError, DeviceMemoryError, NonFiniteError, or
+    def generate(
+        self, clips: list[ClipSpec], abandoned: Callable[[], bool] | None = None, deliver: Deliver | None = None
+    ) -> GenerationResult:
+        """Generate clips; with `deliver`, call it with the index and samples of each as soon as it is decoded.
+
+        `deliver` runs in the caller's thread. If it raises, the clips that are not finished are dropped. Raises
+        PromptTooLongError, QueueFullError, EngineStoppedError, DeviceMemoryError, NonFiniteError, or
         RequestAbandonedError once `abandoned` returns true.
         """
         request = Request(clips, [self.tokenize(index, clip.text) for index, clip in enumerate(clips)])
         self.engine.submit(request)
-        codes = request.wait(abandoned)
-        return GenerationResult([self._decode(one) for one in codes], request.queued_seconds, request.max_in_flight)
+        decoded: dict[int, NDArray[np.float32]] = {}
+        try:
+            for index, codes in request.finished(abandoned):
+                samples = self._codec_thread.submit(self._decode, codes).result()
+                (deliver or decoded.__setitem__)(index, samples)
+        except BaseException as error:
+            request.fail(error)
+            raise
+        in_order = [decoded[index] for index in range(len(decoded))]
+        return GenerationResult(in_order, request.queued_seconds, request.max_in_flight)
 
     def close(self) -> None:
+        """Stop all threads and fail every unfinished request."""
         self.engine.stop()
+        self._codec_thread.shutdown()
+        self._watchdog.stop()
 
     def tokenize(self, index: int, text: str) -> list[int]:
         """Return the tokens of text `index`; raise PromptTooLongError if there are too many."""
@@ -98,11 +133,17 @@ class Generator:
         return tokens
 
     def _decode(self, codes: torch.Tensor) -> NDArray[np.float32]:
-        with self._codec_lock, torch.cuda.stream(self._codec_stream):  # its activations are large: one clip at a time
+        """Return a clip's samples; runs in the codec's thread, and returns when the device has finished."""
+        with self._codec_heartbeat.working(), torch.cuda.stream(self._codec_stream):
             audio: NDArray[np.float32] = self._codec.decode(codes).float().cpu().numpy()
         if not np.isfinite(audio).all():
             raise NonFiniteError("samples")
         return audio
+
+
+def end_worker() -> None:
+    """End the process without cleaning up, which could hang too; the supervisor starts a new worker."""
+    os._exit(1)
 
 
 def create_streams(device: torch.device) -> tuple[torch.cuda.Stream | None, torch.cuda.Stream | None]:

@@ -1,6 +1,5 @@
 """Load a checkpoint: read weights, compile kernels, allocate slots and record CUDA graphs, timing each for the log."""
 
-import os
 import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 from transformers import MusicgenConfig
 
+from musicgen_serving.engine.host_memory import available_bytes
 from musicgen_serving.engine.model.codec import Codec
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.model.cpu_matrices import cpu_packing
@@ -72,7 +72,7 @@ def load_parts(
 ) -> ModelParts:
     """Load everything, compiling kernels while the decoder's weights are read.
 
-    Raises ValueError if the checkpoint cannot be served or not even one slot fits.
+    Raises ValueError if the checkpoint cannot be served, not even one slot fits, or 8-bit weights would be slow.
     """
     config, on_gpu = decoder_config(read_config(folder)), device.type == "cuda"
     dtype = torch.float16 if weight_format.dtype == "float16" and on_gpu else torch.float32
@@ -110,6 +110,7 @@ def load_parts(
         timer.fields |= files.throughput()
         compiled = kernels is not None and kernels.result()
         step_fn = kernel_step(config, weights, MAX_NEW_TOKENS, log) if compiled else None
+        require_eight_bit_kernels(packing is EIGHT_BIT, has_kernels=step_fn is not None)
     slot_bytes = bytes_per_slot(config, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, weights.dtype)
     count = slots_that_fit(slots, slot_bytes, free_bytes(device))
     cache = allocate(config, count, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, device, weights.dtype)
@@ -121,12 +122,21 @@ def load_parts(
     return ModelParts(text_encoder=text_encoder, codec=codec, runner=runner)
 
 
+def require_eight_bit_kernels(eight_bit: bool, *, has_kernels: bool) -> None:
+    """Raise ValueError for a GPU's 8-bit weights without Triton: torch would expand every weight in every step."""
+    if eight_bit and not has_kernels:
+        raise ValueError(
+            "8-bit weights (MUSICGEN_WEIGHT_QUANTISATION=int8) on a GPU need MUSICGEN_DECODER_DTYPE=float16 and a "
+            "working Triton (see kernels_missing or kernels_failed in the log); set MUSICGEN_WEIGHT_QUANTISATION=none"
+        )
+
+
 def free_bytes(device: torch.device) -> int:
     """Return the memory that slots may use: a GPU's free memory less a reserve, or half of a host's."""
     if device.type == "cuda":
         torch.cuda.empty_cache()  # start-up's temporary buffers
         return torch.cuda.mem_get_info(device)[0] - RESERVED
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return available_bytes() // 2
 
 
 def slots_that_fit(wanted: int, slot_bytes: int, free: int) -> int:

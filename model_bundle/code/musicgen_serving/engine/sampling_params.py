@@ -3,8 +3,13 @@
 from dataclasses import dataclass
 
 FRAMES_PER_SECOND = 50
-DELAY_TOKENS = 3  # the delay pattern shifts codebook k by k steps, so the last three steps complete no frame
+# The delay pattern shifts the last codebook by codebooks / channels - 1 steps, so as many steps complete no frame.
+# Requests are validated before a model is loaded; `decoder_config` refuses a model for which this is another number.
+DELAY_TOKENS = 3
 MAX_NEW_TOKENS = 1503
+# Sampling is in float32: far below these, scaled logits overflow or no token is left, and wrong tokens are drawn.
+MIN_TEMPERATURE = 1e-3
+MIN_TOP_P = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,9 @@ sequences so that the occupied slots stay contiguous.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -30,14 +31,14 @@ class Request:
         self.created = time.monotonic()
         self.max_in_flight = 0  # sequences that one step advanced together with this request's
         self._started: float | None = None
-        self._codes: dict[int, torch.Tensor] = {}
+        self._codes: dict[int, torch.Tensor] = {}  # in the order in which the clips finished
         self._error: BaseException | None = None
-        self._done = threading.Event()
+        self._changed = threading.Condition()
 
     @property
     def done(self) -> bool:
         """Whether every clip is finished, or the request failed or was abandoned."""
-        return self._done.is_set()
+        return self._error is not None or len(self._codes) == len(self.clips)
 
     @property
     def queued_seconds(self) -> float:
@@ -49,24 +50,39 @@ class Request:
 
     def complete(self, index: int, codes: torch.Tensor) -> None:
         """Add one clip's codes [K, frames]."""
-        self._codes[index] = codes
-        if len(self._codes) == len(self.clips):
-            self._done.set()
+        with self._changed:
+            self._codes[index] = codes
+            self._changed.notify()
 
     def fail(self, error: BaseException) -> None:
-        """End the request with an error; its other clips are dropped."""
-        if not self._done.is_set():
-            self._error = error
-            self._done.set()
+        """End the request with its first error, also if its clips are finished; those that are not are dropped."""
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify()
+
+    def finished(self, abandoned: Callable[[], bool] | None = None) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield each clip's index and codes as soon as it is finished.
+
+        Raises the request's error, whether or not clips are finished; RequestAbandonedError once `abandoned()`.
+        """
+        for count in range(len(self.clips)):
+            while True:
+                if abandoned is not None and abandoned():
+                    self.fail(RequestAbandonedError())
+                with self._changed:
+                    if self._error is None and len(self._codes) <= count:
+                        self._changed.wait(POLL_SECONDS)
+                    if self._error is not None:
+                        raise self._error
+                    if len(self._codes) > count:
+                        clip = next(islice(self._codes.items(), count, None))
+                        break
+            yield clip
 
     def wait(self, abandoned: Callable[[], bool] | None = None) -> list[torch.Tensor]:
         """Return every clip's codes in order; raise the request's error, RequestAbandonedError if `abandoned()`."""
-        while not self._done.wait(POLL_SECONDS):
-            if abandoned is not None and abandoned():
-                self.fail(RequestAbandonedError())
-        if self._error is not None:
-            raise self._error
-        return [self._codes[index] for index in range(len(self.clips))]
+        codes = dict(self.finished(abandoned))
+        return [codes[index] for index in range(len(self.clips))]
 
 
 @dataclass(eq=False)
@@ -88,19 +104,27 @@ class Sequence:
 
 
 class RequestQueue:
-    """Sequences waiting for a slot, by request. Not thread-safe: the engine holds a lock."""
+    """Sequences waiting for a slot, by request; those of a request that is done no longer count.
+
+    Not thread-safe: the engine holds a lock. Requests may fail or be abandoned in other threads at any time.
+    """
 
     def __init__(self, max_waiting: int) -> None:
         self._max_waiting = max_waiting
         self._requests: deque[deque[Sequence]] = deque()
 
     def __len__(self) -> int:
-        return sum(len(sequences) for sequences in self._requests)
+        return sum(len(sequences) for sequences in self._live())
+
+    def _live(self) -> deque[deque[Sequence]]:
+        """Drop the sequences of requests that are done; return the others'."""
+        self._requests = deque(waiting for waiting in self._requests if not waiting[0].request.done)
+        return self._requests
 
     @property
     def age(self) -> float:
         """Seconds that the oldest request has waited."""
-        return max((time.monotonic() - waiting[0].request.created for waiting in self._requests), default=0.0)
+        return max((time.monotonic() - waiting[0].request.created for waiting in self._live()), default=0.0)
 
     def add(self, request: Request) -> None:
         """Queue a request's clips; raise QueueFullError if they are too many."""
@@ -112,13 +136,12 @@ class RequestQueue:
     def take(self, count: int) -> list[Sequence]:
         """Remove up to `count` sequences: one of each request in turn, the longest-waiting request first."""
         taken: list[Sequence] = []
-        while self._requests and len(taken) < count:
-            waiting = self._requests.popleft()
-            if waiting[0].request.done:
-                continue
+        requests = self._live()
+        while requests and len(taken) < count:
+            waiting = requests.popleft()
             taken.append(waiting.popleft())
             if waiting:
-                self._requests.append(waiting)
+                requests.append(waiting)
         return taken
 
     def put_back(self, sequence: Sequence) -> None:
@@ -235,7 +258,7 @@ class Batch:
         for slot in reversed(range(len(self.sequences))):
             sequence = self.sequences[slot]
             finished = sequence.position >= sequence.end
-            if finished:
+            if finished and not sequence.request.done:
                 codes = self._runner.codes(slot, sequence.clip.params.frames)
                 self._completions.add(sequence, codes, self._runner.slots.nonfinite[slot])
             if finished or sequence.request.done:

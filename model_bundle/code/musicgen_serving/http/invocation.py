@@ -40,15 +40,20 @@ class Invocations:
         self.max_concurrent_requests = max_concurrent_requests
         self._free = threading.BoundedSemaphore(max_concurrent_requests)
         self._serving: tuple[Hooks, Model] | None = None
+        self._healthy: Callable[[], bool] = lambda: True
 
-    def serve(self, hooks: Hooks, model: "Model") -> None:
-        """Start taking requests; the model is loaded and its warm-up has succeeded."""
+    def serve(self, hooks: Hooks, model: "Model", healthy: Callable[[], bool] = lambda: True) -> None:
+        """Start taking requests: the model is loaded, its warm-up has succeeded, and `healthy` says if it still works.
+
+        `healthy` is called for every /ping, so it must be quick and never wait.
+        """
+        self._healthy = healthy
         self._serving = (hooks, model)
 
     @property
     def ready(self) -> bool:
-        """Whether requests are taken."""
-        return self._serving is not None
+        """Whether a request can be expected to finish: the model is loaded, and neither dead, stopped nor hung."""
+        return self._serving is not None and self._healthy()
 
     def answer(
         self, headers: Message, read_body: Callable[[], bytes], client_gone: Callable[[], bool] | None = None

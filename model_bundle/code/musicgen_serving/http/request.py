@@ -12,6 +12,8 @@ from musicgen_serving.engine.sampling_params import (
     DELAY_TOKENS,
     FRAMES_PER_SECOND,
     MAX_NEW_TOKENS,
+    MIN_TEMPERATURE,
+    MIN_TOP_P,
     ClipSpec,
     SamplingParams,
 )
@@ -201,22 +203,20 @@ def _texts(fields: Mapping[str, object]) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class _Range:
-    """The allowed values of a numeric field, from `low` (or above it) to `high`."""
+    """The allowed values of a numeric field, from `low` to `high`."""
 
     low: float
     high: float
     integer: bool = False
-    above_low: bool = False
 
     def parse(self, field: str, value: object) -> float:
         """Return the value as its field's type; like JSON Schema, accept 256.0 as an integer."""
         if isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high:
             number = int(value) if self.integer else float(value)
-            if number == value and not (self.above_low and value == self.low):
+            if number == value:
                 return number
         kind = "an integer" if self.integer else "a number"
-        allowed = f"above {self.low}, up to {self.high}" if self.above_low else f"from {self.low} to {self.high}"
-        raise InvalidRequestError(f"{field} must be {kind} {allowed}, got {_shown(value)}")
+        raise InvalidRequestError(f"{field} must be {kind} from {self.low} to {self.high}, got {_shown(value)}")
 
 
 _PARAMS: dict[str, _Range | None] = {  # None: a boolean
@@ -224,9 +224,9 @@ _PARAMS: dict[str, _Range | None] = {  # None: a boolean
     "duration": _Range(0.02, 30),
     "guidance_scale": _Range(1, 20),
     "do_sample": None,
-    "temperature": _Range(0, 5, above_low=True),
+    "temperature": _Range(MIN_TEMPERATURE, 5),
     "top_k": _Range(0, 2048, integer=True),
-    "top_p": _Range(0, 1, above_low=True),
+    "top_p": _Range(MIN_TOP_P, 1),
     "seed": _Range(0, 2**32 - 1, integer=True),
 }
 

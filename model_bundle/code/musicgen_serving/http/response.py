@@ -2,14 +2,18 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from musicgen_serving.audio_upload import wav_bytes
+from musicgen_serving.audio_upload import Uploads, wav_bytes
 from musicgen_serving.http.errors import MethodNotAllowedError, RequestError
 from musicgen_serving.http.request import JSON, WAV, RequestContext
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds; the server answers /ping before
+    import numpy as np
+    from numpy.typing import NDArray
+
     from musicgen_serving.engine.generator import GenerationResult
     from musicgen_serving.model_loading import Model
 
@@ -44,21 +48,61 @@ class Response:
         return cls(status, JSON, json.dumps(content).encode(), retry_after_seconds)
 
 
+class Delivery:
+    """A request's clips on their way out: each is encoded as it arrives, and uploaded unless the body carries it."""
+
+    def __init__(self, model: "Model", context: RequestContext, bucket: str, clips: int) -> None:
+        self._model = model
+        self._context = context
+        self._bucket = bucket
+        self._uploads = Uploads(model.store)
+        self._body = b""
+        self.durations = [0.0] * clips  # seconds, in the order of the texts
+
+    def add(self, index: int, samples: "NDArray[np.float32]") -> None:
+        """Take clip `index`, [channels, samples]; UploadError if an earlier one could not be uploaded."""
+        rate = self._model.generator.sampling_rate
+        self.durations[index] = samples.shape[1] / rate
+        if self._context.accept == WAV:
+            self._body = wav_bytes(samples, rate)
+        else:
+            self._upload(index, "wav", wav_bytes(samples, rate), WAV)
+
+    def finish(self, metadata: Callable[[list[str] | None, float], bytes]) -> bytes:
+        """Return the response's body once everything is uploaded; UploadError if S3 fails.
+
+        `metadata` gets the clips' URLs in the order of the texts and the seconds spent waiting for their uploads.
+        For JSON its result is the body; for WAV it is uploaded, and the clip is the body.
+        """
+        if self._context.accept == WAV:
+            self._upload(0, "json", metadata(None, 0.0), JSON)
+            self._uploads.finish()
+            return self._body
+        started = time.monotonic()
+        urls = self._uploads.finish()
+        return metadata(urls, time.monotonic() - started)
+
+    def cancel(self) -> None:
+        """Drop uploads that have not begun."""
+        self._uploads.cancel()
+
+    def _upload(self, index: int, suffix: str, body: bytes, content_type: str) -> None:
+        # The name is unique among all requests: the AWS sample's downloader skips names that it already has.
+        inference_id = self._context.inference_id
+        name = f"musicgen_{self._model.checkpoint.size}_{inference_id}_{index}.{suffix}"
+        self._uploads.start(index, self._bucket, f"audio/{inference_id}/{name}", body, content_type)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """A request's generated clips, before they are encoded and uploaded."""
+    """A request whose clips are generated, and uploaded or about to be."""
 
     model: "Model"
     context: RequestContext
-    bucket: str
+    delivery: Delivery
     seeds: list[int]
     result: "GenerationResult"
     generate_seconds: float
-
-    @property
-    def durations(self) -> list[float]:
-        """The clips' lengths in seconds."""
-        return [clip.shape[1] / self.model.generator.sampling_rate for clip in self.result.clips]
 
     @property
     def summary(self) -> dict[str, object]:
@@ -67,37 +111,22 @@ class Prediction:
             "model": self.model.checkpoint.model_id,
             "revision": self.model.checkpoint.revision,
             "seeds": self.seeds,
-            "audio_seconds": sum(self.durations),
+            "audio_seconds": sum(self.delivery.durations),
             "clips_in_flight": self.result.max_in_flight,
             "queued_seconds": round(self.result.queued_seconds, 3),
             "generate_seconds": round(self.generate_seconds, 3),
         }
 
     def deliver(self) -> bytes:
-        """Return the response's body, and upload the other half; UploadError if S3 fails.
-
-        For JSON the body is the metadata and the audio is uploaded; for WAV it is the other way round.
-        """
-        clips = [wav_bytes(clip, self.model.generator.sampling_rate) for clip in self.result.clips]
-        if self.context.accept == WAV:
-            self._upload(0, "json", json.dumps(self._metadata(None, 0.0)).encode(), JSON)
-            return clips[0]
-        started = time.monotonic()
-        urls = [self._upload(index, "wav", clip, WAV) for index, clip in enumerate(clips)]
-        return json.dumps(self._metadata(urls, time.monotonic() - started)).encode()
-
-    def _upload(self, index: int, suffix: str, body: bytes, content_type: str) -> str:
-        # The name is unique among all requests: the AWS sample's downloader skips names that it already has.
-        inference_id = self.context.inference_id
-        name = f"musicgen_{self.model.checkpoint.size}_{inference_id}_{index}.{suffix}"
-        return self.model.store.put(self.bucket, f"audio/{inference_id}/{name}", body, content_type)
+        """Return the response's body once everything is uploaded; UploadError if S3 fails."""
+        return self.delivery.finish(lambda urls, seconds: json.dumps(self._metadata(urls, seconds)).encode())
 
     def _metadata(self, urls: list[str] | None, upload_seconds: float) -> dict[str, object]:
         return {
             "contract": CONTRACT,
             **({} if urls is None else {"generated_outputs_s3": urls}),
             "seeds": self.seeds,
-            "durations": self.durations,
+            "durations": self.delivery.durations,
             "sampling_rate": self.model.generator.sampling_rate,
             "model": self.model.checkpoint.model_id,
             "revision": self.model.checkpoint.revision,

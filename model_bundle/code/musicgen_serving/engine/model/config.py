@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from musicgen_serving.engine.sampling_params import DELAY_TOKENS
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
@@ -44,13 +46,17 @@ def decoder_config(config: dict[str, Any]) -> DecoderConfig:
     for name, value in (("activation_function", "gelu"), ("scale_embedding", False)):
         if decoder.get(name, value) != value:
             raise ValueError(f"config.json's decoder.{name} must be {value!r}, got {decoder[name]!r}")
+    codebooks, channels = decoder["num_codebooks"], decoder.get("audio_channels", 1)
+    if codebooks != (DELAY_TOKENS + 1) * channels:  # the API converts seconds to tokens with this delay
+        wanted = f"{DELAY_TOKENS + 1} for each of its {channels} audio_channels"
+        raise ValueError(f"config.json's decoder.num_codebooks must be {wanted}, got {codebooks}")
     return DecoderConfig(
         layers=decoder["num_hidden_layers"],
         hidden=decoder["hidden_size"],
         heads=decoder["num_attention_heads"],
         ffn=decoder["ffn_dim"],
         vocabulary=decoder["vocab_size"],
-        codebooks=decoder["num_codebooks"],
-        channels=decoder.get("audio_channels", 1),
+        codebooks=codebooks,
+        channels=channels,
         pad_token=decoder["pad_token_id"],
     )
