@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from stage_model.archive.object_layout import PARTS_IN_FLIGHT
 from stage_model.archive.staging_plan import collect_inputs
 from stage_model.custom_resource.lifecycle import Invocation, Response, send_response, serve
 from stage_model.errors import StagingError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:  # the stubs are a development dependency
 
 logging.getLogger("stage_model").setLevel(logging.INFO)
 _log = logging.getLogger(__name__)
-THREADS = 8
+THREADS = PARTS_IN_FLIGHT
 # Reserved at the end of an invocation to save the journal and start the next one: enough for two requests that time
 # out, one in progress at the deadline and one of these.
 CONTINUATION_RESERVE_S = 60.0

@@ -17,6 +17,7 @@ from stage_model.errors import StagingError
 BLOCK = 65535  # bytes: the longest stored block
 PART_BLOCKS = 128  # 8 MiB parts: eight in flight take 64 MiB
 CAST_PART_BLOCKS = 81  # 5.06 MiB, just over S3's minimum of 5 MiB: a cast holds twice as much of its source
+PARTS_IN_FLIGHT = 8  # one per thread
 _MAX_PARTS = 10_000  # S3's limit
 _BLOCK_HEADER = 5  # bytes: final flag and type, length, its complement
 _GZIP_HEADER = bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 255])  # no name, time or system: reproducible
@@ -207,8 +208,7 @@ def tarball_object(key: str, members: Sequence[Member], part_blocks: int = PART_
     trailer, because S3 accepts a small part in no other place.
     """
     layout = TarLayout(members)
-    blocks = max(part_blocks, -(-layout.size // (BLOCK * (_MAX_PARTS - 1))))
-    parts = split_into_parts(layout.size, blocks * BLOCK, layout.member_starts[-1])
+    parts = split_into_parts(layout.size, part_blocks * BLOCK, layout.member_starts[-1])
     return StagedObject(key, layout, GzipFraming(), parts)
 
 
@@ -216,18 +216,20 @@ def file_objects(prefix: str, members: Sequence[Member], part_blocks: int = PART
     """Return one uncompressed object per member under `prefix`, for a `ModelDataSource` of type S3Prefix."""
     objects: list[StagedObject] = []
     for index, member in enumerate(members):
-        span = max(part_blocks * BLOCK, -(-member.size // (_MAX_PARTS - 1)))
         is_manifest = index == len(members) - 1  # known last: one part
-        parts = split_into_parts(member.size, span, 0 if is_manifest else max(0, member.size - 1))
+        parts = split_into_parts(member.size, part_blocks * BLOCK, 0 if is_manifest else max(0, member.size - 1))
         objects.append(StagedObject(prefix + member.path, FileLayout(index, member.size), PlainFraming(), parts))
     return objects
 
 
 def split_into_parts(size: int, span: int, whole_from: int) -> list[Part]:
-    """Split `size` bytes into parts of `span`; the last one holds all bytes from `whole_from` on."""
+    """Split `size` bytes into parts of `span`; the last one holds all bytes from `whole_from` on.
+
+    Raises StagingError for more parts than S3 allows: larger ones would take more memory than a run may use.
+    """
     starts = range(0, whole_from + 1, span)
     stops = [*starts[1:], size]
     if len(starts) > _MAX_PARTS:
-        raise StagingError(f"an object must have at most {_MAX_PARTS} parts, got {len(starts)}")
+        raise StagingError(f"an object must have at most {_MAX_PARTS} parts of {span} bytes, got {size} bytes")
     ranges = enumerate(zip(starts, stops, strict=True), start=1)
     return [Part(number, start, stop, number == len(starts)) for number, (start, stop) in ranges]

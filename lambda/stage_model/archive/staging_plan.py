@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from stage_model.archive.object_layout import (
+    BLOCK,
     CAST_PART_BLOCKS,
     PART_BLOCKS,
+    PARTS_IN_FLIGHT,
     Member,
     StagedObject,
     file_objects,
     tarball_object,
 )
 from stage_model.errors import StagingError
+from stage_model.memory import MemoryBudget, json_cost
 from stage_model.request import StagedModelRequest
 from stage_model.source.byte_source import BytesSource, CopyReader, Reader, Stream
 from stage_model.source.repository_listing import RepoFile, Repository, read_verified
@@ -22,9 +25,11 @@ from stage_model.weights.file_selection import MANIFEST, find_weights, resolve_s
 from stage_model.weights.safetensors_header import WeightFile, index_safetensors
 from stage_model.weights.staged_shards import (
     DECODER,
+    MAX_GAPS,
     MAX_SHARD,
     Shard,
     ShardReader,
+    check_names,
     first_stream,
     make_shards,
     reread_slots,
@@ -37,6 +42,7 @@ from stage_model.weights.torch_zip import index_torch
 _LAYOUT_VERSION = 1
 _LICENSE = "CC-BY-NC-4.0 (model weights)"
 _PLACEHOLDER = "0" * 64  # as long as the SHA-256 that replaces it
+_MAX_CONFIG = 4 << 20  # bytes of a config.json whose dtype is changed; MusicGen's has 8 kB
 
 
 @dataclass(frozen=True)
@@ -190,20 +196,22 @@ def collect_inputs(
 
     Raises StagingError if the repository cannot be staged.
     """
-    listing = repository.list_files()
+    memory, listing, limits = MemoryBudget(), repository.list_files(), limits or SizeLimits()
     kind, lead = find_weights(listing)
-    small_files = {file.path: read_verified(repository, file) for file in support_files(listing)}
+    _charge_transfer(memory, listing, limits)
+    memory.charge("the bundle", sum(map(len, bundle.values())))
+    small_files = {file.path: read_verified(repository, file, memory) for file in support_files(listing)}
     small_files |= {f"code/{path}": data for path, data in bundle.items()}
     published, index = [lead], None
     if lead.path.endswith(".index.json"):
-        index = read_verified(repository, lead)
-        published = resolve_shards(listing, lead.path, index)
-    weights = [_index(kind, file, repository) for file in published]
-    limits = limits or SizeLimits()
+        index = read_verified(repository, lead, memory)
+        published = resolve_shards(listing, lead.path, index, memory)
+    weights = [_index(kind, file, repository, memory) for file in published]
+    check_names(weights)
     entries = [ManifestEntry(file.path, file.source.size, file.sha256) for file in weights]
     tensors = [tensor for file in weights for tensor in file.tensors]
     if kind == "torch" or any(staged_dtype(tensor, request.decoder_dtype, ()) != tensor.dtype for tensor in tensors):
-        small_files["config.json"] = with_float32_dtype(small_files["config.json"])
+        small_files["config.json"] = with_float32_dtype(small_files["config.json"], memory)
         return StagingInputs(request, small_files, entries, (), weights, (), limits)
     if index is not None:
         small_files[lead.path] = index
@@ -212,27 +220,45 @@ def collect_inputs(
     return StagingInputs(request, small_files, entries, copied, (), dtypes, limits)
 
 
-def _index(kind: str, file: RepoFile, repository: Repository) -> WeightFile:
+def _charge_transfer(memory: MemoryBudget, listing: Sequence[RepoFile], limits: SizeLimits) -> None:
+    """Charge what the parts in flight take: their bytes, and up to twice as many of their source if they are cast."""
+    part = max(limits.part_blocks, 3 * limits.cast_part_blocks) * BLOCK
+    total = sum(file.size for file in listing)
+    memory.charge("the parts in flight", min(2 * total, PARTS_IN_FLIGHT * part) + min(total, MAX_GAPS))
+
+
+def _index(kind: str, file: RepoFile, repository: Repository, memory: MemoryBudget) -> WeightFile:
     if file.sha256 is None:
         raise StagingError(f"{file.path} must be an LFS file, whose SHA-256 the Hub gives")
     index = index_torch if kind == "torch" else index_safetensors
-    return index(file.path, repository.open(file), file.sha256)
+    return index(file.path, repository.open(file), file.sha256, memory)
 
 
-def with_float32_dtype(config: bytes) -> bytes:
+def with_float32_dtype(config: bytes, memory: MemoryBudget) -> bytes:
     """Return a config.json with which `transformers` loads all weights as float32, upcasting smaller types.
 
     `from_pretrained` applies the top-level dtype to the whole model and ignores nested ones; without one it would use
-    the first weight's. Raises StagingError for a config.json that is not a JSON object.
+    the first weight's. Raises StagingError for a config.json that is not a JSON object, or too large.
     """
+    with memory.lend("config.json", json_cost(config) + 2 * _MAX_CONFIG):
+        document: Any = memory.parse_json("config.json", config)
+        if not isinstance(document, dict):
+            raise StagingError(f"config.json must be a JSON object, got {document!r:.60}")
+        fields = cast(dict[str, Any], document)
+        if fields.get("dtype", fields.get("torch_dtype")) == "float32":
+            return config
+        fields.pop("torch_dtype", None)
+        return _indented({**fields, "dtype": "float32"})
+
+
+def _indented(document: Mapping[str, Any]) -> bytes:
+    """Return a config.json. Raises StagingError for a large one: indentation can multiply nested arrays by 1,000."""
+    text = bytearray()
     try:
-        document: Any = json.loads(config)
-    except (ValueError, RecursionError) as error:
-        raise StagingError(f"config.json must be JSON, got {error}") from error
-    if not isinstance(document, dict):
-        raise StagingError(f"config.json must be a JSON object, got {document!r:.60}")
-    fields = cast(dict[str, Any], document)
-    if fields.get("dtype", fields.get("torch_dtype")) == "float32":
-        return config
-    fields.pop("torch_dtype", None)
-    return json.dumps({**fields, "dtype": "float32"}, indent=2).encode() + b"\n"
+        for chunk in json.JSONEncoder(indent=2).iterencode(document):
+            text += chunk.encode()
+            if len(text) > _MAX_CONFIG:
+                raise StagingError(f"config.json must be at most {_MAX_CONFIG} bytes with indentation, got more")
+    except RecursionError as error:
+        raise StagingError("config.json must be nested less deeply") from error
+    return bytes(text) + b"\n"

@@ -42,7 +42,7 @@ class BytesSource:
         return len(self.data)
 
     def read_into(self, offset: int, views: Views) -> None:
-        scatter(self.data[offset : offset + total_length(views)], views)
+        scatter(memoryview(self.data)[offset : offset + total_length(views)], views)
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,15 @@
 
 import hashlib
 import io
-import json
 import re
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from stage_model.errors import StagingError
+from stage_model.memory import MemoryBudget
 from stage_model.source.byte_source import Source
 
 MAX_LISTING = 8 << 20  # bytes: enough for thousands of files
@@ -24,7 +23,7 @@ _SHA1 = re.compile(r"[0-9a-f]{40}")
 _SYMLINK = 0xA  # file type: the top four bits of a Unix mode
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RepoFile:
     """A file at the root of a commit: size in bytes; `sha256` for LFS files, `blob_sha1` (git's) for all others."""
 
@@ -51,26 +50,24 @@ def parse_listing(body: bytes, name: str, revision: str) -> list[RepoFile]:
 
     `name` is the model's name in errors. Raises StagingError unless this is a listing of exactly that commit.
     """
-    try:
-        if len(body) > MAX_LISTING:
-            raise ValueError(f"one longer than {MAX_LISTING} bytes")
-        document = json.loads(body)
-        if not isinstance(document, dict):
-            raise ValueError(_shown(document))
-    except (ValueError, RecursionError) as error:
-        raise StagingError(f"the Hub's listing of {name} must be a JSON object, got {error}") from error
+    what = f"the Hub's listing of {name}"
+    if len(body) > MAX_LISTING:
+        raise StagingError(f"{what} must be at most {MAX_LISTING} bytes, got a longer one")
+    document = MemoryBudget().parse_json(what, body)  # nothing else of the run is in memory yet
+    if not isinstance(document, dict):
+        raise StagingError(f"{what} must be a JSON object, got {_shown(document)}")
     listing = cast(dict[str, Any], document)
     if listing.get("sha") != revision:
         raise StagingError(f"{name} must resolve to that commit, got {_shown(listing.get('sha'))}")
     siblings = listing.get("siblings")
     if not isinstance(siblings, list):
-        raise StagingError(f"the Hub's listing of {name} must have siblings, got {_shown(siblings)}")
-    parsed = [_parse_file(sibling) for sibling in cast(list[Any], siblings)]
-    files = [file for file in parsed if file is not None]
-    for path, count in Counter(file.path for file in files).items():
-        if count > 1:
-            raise StagingError(f"the Hub's listing of {name} must name every file once, got {path} twice")
-    return files
+        raise StagingError(f"{what} must have siblings, got {_shown(siblings)}")
+    files: dict[str, RepoFile] = {}
+    for sibling in cast(list[Any], siblings):
+        file = _parse_file(sibling)
+        if file is not None and files.setdefault(file.path, file) is not file:
+            raise StagingError(f"{what} must name every file once, got {file.path} twice")
+    return list(files.values())
 
 
 def _shown(value: object) -> str:
@@ -99,20 +96,27 @@ def _parse_file(sibling: object) -> RepoFile | None:
     raise StagingError(f"the Hub must give a checksum for {path}, got {_shown(sha256)} and {_shown(sha1)}")
 
 
-def read_verified(repository: Repository, file: RepoFile) -> bytes:
-    """Return a whole file. Raises StagingError on a wrong checksum or a file over 16 MiB."""
+def read_verified(repository: Repository, file: RepoFile, memory: MemoryBudget | None = None) -> bytes:
+    """Return a whole file, charged to the run's memory.
+
+    Raises StagingError on a wrong checksum, a file over 16 MiB, or too little memory.
+    """
     if file.size > _MAX_SMALL_FILE:
         raise StagingError(f"{file.path} must be at most {_MAX_SMALL_FILE} bytes, got {file.size}")
-    data = bytearray(file.size)
-    repository.open(file).read_into(0, [memoryview(data)])
-    if file.sha256 is not None:
-        want, got, kind = file.sha256, hashlib.sha256(data).hexdigest(), "SHA-256"
-    else:
-        blob = b"blob %d\0" % len(data) + data
-        want, got, kind = file.blob_sha1, hashlib.sha1(blob, usedforsecurity=False).hexdigest(), "git blob SHA-1"
-    if want != got:
-        raise StagingError(f"{file.path} must have {kind} {want}, got {got}")
-    return bytes(data)
+    memory = memory or MemoryBudget()
+    memory.charge(file.path, file.size)
+    with memory.lend(file.path, file.size):  # the copy
+        data = bytearray(file.size)
+        repository.open(file).read_into(0, [memoryview(data)])
+        if file.sha256 is not None:
+            want, got, kind = file.sha256, hashlib.sha256(data).hexdigest(), "SHA-256"
+        else:
+            blob = hashlib.sha1(b"blob %d\0" % len(data), usedforsecurity=False)
+            blob.update(data)
+            want, got, kind = file.blob_sha1, blob.hexdigest(), "git blob SHA-1"
+        if want != got:
+            raise StagingError(f"{file.path} must have {kind} {want}, got {got}")
+        return bytes(data)
 
 
 def read_bundle(data: bytes) -> dict[str, bytes]:
@@ -120,6 +124,9 @@ def read_bundle(data: bytes) -> dict[str, bytes]:
 
     Raises StagingError unless it is a zip of limited size with regular files and plain relative paths.
     """
+    listed = data.count(b"PK\1\2")  # begins each entry of the directory, which zipfile reads whole
+    if listed > 4 * _MAX_BUNDLE_FILES:
+        raise StagingError(f"the bundle must hold 1 to {_MAX_BUNDLE_FILES} files, got up to {listed}")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = [info for info in archive.infolist() if not info.is_dir()]

@@ -1,11 +1,11 @@
 """Selects the files of a repository to stage: exactly what `transformers` loads, each weight once."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from stage_model.errors import StagingError
+from stage_model.memory import MemoryBudget
 from stage_model.source.repository_listing import RepoFile
 
 MANIFEST = "musicgen-manifest.json"  # written by staging as the last file of a model
@@ -14,6 +14,7 @@ _TORCH = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 # Configuration and tokenizer; the container needs no model cards, licences or pictures.
 _SUPPORT = re.compile(r"[A-Za-z0-9._-]+\.(json|model)|merges\.txt|vocab\.txt")
 _MAX_SHARDS = 1000
+_MAX_SUPPORT_FILES = 100  # MusicGen has 8
 # multi-model-server takes a manifest.json for an archive in its older format and stops.
 _EXCLUDED = frozenset({MANIFEST, "manifest.json"})
 
@@ -33,14 +34,17 @@ def find_weights(files: Sequence[RepoFile]) -> tuple[str, RepoFile]:
     raise StagingError(f"the repository must hold weights ({wanted}), got {_names(by_path)}")
 
 
-def resolve_shards(files: Sequence[RepoFile], index_name: str, index: bytes) -> list[RepoFile]:
-    """Return the shards that an index names, sorted by name. Raises StagingError if invalid or a shard is missing."""
-    try:
-        weight_map: Any = json.loads(index)["weight_map"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StagingError(f"{index_name} must be JSON with a weight_map, got {error!r}") from error
+def resolve_shards(
+    files: Sequence[RepoFile], index_name: str, index: bytes, memory: MemoryBudget | None = None
+) -> list[RepoFile]:
+    """Return the shards that an index names, sorted by name.
+
+    Raises StagingError if it is invalid, a shard is missing, or parsing it could exceed the run's memory.
+    """
+    document: Any = (memory or MemoryBudget()).parse_json(index_name, index)
+    weight_map: Any = cast(dict[str, Any], document).get("weight_map") if isinstance(document, dict) else None
     if not weight_map or not isinstance(weight_map, dict):
-        raise StagingError(f"the weight_map of {index_name} must name shards, got {weight_map!r:.60}")
+        raise StagingError(f"{index_name} must be JSON with a weight_map that names shards, got {weight_map!r:.60}")
     values = cast(Mapping[str, object], weight_map).values()
     names = sorted({value for value in values if isinstance(value, str)})
     if len(names) > _MAX_SHARDS or not all(isinstance(value, str) for value in values):
@@ -59,6 +63,10 @@ def support_files(files: Sequence[RepoFile]) -> list[RepoFile]:
     """Return configuration and tokenizer files, sorted by name. Raises StagingError if config.json is missing."""
     named = [file for file in files if file.path.lower() not in _EXCLUDED and not file.path.endswith(".index.json")]
     chosen = [file for file in named if _SUPPORT.fullmatch(file.path)]
+    if len(chosen) > _MAX_SUPPORT_FILES:
+        raise StagingError(
+            f"at most {_MAX_SUPPORT_FILES} configuration and tokenizer files can be staged, got {len(chosen)}"
+        )
     if "config.json" not in (file.path for file in chosen):
         raise StagingError(f"the repository must hold config.json, got {_names(file.path for file in files)}")
     return sorted(chosen, key=lambda file: file.path)

@@ -6,7 +6,6 @@ Tensors keep the order of the published files, so that these are read once from 
 import json
 import mmap
 from bisect import bisect_right
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -20,7 +19,10 @@ from stage_model.source.byte_source import HashUpdate, Stream, Views, total_leng
 from stage_model.weights.safetensors_header import ITEM_SIZES, Tensor, WeightFile
 
 MAX_SHARD = 4_000_000_000  # bytes: below the limits of plain ustar headers and 32-bit tools
-_MAX_GAPS = 64 << 20  # bytes outside tensors, read only to be hashed: they may all fall into one part
+MAX_GAPS = 16 << 20  # bytes of all files outside tensors, read only to be hashed: they may all fall into one part
+_MAX_REREAD = 1000  # tensors that share bytes with others; each costs two hash streams, MusicGen has two
+_MAX_NAMES = 4 << 20  # bytes; MusicGen has 80 kB
+_METADATA = "__metadata__"
 _CAST_CHUNK = 1 << 17  # elements: half a MiB in and a quarter out fit a core's cache
 _MMAP_THRESHOLD = 1 << 20  # bytes
 # MAP_POPULATE (Linux) maps all pages at once, which is faster than one fault per page.
@@ -31,7 +33,7 @@ DECODER = "decoder."
 Span = tuple["Slot", int, int]  # bytes [first, last) of a slot's staged bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Slot:
     """A tensor in its shard: `start` and `nbytes` of its staged bytes after the header, `dtype` as staged.
 
@@ -77,12 +79,20 @@ def make_shards(
 ) -> list[Shard]:
     """Return shards of at most `max_shard` bytes with the tensors of all files; a larger tensor gets its own shard.
 
-    Raises StagingError for duplicate names, and for files that mostly hold something other than tensors.
+    Raises StagingError for names that a shard cannot hold, for too many bytes that are not tensors', and for too many
+    tensors that share bytes.
     """
+    keep_float32 = frozenset(keep_float32)
+    check_names(files)
     slots = [slot for index, file in enumerate(files) for slot in _slots(index, file, decoder_dtype, keep_float32)]
-    twice = sorted(name for name, count in Counter(slot.tensor.name for slot in slots).items() if count > 1)
-    if twice:
-        raise StagingError(f"the weights must name every tensor once, got twice: {', '.join(twice[:5])}")
+    other = sum(file.source.size for file in files) - sum(s.tensor.nbytes for s in slots if not s.reread)
+    if other > MAX_GAPS:
+        names = ", ".join(file.path for file in files[:3])
+        raise StagingError(
+            f"the weights ({names}) must hold at most {MAX_GAPS} bytes that are not tensors', got {other}"
+        )
+    if (shared := sum(slot.reread and slot.nbytes > 0 for slot in slots)) > _MAX_REREAD:
+        raise StagingError(f"at most {_MAX_REREAD} tensors may share bytes with others, got {shared}")
     groups = list(_group(slots, max_shard))
     if len(groups) == 1:
         return [_shard("model.safetensors", groups[0])]
@@ -90,6 +100,24 @@ def make_shards(
         _shard(f"model-{number:05d}-of-{len(groups):05d}.safetensors", group)
         for number, group in enumerate(groups, start=1)
     ]
+
+
+def check_names(files: Sequence[WeightFile]) -> None:
+    """Raise StagingError unless every tensor of all files has a name of its own that a safetensors file can hold.
+
+    Their total length is bounded: the record of the request holds those of tensors that keep float32.
+    """
+    names, total = set[str](), 0
+    for file in files:
+        for tensor in file.tensors:
+            if tensor.name in names:
+                raise StagingError(f"the weights must name every tensor once, got twice: {tensor.name:.100}")
+            if tensor.name == _METADATA:
+                raise StagingError(f"no tensor may be named {_METADATA}, got one in {file.path}")
+            names.add(tensor.name)
+            total += len(json.dumps(tensor.name))
+    if total > _MAX_NAMES:
+        raise StagingError(f"the names of all tensors must take at most {_MAX_NAMES} bytes as JSON, got {total}")
 
 
 def reread_slots(shards: Sequence[Shard]) -> list[Slot]:
@@ -115,9 +143,6 @@ def _slots(index: int, file: WeightFile, decoder_dtype: str, keep_float32: Colle
         end = tensor.end if covers_new else end
     if not fresh:
         raise StagingError(f"{file.path} must hold tensors with elements in row-major order, got none")
-    other = file.source.size - sum(tensor.nbytes for tensor in fresh)
-    if other > _MAX_GAPS:
-        raise StagingError(f"{file.path} must hold at most {_MAX_GAPS} bytes that are not tensors', got {other}")
     ends = [0, *(tensor.end for tensor in fresh[:-1]), file.source.size]
     for place, tensor in enumerate(fresh):
         dtype = staged_dtype(tensor, decoder_dtype, keep_float32)
@@ -144,13 +169,18 @@ def _shard(path: str, group: Sequence[Slot]) -> Shard:
     for slot in group:
         slots.append(replace(slot, start=at))
         at += slot.nbytes
-    entries = {
-        s.tensor.name: {"dtype": s.dtype, "shape": s.tensor.shape, "data_offsets": [s.start, s.start + s.nbytes]}
-        for s in slots
-    }
-    text = json.dumps({"__metadata__": {"format": "pt"}, **entries}, separators=(",", ":")).encode()
+    text = bytearray(8) + json.dumps({_METADATA: {"format": "pt"}}, separators=(",", ":")).encode()[:-1]
+    for slot in slots:  # one by one: all entries as dictionaries would take several times the text
+        where = {
+            "dtype": slot.dtype,
+            "shape": slot.tensor.shape,
+            "data_offsets": [slot.start, slot.start + slot.nbytes],
+        }
+        text += b"," + json.dumps({slot.tensor.name: where}, separators=(",", ":")).encode()[1:-1]
+    text += b"}"
     text += b" " * (-len(text) % 8)
-    return Shard(path, len(text).to_bytes(8, "little") + text, slots)
+    text[:8] = (len(text) - 8).to_bytes(8, "little")
+    return Shard(path, bytes(text), slots)
 
 
 class ShardReader:

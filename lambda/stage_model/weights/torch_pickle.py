@@ -12,24 +12,27 @@ from reprlib import repr  # bounded output: a pickle can nest a value exponentia
 from typing import Any, cast
 
 from stage_model.errors import StagingError
+from stage_model.memory import MemoryBudget
 
 _DTYPES: Mapping[str, str] = {
     "torch DoubleStorage": "F64", "torch FloatStorage": "F32", "torch HalfStorage": "F16",
     "torch BFloat16Storage": "BF16", "torch LongStorage": "I64", "torch IntStorage": "I32",
     "torch ShortStorage": "I16", "torch CharStorage": "I8", "torch ByteStorage": "U8", "torch BoolStorage": "BOOL",
 }  # fmt: skip
-_MAX_OPCODES = 5_000_000
+_OPCODE_COST = 128  # bytes of Python objects; the most are a memo's entry and a dictionary
+_TEXT_COST = 5  # bytes for each of the pickle: a text is sliced and decoded, at four bytes per character
+_CHARGED_OPCODES = 1000  # at once
 _MAX_MARKS = 100  # open at once; a state dict's pickle has two or three
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Global:
     """A global that the pickle refers to, as `module name`."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StorageRef:
     """A storage: the archive's member `data/<key>`, `count` elements of `dtype`."""
 
@@ -38,7 +41,7 @@ class StorageRef:
     count: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorRef:
     """A view of a storage; `offset` and `stride` count elements."""
 
@@ -48,12 +51,17 @@ class TensorRef:
     stride: tuple[int, ...]
 
 
-def read_state_dict(path: str, pickle: bytes) -> dict[str, TensorRef]:
-    """Return the tensors of a state dict by name. Raises StagingError, naming what does not belong in one."""
+def read_state_dict(path: str, pickle: bytes, memory: MemoryBudget | None = None) -> dict[str, TensorRef]:
+    """Return the tensors of a state dict by name.
+
+    Raises StagingError, naming what does not belong in one, or if the pickle's objects exceed the run's memory.
+    """
+    memory = memory or MemoryBudget()
+    what = f"the pickle of {path}"
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), memory.lend(what, _TEXT_COST * len(pickle)) as charge:
             warnings.simplefilter("ignore", DeprecationWarning)  # invalid escapes in damaged strings
-            result = _Machine(path).run(pickle)
+            result = _Machine(path).run(pickle, lambda opcodes: charge(opcodes * _OPCODE_COST))
     except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise StagingError(f"the pickle of {path} must be well-formed, got {error!r:.200}") from error
     if not isinstance(result, dict):
@@ -74,10 +82,11 @@ class _Machine:
         self.marked: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, pickle: bytes) -> Any:
+    def run(self, pickle: bytes, charge: Callable[[int], None]) -> Any:
+        """Return what the pickle describes; `charge` is called with a number of opcodes before they run."""
         for count, (opcode, argument, _) in enumerate(pickletools.genops(pickle)):
-            if count > _MAX_OPCODES:
-                raise self._error(f"must have at most {_MAX_OPCODES} opcodes, got more")
+            if count % _CHARGED_OPCODES == 0:
+                charge(_CHARGED_OPCODES)
             if opcode.name == "STOP":
                 break
             if opcode.name not in _ACTIONS:
@@ -145,7 +154,9 @@ class _Machine:
                 raise self._error(f"must call functions by name, got {repr(function)}")
 
     def _rebuild_tensor(self, arguments: tuple[Any, ...]) -> TensorRef:
-        storage, offset, shape, stride, *_ = arguments  # then requires_grad and hooks
+        storage, offset, shape, stride, *others = arguments  # then requires_grad, hooks and, in some, metadata
+        if any(others[2:]):  # {"neg": True} or {"conj": True}: the storage holds the negative or conjugate values
+            raise self._error(f"must hold tensors without a negative or conjugate bit, got {repr(others[2:])}")
         if isinstance(storage, StorageRef) and (type(offset), type(shape), type(stride)) == (int, tuple, tuple):
             return TensorRef(storage, offset, shape, stride)
         raise self._error(f"must rebuild tensors from storages, got {repr(arguments)}")

@@ -3,13 +3,14 @@
 import io
 import struct
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 
 from stage_model.errors import StagingError
+from stage_model.memory import MemoryBudget
 from stage_model.source.byte_source import Source
 from stage_model.weights.safetensors_header import (
     ITEM_SIZES,
@@ -17,43 +18,56 @@ from stage_model.weights.safetensors_header import (
     KnownBytes,
     Tensor,
     WeightFile,
+    charge_tensor,
     check_shape,
     check_sizes,
     read_range,
 )
 from stage_model.weights.torch_pickle import TensorRef, read_state_dict
 
-_MAX_DIRECTORY = 64 << 20  # bytes read to list the members
-_MAX_PICKLE = 64 << 20  # bytes; real ones have 100 kB
-_MAX_REORDERED = 64 << 20  # bytes of tensors not in row-major order, which are held in memory
+_DIRECTORY_COST = 16  # bytes of Python objects for each byte that is read to list the members
+_MAX_PICKLE = 8 << 20  # bytes; real ones have 200 kB
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: signature, lengths of name and extra field
 _READERS = 8
+_BATCH = 256  # members whose headers are requested at a time
 
 
-def index_torch(path: str, source: Source, sha256: str) -> WeightFile:
-    """Locate every tensor of a state dict. Raises StagingError, naming the problem, for anything else."""
-    members = _members(path, source)
+def index_torch(path: str, source: Source, sha256: str, memory: MemoryBudget | None = None) -> WeightFile:
+    """Locate every tensor of a state dict, charged to the run's memory.
+
+    Raises StagingError, naming the problem, for anything else, or if there is too little memory.
+    """
+    memory = memory or MemoryBudget()
+    with memory.lend(f"the zip directory of {path}") as charge:  # forgotten once all tensors are located
+        return _index_members(path, source, sha256, _members(path, source, charge), memory)
+
+
+def _index_members(
+    path: str, source: Source, sha256: str, members: Mapping[str, zipfile.ZipInfo], memory: MemoryBudget
+) -> WeightFile:
     pickles = [name for name in members if name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise StagingError(f"{path} must hold one data.pkl, as torch.save writes it, got {len(pickles)}")
     root = pickles[0].removesuffix("data.pkl")
-    archive = _Members(path, source, members)
+    archive = _Members(path, source, members, memory)
     name = f"{root}byteorder"  # absent from older files, which are little-endian
     if name in members and (order := archive.read(name, 64)) != b"little":
         raise StagingError(f"the byte order of {path} must be little, got {order!r}")
     pickle = archive.read(pickles[0], _MAX_PICKLE)
-    views = read_state_dict(path, pickle)
+    views = read_state_dict(path, pickle, memory)
     if not 0 < len(views) <= MAX_TENSORS:
         raise StagingError(f"{path} must hold 1 to {MAX_TENSORS} tensors, got {len(views)}")
+    for name in views:
+        charge_tensor(memory, path, name)
     archive.find({f"{root}data/{view.storage.key}" for view in views.values()})
     known = list(archive.known)
     tensors = [_tensor(path, name, view, archive, f"{root}data/", known) for name, view in views.items()]
     return WeightFile(path, source, sha256, tensors, known)
 
 
-def _members(path: str, source: Source) -> dict[str, zipfile.ZipInfo]:
+def _members(path: str, source: Source, charge: Callable[[int], None]) -> dict[str, zipfile.ZipInfo]:
     try:
-        with zipfile.ZipFile(io.BufferedReader(_RangeFile(source, _MAX_DIRECTORY), 1 << 16)) as file:
+        with zipfile.ZipFile(_RangeFile(source, charge)) as file:
             infos = file.infolist()
     except (zipfile.BadZipFile, struct.error, ValueError, OSError, NotImplementedError) as error:
         raise StagingError(f"{path} must be a zip archive, as torch.save writes it, got {error}") from error
@@ -67,12 +81,14 @@ def _members(path: str, source: Source) -> dict[str, zipfile.ZipInfo]:
 
 
 class _RangeFile(io.RawIOBase):
-    """A source as a file object for `zipfile`; `limit` bounds the bytes read in total, whatever the headers say."""
+    """A source as a file object for `zipfile`, which reads a directory whole, however large its headers say it is.
 
-    def __init__(self, source: Source, limit: int) -> None:
+    `charge` is called before each read with the memory that it needs.
+    """
+
+    def __init__(self, source: Source, charge: Callable[[int], None]) -> None:
         super().__init__()
-        self._source = source
-        self._left = limit
+        self._source, self._charge = source, charge
         self._at = 0
 
     def readable(self) -> bool:
@@ -88,41 +104,42 @@ class _RangeFile(io.RawIOBase):
         self._at = base + offset
         return self._at
 
-    def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride] - the base takes any buffer
-        view = memoryview(buffer).cast("B")
-        length = max(0, min(len(view), self._source.size - self._at))
-        self._left -= length
-        if self._left < 0:
-            raise StagingError("a zip archive's directory must be at most 64 MiB, got a larger one")
-        if length:
-            self._source.read_into(self._at, [view[:length]])
+    def read(self, size: int = -1, /) -> bytes:
+        rest = max(0, self._source.size - self._at)
+        length = rest if size < 0 else min(size, rest)
+        self._charge(length * _DIRECTORY_COST)
+        data = read_range(self._source, self._at, length, length)
         self._at += length
-        return length
+        return data
 
 
 class _Members:
     """Where members' bytes begin: after local headers, whose length is stored in the headers themselves."""
 
-    def __init__(self, path: str, source: Source, members: Mapping[str, zipfile.ZipInfo]) -> None:
-        self._path, self._source, self._members = path, source, members
+    def __init__(self, path: str, source: Source, members: Mapping[str, zipfile.ZipInfo], memory: MemoryBudget) -> None:
+        self._path, self._source, self._members, self._memory = path, source, members, memory
         self._starts: dict[str, int] = {}
-        self._reordered_left = _MAX_REORDERED
         self.known: list[KnownBytes] = []
 
     def find(self, names: set[str]) -> None:
         """Read the local headers of these members concurrently: each takes one request."""
         missing = sorted(names - self._starts.keys())
         with ThreadPoolExecutor(_READERS) as pool:
-            for name, header in zip(missing, pool.map(self._header, missing), strict=True):
-                signature, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-                offset = self._members[name].header_offset
-                if signature != b"PK\3\4":
-                    raise StagingError(f"{name} of {self._path} must begin with a zip header, got {signature!r}")
-                start = offset + _LOCAL_HEADER.size + name_length + extra_length
-                if start + self._members[name].file_size > self._source.size:
-                    raise StagingError(f"{name} of {self._path} must lie within the file, got one that reaches beyond")
-                self._starts[name] = start
-                self.known.append(KnownBytes(offset, header))
+            for first in range(0, len(missing), _BATCH):  # `map` keeps a future for each
+                batch = missing[first : first + _BATCH]
+                for name, header in zip(batch, pool.map(self._header, batch), strict=True):
+                    self._locate(name, header)
+
+    def _locate(self, name: str, header: bytes) -> None:
+        signature, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        offset = self._members[name].header_offset
+        if signature != b"PK\3\4":
+            raise StagingError(f"{name:.200} of {self._path} must begin with a zip header, got {signature!r}")
+        start = offset + _LOCAL_HEADER.size + name_length + extra_length
+        if start + self._members[name].file_size > self._source.size:
+            raise StagingError(f"{name:.200} of {self._path} must lie within the file, got one that reaches beyond")
+        self._starts[name] = start
+        self.known.append(KnownBytes(offset, header))
 
     def __getitem__(self, name: str) -> tuple[int, int]:
         """Return the offset and the size of a member's bytes."""
@@ -131,21 +148,24 @@ class _Members:
     def read(self, name: str, limit: int) -> bytes:
         self.find({name})
         start, size = self[name]
-        data = read_range(self._source, start, size, limit)
+        what = f"{name:.200} of {self._path}"
+        if size > limit:
+            raise StagingError(f"{what} must be at most {limit} bytes, got {size}")
+        self._memory.charge(what, size)
+        with self._memory.lend(what, size):  # the copy
+            data = read_range(self._source, start, size, limit)
         self.known.append(KnownBytes(start, data))
         return data
 
     def region(self, start: int, length: int, copied: int) -> bytes:
         """Return the storage bytes of a view that is copied to a tensor of `copied` bytes.
 
-        Raises StagingError before reading if all such views together exceed the limit.
+        Raises StagingError before reading if that exceeds the run's memory.
         """
-        self._reordered_left -= max(length, copied)  # a view can repeat bytes, or skip some
-        if self._reordered_left < 0:
-            raise StagingError(
-                f"{self._path} must hold at most {_MAX_REORDERED} bytes of tensors out of row-major order, got more"
-            )
-        return read_range(self._source, start, length, _MAX_REORDERED)
+        what = f"a tensor of {self._path} that is not in row-major order"
+        self._memory.charge(what, length + copied)  # a view can repeat bytes, or skip some
+        with self._memory.lend(what, length):  # the copy
+            return read_range(self._source, start, length, length)
 
     def _header(self, name: str) -> bytes:
         if name not in self._members:

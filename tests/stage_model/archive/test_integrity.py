@@ -12,6 +12,7 @@ import pytest
 
 import stage_model.handler
 from local_aws.hub import HubRequest, Reply
+from stage_model.archive.object_layout import Member, tarball_object
 from stage_model.archive.staging_plan import collect_inputs
 from stage_model.errors import StagingError, TransientError
 from stage_model.http import raise_if_retryable
@@ -124,6 +125,31 @@ def test_a_retryable_reply_says_how_long_to_wait(headers: Mapping[str, str], wai
 def test_paths_outside_the_root_are_ignored_in_a_listing(path: str, aws: Lambda) -> None:
     listing = {**aws.hub.repository.information(), "siblings": [{"rfilename": path, "size": 2, "blobId": "0" * 40}]}
     assert parse_listing(json.dumps(listing).encode(), "the model", aws.hub.repository.revision) == []
+
+
+def test_a_listing_that_names_a_file_twice_is_rejected(aws: Lambda) -> None:
+    sibling = {"rfilename": "a.safetensors", "size": 2, "blobId": "0" * 40}
+    listing = {**aws.hub.repository.information(), "siblings": [sibling, {**sibling, "blobId": "1" * 40}]}
+    with pytest.raises(StagingError, match=r"must name every file once, got a\.safetensors twice"):
+        parse_listing(json.dumps(listing).encode(), "the model", aws.hub.repository.revision)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_two_shards_with_the_same_tensors_are_rejected_also_if_they_are_copied(dtype: str, aws: Lambda) -> None:
+    weights = aws.hub.repository.read("model.safetensors")
+    aws.hub.repository.files.pop("model.safetensors")
+    shards = ["model-1.safetensors", "model-2.safetensors"]
+    for shard in shards:
+        aws.hub.repository.write(shard, weights)
+    index = json.dumps({"weight_map": {"decoder.a": shards[0], "decoder.b": shards[1]}}).encode()
+    aws.hub.repository.write("model.safetensors.index.json", index)
+    response = aws.run(DecoderDtype=dtype)
+    assert "must name every tensor once, got twice" in response["Reason"] and aws.is_empty()
+
+
+def test_a_model_of_more_parts_than_s3_allows_is_rejected_rather_than_cut_into_larger_ones() -> None:
+    with pytest.raises(StagingError, match="at most 10000 parts of 8388480 bytes, got 1099511633920 bytes"):
+        tarball_object("key", [Member("model.safetensors", 1 << 40), Member("manifest", 10)])
 
 
 def run_with_index(aws: Lambda, shard: object) -> Any:
