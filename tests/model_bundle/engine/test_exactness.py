@@ -50,7 +50,7 @@ def test_codes_equal_transformers_when_a_clip_moves_and_cache_lengths_are_bounde
     runner.admit(2, mono.states(0), FRAMES, greedy, 0)
     for position in range(30):
         runner.step(2, 1, length=position + 1, text_length=11, max_top_k=1, use_top_p=False)
-    runner.slots.move(2, 0, 30)
+    runner.move(2, 0)
     for position in range(30, FRAMES + 3):
         runner.step(0, 1, length=position + 1, text_length=11, max_top_k=1, use_top_p=False)
     assert torch.equal(runner.codes(0, FRAMES), expected[0])

@@ -95,7 +95,8 @@ class Engine:
     def _report(self) -> None:
         if self._stats.seconds_to_report <= 0:
             self._stats.report(
-                in_flight=len(self._batch.sequences), free_slots=self._batch.free_slots, waiting=len(self._queue),
+                in_flight=len(self._batch.sequences), free_slots=self._batch.free_slots,
+                free_pages=self._batch.free_pages, waiting=len(self._queue),
                 queue_age_seconds=round(self._queue.age, 3),
             )  # fmt: skip
 
@@ -113,7 +114,8 @@ class Engine:
             return
         self._in_flight_limit = 0
         with self._changed:
-            sequences = self._queue.take(min(self._batch.free_slots, MAX_ADMITTED_TOGETHER))
+            count = min(self._batch.free_slots, MAX_ADMITTED_TOGETHER)
+            sequences = self._queue.take(count, self._batch.page_budget())
         if sequences:
             self._admit(sequences)
 
