@@ -12,10 +12,19 @@ from musicgen_serving.engine.model.codec import Codec
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.model.weights import WeightFiles
 from musicgen_serving.engine.sampling_params import SamplingParams
+from musicgen_serving.engine.step import model_runner, torch_step
 from musicgen_serving.engine.step.model_runner import ModelRunner
+from musicgen_serving.engine.step.paged_attention import GatheredAttention, SlotAttention
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
 FRAMES = 60
+
+
+@pytest.fixture(params=[SlotAttention, GatheredAttention], autouse=True)
+def attention(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the test with the attention of CPUs and with that of GPUs without kernels."""
+    for module in (model_runner, torch_step):
+        monkeypatch.setattr(module, "paged_attention", request.param)
 
 
 def run(runner: ModelRunner, steps: int, length: int = 128) -> None:
