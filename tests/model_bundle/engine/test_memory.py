@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,6 @@ from musicgen_serving.engine.generator import MAX_SLOTS
 from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, RESERVED
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.memory import clip_pages, decoder_bytes, page_bytes, pages_that_fit, slot_bytes
-from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights
 from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
 from musicgen_serving.engine.step.page_allocator import PageAllocator
 from musicgen_serving.engine.step.slots import Slots, allocate
@@ -50,12 +50,14 @@ def test_pages_and_slots_take_the_bytes_that_are_allocated(
     assert allocated == pages * page_bytes(config, dtype.itemsize) + slots * slot_bytes(config, *sizes)
 
 
-def tensors_of(weights: DecoderWeights) -> Iterator[torch.Tensor]:
-    for value in vars(weights).values():
-        for part in value if isinstance(value, tuple) else (value,):
-            parts = vars(part).values() if isinstance(part, LayerWeights) else (part,)
-            for one in parts:
-                yield from (one,) if isinstance(one, torch.Tensor) else vars(one).values() if one is not None else ()
+def tensors_of(part: Any) -> Iterator[torch.Tensor]:
+    """Return every tensor of nested data classes and tuples."""
+    if isinstance(part, torch.Tensor):
+        yield part
+    elif part is not None:
+        parts: Any = part if isinstance(part, tuple) else vars(part).values()
+        for one in parts:
+            yield from tensors_of(one)
 
 
 @pytest.mark.parametrize("config", [TINY, SMALL, LARGE])

@@ -1,4 +1,5 @@
 """Test the attention kernels in Triton's interpreter against torch's scaled_dot_product_attention."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def filled_slots(positions: list[int], texts: list[int], dtype: torch.dtype = FU
     Keys and values are random; those beyond a slot's positions and text are NaN, as left by an earlier clip.
     """
     slots = allocate(CONFIG, len(positions), CAPACITY, max(texts), CPU, dtype, pages=64)
-    order = (torch.randperm(63, generator=torch.Generator().manual_seed(seed)) + 1).tolist()
+    order: list[int] = (torch.randperm(63, generator=torch.Generator().manual_seed(seed)) + 1).tolist()
     slots.kv[0].fill_(torch.nan)
     for slot, (position, tokens) in enumerate(zip(positions, texts, strict=True)):
         slots.set_pages(slot, [order.pop() for _ in range(5)], [order.pop() for _ in range(text_pages(tokens))])
@@ -129,8 +130,8 @@ def test_nan_stays_in_its_row_and_head() -> None:
 
 def expected_text(queries: torch.Tensor, slot: int, count: int) -> torch.Tensor:
     """Return attention to the text that `filled_slots` writes."""
-    kv = torch.stack([normal(2, HEADS, SIZE, seed=1000 * slot + token) for token in range(count)], dim=2)
-    return functional.scaled_dot_product_attention(queries[slot].view(HEADS, 1, SIZE), *kv).flatten()
+    keys, values = torch.stack([normal(2, HEADS, SIZE, seed=1000 * slot + token) for token in range(count)], dim=2)
+    return functional.scaled_dot_product_attention(queries[slot].view(HEADS, 1, SIZE), keys, values).flatten()
 
 
 @pytest.mark.parametrize("tokens", [[1], [16, 3], [PAGE, PAGE + 1, 90], [2 * PAGE, 2 * PAGE + 1], [300, 5, 193]])

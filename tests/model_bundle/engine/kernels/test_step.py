@@ -1,4 +1,5 @@
 """Test the whole kernel step, in Triton's interpreter, against the step in torch's operations."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -94,7 +95,7 @@ def torch_logits(weights: DecoderWeights, view: BatchView) -> torch.Tensor:
 def test_an_inactive_slot_is_left_unchanged_and_does_not_affect_its_neighbours() -> None:
     weights = make_weights(torch.float32)
     alone, runner = (make_runner(weights, make_kernel_step, False) for _ in range(2))
-    pages = [*runner.slots.page_table[1].tolist(), *runner.slots.text_table[1].tolist()]
+    pages: list[int] = [*runner.slots.page_table[1].tolist(), *runner.slots.text_table[1].tolist()]
     runner.slots.deactivate(1)
     before, cache = runner.slots.tokens[1].clone(), [layer[:, :, in_pages(pages)].clone() for layer in runner.slots.kv]
     expected, tokens = run_steps(alone, 3), run_steps(runner, 3)

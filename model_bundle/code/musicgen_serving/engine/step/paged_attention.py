@@ -4,6 +4,8 @@ Both read a clip's own positions and text only, so that neither its neighbours n
 pages matters. On a CPU, the length of what is read is the clip's own too, and with it the order of summation: a clip's
 attention is bit-identical alone, in any batch and in any pages.
 """
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# tolist has no type.
 
 from collections.abc import Sequence
 
@@ -33,28 +35,32 @@ class SlotAttention:
         self._places = _places(state.page_table, position)
         self._causal = position.shape[1] > 1
         heads = state.kv[0].shape[1] // ROWS
-        cached = zip(state.page_table.tolist(), position[:, -1].tolist(), strict=True)
-        self._cached = [position_pieces(table, last + 1) for table, last in cached]
-        texts = zip(state.text_table.tolist(), state.text_tokens.tolist(), strict=True)
-        self._texts = [text_pieces(table, count, heads) for table, count in texts]
+        tables: list[list[int]] = state.page_table.tolist()
+        last: list[int] = position[:, -1].tolist()
+        self._cached = [position_pieces(table, one + 1) for table, one in zip(tables, last, strict=True)]
+        texts: list[list[int]] = state.text_table.tolist()
+        tokens: list[int] = state.text_tokens.tolist()
+        self._texts = [text_pieces(table, count, heads) for table, count in zip(texts, tokens, strict=True)]
 
     def attend(self, layer: int, qkv: torch.Tensor) -> torch.Tensor:
         pages, (rows, count, _, heads, size) = self._pages[layer], qkv.shape
         _write(pages, self._places, qkv)
         query = qkv[:, :, 0].transpose(1, 2).reshape(-1, 1, ROWS * heads, count, size)
-        out = [
-            functional.scaled_dot_product_attention(one, *_read(pages, pieces), is_causal=self._causal)
-            for one, pieces in zip(query, self._cached, strict=True)
-        ]
-        return torch.cat(out).view(rows, heads, count, size).transpose(1, 2)
+        pages = pages.unsqueeze(1)  # [2, 1, rows * heads, N * PAGE, head size]
+        out: list[torch.Tensor] = []
+        for one, pieces in zip(query.unbind(0), self._cached, strict=True):
+            keys, values = _read(pages, pieces)
+            out.append(functional.scaled_dot_product_attention(one, keys, values, is_causal=self._causal))
+        return _concatenate(out).view(rows, heads, count, size).transpose(1, 2)
 
     def attend_to_text(self, layer: int, query: torch.Tensor) -> torch.Tensor:
-        pages, query = self._pages[layer], query.transpose(1, 2)  # [n, heads, T, head size]
-        out = [
-            functional.scaled_dot_product_attention(one[None], *_read(pages, pieces))
-            for one, pieces in zip(query, self._texts, strict=True)
-        ]
-        return torch.cat(out).transpose(1, 2)
+        pages = self._pages[layer].unsqueeze(1)
+        query = query.transpose(1, 2).unsqueeze(1)  # [n, 1, heads, T, head size]
+        out: list[torch.Tensor] = []
+        for one, pieces in zip(query.unbind(0), self._texts, strict=True):
+            keys, values = _read(pages, pieces)
+            out.append(functional.scaled_dot_product_attention(one, keys, values))
+        return _concatenate(out).transpose(1, 2)
 
 
 def position_pieces(table: Sequence[int], count: int) -> list[Piece]:
@@ -86,11 +92,20 @@ def write_text(pages: torch.Tensor, table: Sequence[int], kv: torch.Tensor) -> N
         first += count
 
 
-def _read(pages: torch.Tensor, pieces: list[Piece]) -> tuple[torch.Tensor, torch.Tensor]:
+def _read(pages: torch.Tensor, pieces: list[Piece]) -> tuple[torch.Tensor, ...]:
     """Return keys and values, [1, rows * heads, positions, head size] each; a view if they are in one piece."""
-    parts = [pages[:, rows, places] for rows, places in pieces]
-    keys, values = parts[0] if len(parts) == 1 else torch.cat(parts, dim=2)
-    return keys[None], values[None]
+    parts = [_part(pages, piece) for piece in pieces]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=3)).unbind(0)
+
+
+def _part(pages: torch.Tensor, piece: Piece) -> torch.Tensor:
+    rows, places = piece
+    part = pages.narrow(3, places.start, places.stop - places.start)  # a third of an index's overhead
+    return part if rows is ALL_ROWS else part.narrow(2, rows.start, rows.stop - rows.start)
+
+
+def _concatenate(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 class GatheredAttention:
