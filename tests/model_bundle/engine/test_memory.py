@@ -1,4 +1,5 @@
 """Test the formula for memory against what is really allocated, and the formula of the stack's configuration."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
 from collections.abc import Iterator
 from dataclasses import replace
