@@ -90,7 +90,7 @@ def admitted(generator: Generator, clips: int, plan: Plan) -> Iterate[None]:
         yield
     finally:
         for slot in range(clips):
-            runner.slots.deactivate(slot)
+            runner.release(slot)
         synchronize(generator.device)
 
 

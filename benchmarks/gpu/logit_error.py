@@ -12,6 +12,7 @@ from musicgen_serving.engine.model.quantisation import EIGHT_BIT, UNPACKED
 from musicgen_serving.engine.model.weights import DecoderWeights, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.step.model_runner import ModelRunner
+from musicgen_serving.engine.step.paged_attention import paged_attention
 from musicgen_serving.engine.step.slots import allocate, batch_view
 from musicgen_serving.engine.step.torch_step import StepFn
 from musicgen_serving.json_log import JsonLog
@@ -77,7 +78,7 @@ def torch_logits(decoder: Decoder, tokens: torch.Tensor, states: torch.Tensor) -
     logits: list[torch.Tensor] = []
     for position in range(POSITIONS):
         fed, here = view.state.tokens[:, :, position : position + 1], torch.full((1, 1), position, device=runner.device)
-        logits.append(forward(weights, config.heads, view.layers, view.cross_mask, fed, here)[0])
+        logits.append(forward(weights, config.heads, paged_attention(view, here), fed, here)[0])
     return torch.stack(logits).float()
 
 

@@ -15,10 +15,13 @@ SERVED_MODELS: list[str] = list(_TABLE["models"])  # the Hub ids that `model_id`
 _DTYPE_BYTES = {"float16": 2, "float32": 4}
 _MAX_POSITIONS = 1503  # tokens of the longest clip: 30 s at 50 a second, and three for the delay pattern
 _GUIDANCE_ROWS = 2  # classifier-free guidance decodes a conditional and an unconditional row
+_PAGE_POSITIONS = 64  # of the engine's KV cache; a page holds as many positions of both rows, or twice as many tokens
+_TEXT_PAGE_TOKENS = _GUIDANCE_ROWS * _PAGE_POSITIONS  # a text is cached for the conditional row only
+_MAX_SLOTS = 32  # clips that the engine steps together on a GPU
 _CODEBOOKS, _CODES = 4, 2048  # of every mono model: the widths of the output heads
 _CPU_RESERVE_BYTES = 4_000_000_000  # Java and Python, activations, EnCodec's decode, files in the page cache
 _INVOCATION_TIMEOUT_SECONDS = 900  # SageMaker's default; a client may ask for up to 3600
-_RESERVE_BYTES = 2_000_000_000  # CUDA context, activations, cross-attention keys, EnCodec's decode, fragmentation
+_RESERVE_BYTES = 2_000_000_000  # CUDA context, activations, EnCodec's decode, fragmentation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +42,28 @@ class Model:
         decoder = (self.decoder_parameters + self.decoder_buffers) * _DTYPE_BYTES[decoder_dtype]
         return decoder + (self.other_parameters + self.other_buffers) * _DTYPE_BYTES["float32"]
 
-    def kv_cache_bytes(self, decoder_dtype: str) -> int:
-        """Return the self-attention cache of one full-length request: 2 x layers x width x rows x positions."""
-        elements = 2 * self.layers * self.hidden_size * _GUIDANCE_ROWS * _MAX_POSITIONS
-        return elements * _DTYPE_BYTES[decoder_dtype]
+    def position_bytes(self, decoder_dtype: str) -> int:
+        """Return the self-attention's keys and values of one position of a clip: 2 x layers x width x rows."""
+        return 2 * self.layers * self.hidden_size * _GUIDANCE_ROWS * _DTYPE_BYTES[decoder_dtype]
+
+    def page_bytes(self, decoder_dtype: str) -> int:
+        """Return the size of a page of the engine's KV cache, as its `model/memory.py` does."""
+        return _PAGE_POSITIONS * self.position_bytes(decoder_dtype)
+
+    def clip_bytes(
+        self, decoder_dtype: str, *, positions: int = _MAX_POSITIONS, text_tokens: int = _TEXT_PAGE_TOKENS
+    ) -> int:
+        """Return what a clip holds of the KV cache, in whole pages; by default 30 s with a text of up to 128 tokens."""
+        return _clip_pages(positions, text_tokens) * self.page_bytes(decoder_dtype)
+
+    def concurrent_clips(
+        self, decoder_dtype: str, *, instance_type: str, positions: int = _MAX_POSITIONS,
+        text_tokens: int = _TEXT_PAGE_TOKENS,
+    ) -> int:  # fmt: skip
+        """Return how many such clips the engine generates at once on an instance with a GPU; more of them wait."""
+        free = gpu_memory_bytes(instance_type) - self.staged_bytes(decoder_dtype) - _RESERVE_BYTES
+        pages = max(0, free // self.page_bytes(decoder_dtype) - 1)  # one is the null page
+        return min(_MAX_SLOTS, pages // _clip_pages(positions, text_tokens))
 
     def step_bytes(self) -> int:
         """Return what a decode step reads of the weights in float32: the layers and the output heads.
@@ -62,7 +83,7 @@ class Model:
         so this is an estimate, not a measurement.
         """
         steps = round(seconds * 50) + 3
-        cache = self.kv_cache_bytes("float32") / _MAX_POSITIONS * (steps + 1) / 2  # mean over the clip's steps
+        cache = self.position_bytes("float32") * (steps + 1) / 2  # mean over the clip's steps
         return steps * (self.step_bytes() + clips * cache) / bytes_per_second(instance_type)
 
     def check_instance(self, *, decoder_dtype: str, requests: int, instance_type: str) -> None:
@@ -73,7 +94,7 @@ class Model:
             self._check_cpu(requests, instance_type)
 
     def _check_cpu(self, requests: int, instance_type: str) -> None:
-        weights, caches = self.staged_bytes("float32"), requests * self.kv_cache_bytes("float32")
+        weights, caches = self.staged_bytes("float32"), self._cache_bytes("float32", requests)
         # The engine takes half of the memory that is free once the weights are loaded.
         needed, available = weights + 2 * caches + _CPU_RESERVE_BYTES, memory_bytes(instance_type)
         if needed > available:
@@ -96,7 +117,7 @@ class Model:
     def check_gpu_memory(self, *, decoder_dtype: str, requests: int, instance_type: str) -> None:
         """Raise ConfigError, with the figures, if weights and `requests` caches exceed the instance's GPU memory."""
         weights = self.staged_bytes(decoder_dtype)
-        caches = requests * self.kv_cache_bytes(decoder_dtype)
+        caches = self._cache_bytes(decoder_dtype, requests)
         needed, available = weights + caches + _RESERVE_BYTES, gpu_memory_bytes(instance_type)
         if needed > available:
             raise ConfigError(
@@ -104,6 +125,14 @@ class Model:
                 f"of {instance_type}, {_gb(available)}, got {_gb(needed)}: {_gb(weights)} of weights, {_gb(caches)} of "
                 f"key-value caches, {_gb(_RESERVE_BYTES)} in reserve"
             )
+
+    def _cache_bytes(self, decoder_dtype: str, requests: int) -> int:
+        """Return the KV cache for as many of the longest clips, and its null page."""
+        return requests * self.clip_bytes(decoder_dtype) + self.page_bytes(decoder_dtype)
+
+
+def _clip_pages(positions: int, text_tokens: int) -> int:
+    return -(-positions // _PAGE_POSITIONS) - (-text_tokens // _TEXT_PAGE_TOKENS)
 
 
 def find_model(model_id: str) -> Model:

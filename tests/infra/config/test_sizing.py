@@ -20,10 +20,17 @@ def test_float16_decoder_halves_the_staged_bytes_of_large() -> None:
     assert LARGE.staged_bytes("float16") / 1e9 == pytest.approx(7.2, abs=0.02)
 
 
-@pytest.mark.parametrize(("model", "gigabytes"), [(SMALL, 0.296), (MEDIUM, 0.887), (LARGE, 1.182)])
-def test_key_value_cache_of_a_request_is_two_rows_of_1503_positions(model: Model, gigabytes: float) -> None:
-    assert model.kv_cache_bytes("float16") / 1e9 == pytest.approx(gigabytes, abs=0.0015)
-    assert model.kv_cache_bytes("float32") == 2 * model.kv_cache_bytes("float16")
+@pytest.mark.parametrize(("model", "gigabytes"), [(SMALL, 0.315), (MEDIUM, 0.944), (LARGE, 1.258)])
+def test_longest_clip_holds_24_pages_of_64_positions_and_one_of_its_text(model: Model, gigabytes: float) -> None:
+    assert model.clip_bytes("float16") / 1e9 == pytest.approx(gigabytes, abs=0.0005)
+    assert model.clip_bytes("float16") == 25 * 64 * model.position_bytes("float16")
+    assert model.clip_bytes("float32") == 2 * model.clip_bytes("float16")
+
+
+@pytest.mark.parametrize(("seconds", "clips"), [(5, 32), (10, 32), (20, 17), (30, 11)])
+def test_concurrent_clips_of_large_on_24_gb_depend_on_their_length(seconds: int, clips: int) -> None:
+    positions = 50 * seconds + 3
+    assert LARGE.concurrent_clips("float16", instance_type="ml.g5.xlarge", positions=positions) == clips
 
 
 def test_model_that_exceeds_the_gpu_memory_is_rejected_with_the_figures(cdk_context: dict[str, Any]) -> None:
@@ -31,14 +38,14 @@ def test_model_that_exceeds_the_gpu_memory_is_rejected_with_the_figures(cdk_cont
         from_context({**cdk_context, "decoder_dtype": "float32"})
     assert str(error.value) == (
         "facebook/musicgen-large in float32 with max_concurrent_requests 4 must fit the GPU memory of ml.g5.2xlarge, "
-        "24.0 GB, got 25.2 GB: 13.7 GB of weights, 9.5 GB of key-value caches, 2.0 GB in reserve"
+        "24.0 GB, got 25.9 GB: 13.7 GB of weights, 10.2 GB of key-value caches, 2.0 GB in reserve"
     )
 
 
 def test_concurrent_requests_are_limited_by_the_gpu_memory(cdk_context: dict[str, Any]) -> None:
-    assert from_context({**cdk_context, "max_concurrent_requests": 12}).max_concurrent_requests == 12
-    with pytest.raises(ConfigError, match=r"max_concurrent_requests 13 must fit the GPU memory of ml\.g5\.2xlarge"):
-        from_context({**cdk_context, "max_concurrent_requests": 13})
+    assert from_context({**cdk_context, "max_concurrent_requests": 11}).max_concurrent_requests == 11
+    with pytest.raises(ConfigError, match=r"max_concurrent_requests 12 must fit the GPU memory of ml\.g5\.2xlarge"):
+        from_context({**cdk_context, "max_concurrent_requests": 12})
 
 
 def test_every_fallback_instance_type_must_fit_too(cdk_context: dict[str, Any]) -> None:
@@ -76,8 +83,8 @@ def test_model_that_exceeds_a_cpus_memory_is_rejected_with_the_figures(cdk_conte
         from_context({**cdk_context, "instance_type": "ml.c7i.4xlarge"})
     assert str(error.value) == (
         "facebook/musicgen-large with max_concurrent_requests 4 must fit the memory of ml.c7i.4xlarge, 34.4 GB, got "
-        "36.6 GB: 13.7 GB of weights, which a CPU keeps in float32, twice 9.5 GB of key-value caches, as they may take "
-        "half of what is free, 4.0 GB in reserve"
+        "38.1 GB: 13.7 GB of weights, which a CPU keeps in float32, twice 10.2 GB of key-value caches, as they may "
+        "take half of what is free, 4.0 GB in reserve"
     )
 
 

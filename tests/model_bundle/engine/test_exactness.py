@@ -12,10 +12,19 @@ from musicgen_serving.engine.model.codec import Codec
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.model.weights import WeightFiles
 from musicgen_serving.engine.sampling_params import SamplingParams
+from musicgen_serving.engine.step import model_runner, torch_step
 from musicgen_serving.engine.step.model_runner import ModelRunner
+from musicgen_serving.engine.step.paged_attention import GatheredAttention, SlotAttention
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
 FRAMES = 60
+
+
+@pytest.fixture(params=[SlotAttention, GatheredAttention], autouse=True)
+def attention(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the test with the attention of CPUs and with that of GPUs without kernels."""
+    for module in (model_runner, torch_step):
+        monkeypatch.setattr(module, "paged_attention", request.param)
 
 
 def run(runner: ModelRunner, steps: int, length: int = 128) -> None:
@@ -50,7 +59,7 @@ def test_codes_equal_transformers_when_a_clip_moves_and_cache_lengths_are_bounde
     runner.admit(2, mono.states(0), FRAMES, greedy, 0)
     for position in range(30):
         runner.step(2, 1, length=position + 1, text_length=11, max_top_k=1, use_top_p=False)
-    runner.slots.move(2, 0, 30)
+    runner.move(2, 0)
     for position in range(30, FRAMES + 3):
         runner.step(0, 1, length=position + 1, text_length=11, max_top_k=1, use_top_p=False)
     assert torch.equal(runner.codes(0, FRAMES), expected[0])

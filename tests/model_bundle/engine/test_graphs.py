@@ -73,13 +73,13 @@ def test_addresses_do_not_change_while_clips_join_move_and_leave(mono: Reference
     views = runner.graphs._views.values()  # pyright: ignore[reportPrivateUsage]
     addresses = [address for one in views for address in addresses_of(one)]
     moves: list[int] = []
-    move = runner.slots.move
+    move = runner.move
 
-    def recording_move(source: int, target: int, length: int) -> None:
+    def recording_move(source: int, target: int) -> None:
         moves.append(target)
-        move(source, target, length)
+        move(source, target)
 
-    object.__setattr__(runner.slots, "move", recording_move)
+    runner.move = recording_move
     recorder.check = lambda: check(addresses == [address for one in views for address in addresses_of(one)])
     run_session(runner, mono)
     assert moves and recorder.replayed > 100
@@ -92,8 +92,7 @@ def check(holds: bool) -> None:
 def addresses_of(one: BatchView) -> Iterator[int]:
     state = one.state
     yield from (tensor.data_ptr() for tensor in state.per_slot().values())
-    for layer in one.layers:
-        yield from (part.data_ptr() for part in (layer.kv, layer.keys, layer.values, layer.cross_keys))
+    yield from (layer.data_ptr() for layer in state.kv)
 
 
 def test_buckets_beyond_the_time_budget_are_recorded_at_first_use(mono: Reference, memory_log: Any) -> None:

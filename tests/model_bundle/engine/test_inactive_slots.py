@@ -54,7 +54,6 @@ def test_moving_a_slot_moves_its_text_length_and_active_flag(mono: Reference) ->
     runner.admit(1, mono.states(0), FRAMES, GREEDY, 0)
     assert runner.slots.text_tokens.tolist() == [1, 11, 5]
     assert runner.slots.active.tolist() == [False, True, True]
-    runner.slots.move(2, 0, 1)
-    runner.slots.deactivate(2)
+    runner.move(2, 0)
     assert runner.slots.text_tokens.tolist()[:2] == [5, 11]
     assert runner.slots.active.tolist() == [True, True, False]

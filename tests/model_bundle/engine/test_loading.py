@@ -12,12 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from musicgen_serving.engine.loading import GIB, slots_that_fit
 from musicgen_serving.engine.model.codec import Codec, make_convolutions_repeatable
 from musicgen_serving.engine.model.config import decoder_config, read_config
 from musicgen_serving.engine.model.quantisation import dense
 from musicgen_serving.engine.model.weights import WeightFiles, load_decoder, sinusoids
-from musicgen_serving.engine.step.slots import allocate, bytes_per_slot
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
 CPU = torch.device("cpu")
@@ -115,19 +113,6 @@ def test_refuses_other_architectures(tmp_path: Path, config: dict[str, Any], sen
 def test_position_embeddings_equal_transformers(mono: Reference) -> None:
     embedding = mono.model.decoder.model.decoder.embed_positions
     assert torch.equal(sinusoids(50, 64), embedding.get_embedding(50, 64))
-
-
-def test_computes_the_exact_memory_of_a_slot(stereo: Reference) -> None:
-    config = decoder_config(read_config(stereo.folder))
-    slots = allocate(config, 2, 100, 30, CPU, torch.float16)
-    caches = [*slots.kv, *slots.cross_kv]
-    assert 2 * bytes_per_slot(config, 100, 30, torch.float16) == sum(cache.nbytes for cache in caches)
-
-
-def test_allocates_as_many_slots_as_fit() -> None:
-    assert [slots_that_fit(8, GIB, 3 * GIB), slots_that_fit(2, GIB, 3 * GIB)] == [3, 2]
-    with pytest.raises(ValueError, match=r"must hold one slot of 1\.00 GiB, got 0\.50 GiB"):
-        slots_that_fit(8, GIB, GIB // 2)
 
 
 def test_convolutions_on_a_gpu_are_float32_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:

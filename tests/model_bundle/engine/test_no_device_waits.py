@@ -30,10 +30,8 @@ def test_admitting_moving_and_releasing_clips_does_not_wait() -> None:
     with RecordOperations() as operations:
         runner.admit(1, states, 20, params, 2)
         runner.codes(0, 20)
-        runner.slots.zero_kv_if_nonfinite(0, 23)
-        runner.slots.move(1, 0, 5)
-        runner.slots.zero_kv_if_nonfinite(1, 5)
-        runner.slots.deactivate(1)
+        runner.release(0)
+        runner.move(1, 0)
     assert len(operations.names) > 100
     assert operations.synchronizing == [] and operations.devices == {META}
 

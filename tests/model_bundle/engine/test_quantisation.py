@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
-from musicgen_serving.engine.model.decoder import forward, write_text
+from musicgen_serving.engine.model.decoder import forward, text_kv
 from musicgen_serving.engine.model.quantisation import EIGHT_BIT, UNPACKED, Quantised, dense, linear, quantise
 from musicgen_serving.engine.model.weights import LayerWeights, WeightFiles, load_decoder
+from musicgen_serving.engine.step.paged_attention import paged_attention, write_text
 from musicgen_serving.engine.step.slots import allocate, batch_view
 from tests.model_bundle.helpers.kernel_inputs import relative_error
 from tests.model_bundle.helpers.random_weights import eight_bit, random_weights
@@ -53,10 +54,13 @@ def test_logits_at_a_published_width_are_within_two_per_cent() -> None:
     weights, slots = random_weights(SMALL, 64, torch.float32), allocate(SMALL, 1, 64, 8, CPU, torch.float32)
     generator = torch.Generator().manual_seed(3)
     states, tokens = torch.randn(8, 1024, generator=generator), torch.randint(2048, (1, 4, 32), generator=generator)
-    run, logits = batch_view(slots, 0, 1, 32, 8), list[torch.Tensor]()
+    slots.set_pages(0, [1], [2])
+    slots.activate(0, 32, 8)
+    run, position, logits = batch_view(slots, 0, 1, 32, 8), torch.arange(32)[None], list[torch.Tensor]()
     for kind in (weights, eight_bit(weights)):
-        write_text(kind, SMALL.heads, run.layers, run.cross_mask, states)
-        logits.append(forward(kind, SMALL.heads, run.layers, run.cross_mask, tokens, torch.arange(32)[None]))
+        for layer, pages in zip(kind.layers, slots.kv, strict=True):
+            write_text(pages, [2], text_kv(layer, SMALL.heads, states))
+        logits.append(forward(kind, SMALL.heads, paged_attention(run, position), tokens, position))
     error = relative_error(logits[1], logits[0])
     assert 1e-3 < error < 0.02
 

@@ -65,12 +65,15 @@ class Reference:
         sides = [codes[0] for codes in decoded]  # [2, 4, frames] for each channel
         return torch.stack(sides, dim=2).flatten(1, 2)
 
-    def runner(self, slots: int = 3, packing: Packing = PACKINGS["float32"]) -> ModelRunner:
-        """Return the engine's model runner with the same weights, read from the files that transformers wrote."""
+    def runner(self, slots: int = 3, pages: int | None = None, packing: Packing = PACKINGS["float32"]) -> ModelRunner:
+        """Return the engine's model runner with the same weights, read from the files that transformers wrote.
+
+        `pages` limits the KV pages, of which the null page is one.
+        """
         config = decoder_config(read_config(self.folder))
         with WeightFiles(self.folder) as files:
             weights = load_decoder(files, config, CPU, torch.float32, POSITIONS, packing)
-        return ModelRunner(config, weights, allocate(config, slots, POSITIONS, TEXT, CPU, torch.float32))
+        return ModelRunner(config, weights, allocate(config, slots, POSITIONS, TEXT, CPU, torch.float32, pages))
 
 
 def make_reference(folder: Path, channels: int) -> Reference:

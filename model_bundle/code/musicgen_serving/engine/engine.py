@@ -123,8 +123,10 @@ class Engine:
         """Log statistics; without the lock, as a log that blocks must not block `submit`."""
         with self._changed:
             waiting, age = len(self._queue), round(self._queue.age, 3)
-        in_flight, free_slots = len(self._batch.sequences), self._batch.free_slots
-        self._stats.report(in_flight=in_flight, free_slots=free_slots, waiting=waiting, queue_age_seconds=age)
+        self._stats.report(
+            in_flight=len(self._batch.sequences), free_slots=self._batch.free_slots, free_pages=self._batch.free_pages,
+            waiting=waiting, queue_age_seconds=age,
+        )  # fmt: skip
 
     def _step(self) -> None:
         if self._batch.sequences:
@@ -141,7 +143,8 @@ class Engine:
             return
         self._in_flight_limit = 0
         with self._changed:
-            sequences = self._queue.take(min(self._batch.free_slots, MAX_ADMITTED_TOGETHER))
+            count = min(self._batch.free_slots, MAX_ADMITTED_TOGETHER)
+            sequences = self._queue.take(count, self._batch.page_budget())
             self._admitting = sequences
         if sequences:
             self._admit(sequences)

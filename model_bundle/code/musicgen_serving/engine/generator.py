@@ -19,7 +19,7 @@ from musicgen_serving.engine.watchdog import HANG_SECONDS, Heartbeat, Watchdog
 from musicgen_serving.json_log import JsonLog
 
 Deliver = Callable[[int, NDArray[np.float32]], None]
-MAX_SLOTS = 32  # beyond it attention reads more than the weights, and a step grows with every clip
+MAX_SLOTS = 32  # of two rows: the kernels' tiles have up to 64; `infra/config/models.py` repeats it
 LENGTH_MULTIPLES = {"cuda": 256, "cpu": 32}
 WARM_UP = ClipSpec("warm up", 0, SamplingParams(max_new_tokens=8))
 
@@ -35,7 +35,7 @@ class Capacity:
     def for_requests(cls, requests: int, max_clips: int, device: torch.device) -> "Capacity":
         """Return room for `requests` of up to `max_clips` clips: one clip of each in a slot, all others waiting.
 
-        A GPU gets as many slots as its memory holds: a step's reads grow with the clips in flight, not with slots.
+        A GPU gets all slots, of which its KV pages limit the use: a step's reads grow with the clips in flight.
         """
         slots = MAX_SLOTS if device.type == "cuda" else min(max(requests, 8), MAX_SLOTS)
         return cls(slots=slots, max_waiting=requests * max_clips)

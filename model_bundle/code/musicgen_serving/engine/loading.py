@@ -14,13 +14,14 @@ from musicgen_serving.engine.host_memory import available_bytes
 from musicgen_serving.engine.model.codec import Codec
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.model.cpu_matrices import cpu_packing
+from musicgen_serving.engine.model.memory import pages_that_fit
 from musicgen_serving.engine.model.quantisation import EIGHT_BIT, UNPACKED, Matrix, quantise
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights, Norm, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
 from musicgen_serving.engine.step.graphs import CudaRecorder, RecordedGraphs, doublings
 from musicgen_serving.engine.step.model_runner import ModelRunner
-from musicgen_serving.engine.step.slots import allocate, batch_view, bytes_per_slot
+from musicgen_serving.engine.step.slots import allocate, batch_view
 from musicgen_serving.engine.step.torch_step import StepFn
 from musicgen_serving.json_log import JsonLog
 
@@ -72,7 +73,8 @@ def load_parts(
 ) -> ModelParts:
     """Load everything, compiling kernels while the decoder's weights are read.
 
-    Raises ValueError if the checkpoint cannot be served, not even one slot fits, or 8-bit weights would be slow.
+    Raises ValueError if the checkpoint cannot be served, not even the longest clip fits, or 8-bit weights would be
+    slow.
     """
     config, on_gpu = decoder_config(read_config(folder)), device.type == "cuda"
     dtype = torch.float16 if weight_format.dtype == "float16" and on_gpu else torch.float32
@@ -111,11 +113,11 @@ def load_parts(
         compiled = kernels is not None and kernels.result()
         step_fn = kernel_step(config, weights, MAX_NEW_TOKENS, log) if compiled else None
         require_eight_bit_kernels(packing is EIGHT_BIT, has_kernels=step_fn is not None)
-    slot_bytes = bytes_per_slot(config, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, weights.dtype)
-    count = slots_that_fit(slots, slot_bytes, free_bytes(device))
-    cache = allocate(config, count, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, device, weights.dtype)
+    sizes, free = (MAX_NEW_TOKENS, MAX_TEXT_TOKENS), free_bytes(device)
+    pages = pages_that_fit(config, slots, *sizes, weights.dtype.itemsize, free)
+    cache = allocate(config, slots, *sizes, device, weights.dtype, pages)
     runner = ModelRunner(config, weights, cache, step_fn)
-    timer.fields["slots"] = count
+    timer.fields |= {"slots": slots, "pages": runner.allocator.free}
     if recorded := record_graphs(runner, log):
         timer.fields |= {"graphs": recorded.count, "graphs_of": recorded.total}
         timer.fields["graph_seconds"] = round(recorded.seconds, 3)
@@ -132,19 +134,11 @@ def require_eight_bit_kernels(eight_bit: bool, *, has_kernels: bool) -> None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the memory that slots may use: a GPU's free memory less a reserve, or half of a host's."""
+    """Return the memory that KV pages may use: a GPU's free memory less a reserve, or half of a host's."""
     if device.type == "cuda":
         torch.cuda.empty_cache()  # start-up's temporary buffers
         return torch.cuda.mem_get_info(device)[0] - RESERVED
     return available_bytes() // 2
-
-
-def slots_that_fit(wanted: int, slot_bytes: int, free: int) -> int:
-    """Return as many slots as wanted, or as fit; raise ValueError if not even one does."""
-    fitting = min(wanted, free // slot_bytes)
-    if fitting < 1:
-        raise ValueError(f"free memory must hold one slot of {slot_bytes / GIB:.2f} GiB, got {free / GIB:.2f} GiB")
-    return fitting
 
 
 def kernel_step(config: DecoderConfig, weights: DecoderWeights, positions: int, log: JsonLog) -> StepFn | None:
@@ -177,7 +171,7 @@ def compile_kernels(
         step = kernel_step(thin, _zero_weights(thin, positions, device, dtype, eight_bit), positions, log)
         if step is None:
             return False
-        empty = allocate(thin, slots, positions, text, device, dtype)
+        empty = allocate(thin, slots, positions, text, device, dtype, pages=1)  # without a clip, none is used
         for count in reversed(doublings(1, slots)):
             step(batch_view(empty, 0, count, positions, text), max_top_k=config.vocabulary, use_top_p=True)
     except Exception as error:  # of many kinds, Triton's own and the operating system's

@@ -133,12 +133,18 @@ class RequestQueue:
             raise QueueFullError(count, self._max_waiting)
         self._requests.append(deque(Sequence(request, index) for index in range(len(request.clips))))
 
-    def take(self, count: int) -> list[Sequence]:
-        """Remove up to `count` sequences: one of each request in turn, the longest-waiting request first."""
+    def take(self, count: int, fits: Callable[[Sequence], bool] = lambda sequence: True) -> list[Sequence]:
+        """Remove up to `count` sequences: one of each request in turn, the longest-waiting request first.
+
+        Ends at the first that does not fit, whose turn it then remains: short clips never overtake a long one.
+        """
         taken: list[Sequence] = []
         requests = self._live()
         while requests and len(taken) < count:
             waiting = requests.popleft()
+            if not fits(waiting[0]):
+                requests.appendleft(waiting)
+                break
             taken.append(waiting.popleft())
             if waiting:
                 requests.append(waiting)
@@ -190,6 +196,22 @@ class Batch:
     @property
     def free_slots(self) -> int:
         return self.max_sequences - len(self.sequences)
+
+    @property
+    def free_pages(self) -> int:
+        """KV pages that no sequence holds."""
+        return self._runner.allocator.free
+
+    def page_budget(self) -> Callable[[Sequence], bool]:
+        """Return a predicate that counts what it is asked for: whether a sequence fits beside those before it."""
+        left = self.free_pages
+
+        def fits(sequence: Sequence) -> bool:
+            nonlocal left
+            left -= self._runner.count_pages(sequence.clip.params.frames, len(sequence.tokens))
+            return left >= 0
+
+        return fits
 
     @property
     def unfinished(self) -> list[Sequence]:
@@ -266,15 +288,12 @@ class Batch:
         self._completions.complete(wait=not self.sequences)
 
     def _release(self, slot: int) -> None:
-        """Empty a slot by moving the last sequence into it; zero the KV cache of either if it is not finite."""
-        slots, last = self._runner.slots, self.sequences[-1]
-        slots.zero_kv_if_nonfinite(slot, self.sequences[slot].position)
-        freed = len(self.sequences) - 1
-        if slot < freed:
-            slots.move(freed, slot, last.position)
-            slots.zero_kv_if_nonfinite(freed, last.position)
-            self.sequences[slot] = last
-        slots.deactivate(freed)
+        """Empty a slot, return its pages, and move the last sequence into it."""
+        last = len(self.sequences) - 1
+        self._runner.release(slot)
+        if slot < last:
+            self._runner.move(last, slot)
+            self.sequences[slot] = self.sequences[last]
         self.sequences.pop()
 
 

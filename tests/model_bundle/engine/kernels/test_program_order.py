@@ -15,6 +15,7 @@ from musicgen_serving.engine.kernels.attention import SpanWorkspace, attend
 from musicgen_serving.engine.kernels.linear import NormProjection, ResidualProjection, SplitWorkspace, add, project
 from musicgen_serving.engine.kernels.sampling import sample as sample_tokens
 from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.model.memory import PAGE
 from musicgen_serving.engine.step.delay_pattern import TO_GENERATE
 from musicgen_serving.engine.step.slots import allocate
 from tests.model_bundle.helpers.kernel_inputs import CPU, make_norm, make_stream, normal
@@ -58,11 +59,15 @@ def products() -> tuple[torch.Tensor, ...]:
 
 def attention() -> tuple[torch.Tensor, ...]:
     """Return the results of attention over a long and a short sequence."""
-    qkv, cache = normal(4, 96, seed=1), normal(4, 2, 2, 300, 16, seed=2)
-    out, spans = torch.empty((4, 32)), SpanWorkspace(4, 2, 16, 300, CPU, max_programs=10**6)
-    position, active = torch.tensor([290, 64]), torch.ones(2).bool()
-    attend(qkv, cache, position, active, 291, out, spans)
-    return out, cache, spans.arrived
+    config = DecoderConfig(layers=1, hidden=32, heads=2, ffn=8, vocabulary=8, codebooks=4, channels=1, pad_token=8)
+    slots = allocate(config, 2, 300, 1, CPU, torch.float32)
+    slots.kv[0].copy_(normal(*slots.kv[0].shape, seed=2))
+    for slot, position in enumerate((290, 64)):
+        slots.set_pages(slot, range(1 + 5 * slot, 6 + 5 * slot), [11])
+        slots.activate(slot, position, 1)
+    out, spans = torch.empty((4, 32)), SpanWorkspace(4, 2, 16, 300, CPU, span=PAGE)
+    attend(normal(4, 96, seed=1), slots.kv[0], slots, 291, out, spans)
+    return out, slots.kv[0], spans.arrived
 
 
 def sampling() -> tuple[torch.Tensor, ...]:

@@ -1,8 +1,9 @@
-"""Attention of one position over the KV cache: only what a slot holds is read, and programs share a long sequence.
+"""Attention of one position over KV pages: only what a clip has is read, and programs share a long sequence.
 
 A sequence is cut into spans; a program has one span of one row and head (flash decoding, Dao et al. 2023). A program
 whose span is beyond its slot's position ends at once: the length is read on the device, so one CUDA graph serves all
-lengths up to its bound. The program that finishes last for a row and head merges the spans, in their order.
+lengths up to its bound. The program that finishes last for a row and head merges the spans, in their order. Spans have
+the same length in every step, so a clip's attention is bit-identical alone and in any batch.
 """
 # pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
@@ -12,28 +13,31 @@ import torch
 import triton.language as tl
 
 from musicgen_serving.engine.kernels.jit import kernel
+from musicgen_serving.engine.model.memory import PAGE, ROWS
+from musicgen_serving.engine.step.slots import Slots
 
-BLOCK = 64  # positions at a time: 8 KiB of keys, and of values
-MAX_PROGRAMS = 1024  # about what an H100 holds at once: six by their registers on each of 132 multiprocessors
+SPAN = 256  # positions
+"""Unmeasured. A clip alone has 64 programs for each span in musicgen-large, 192 on average over 30 seconds; with 16 KiB
+in flight in each that is 3 MB, enough for an H100's bandwidth (see `tiles`). In a full batch a shorter span than needed
+costs little: a program leaves 264 bytes for the 64 KiB that it has read."""
 WARPS = 4
 MASKED = tl.constexpr(-1e30)  # a score below all others; not infinity, because infinity minus itself is NaN
 LOG2_E = tl.constexpr(1.4426950408889634)  # scores are multiplied by it, because a GPU computes powers of two
 
 
 class SpanWorkspace:
-    """How sequences are cut into spans, and where programs leave their parts; unmeasured, as the table of tiles is.
+    """Where the programs of a step of n slots leave their parts, for up to `positions` positions in spans of `span`.
 
-    The spans are the shortest for which at most `max_programs` have work at once. Only `arrived` must be zero between
-    launches.
+    Only `arrived` must be zero between launches.
     """
 
     def __init__(
-        self, rows: int, heads: int, size: int, positions: int, device: torch.device, max_programs: int = MAX_PROGRAMS
+        self, rows: int, heads: int, size: int, positions: int, device: torch.device, span: int = SPAN
     ) -> None:
-        pairs, span = rows * heads, BLOCK
-        while span < positions and pairs * -(-positions // span) > max_programs:
-            span *= 2
-        self.span = span  # positions
+        if span % PAGE:
+            raise ValueError(f"a span must be a multiple of {PAGE} positions, got {span}")
+        pairs = rows * heads
+        self.span = span
         self.splits = 1 << (-(-positions // span) - 1).bit_length()  # a power of two: spans of the longest sequence
         self.partial = torch.empty(pairs * self.splits * size, device=device)
         self.peaks = torch.empty(pairs * self.splits, device=device)
@@ -41,56 +45,55 @@ class SpanWorkspace:
         self.arrived = torch.zeros(pairs, device=device, dtype=torch.int32)
 
 
-def attend(
-    qkv: torch.Tensor, kv: torch.Tensor, position: torch.Tensor, active: torch.Tensor, length: int, out: torch.Tensor,
+def attend(qkv: torch.Tensor, pages: torch.Tensor, state: Slots, length: int, out: torch.Tensor,
     spans: SpanWorkspace,
 ) -> None:  # fmt: skip
-    """Write causal attention out [2n, H] of qkv [2n, 3H] at each slot's position, after extending the cache by it.
+    """Write causal attention out [2n, H] of qkv [2n, 3H] at each slot's position, after extending its pages by it.
 
-    kv [2n, 2 (key, value), heads, P, size]; position and active [n]. No active slot may be at `length` or beyond.
+    `pages` are a layer's [2 (key, value), 2 * heads, N * PAGE, size]. No active slot may be at `length` or beyond.
     """
-    rows, _, heads, capacity, size = kv.shape
+    _, row_heads, capacity, size = pages.shape
+    rows, heads = qkv.shape[0], row_heads // ROWS
     attention_kernel[heads, rows, -(-length // spans.span)](
-        qkv, kv, position, active, out, spans.partial, spans.peaks, spans.sums, spans.arrived, heads, capacity,
-        spans.span, SIZE=size, BLOCK=BLOCK, SPLITS=spans.splits, num_warps=WARPS,
+        qkv, pages, state.page_table, state.position, state.active, out,
+        spans.partial, spans.peaks, spans.sums, spans.arrived, heads, capacity, state.page_table.stride(0), spans.span,
+        SIZE=size, BLOCK=PAGE, SPLITS=spans.splits, num_warps=WARPS,
     )  # fmt: skip
 
 
-def attend_to_text(
-    queries: torch.Tensor, keys: torch.Tensor, tokens: torch.Tensor, active: torch.Tensor, out: torch.Tensor
-) -> None:
-    """Write attention out [n, H] of queries [n, H] to the first `tokens` [n] of each slot's text.
-
-    `keys` [n, heads, text, size] are a view of [n, 2 (key, value), heads, T, size], in which the values follow.
-    """
-    slots, heads, _, size = keys.shape
+def attend_to_text(queries: torch.Tensor, pages: torch.Tensor, state: Slots, out: torch.Tensor) -> None:
+    """Write attention out [n, H] of queries [n, H] to each slot's text in a layer's pages, as in `attend`."""
+    _, row_heads, capacity, size = pages.shape
+    slots, heads = queries.shape[0], row_heads // ROWS
     cross_attention_kernel[heads, slots](
-        queries, keys, tokens, active, out, heads, keys.stride(1) // size, keys.stride(0),
-        SIZE=size, BLOCK=BLOCK, num_warps=WARPS,
+        queries, pages, state.text_table, state.text_tokens, state.active, out, heads, capacity,
+        state.text_table.stride(0), SIZE=size, BLOCK=PAGE, num_warps=WARPS,
     )  # fmt: skip
 
 
 @kernel
 def attention_kernel(
-    qkv, cache, position, active, out, partial, peaks, sums, arrived, heads, capacity, span,
+    qkv, pages, table, position, active, out, partial, peaks, sums, arrived, heads, capacity, table_stride, span,
     SIZE: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
-    """Compute `attend`; programs are (heads, 2n, splits), in the order of spans."""
+    """Compute `attend`; programs are (heads, 2n, splits), in the order of spans; a page has BLOCK positions."""
     head, row, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     here = tl.load(position + row // 2).to(tl.int32)
     if (split * span <= here) & tl.load(active + row // 2):
         own = tl.arange(0, SIZE) + head * SIZE
         query = scale_query(tl.load(qkv + row * (3 * heads * SIZE) + own), SIZE)
-        keys = cache + (row * 2 * heads + head).to(tl.int64) * capacity * SIZE
-        values = keys + heads * capacity * SIZE
+        value_offset = (2 * heads).to(tl.int64) * capacity * SIZE
+        keys = pages + (row % 2 * heads + head).to(tl.int64) * capacity * SIZE
+        numbers = table + row // 2 * table_stride
         peak, total, acc = attend_span(
-            query, keys, values, split * span, tl.minimum(split * span + span, here), SIZE, BLOCK
+            query, keys, value_offset, 0, numbers, split * span, tl.minimum(split * span + span, here), SIZE, BLOCK, 1
         )
         if split == here // span:  # the one program whose span holds this position
             fresh = qkv + row * (3 * heads * SIZE) + heads * SIZE + own
             key, value = tl.load(fresh), tl.load(fresh + heads * SIZE)
-            tl.store(keys + here * SIZE + tl.arange(0, SIZE), key)
-            tl.store(values + here * SIZE + tl.arange(0, SIZE), value)
+            place = keys + (tl.load(numbers + here // BLOCK) * BLOCK + here % BLOCK) * SIZE + tl.arange(0, SIZE)
+            tl.store(place, key)
+            tl.store(place + value_offset, value)
             peak, total, acc = attend_one_more(query, key, value, peak, total, acc)
         last, pair = here < span, row * heads + head
         if here >= span:
@@ -103,17 +106,20 @@ def attention_kernel(
 
 @kernel
 def cross_attention_kernel(
-    queries, keys, tokens, active, out, heads, capacity, slot_stride,
+    queries, pages, table, tokens, active, out, heads, capacity, table_stride,
     SIZE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Compute `attend_to_text`; slots are `slot_stride` elements apart in `keys`, and programs are (heads, n)."""
+    """Compute `attend_to_text`; programs are (heads, n). A page has BLOCK tokens in each of its two rows."""
     head, slot = tl.program_id(0), tl.program_id(1)
     if tl.load(active + slot):
         own = slot * (heads * SIZE) + head * SIZE + tl.arange(0, SIZE)
-        first = keys + slot.to(tl.int64) * slot_stride + head * capacity * SIZE
+        first = pages + head.to(tl.int64) * capacity * SIZE
+        row_offset = heads.to(tl.int64) * capacity * SIZE
         count = tl.load(tokens + slot).to(tl.int32)
         query = scale_query(tl.load(queries + own), SIZE)
-        _, total, acc = attend_span(query, first, first + heads * capacity * SIZE, 0, count, SIZE, BLOCK)
+        _, total, acc = attend_span(
+            query, first, 2 * row_offset, row_offset, table + slot * table_stride, 0, count, SIZE, BLOCK, 2
+        )
         tl.store(out + own, acc / tl.where(total == 0, 1.0, total))
 
 
@@ -124,9 +130,13 @@ def scale_query(query, SIZE: tl.constexpr):
 
 
 @kernel
-def attend_span(query, keys, values, begin, end, SIZE: tl.constexpr, BLOCK: tl.constexpr):
+def attend_span(
+    query, keys, value_offset, row_offset, table, begin, end,
+    SIZE: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+):  # fmt: skip
     """Return softmax's peak, the sum of numerators and the weighted values [size] over positions from begin to end.
 
+    `begin` starts a block. Block i is in page table[i // ROWS], in row i % ROWS, each `row_offset` elements further.
     Each of BLOCK lanes keeps its own softmax over every BLOCK-th position, and they are merged once at the end: inside
     the loop no lane waits for another, except for a score's sum over `size`.
     """
@@ -136,9 +146,10 @@ def attend_span(query, keys, values, begin, end, SIZE: tl.constexpr, BLOCK: tl.c
     acc = tl.zeros((BLOCK, SIZE), dtype=tl.float32)
     for start in range(begin, end, BLOCK):
         real = start + lane < end
-        there = (start + lane)[:, None] * SIZE + element[None, :]
-        key = tl.load(keys + there, mask=real[:, None], other=0.0)
-        value = tl.load(values + there, mask=real[:, None], other=0.0)
+        page = tl.load(table + start // BLOCK // ROWS)
+        there = keys + start // BLOCK % ROWS * row_offset + (page * BLOCK + lane[:, None]) * SIZE + element[None, :]
+        key = tl.load(there, mask=real[:, None], other=0.0)
+        value = tl.load(there + value_offset, mask=real[:, None], other=0.0)
         score = tl.where(real, tl.sum(key.to(tl.float32) * query[None, :], axis=1), MASKED)
         higher = tl.maximum(peak, score)
         kept, weight = tl.exp2(peak - higher), tl.where(real, tl.exp2(score - higher), 0.0)

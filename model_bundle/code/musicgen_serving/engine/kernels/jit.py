@@ -8,7 +8,7 @@ import triton
 
 PLAIN = (
     "rows", "stride", "heads", "span", "prefetch_size", "tokens", "position", "active", "nonfinite", "guidance",
-    "temperature", "top_k", "top_p", "greedy", "seed", "arrived",
+    "temperature", "top_k", "top_p", "greedy", "seed", "arrived", "table", "table_stride",
 )  # fmt: skip
 """Arguments whose value or alignment must not trigger another compilation: a run of slots may start anywhere."""
 

@@ -17,7 +17,7 @@ from musicgen_serving.engine.kernels.linear import (
 )
 from musicgen_serving.engine.kernels.sampling import sample
 from musicgen_serving.engine.model.config import DecoderConfig
-from musicgen_serving.engine.model.decoder import ROWS, LayerKV
+from musicgen_serving.engine.model.memory import ROWS
 from musicgen_serving.engine.model.quantisation import Matrix
 from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights
 from musicgen_serving.engine.step.slots import BatchView
@@ -80,18 +80,18 @@ class KernelStep:
         del max_top_k, use_top_p
         buffers = self.buffers(view.state.position.shape[0])
         embed(self._weights, view.state, buffers.stream)
-        for layer, kv in zip(self._layers, view.layers, strict=True):
-            self._layer(layer, kv, view, buffers)
+        for layer, pages in zip(self._layers, view.state.kv, strict=True):
+            self._layer(layer, pages, view, buffers)
         project(buffers.stream, self._heads, buffers.logits, buffers.splits)
         sample(buffers.logits, view.state, buffers.sampled)
 
-    def _layer(self, layer: KernelLayer, kv: LayerKV, view: BatchView, buffers: StepBuffers) -> None:
+    def _layer(self, layer: KernelLayer, pages: torch.Tensor, view: BatchView, buffers: StepBuffers) -> None:
         state, stream, splits = view.state, buffers.stream, buffers.splits
         project(stream, layer.qkv, buffers.qkv, splits)
-        attend(buffers.qkv, kv.kv, state.position, state.active, view.length, buffers.attn_out, buffers.spans)
+        attend(buffers.qkv, pages, state, view.length, buffers.attn_out, buffers.spans)
         add(stream, layer.self_out, buffers.attn_out, splits)
         project(stream, layer.cross_q, buffers.queries, splits)
-        attend_to_text(buffers.queries, kv.cross_keys, state.text_tokens, state.active, buffers.cross_out)
+        attend_to_text(buffers.queries, pages, state, buffers.cross_out)
         add(stream, layer.cross_out, buffers.cross_out, splits)
         project(stream, layer.ffn_in, buffers.inner, splits)
         add(stream, layer.ffn_out, buffers.inner, splits)

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import torch
 
+from musicgen_serving.engine.model.memory import TEXT_PAGE
 from musicgen_serving.engine.step.slots import Slots, batch_view
 from musicgen_serving.engine.step.torch_step import StepFn
 from musicgen_serving.json_log import JsonLog
@@ -80,7 +81,7 @@ class StepGraphs:
         self._recorder = recorder
         self._vocabulary = vocabulary
         self._log = log
-        text_length = slots.cross_mask.shape[-1]
+        text_length = slots.text_table.shape[1] * TEXT_PAGE
         self.buckets = make_buckets(slots.position.shape[0], slots.tokens.shape[2] - 1)
         self._views = {one: batch_view(slots, 0, one.slots, one.length, text_length) for one in self.buckets}
         self._replays: dict[Bucket, Work] = {}

@@ -1,18 +1,22 @@
-"""The model runner: admit a clip to a slot, advance a run of slots by one position, return a finished clip's codes.
+"""The model runner: admit a clip to a slot and its pages, advance a run of slots, return a finished clip's codes.
 
 Everything that a step reads or writes is on the device, and of fixed shape for a given run, cache length and text
-length, so that a step can be captured as a CUDA graph. The host only counts, and never waits for a result.
+length, so that a step can be captured as a CUDA graph. The host only counts, and never waits for a result. It gives a
+clip all its pages at admission, because a clip's length is known then: none is ever evicted.
 """
 
 import torch
 from torch.nn import functional
 
 from musicgen_serving.engine.model.config import DecoderConfig
-from musicgen_serving.engine.model.decoder import forward, write_text
+from musicgen_serving.engine.model.decoder import forward, text_kv
+from musicgen_serving.engine.model.memory import PAGE, TEXT_PAGE, clip_pages, text_pages
 from musicgen_serving.engine.model.weights import DecoderWeights
 from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.step import delay_pattern
 from musicgen_serving.engine.step.graphs import BUDGET_SECONDS, GraphRecorder, RecordedGraphs, StepGraphs
+from musicgen_serving.engine.step.page_allocator import PageAllocator
+from musicgen_serving.engine.step.paged_attention import paged_attention, write_text
 from musicgen_serving.engine.step.slots import Slots, batch_view
 from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
 from musicgen_serving.json_log import JsonLog
@@ -27,7 +31,9 @@ class ModelRunner:
         self.config = config
         self.slots = slots
         self.positions = slots.tokens.shape[2] - 1
-        self.text_length = slots.cross_mask.shape[-1]
+        self.text_length = slots.text_table.shape[1] * TEXT_PAGE
+        self.allocator = PageAllocator(slots.kv[0].shape[2] // PAGE)
+        self._pages: list[list[int]] = [[] for _ in range(slots.position.shape[0])]  # that each slot's clip holds
         self.device = slots.tokens.device
         self.weights = weights
         self.step_fn: StepFn = step_fn or TorchStep(config, weights)
@@ -40,25 +46,60 @@ class ModelRunner:
         self, slot: int, states: torch.Tensor, frames: int, params: SamplingParams, seed: int,
         prompt: torch.Tensor | None = None,
     ) -> int:  # fmt: skip
-        """Put a clip into a slot and return the first position that `step` feeds.
+        """Put a clip into a slot, with all its pages, and return the first position that `step` feeds.
 
-        `states` [tokens, T5's width] are its encoded text, `prompt` [K, n] the codes that it continues.
+        `states` [tokens, T5's width] are its encoded text, `prompt` [K, n] the codes that it continues. Raises
+        OutOfPagesError if too few pages are free.
         """
+        self._release_pages(slot)
+        self._pages[slot] = pages = self.allocator.allocate(self.count_pages(frames, states.shape[0]))
+        try:
+            return self._admit(slot, pages, states, frames, params, seed, prompt)
+        except BaseException:
+            self.release(slot)
+            raise
+
+    def _admit(
+        self, slot: int, pages: list[int], states: torch.Tensor, frames: int, params: SamplingParams, seed: int,
+        prompt: torch.Tensor | None,
+    ) -> int:  # fmt: skip
+        slots, heads, tokens = self.slots, self.config.heads, states.shape[0]
         if project := self.weights.project:
             states = functional.linear(states, project.weight, project.bias)
-        start = prompt.shape[1] if prompt is not None else 0
-        heads = self.config.heads
-        view = batch_view(self.slots, slot, 1, max(start, 1), self.text_length)
-        write_text(self.weights, heads, view.layers, view.cross_mask, states.to(self.weights.dtype))
+        states, first = states.to(self.weights.dtype), len(pages) - text_pages(tokens)
+        text = pages[first:]
+        slots.set_pages(slot, pages[:first], text)
+        for layer, kv in zip(self.weights.layers, slots.kv, strict=True):
+            write_text(kv, text, text_kv(layer, heads, states))
         delays, pad = self.config.delays, self.config.pad_token
-        self.slots.tokens[slot] = delay_pattern.lay_out(frames, self.positions, delays, pad, prompt, self.device)
-        self.slots.set_parameters(slot, params, seed, self.config.vocabulary)
+        slots.tokens[slot] = delay_pattern.lay_out(frames, self.positions, delays, pad, prompt, self.device)
+        slots.set_parameters(slot, params, seed, self.config.vocabulary)
+        slots.activate(slot, start := prompt.shape[1] if prompt is not None else 0, tokens)
         if start:  # prefill: feed the prompt's positions at once, for their keys and values
             position = torch.arange(start, device=self.device)[None]  # [1, start]
-            tokens = view.state.tokens[:, :, :start]
-            forward(self.weights, heads, view.layers, view.cross_mask, tokens, position)
-        self.slots.activate(slot, start, states.shape[0])
+            view = batch_view(slots, slot, 1, start, self.text_length)
+            attention = paged_attention(view, position)
+            forward(self.weights, heads, attention, view.state.tokens[:, :, :start], position)
         return start
+
+    def count_pages(self, frames: int, tokens: int) -> int:
+        """Return how many pages a clip of `frames` with a text of `tokens` holds from admission until it leaves."""
+        return clip_pages(delay_pattern.steps(frames, self.config.delays), tokens)
+
+    def release(self, slot: int) -> None:
+        """Empty a slot and return its clip's pages. Their next clip's writes are queued after this one's steps."""
+        self.slots.deactivate(slot)
+        self._release_pages(slot)
+
+    def move(self, source: int, target: int) -> None:
+        """Move a clip to an empty slot: its state and page tables, not its keys and values."""
+        self.slots.move(source, target)
+        self._pages[target], self._pages[source] = self._pages[source], []
+        self.slots.deactivate(source)
+
+    def _release_pages(self, slot: int) -> None:
+        self.allocator.release(self._pages[slot])
+        self._pages[slot] = []
 
     @torch.inference_mode()
     def step(self, first: int, count: int, *, length: int, text_length: int, max_top_k: int, use_top_p: bool) -> None:

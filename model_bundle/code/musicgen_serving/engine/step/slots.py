@@ -1,26 +1,29 @@
-"""The slots' state on the device (KV caches, sampling parameters, tokens) and views of a run of slots."""
+"""The slots' state on the device (page tables, sampling parameters, tokens), the KV pages, and views of some slots."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 
 from musicgen_serving.engine.model.config import DecoderConfig
-from musicgen_serving.engine.model.decoder import ROWS, LayerKV
+from musicgen_serving.engine.model.memory import NULL_PAGE, PAGE, ROWS, clip_pages, position_pages, text_pages
 from musicgen_serving.engine.sampling_params import SamplingParams
+from musicgen_serving.engine.step.page_allocator import adjacent_runs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slots:
-    """S slots for clips of up to P positions and texts of up to T tokens.
+    """S slots, each for a clip of up to P positions, and one pool of N pages for the keys and values of all clips.
 
-    A slot's two rows are adjacent, so any run of slots is one run of rows and a step over it copies nothing. The
-    unconditional rows do not attend to the text.
+    A clip's positions and text are in the pages that its tables name, in any order; what is beyond a clip's position
+    or text is never read, so a page may hold anything when it changes hands, NaN included. A clip moves to another
+    slot with its tables; its keys and values stay where they are.
     """
 
-    kv: list[torch.Tensor]  # per layer [2S, 2 (key, value), heads, P, head size]
-    cross_kv: list[torch.Tensor]  # per layer [S, 2 (key, value), heads, T, head size]
-    cross_mask: torch.Tensor  # [S, 1, 1, T]
+    kv: list[torch.Tensor]  # per layer [2 (key, value), rows * heads, N * PAGE, head size]
+    page_table: torch.Tensor  # [S, pages], int32: the page of positions 0 to 63, 64 to 127, …
+    text_table: torch.Tensor  # [S, pages], int32: of tokens 0 to 63 in the first row and 64 to 127 in the second, …
     tokens: torch.Tensor  # [S, K, P + 1]
     position: torch.Tensor  # [S], the next to be fed
     guidance: torch.Tensor  # [S], as are the rest
@@ -35,7 +38,7 @@ class Slots:
 
     def per_slot(self) -> dict[str, torch.Tensor]:
         """Return every tensor that has one row for each slot, by field."""
-        return {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("kv", "cross_kv")}
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.name != "kv"}
 
     def set_parameters(self, slot: int, params: SamplingParams, seed: int, vocabulary: int) -> None:
         """Write one clip's sampling parameters."""
@@ -47,6 +50,16 @@ class Slots:
         self.greedy[slot] = not params.do_sample
         self.nonfinite[slot] = False
 
+    def set_pages(self, slot: int, pages: Sequence[int], text: Sequence[int]) -> None:
+        """Write one clip's page tables, by runs of adjacent pages: numbers are counted on the device, not copied."""
+        for table, numbers in ((self.page_table[slot], pages), (self.text_table[slot], text)):
+            first = 0
+            for run in adjacent_runs(numbers):
+                counted = torch.arange(run.start, run.stop, device=table.device, dtype=table.dtype)
+                table[first : first + len(run)] = counted
+                first += len(run)
+            table[first:] = NULL_PAGE
+
     def activate(self, slot: int, position: int, text_tokens: int) -> None:
         """Let steps advance a slot from a position on."""
         self.position[slot] = position
@@ -54,79 +67,58 @@ class Slots:
         self.active[slot] = True
 
     def deactivate(self, slot: int) -> None:
-        """Let steps skip a slot, at position 0, where a step over a run of slots may still read and write its cache."""
+        """Let steps skip a slot: at position 0 of the null page, where a step over several slots may still write."""
         self.active[slot] = False
         self.position[slot] = 0
+        self.text_tokens[slot] = 1
+        self.page_table[slot] = NULL_PAGE
+        self.text_table[slot] = NULL_PAGE
 
-    def zero_kv_if_nonfinite(self, slot: int, length: int) -> None:
-        """Zero a slot's KV cache up to `length` if its logits were not finite, without reading the flag on the host.
-
-        Attention multiplies masked values by zero, and NaN times zero is NaN. Costs what two steps read of this clip.
-        """
-        for kv in self.kv:
-            kv[ROWS * slot : ROWS * (slot + 1), :, :, :length].masked_fill_(self.nonfinite[slot], 0)
-
-    def move(self, source: int, target: int, length: int) -> None:
-        """Copy a slot's state, with `length` positions in use, over another's."""
-        for tensor in (*self.per_slot().values(), *self.cross_kv):
+    def move(self, source: int, target: int) -> None:
+        """Copy a slot's state over another's."""
+        for tensor in self.per_slot().values():
             tensor[target] = tensor[source]
-        for kv in self.kv:
-            rows = kv.view(-1, ROWS, *kv.shape[1:])[..., :length, :]
-            rows[target] = rows[source]
 
 
 def allocate(
-    config: DecoderConfig, slots: int, positions: int, text_length: int, device: torch.device, dtype: torch.dtype
-) -> Slots:
-    """Return empty slots. KV caches start at zero because attention multiplies masked values by zero."""
+    config: DecoderConfig, slots: int, positions: int, text_length: int, device: torch.device, dtype: torch.dtype,
+    pages: int | None = None,
+) -> Slots:  # fmt: skip
+    """Return empty slots, with as many pages as they can use if `pages`, the null page included, is None."""
+    pages = pages or 1 + slots * clip_pages(positions, text_length)
+    shape = (2, ROWS * config.heads, pages * PAGE, config.head_size)
 
-    def caches(rows: int, length: int) -> list[torch.Tensor]:
-        shape = (rows, 2, config.heads, length, config.head_size)
-        return [torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.layers)]
-
-    def per_slot(dtype: torch.dtype, fill: float = 1) -> torch.Tensor:
-        return torch.full((slots,), fill, device=device, dtype=dtype)
+    def per_slot(dtype: torch.dtype, *columns: int, fill: float = 1) -> torch.Tensor:
+        return torch.full((slots, *columns), fill, device=device, dtype=dtype)
 
     return Slots(
-        kv=caches(ROWS * slots, positions),
-        cross_kv=caches(slots, text_length),
-        cross_mask=torch.ones((slots, 1, 1, text_length), device=device, dtype=torch.bool),
-        tokens=torch.full((slots, config.codebooks, positions + 1), config.pad_token, device=device),
-        position=per_slot(torch.long, 0),
+        kv=[torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.layers)],
+        page_table=per_slot(torch.int32, position_pages(positions), fill=NULL_PAGE),
+        text_table=per_slot(torch.int32, text_pages(text_length), fill=NULL_PAGE),
+        tokens=per_slot(torch.long, config.codebooks, positions + 1, fill=config.pad_token),
+        position=per_slot(torch.long, fill=0),
         guidance=per_slot(torch.float32),
         temperature=per_slot(torch.float32),
         top_k=per_slot(torch.long),
         top_p=per_slot(torch.float32),
-        seed=per_slot(torch.long, 0),
-        greedy=per_slot(torch.bool, 0),
-        nonfinite=per_slot(torch.bool, 0),
+        seed=per_slot(torch.long, fill=0),
+        greedy=per_slot(torch.bool, fill=0),
+        nonfinite=per_slot(torch.bool, fill=0),
         text_tokens=per_slot(torch.long),
-        active=per_slot(torch.bool, 0),
+        active=per_slot(torch.bool, fill=0),
     )
-
-
-def bytes_per_slot(config: DecoderConfig, positions: int, text_length: int, dtype: torch.dtype) -> int:
-    """Return the bytes of one slot's KV caches; all else is small."""
-    return 2 * config.layers * config.hidden * dtype.itemsize * (ROWS * positions + text_length)
 
 
 @dataclass(frozen=True)
 class BatchView:
-    """Views of a run of slots; attention sees `length` positions and as many text tokens as `cross_mask` has."""
+    """Views of a run of slots; attention sees no position from `length` on, nor more than `text_length` tokens."""
 
-    state: Slots  # its per-slot tensors, without the KV caches
-    layers: tuple[LayerKV, ...]
-    cross_mask: torch.Tensor  # [n, 1, 1, text length]
+    state: Slots  # its per-slot tensors, and all pages
     length: int
+    text_length: int
 
 
 def batch_view(slots: Slots, first: int, count: int, length: int, text_length: int) -> BatchView:
     """Return the views of `count` slots from `first`, to be reused until the run changes."""
-    run, rows = slice(first, first + count), slice(ROWS * first, ROWS * (first + count))
-    per_slot: dict[str, Any] = {name: tensor[run] for name, tensor in slots.per_slot().items()}
-    layers = (
-        LayerKV(kv[rows], *kv[rows, :, :, :length].unbind(1), *cross_kv[run, :, :, :text_length].unbind(1))
-        for kv, cross_kv in zip(slots.kv, slots.cross_kv, strict=True)
-    )
-    state = Slots(kv=[], cross_kv=[], **per_slot)
-    return BatchView(state, tuple(layers), slots.cross_mask[run, :, :, :text_length], length)
+    per_slot: dict[str, Any] = {name: tensor[first : first + count] for name, tensor in slots.per_slot().items()}
+    return BatchView(Slots(kv=slots.kv, **per_slot), length, text_length)

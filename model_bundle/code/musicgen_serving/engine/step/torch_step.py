@@ -8,6 +8,7 @@ from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.decoder import forward
 from musicgen_serving.engine.model.weights import DecoderWeights
 from musicgen_serving.engine.step.delay_pattern import TO_GENERATE
+from musicgen_serving.engine.step.paged_attention import paged_attention
 from musicgen_serving.engine.step.sampling import apply_guidance, sample
 from musicgen_serving.engine.step.slots import BatchView
 
@@ -15,9 +16,9 @@ from musicgen_serving.engine.step.slots import BatchView
 class StepFn(Protocol):
     """Advance the view's active slots by one position: feed it, sample the next tokens, flag non-finite logits.
 
-    An inactive slot keeps its tokens, position and `nonfinite` flag; its KV cache may be written at its position.
-    `max_top_k` bounds the active slots' top_k, and `use_top_p` says whether any top_p is below 1. A step never waits
-    for the device, copies from the host or depends on values on the device.
+    An inactive slot keeps its tokens, position and `nonfinite` flag; the null page may be written. `max_top_k` bounds
+    the active slots' top_k, and `use_top_p` says whether any top_p is below 1. A step never waits for a device, copies
+    to it from the host or depends on its values; on a CPU it may read them.
     """
 
     def __call__(self, view: BatchView, /, *, max_top_k: int, use_top_p: bool) -> None: ...
@@ -35,7 +36,8 @@ class TorchStep:
         codebooks = self._config.codebooks
         here = position[:, None, None].expand(-1, codebooks, 1)  # [n, K, 1]
         tokens = state.tokens.gather(2, here)
-        logits = forward(self._weights, self._config.heads, view.layers, view.cross_mask, tokens, position[:, None])
+        attention = paged_attention(view, position[:, None])
+        logits = forward(self._weights, self._config.heads, attention, tokens, position[:, None])
         logits = logits.float().view(position.shape[0], 2, codebooks, -1)
         sampled, finite = sample(
             apply_guidance(logits, state.guidance), temperature=state.temperature, top_k=state.top_k, top_p=state.top_p,

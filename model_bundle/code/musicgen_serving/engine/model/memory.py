@@ -1,0 +1,68 @@
+"""What a model takes of memory: pages of keys and values, slots and weights. One formula, without torch.
+
+`infra/config/models.py` repeats it for the planner, and a test holds the two equal and equal to what is allocated.
+
+A page holds 64 positions of both rows of one clip in every layer, or 128 tokens of its text, as only the conditional
+row attends to the text. Texts and positions therefore share one pool, and memory need not be divided between them in
+advance. 64 is the number of positions that a kernel reads at a time; on average half a page of a clip is unused.
+"""
+
+from musicgen_serving.engine.model.config import DecoderConfig
+
+ROWS = 2  # of a slot: conditional, unconditional
+PAGE = 64  # positions
+TEXT_PAGE = ROWS * PAGE  # tokens
+NULL_PAGE = 0  # what empty entries of page tables name: no clip's, written by inactive slots and never read for a clip
+
+_PARAMETER_BYTES = 4 * 8 + 3 * 4 + 3  # of each slot in Slots: four int64, three float32, three bool
+
+
+def position_pages(positions: int) -> int:
+    """Return the pages for the keys and values of `positions` positions."""
+    return -(-positions // PAGE)
+
+
+def text_pages(tokens: int) -> int:
+    """Return the pages for the cross-attention's keys and values of a text."""
+    return -(-tokens // TEXT_PAGE)
+
+
+def clip_pages(positions: int, tokens: int) -> int:
+    """Return what a clip holds from admission until it leaves."""
+    return position_pages(positions) + text_pages(tokens)
+
+
+def page_bytes(config: DecoderConfig, itemsize: int) -> int:
+    """Return the bytes of one page in every layer: keys and values of both rows."""
+    return 2 * ROWS * PAGE * config.layers * config.hidden * itemsize
+
+
+def slot_bytes(config: DecoderConfig, positions: int, tokens: int) -> int:
+    """Return the bytes of a slot's tokens, page tables and sampling parameters, for clips of up to these sizes."""
+    buffer = 8 * config.codebooks * (positions + 1)
+    tables = 4 * (position_pages(positions) + text_pages(tokens))
+    return buffer + tables + _PARAMETER_BYTES
+
+
+def decoder_bytes(config: DecoderConfig, positions: int, itemsize: int) -> int:
+    """Return the bytes of the decoder's weights without 8-bit matrices and the projection of the text."""
+    hidden, ffn = config.hidden, config.ffn
+    layer = 8 * hidden**2 + 2 * hidden * ffn + 6 * hidden  # attention twice, feed-forward, three norms
+    embeddings = (config.codebooks * (config.vocabulary + 1) + positions) * hidden
+    heads = config.codebooks * config.vocabulary * hidden
+    return (config.layers * layer + 2 * hidden + embeddings + heads) * itemsize
+
+
+def pages_that_fit(config: DecoderConfig, slots: int, positions: int, tokens: int, itemsize: int, free: int) -> int:
+    """Return how many pages, the null page included, fit `free` bytes beside `slots` slots.
+
+    Not more than the slots can use. Raises ValueError unless the longest clip fits: it could never be admitted.
+    """
+    longest, page = clip_pages(positions, tokens), page_bytes(config, itemsize)
+    fitting = min((free - slots * slot_bytes(config, positions, tokens)) // page, 1 + slots * longest)
+    if fitting < 1 + longest:
+        raise ValueError(
+            f"free memory must hold the {longest * page / 1e9:.2f} GB of one clip of {positions} positions and "
+            f"{tokens} tokens of text, got {free / 1e9:.2f} GB"
+        )
+    return fitting
