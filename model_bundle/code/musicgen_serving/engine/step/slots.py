@@ -84,7 +84,11 @@ def allocate(
     config: DecoderConfig, slots: int, positions: int, text_length: int, device: torch.device, dtype: torch.dtype,
     pages: int | None = None,
 ) -> Slots:  # fmt: skip
-    """Return empty slots, with as many pages as they can use if `pages`, the null page included, is None."""
+    """Return empty slots, with as many pages as they can use if `pages`, the null page included, is None.
+
+    Pages hold what was in memory before: nothing reads beyond what its clip has written. A host thus takes no memory
+    for a page until it is used.
+    """
     pages = pages or 1 + slots * clip_pages(positions, text_length)
     shape = (2, ROWS * config.heads, pages * PAGE, config.head_size)
 
@@ -92,7 +96,7 @@ def allocate(
         return torch.full((slots, *columns), fill, device=device, dtype=dtype)
 
     return Slots(
-        kv=[torch.zeros(shape, device=device, dtype=dtype) for _ in range(config.layers)],
+        kv=[torch.empty(shape, device=device, dtype=dtype) for _ in range(config.layers)],
         page_table=per_slot(torch.int32, position_pages(positions), fill=NULL_PAGE),
         text_table=per_slot(torch.int32, text_pages(text_length), fill=NULL_PAGE),
         tokens=per_slot(torch.long, config.codebooks, positions + 1, fill=config.pad_token),
