@@ -2,7 +2,8 @@
 # boto3.client is overloaded for every service, most of them without installed stubs.
 """Stage one model in its own process, so that CPU time and memory can be measured from outside.
 
-`python staging_work.py default|level0|ours|ours-float16|ceiling <model id> <commit> <folder>`, endpoints in the environment.
+`python staging_work.py default|level0|ours|ours-float16|ceiling <model id> <commit> <folder>`; endpoints and the size in
+bytes in the environment.
 Prints the CPU seconds (user and system) of the staging alone, without Python's start-up.
 """
 
