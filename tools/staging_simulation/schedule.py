@@ -1,11 +1,11 @@
 """One seeded schedule: the history of a stack under faults, and the invariants that must hold at its end."""
 
 import json
+import math
 import random
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from stage_model.archive.staging_plan import collect_inputs
@@ -133,14 +133,19 @@ class Schedule:
     def _models_on_their_way(self) -> list[str]:
         """Return the models whose response could already be sent when CloudFormation gave up: it may have known them.
 
-        Whatever was decided later must have been deleted.
+        Whatever was decided later must have been deleted. That CloudFormation gave up shows in the record of a later
+        request, unless its event was delayed until the last request had cleaned up.
         """
         records = {record.request_id: record for record in self._records().values()}
         outcomes, found = self.cloudformation.outcomes, list[str]()
-        for outcome, following in pairwise(outcomes):
+        last = records.get(outcomes[-1].request_id)
+        end = last.finished if last is not None and last.finished is not None else math.inf
+        for index, outcome in enumerate(outcomes[:-1]):
             record = records.get(outcome.request_id)
             if outcome.response is None and record is not None and record.finished is not None:
-                answer, gave_up = record.answer or {}, min(following.issued, outcome.issued + RESPONSE_TIMEOUT_S)
+                later = [records.get(other.request_id) for other in outcomes[index + 1 :]]
+                seen = [other.issued for other in later if other is not None and other.started <= end]
+                answer, gave_up = record.answer or {}, min([outcome.issued + RESPONSE_TIMEOUT_S, *seen])
                 if answer.get("data") and record.finished <= gave_up + CLOCK_MARGIN_S:
                     found.append(answer["physical_id"])
         return found
@@ -150,12 +155,17 @@ class Schedule:
         return {key: parse_record(data) for key, data in objects if key.startswith(f"{PREFIX}runs/")}
 
     def _check_records(self) -> None:
-        """Require that no record's uploads are left; a lifecycle rule ends those that a killed run could not record."""
-        uploads = self.store.uploads
+        """Require that no record's uploads are left; a lifecycle rule ends those that a killed run could not record.
+
+        What a request leaves is ended by the next one that succeeds, so it is excused if all later ones died.
+        """
+        uploads, records = self.store.uploads, self._records()
         self._require(not uploads or not self.faults.none, f"uploads are left without faults: {uploads}")
-        for key, record in self._records().items():
+        for key, record in records.items():
             excused = record.request_id in self.service.exhausted
             self._require(record.state != "running" or excused, f"{key} must have ended, got {record.state}")
+            later = [other for other in records.values() if other.issued > record.issued]
+            excused |= bool(later) and all(other.request_id in self.service.exhausted for other in later)
             left = [upload for _, upload in (record.journal or {}).get("uploads", []) if upload in uploads]
             self._require(not left or excused, f"uploads in {key} are left: {left}")
 

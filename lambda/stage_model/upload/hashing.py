@@ -110,12 +110,18 @@ def new_sha256() -> Sha256:
 class HasherState:
     """A `StreamHasher` after some part: digests of finished streams, and (bytes so far, state) of unfinished ones.
 
-    `lossy` are the names of the tensors so far that float16 cannot represent exactly.
+    The first `lossy_count` of `found_lossy` are the tensors so far that float16 cannot represent exactly. There is a
+    state per part, and up to 100,000 such tensors, so the states share the list, to which the hasher only appends.
     """
 
     digests: Mapping[str, str] = field(default_factory=dict[str, str])
     unfinished: Mapping[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
-    lossy: tuple[str, ...] = ()
+    found_lossy: Sequence[str] = ()
+    lossy_count: int = 0
+
+    @property
+    def lossy(self) -> tuple[str, ...]:
+        return tuple(self.found_lossy[: self.lossy_count])
 
     def to_json(self) -> dict[str, Any]:
         unfinished = {name: list(state) for name, state in self.unfinished.items()}
@@ -124,7 +130,8 @@ class HasherState:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "HasherState":
         unfinished = {name: (int(length), str(state)) for name, (length, state) in value["unfinished"].items()}
-        return cls(dict(value["digests"]), unfinished, tuple(map(str, value.get("lossy", ()))))
+        lossy = tuple(map(str, value.get("lossy", ())))
+        return cls(dict(value["digests"]), unfinished, lossy, len(lossy))
 
 
 class StreamHasher:
@@ -142,14 +149,17 @@ class StreamHasher:
             name: OpensslSha256.restore(exported) for name, (_, exported) in state.unfinished.items()
         }
         self._lossy = set(state.lossy)
+        self._found_lossy = list(state.lossy)
         for stream in self._streams.values():
             if stream.length == 0 and stream.name not in self._digests:
                 self._finish(stream, new_sha256())
 
     def update(self, updates: Sequence[HashUpdate]) -> None:
         """Hash more bytes. Raises StagingError when a finished stream has the wrong SHA-256."""
-        self._lossy.update(update.lossy for update in updates if update.lossy is not None)
         for update in updates:
+            if update.lossy is not None and update.lossy not in self._lossy:  # once for each part that holds some of it
+                self._lossy.add(update.lossy)
+                self._found_lossy.append(update.lossy)
             if not update.views:
                 continue
             stream = self._streams[update.stream]
@@ -190,7 +200,7 @@ class StreamHasher:
             if not isinstance(sha256, OpensslSha256):
                 return None
             unfinished[name] = self._lengths[name], sha256.export()
-        return HasherState(dict(self._digests), unfinished, tuple(sorted(self._lossy)))
+        return HasherState(dict(self._digests), unfinished, self._found_lossy, len(self._found_lossy))
 
     def _finish(self, stream: Stream, sha256: Sha256) -> None:
         digest = sha256.hexdigest()

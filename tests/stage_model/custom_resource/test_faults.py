@@ -1,16 +1,18 @@
-"""Faults over real sockets, each of which must leave the correct object or nothing, and report why."""
+"""Faults over real sockets, each of which must leave the correct object or nothing, and report why.
+
+What one reply of the source can do wrong is in the table of lying sources (`source/test_lying_sources.py`).
+"""
 
 import json
 import os
 import pickle
 import random
-import re
 import signal
 import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,70 +31,6 @@ ROOT = Path(__file__).parents[3]
 def scale() -> int:
     """Weights of about 200 kB: several parts."""
     return 30
-
-
-def with_header(**headers: str) -> Callable[[HubRequest, Reply], Reply]:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda request, reply: replace(reply, headers={**reply.headers, **named})
-
-
-SURVIVED: dict[str, Callable[[HubRequest, Reply], Reply]] = {
-    "truncated replies": on_weights(lambda s, r: replace(r, truncate_to=len(r.body) // 3), times=8),
-    "429 with Retry-After": on_weights(lambda s, r: Reply(429, {"Retry-After": "0"}, b"slow down"), times=8),
-    "500": on_weights(lambda s, r: Reply(500), times=8),
-    "503": on_weights(lambda s, r: Reply(503), times=8),
-    "connection closed": on_weights(lambda s, r: replace(r, truncate_to=0), times=8),
-}
-REFUSED: dict[str, tuple[Callable[[HubRequest, Reply], Reply], str]] = {
-    "a bit flipped in transit": (on_weights(flipped), "SHA-256|twice|header|data_offsets"),
-    "wrong Content-Range": (on_weights(with_header(Content_Range="bytes 0-1/2")), "must send bytes"),
-    "more bytes than asked for": (on_weights(lambda s, r: replace(r, body=r.body + b"x")), "must send"),
-    "the range ignored": (on_weights(lambda s, r: Reply(200, {}, r.body)), "must send"),
-    "404 of the weights": (on_weights(lambda s, r: Reply(404)), "not with the requested range"),
-    "redirects in circles": (on_weights(lambda s, r: Reply(302, {"Location": s.target})), "redirected more than"),
-    "a redirect to plain http elsewhere": (
-        on_weights(lambda s, r: Reply(302, {"Location": "http://example.com/"})), "must be https"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", SURVIVED)
-def test_transient_faults_of_the_source_are_retried(name: str, aws: Lambda) -> None:
-    aws.hub.on_reply = SURVIVED[name]
-    assert aws.holds_the_model(aws.run())
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_permanent_faults_of_the_source_fail_with_a_reason_and_leave_nothing(name: str, aws: Lambda) -> None:
-    aws.hub.on_reply, message = REFUSED[name]
-    response = aws.run()
-    assert response["Status"] == "FAILED" and aws.is_empty()
-    assert re.search(message, response["Reason"]), response["Reason"]
-    assert response["PhysicalResourceId"] == f"{PREFIX}unstaged"
-
-
-def test_a_changed_etag_ends_the_staging(aws: Lambda) -> None:
-    count = [0]
-
-    def fault(request: HubRequest, reply: Reply) -> Reply:
-        count[0] += 1
-        return with_header(ETag=f'"{count[0] > 4}"')(request, reply)
-
-    aws.hub.on_reply = on_weights(fault)
-    response = aws.run()
-    assert "changed while it was read" in response["Reason"] and aws.is_empty()
-
-
-def test_a_wrong_published_checksum_fails(aws: Lambda, monkeypatch: pytest.MonkeyPatch) -> None:
-    repository = aws.hub.repository
-    information, data = repository.information(), repository.read("model.safetensors")
-    repository.write("model.safetensors", data[:-1] + bytes([data[-1] ^ 1]))
-
-    def unchanged(**_: bool) -> dict[str, Any]:
-        return information
-
-    monkeypatch.setattr(repository, "information", unchanged)
-    response = aws.run()
-    assert "must have SHA-256" in response["Reason"] and aws.is_empty()
 
 
 def test_frequent_errors_of_hub_and_s3_are_retried(aws: Lambda) -> None:
@@ -217,14 +155,6 @@ def test_equal_inputs_are_not_staged_again_and_changed_ones_get_another_key(aws:
     assert sum("partNumber" in request for request in aws.s3.requests) == parts
     aws.s3.objects["assets/bundle.zip"] = bundle({"inference.py": b"model_fn = 1\n"})
     assert aws.run("Update", "r3", first["PhysicalResourceId"])["PhysicalResourceId"] != first["PhysicalResourceId"]
-
-
-def test_a_source_that_closes_each_connection_is_staged(aws: Lambda) -> None:
-    def close(request: HubRequest, reply: Reply) -> Reply:
-        return replace(reply, headers={**reply.headers, "Connection": "close"})
-
-    aws.hub.on_reply = close
-    assert aws.holds_the_model(aws.run())
 
 
 def test_a_gated_model_needs_the_token_which_only_the_hub_receives(

@@ -27,7 +27,7 @@ def test_every_schedule_leaves_the_correct_objects_or_none(chunk: int) -> None:
     assert violations(range(chunk * size, (chunk + 1) * size)) == []
 
 
-@pytest.mark.parametrize("seed", [11459, 36044, 84793, 91532])
+@pytest.mark.parametrize("seed", [11459, 36044, 84793, 91532, 1702999, 1713765])
 def test_schedules_that_once_failed_pass(seed: int) -> None:
     Schedule(seed).run()
 

@@ -481,6 +481,7 @@ def test_a_lie_ends_in_time_with_the_right_object_or_an_error_that_names_it(
         assert holds_the_published_files(bench.staged(number), response["PhysicalResourceId"])
     else:
         assert response["Status"] == "FAILED"
+        assert response["PhysicalResourceId"] == f"{bench.prefix(number)}unstaged"
         assert re.search(row.outcome, reason), reason
         assert bench.staged(number) == {} and reason.isascii() and reason.isprintable()
     assert bench.uploads(number) == 0

@@ -3,12 +3,15 @@
 import io
 import json
 import tarfile
+import time
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
 
 import stage_model.handler
+from stage_model.source.byte_source import HashUpdate
+from stage_model.upload.hashing import HasherState, StreamHasher
 from tests.stage_model.fakes.lambda_runner import BUCKET, Lambda
 
 
@@ -46,3 +49,16 @@ def test_those_found_before_a_new_invocation_are_remembered(
     response = aws.run()
     assert aws.holds_the_model(response) and aws.invocations >= 5
     assert uploads_started(aws) == 2 and manifest(aws, response["PhysicalResourceId"])["kept_float32"] == names
+
+
+def test_the_states_after_many_parts_cost_time_linear_in_parts_and_tensors() -> None:
+    hasher, states, names = StreamHasher([]), list[HasherState](), [f"decoder.{n:05d}" for n in range(60_000)]
+    start = time.process_time()
+    for at in range(0, len(names), 12):
+        hasher.update([HashUpdate("", (), lossy=name) for name in names[max(0, at - 1) : at + 12]])  # one is cut
+        state = hasher.state()
+        assert state is not None
+        states.append(state)
+    assert time.process_time() - start < 2  # over 100 s when every state held a sorted copy
+    assert states[1].lossy == tuple(names[:24]) and states[-1].lossy == tuple(names)
+    assert HasherState.from_json(states[1].to_json()).lossy == states[1].lossy
