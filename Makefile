@@ -109,7 +109,7 @@ fuzz: tools ## send 30,000 generated requests to the container's HTTP server: AR
 simulate: tools ## run 100,000 schedules of the staging protocol with crashes, duplicates and delays; FIRST=seed
 	python -m staging_simulation --schedules 100000 --first $(FIRST)
 
-docs: tools ## regenerate docs/configuration.md and the GPU results in docs/engine.md
+docs: tools ## regenerate the tables of docs/configuration.md, docs/capacity.md and docs/engine.md
 	@python -m infra.reference
 	@python -m benchmarks.gpu.report
 

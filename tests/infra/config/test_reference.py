@@ -43,3 +43,13 @@ def test_tables_longest_clips_are_the_defaults_of_the_configuration() -> None:
     context: dict[str, Any] = {"environments": {"dev": {}}}
     assert int(row.split(" | ")[9]) == from_context(context).concurrent_requests == 11
     assert int(row.split(" | ")[3]) == from_context({**context, "clip_seconds": 5}).concurrent_requests == 32
+
+
+def test_figures_of_the_capacity_pages_prose_follow_from_the_formula() -> None:
+    text = " ".join((ROOT / "docs" / "capacity.md").read_text(encoding="utf-8").split())
+    large = InstanceCapacity(model=find_model("facebook/musicgen-large"), instance_type="ml.g5.2xlarge")
+    clips, short = large.derived_requests(), large.derived_requests(5)
+    assert f"musicgen-large accepts {short} requests on 24 GB instead of {clips}" in text
+    assert f"If all {clips} are such, {16 * clips} clips of 30 s share the {clips} places" in text
+    minutes = large.clip_seconds(clips=16 * clips) / 60
+    assert f"estimated {minutes:.0f} minutes on an A10G, above SageMaker's default invocation timeout of 15" in text
