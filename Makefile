@@ -113,7 +113,7 @@ simulate: tools ## run 100,000 schedules of the staging protocol with crashes, d
 test-extraction: tools ## extract a staged tarball with every tool that is installed; EXTRACTORS=all fails for a missing one
 	EXTRACTORS="$(EXTRACTORS)" pytest -rs tests/stage_model/archive/test_extraction.py
 
-docs: tools ## regenerate docs/configuration.md and the GPU results in docs/engine.md
+docs: tools ## regenerate the tables of docs/configuration.md, docs/capacity.md and docs/engine.md
 	@python -m infra.reference
 	@python -m benchmarks.gpu.report
 

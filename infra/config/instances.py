@@ -12,6 +12,8 @@ _TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("instances.json").r
 INSTANCE_TYPES: dict[str, Any] = _TABLE["types"]
 GPU_FAMILIES: dict[str, Any] = _TABLE["gpu_families"]  # the GPU driver of each family, such as g5
 CPU_FAMILIES: dict[str, Any] = _TABLE["cpu_families"]  # the memory bandwidth of each family without a GPU
+GPUS: dict[str, Any] = _TABLE["gpus"]  # the memory bandwidth of each GPU
+SHARE_OF_BANDWIDTH: float = _TABLE["share_of_bandwidth"]  # that a decode step is assumed to reach
 PRICES: dict[str, Any] = json.loads(Path(__file__).with_name("prices.json").read_text(encoding="utf-8"))
 
 _REST = r"\d[a-z]*\.\d*x?large"  # what follows the family's letter in `ml.g5.2xlarge`
@@ -43,7 +45,7 @@ def check_instance_type(field: str, instance_type: str) -> None:
     if re.fullmatch(rf"ml\.[gp]{_REST}", instance_type):
         missing = "" if family in GPU_FAMILIES else f", and the {driver}"
         raise ConfigError(
-            f"{allowed}: add its GPU memory to infra/config/instances.json and its price to "
+            f"{allowed}: add its GPU, with memory and bandwidth, to infra/config/instances.json and its price to "
             f"infra/config/prices.json{missing}"
         )
     raise ConfigError(f"{allowed}{did_you_mean(instance_type, INSTANCE_TYPES)}")
@@ -82,21 +84,20 @@ def inference_ami_version(instance_types: Sequence[str]) -> str | None:
     return versions[instance_types[0]]
 
 
-def gpu_memory_bytes(instance_type: str) -> int:
-    """Return the memory of one GPU of the instance; the engine uses one."""
-    return round(INSTANCE_TYPES[instance_type]["gpu_memory_gb"] * 1e9)
-
-
 def memory_bytes(instance_type: str) -> int:
-    """Return the main memory of an instance without a GPU."""
-    return INSTANCE_TYPES[instance_type]["memory_gib"] * 1024**3
+    """Return the memory that the decoder uses: that of one GPU, as the engine uses one, or the main memory."""
+    entry = INSTANCE_TYPES[instance_type]
+    return round(entry["gpu_memory_gb"] * 1e9) if has_gpu(instance_type) else entry["memory_gib"] * 1024**3
 
 
 def bytes_per_second(instance_type: str) -> float:
-    """Return the bandwidth at which a decode step is assumed to read the memory of an instance without a GPU."""
-    family = CPU_FAMILIES[_family(instance_type)]
-    nominal = family["gb_per_second_per_vcpu"] * INSTANCE_TYPES[instance_type]["vcpus"] * 1e9
-    return nominal * _TABLE["cpu_share_of_bandwidth"]
+    """Return the bandwidth at which a decode step is assumed to read that memory: half of the nominal one."""
+    entry = INSTANCE_TYPES[instance_type]
+    if has_gpu(instance_type):
+        nominal = GPUS[entry["gpu"]]["gb_per_second"]
+    else:
+        nominal = CPU_FAMILIES[_family(instance_type)]["gb_per_second_per_vcpu"] * entry["vcpus"]
+    return nominal * 1e9 * SHARE_OF_BANDWIDTH
 
 
 def usd_per_hour(instance_type: str, *, region: str) -> float | None:

@@ -48,6 +48,11 @@ def between(low: int, high: int) -> Rule:
     return Rule(f"{low} to {high}", lambda value: low <= value <= high)
 
 
+def auto_or(rule: Rule) -> Rule:
+    """Accept None, written `auto`, for a value that follows from other settings, or what `rule` accepts."""
+    return Rule(f"auto, or {rule.allowed}", lambda value: value is None or rule.accepts(value))
+
+
 def one_of(*values: Any) -> Rule:
     """Accept any of `values`."""
     return Rule(" or ".join(map(str, values)), lambda value: value in values)
@@ -63,14 +68,18 @@ def matches(pattern: str, allowed: str) -> Rule:
     return Rule(allowed, accepts)
 
 
-def parse(name: str, raw: object, *, like: object) -> int | str | tuple[str, ...]:
+def parse(name: str, raw: object, *, like: object) -> int | str | tuple[str, ...] | None:
     """Convert `raw`, a string from the command line or JSON from cdk.json, to the type of `like`.
 
-    That is int, str or tuple of str. Raises ConfigError if `raw` cannot be converted.
+    That is int, str, tuple of str, or for None an int or, for `auto`, None. Raises ConfigError if `raw` cannot be
+    converted.
     """
-    if isinstance(like, int):
+    if like is None and raw == "auto":
+        return None
+    if like is None or isinstance(like, int):
         if isinstance(raw, bool) or not re.fullmatch(r"-?\d{1,9}", str(raw)):
-            raise ConfigError(f"{name} must be a whole number, got {_shown(raw)}")
+            auto = " or auto" if like is None else ""
+            raise ConfigError(f"{name} must be a whole number{auto}, got {_shown(raw)}")
         return int(str(raw))
     if isinstance(like, str):
         return _text(name, raw)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from infra.config.capacity import MAX_CLIP_SECONDS, InstanceCapacity
 from infra.config.images import check_region
 from infra.config.instances import check_instance_type, check_pool, has_gpu
 from infra.config.models import Model, find_model
@@ -12,6 +13,7 @@ from infra.config.setting_rules import (
     ConfigError,
     Rule,
     Setting,
+    auto_or,
     between,
     did_you_mean,
     matches,
@@ -79,12 +81,12 @@ class Config:
     )
     decoder_dtype: str = setting(
         "float16",
-        "The dtype in which the decoder's weights are staged and run; float16 is lossless: they were published in it.",
+        "The dtype in which the decoder's weights are staged and kept; float16 is lossless: they were published in it.",
         one_of("float16", "float32"),
     )
     weight_quantisation: str = setting(
         "none",
-        "int8: the GPU keeps and reads the decoder's layers as 8-bit integers, at the price of an error in the logits.",
+        "int8: the decoder's layers are kept and read as 8-bit integers, at the price of an error in the logits.",
         one_of("none", "int8"),
     )
     packaging: str = setting(
@@ -118,11 +120,20 @@ class Config:
     max_capacity: int = setting(
         1, "Maximum number of instances; the minimum is zero. The quota must be one higher.", between(1, 100)
     )
-    max_concurrent_requests: int = setting(
-        4, "Concurrent requests on one instance; their key-value caches must fit its memory.", between(1, 64)
+    max_concurrent_requests: int | None = setting(
+        None,
+        "Concurrent requests on one instance; auto: as many clips of `clip_seconds` as it holds (docs/capacity.md).",
+        auto_or(between(1, 64)),
     )
-    target_backlog_per_instance: int = setting(
-        4, "Target number of requests, waiting or running, per instance.", between(1, 10_000)
+    clip_seconds: int = setting(
+        MAX_CLIP_SECONDS,
+        "Length of clip that concurrency is derived for and checked against; longer ones are served too, and may wait.",
+        between(1, MAX_CLIP_SECONDS),
+    )
+    target_backlog_per_instance: int | None = setting(
+        None,
+        "Target number of requests, waiting or running, per instance; auto: the number of concurrent requests.",
+        auto_or(between(1, 10_000)),
     )
     scale_in_cooldown_seconds: int = setting(300, "Pause after an instance was removed.", between(0, 3600))
     scale_out_cooldown_seconds: int = setting(300, "Pause after an instance was added.", between(0, 3600))
@@ -230,9 +241,7 @@ class Config:
         self._check_network()
         self._check_source()
         for instance_type in self.instance_types:
-            self.model.check_instance(
-                decoder_dtype=self.decoder_dtype, requests=self.max_concurrent_requests, instance_type=instance_type
-            )
+            self.capacity(instance_type).check(self.concurrent_requests, self.clip_seconds)
 
     @property
     def stack_name(self) -> str:
@@ -275,13 +284,31 @@ class Config:
         """Where the container runs the model: `cuda` or `cpu`."""
         return "cuda" if has_gpu(self.instance_type) else "cpu"
 
-    @property
-    def clip_seconds_estimate(self) -> float | None:
-        """Estimated seconds for a clip of 30 s that has the instance to itself; None on a GPU.
+    def capacity(self, instance_type: str) -> InstanceCapacity:
+        """Return what an instance of a type holds of the model, and how fast it is expected to be."""
+        return InstanceCapacity(
+            model=self.model,
+            instance_type=instance_type,
+            decoder_dtype=self.decoder_dtype,
+            weight_quantisation=self.weight_quantisation,
+        )
 
-        On an instance without a GPU decoding is bound by memory: see `Model.cpu_clip_seconds`.
+    @property
+    def concurrent_requests(self) -> int:
+        """`max_concurrent_requests`, or if it is auto what the smallest of `instance_types` holds.
+
+        SageMaker has one number for all of them, and so has the container.
         """
-        return self.model.cpu_clip_seconds(self.instance_type) if self.device == "cpu" else None
+        held = (self.capacity(name).derived_requests(self.clip_seconds) for name in self.instance_types)
+        return self.max_concurrent_requests or min(held)
+
+    @property
+    def target_backlog(self) -> int:
+        """`target_backlog_per_instance`, or if it is auto the number of concurrent requests.
+
+        A lower target adds instances while those that run have room, a higher one only once requests wait.
+        """
+        return self.target_backlog_per_instance or self.concurrent_requests
 
     @property
     def required_quota(self) -> int:
@@ -301,10 +328,10 @@ class Config:
             check_instance_type("fallback_instance_types", instance_type)
         check_instance_type("instance_type", self.instance_type)
         check_pool(self.instance_types)
-        if self.device == "cpu" and self.weight_quantisation != "none":
+        if self.device == "cuda" and self.weight_quantisation == "int8" and self.decoder_dtype != "float16":
             raise ConfigError(
-                f"weight_quantisation must be none on an instance type without a GPU such as {self.instance_type}, "
-                f"got {self.weight_quantisation!r}"
+                f"decoder_dtype must be float16 with weight_quantisation int8 on a GPU such as that of "
+                f"{self.instance_type}, got {self.decoder_dtype!r}: the kernels for 8 bits have no other"
             )
         start, end = self.warm_up_schedule, self.warm_up_end_schedule
         if bool(start) != bool(end):

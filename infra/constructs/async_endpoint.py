@@ -155,7 +155,7 @@ class AsyncEndpoint(Construct):
             production_variants=[variant],
             async_inference_config=props.AsyncInferenceConfigProperty(
                 client_config=props.AsyncInferenceClientConfigProperty(
-                    max_concurrent_invocations_per_instance=config.max_concurrent_requests
+                    max_concurrent_invocations_per_instance=config.concurrent_requests
                 ),
                 output_config=output,
             ),
@@ -172,7 +172,7 @@ def container_environment(config: Config, *, output_bucket: str) -> dict[str, st
         "MUSICGEN_EXTERNAL_BUCKETS": ",".join(config.external_buckets),
         "MUSICGEN_DECODER_DTYPE": config.decoder_dtype,
         "MUSICGEN_WEIGHT_QUANTISATION": config.weight_quantisation,
-        "MUSICGEN_MAX_CONCURRENT_REQUESTS": str(config.max_concurrent_requests),
+        "MUSICGEN_MAX_CONCURRENT_REQUESTS": str(config.concurrent_requests),
         "MMS_DEFAULT_SERVICE_HANDLER": "musicgen_serving.service:handle",
         "MMS_INFERENCE_ADDRESS": "http://127.0.0.1:8081",
         "MMS_MANAGEMENT_ADDRESS": "http://127.0.0.1:8082",

@@ -35,7 +35,7 @@ class ScaleToZero(Construct):
             policy_type="TargetTrackingScaling",
             scaling_target_id=self.target.ref,
             target_tracking_scaling_policy_configuration=policy.TargetTrackingScalingPolicyConfigurationProperty(
-                target_value=config.target_backlog_per_instance,
+                target_value=config.target_backlog,
                 scale_in_cooldown=config.scale_in_cooldown_seconds,
                 scale_out_cooldown=config.scale_out_cooldown_seconds,
                 customized_metric_specification=policy.CustomizedMetricSpecificationProperty(

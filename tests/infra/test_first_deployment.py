@@ -101,7 +101,8 @@ def test_prices_follow_from_the_table() -> None:
 
 
 def test_figures_without_a_gpu_follow_from_the_model() -> None:
-    short, long = (CPU.model.cpu_clip_seconds(CPU.instance_type, seconds=seconds) for seconds in (5, 30))
+    capacity = CPU.capacity(CPU.instance_type)
+    short, long = (capacity.clip_seconds(seconds=seconds) for seconds in (5, 30))
     hourly = usd_per_hour(CPU.instance_type, region=CPU.region) or 0
     assert f"{short:.0f} s for a clip of 5 s and {long:.0f} s for one of 30 s" in PAGE
     assert f"(about ${long * hourly / 3600:.3f})" in PAGE

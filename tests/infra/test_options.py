@@ -171,6 +171,26 @@ def test_idle_alarm_ignores_the_warm_instance(
     assert expression == f"IF(FILL(instances, 0) > {warm_instances} AND FILL(backlog, 0) == 0, 1, 0)"
 
 
+@pytest.mark.parametrize(
+    ("given", "requests", "target"),
+    [
+        ({"fallback_instance_types": "ml.g6e.2xlarge"}, 11, 11),
+        ({"instance_type": "ml.m7i.4xlarge", "model_id": "facebook/musicgen-medium"}, 5, 5),
+        ({"weight_quantisation": "int8", "max_concurrent_requests": "9", "target_backlog_per_instance": "30"}, 9, 30),
+    ],
+)
+def test_sagemaker_the_container_and_the_scaling_target_have_one_number(
+    synthesise: Synthesise, given: dict[str, str], requests: int, target: int
+) -> None:
+    template = synthesise(**given)
+    client = properties(template, "AWS::SageMaker::EndpointConfig")["AsyncInferenceConfig"]["ClientConfig"]
+    variables = properties(template, "AWS::SageMaker::Model")["PrimaryContainer"]["Environment"]
+    policy = properties(template, "AWS::ApplicationAutoScaling::ScalingPolicy", "ScaleToZeroFollowBacklog")
+    assert client == {"MaxConcurrentInvocationsPerInstance": requests}
+    assert variables["MUSICGEN_MAX_CONCURRENT_REQUESTS"] == str(requests)
+    assert policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] == target
+
+
 def test_no_schedule_by_default(dev_template: dict[str, Any]) -> None:
     assert "ScheduledActions" not in json.dumps(dev_template)
 

@@ -151,6 +151,9 @@ def test_the_driver_is_not_found_without_nvml(monkeypatch: pytest.MonkeyPatch, t
 def test_only_a_gpu_gets_slots_for_a_full_batch() -> None:
     assert Capacity.for_requests(4, 16, torch.device("cuda", 0)).slots == MAX_SLOTS
     assert Capacity.for_requests(4, 16, torch.device("cpu")) == Capacity(slots=8, max_waiting=64)
+    assert Capacity.for_requests(22, 16, torch.device("cpu")) == Capacity(slots=22, max_waiting=352)
+    assert Capacity.for_requests(64, 16, torch.device("cpu")) == Capacity(slots=MAX_SLOTS, max_waiting=1024)
+    assert Capacity.for_requests(64, 16, torch.device("cuda", 0)) == Capacity(slots=MAX_SLOTS, max_waiting=1024)
 
 
 def test_the_worker_ends_with_one_line_when_cuda_is_asked_for_and_missing(

@@ -3,6 +3,10 @@
 import io
 import json
 import os
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from urllib3 import HTTPResponse
 
-from musicgen_serving.audio_upload import AudioStore
+from musicgen_serving.audio_upload import UPLOADS_TOGETHER, AudioStore
 from musicgen_serving.model_loading import Checkpoint, read_checkpoint, s3_client
 
 # Of a hosted container's variables SageMaker documents none that names the region. The keys stand for the address of
@@ -73,7 +77,7 @@ def test_rejects_a_folder_without_a_manifest(tmp_path: Path) -> None:
 )
 def test_uploads_to_the_regions_own_endpoint(hosting_environment: pytest.MonkeyPatch, region: str, host: str) -> None:
     hosting_environment.setenv("AWS_DEFAULT_REGION", region)
-    client, urls = s3_client(), list[str]()
+    client, urls = s3_client(10), list[str]()
 
     def record(request: Any, **_: Any) -> AWSResponse:
         urls.append(request.url)
@@ -89,4 +93,51 @@ def test_refuses_to_start_without_a_region(hosting_environment: pytest.MonkeyPat
     for name, value in others.items():
         hosting_environment.setenv(name, value)
     with pytest.raises(ValueError, match="AWS_DEFAULT_REGION must be set in the container's environment"):
-        s3_client()
+        s3_client(10)
+
+
+def test_uploads_of_all_concurrent_requests_reuse_their_connections(
+    hosting_environment: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """44 at once: 11 requests with four uploads each. urllib3 warns for each connection that it cannot keep."""
+    hosting_environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    accepted: list[socket.socket] = []
+
+    class S3(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_PUT(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            arrived.wait(30)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Log nothing."""
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 128
+
+        def get_request(self) -> tuple[socket.socket, Any]:
+            client, address = super().get_request()
+            accepted.append(client)
+            return client, address
+
+    uploads = 11 * UPLOADS_TOGETHER
+    arrived = threading.Barrier(uploads)
+    with Server(("127.0.0.1", 0), S3) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        hosting_environment.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_port}")
+        store = AudioStore(s3_client(uploads), ("bucket",))
+
+        def upload(key: int) -> str:
+            return store.put("bucket", str(key), b"RIFF", "audio/wav")
+
+        with ThreadPoolExecutor(uploads) as pool:
+            for _ in range(2):
+                list(pool.map(upload, range(uploads)))
+        server.shutdown()
+    assert len(accepted) == uploads
+    assert "pool is full" not in caplog.text

@@ -16,8 +16,11 @@ CASES: list[tuple[dict[str, Any], set[str]]] = [
     ({"alarm_queue_age_seconds": 60}, set()),
     ({"log_retention_days": 90}, set()),
     ({"output_retention_days": 60}, set()),
-    ({"max_concurrent_requests": 2}, set()),
-    ({"target_backlog_per_instance": 8}, set()),
+    ({"max_concurrent_requests": 2, "target_backlog_per_instance": 11}, set()),
+    ({"max_concurrent_requests": 2}, {"money"}),  # the target follows, and adds instances sooner
+    ({"target_backlog_per_instance": 8}, {"money"}),
+    ({"target_backlog_per_instance": 20}, set()),
+    ({"clip_seconds": 5}, set()),
     ({"provision_timeout_seconds": 600}, set()),
     ({"model_id": "facebook/musicgen-small"}, set()),
     ({"log_retention_days": 7}, {"retention"}),

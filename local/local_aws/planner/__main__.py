@@ -7,11 +7,19 @@ from pathlib import Path
 
 from local_aws.autoscaling.rules.template import Template, read_endpoint, read_scaling
 from local_aws.autoscaling.simulator.traffic import PATTERNS, Traffic
-from local_aws.planner.plan import Scenario, format_plan, load_price, make_plan, seconds_per_clip
+from local_aws.planner.plan import (
+    Scenario,
+    estimate_work,
+    format_full_instance,
+    format_plan,
+    load_price,
+    make_plan,
+    read_capacity,
+    seconds_per_clip,
+)
 from local_aws.planner.timeline_chart import draw
 
 TEMPLATE = Path("cdk.out/MusicGen-dev.template.json")
-WORK_PER_SECOND = 1.5  # assumed without measurements: seconds of work per second of music
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,17 +45,22 @@ def _plan(arguments: argparse.Namespace) -> None:
         raise ValueError(f"no template at {arguments.template}; run `make synth` first")
     template = Template(json.loads(arguments.template.read_text(encoding="utf-8")))
     scaling, endpoint = read_scaling(template), read_endpoint(template)
+    capacity = None
     if arguments.measured:
         work = seconds_per_clip(arguments.measured, arguments.clip_seconds)
+    elif arguments.seconds_per_clip is not None:
+        work = arguments.seconds_per_clip
     else:
-        work = arguments.seconds_per_clip or WORK_PER_SECOND * arguments.clip_seconds
+        capacity = read_capacity(template, endpoint)
+        work = estimate_work(capacity, endpoint.concurrency, arguments.clip_seconds)
     traffic = Traffic(arguments.rate, arguments.hours, arguments.seed)
     scenario = Scenario(arguments.pattern, traffic, arguments.clip_seconds, work, arguments.startup_seconds)
     price = load_price(endpoint.instance_type)
     plan = make_plan(scenario, scaling, endpoint, price)
     print(format_plan(plan, scenario, scaling, endpoint, price))
-    if not (arguments.measured or arguments.seconds_per_clip):
-        print(f"assumed     {WORK_PER_SECOND:g} s of work per second of music; set --seconds-per-clip or --measured")
+    if capacity is not None:
+        print(format_full_instance(capacity, endpoint, arguments.clip_seconds, price))
+        print("estimated   the work, from bytes and half the nominal bandwidth; set --seconds-per-clip or --measured")
     if arguments.plot:
         draw(plan.minutes, arguments.plot, f"{scenario.pattern}, {traffic.rate:g} requests an hour")
         print(f"plot        {arguments.plot}")

@@ -1,4 +1,7 @@
-"""Simulate traffic through the declared policies, and report times to a result and cost."""
+"""Simulate traffic through the declared policies, and report times to a result and cost.
+
+The work on a clip and its price on a full instance come from `infra.config.capacity`, for the model in the template.
+"""
 
 import json
 import math
@@ -8,15 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.config.capacity import MAX_CLIP_SECONDS, InstanceCapacity
+from infra.config.models import find_model
 from local_aws.autoscaling.rules.controller import Minute
 from local_aws.autoscaling.rules.scaling_config import ScalingConfig
-from local_aws.autoscaling.rules.template import DeclaredEndpoint
+from local_aws.autoscaling.rules.template import DeclaredEndpoint, Template
 from local_aws.autoscaling.simulator.simulated_endpoint import Assumptions
 from local_aws.autoscaling.simulator.simulation import Arrival, simulate
 from local_aws.autoscaling.simulator.traffic import Traffic, arrival_times
 
 PRICES = Path(__file__).parents[3] / "infra" / "config" / "prices.json"
 HOURS_PER_MONTH = 730.0
+FORMER_CONCURRENCY = 4  # the default before it followed from memory, to compare with
 _MAX_RESPONSE_BYTES = 1_000_000  # a response of sixteen clips has a few thousand
 _LONGER_SECONDS = 900.0  # the fifteen datapoints of target tracking
 _BOUNDS = {"clip_seconds": (0.02, 300.0), "seconds_per_clip": (0.01, 3600.0), "startup_seconds": (0.0, 7200.0)}
@@ -84,6 +90,44 @@ def load_price(instance_type: str, path: Path = PRICES) -> Price:
     if instance_type not in known:
         raise ValueError(f"instance type must be one of {', '.join(known)} ({path.name}), got {instance_type}")
     return Price(known[instance_type], prices["region"], prices["as_of"])
+
+
+def read_capacity(template: Template, endpoint: DeclaredEndpoint) -> InstanceCapacity:
+    """Return what an instance of the template holds of its model. Raise ValueError if it does not say which."""
+    staged, models = template.of_type("Custom::StagedModel"), template.of_type("AWS::SageMaker::Model")
+    try:
+        [(_, model)], [(_, served)] = staged, models
+        variables = served["PrimaryContainer"]["Environment"]
+        return InstanceCapacity(
+            model=find_model(model["ModelId"]),
+            instance_type=endpoint.instance_type,
+            decoder_dtype=variables["MUSICGEN_DECODER_DTYPE"],
+            weight_quantisation=variables["MUSICGEN_WEIGHT_QUANTISATION"],
+        )
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"the template must name one served model, got {error!r}; set --seconds-per-clip") from error
+
+
+def estimate_work(capacity: InstanceCapacity, concurrency: int, clip_seconds: float) -> float:
+    """Return the expected seconds for a clip with `concurrency` requested at once. Raise ValueError above 30 s."""
+    if not 0 < clip_seconds <= MAX_CLIP_SECONDS:
+        raise ValueError(
+            f"clip_seconds must be more than 0 and at most {MAX_CLIP_SECONDS} to estimate the work, "
+            f"got {clip_seconds:g}; set --seconds-per-clip"
+        )
+    return capacity.clip_seconds(clips=concurrency, seconds=clip_seconds)
+
+
+def format_full_instance(
+    capacity: InstanceCapacity, endpoint: DeclaredEndpoint, clip_seconds: float, price: Price
+) -> str:
+    """Return one line: the expected price of a clip on an instance that is always full, now and with four at once."""
+
+    def shown(clips: int) -> str:
+        seconds = estimate_work(capacity, clips, clip_seconds)
+        return f"${price.usd_per_hour / 3600 * seconds / clips:.5f} a clip with {clips} at once ({seconds:.3g} s)"
+
+    return f"full        {shown(endpoint.concurrency)}, {shown(FORMER_CONCURRENCY)}: one instance, always full"
 
 
 def make_plan(scenario: Scenario, scaling: ScalingConfig, endpoint: DeclaredEndpoint, price: Price) -> Plan:

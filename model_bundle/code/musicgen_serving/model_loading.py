@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from musicgen_serving.audio_upload import AudioStore
+from musicgen_serving.audio_upload import UPLOADS_TOGETHER, AudioStore
 from musicgen_serving.device import choose_device
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
@@ -65,15 +65,16 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, manifest["model_id"], manifest["revision"])
 
 
-def s3_client() -> Any:  # boto3's clients have no static types
+def s3_client(connections: int) -> Any:  # boto3's clients have no static types
     """Return a client of the region's own S3 endpoint; ValueError if no region is configured.
 
     botocore would then use the global endpoint, which cannot be reached from a private network, China or GovCloud.
+    `connections` are kept for reuse: with botocore's 10, every upload beyond them would open, and close, its own.
     """
     session = boto3.Session()
     if not session.region_name:
         raise ValueError("AWS_DEFAULT_REGION must be set in the container's environment (botocore ignores AWS_REGION)")
-    return session.client("s3", config=S3_CONFIG)  # pyright: ignore[reportUnknownMemberType]
+    return session.client("s3", config=S3_CONFIG.merge(Config(max_pool_connections=connections)))  # pyright: ignore[reportUnknownMemberType]
 
 
 def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
@@ -83,7 +84,7 @@ def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
     """
     device = choose_device(settings, log)
     checkpoint = read_checkpoint(folder)
-    store = AudioStore(s3_client(), settings.buckets)
+    store = AudioStore(s3_client(settings.max_concurrent_requests * UPLOADS_TOGETHER), settings.buckets)
     generator = Generator(
         folder,
         weight_format=WeightFormat(dtype=settings.decoder_dtype, eight_bit=settings.weight_quantisation == "int8"),

@@ -81,6 +81,11 @@ def test_every_served_model_has_a_pinned_commit_of_its_published_branch() -> Non
         ({"max_capacity": "two"}, "max_capacity must be a whole number, got 'two'"),
         ({"max_capacity": True}, "max_capacity must be a whole number, got True"),
         ({"max_capacity": 1.5}, "max_capacity must be a whole number, got 1.5"),
+        ({"max_concurrent_requests": "all"}, "max_concurrent_requests must be a whole number or auto, got 'all'"),
+        ({"max_concurrent_requests": 0}, "max_concurrent_requests must be auto, or 1 to 64, got 0"),
+        ({"target_backlog_per_instance": "0"}, "target_backlog_per_instance must be auto, or 1 to 10000, got 0"),
+        ({"max_capacity": "auto"}, "max_capacity must be a whole number, got 'auto'"),
+        ({"clip_seconds": 31}, "clip_seconds must be 1 to 30, got 31"),
         ({"model_id": 7}, "model_id must be a string, got 7"),
         ({"decoder_dtype": "bfloat16"}, "decoder_dtype must be float16 or float32, got 'bfloat16'"),
         ({"removal_policy": "keep"}, "removal_policy must be destroy or retain, got 'keep'"),
@@ -233,15 +238,6 @@ def test_pool_of_types_with_and_without_a_gpu_is_rejected(cdk_context: dict[str,
     assert message == (
         "fallback_instance_types must all have a GPU if instance_type has one, and none if it has none, as there is "
         "one container image, got ml.g5.2xlarge, ml.c7i.8xlarge"
-    )
-
-
-def test_quantisation_is_rejected_without_a_gpu(cdk_context: dict[str, Any]) -> None:
-    message = error_message(
-        cdk_context, model_id="facebook/musicgen-small", instance_type="ml.c7i.4xlarge", weight_quantisation="int8"
-    )
-    assert message == (
-        "weight_quantisation must be none on an instance type without a GPU such as ml.c7i.4xlarge, got 'int8'"
     )
 
 

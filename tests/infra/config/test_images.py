@@ -69,7 +69,9 @@ def test_every_instance_type_can_host_an_endpoint_and_has_what_sizing_needs() ->
     assert set(instances.INSTANCE_TYPES) <= set(known)
     for name in instances.INSTANCE_TYPES:
         if instances.has_gpu(name):
-            assert instances.gpu_memory_bytes(name) >= 24e9
+            assert instances.memory_bytes(name) >= 24e9
+            nominal = {"NVIDIA A10G": 600e9, "NVIDIA L4": 300e9, "NVIDIA L40S": 864e9}
+            assert instances.bytes_per_second(name) == nominal[instances.INSTANCE_TYPES[name]["gpu"]] / 2
         else:
             assert instances.memory_bytes(name) >= 32 * 1024**3
             assert instances.bytes_per_second(name) == pytest.approx(1.6e9 * instances.INSTANCE_TYPES[name]["vcpus"])

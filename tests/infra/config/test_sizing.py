@@ -5,10 +5,17 @@ from typing import Any
 import pytest
 
 from infra.config import ConfigError, from_context
-from infra.config.models import Model, find_model
+from infra.config.capacity import InstanceCapacity
+from infra.config.instances import INSTANCE_TYPES, SHARE_OF_BANDWIDTH
+from infra.config.models import ELEMENT_BYTES, SERVED_MODELS, Model, clip_pages, find_model
 from infra.constructs.async_endpoint import download_timeout_seconds, health_check_timeout_seconds
 
 SMALL, MEDIUM, LARGE = (find_model(f"facebook/musicgen-{size}") for size in ("small", "medium", "large"))
+
+
+def capacity(model: Model, instance_type: str, weights: str = "float16") -> InstanceCapacity:
+    eight_bit = {"weight_quantisation": "int8"} if weights == "int8" else {"decoder_dtype": weights}
+    return InstanceCapacity(model=model, instance_type=instance_type, **eight_bit)
 
 
 @pytest.mark.parametrize(("model", "published_gb"), [(SMALL, 2.36), (LARGE, 13.72)])
@@ -22,79 +29,141 @@ def test_float16_decoder_halves_the_staged_bytes_of_large() -> None:
 
 @pytest.mark.parametrize(("model", "gigabytes"), [(SMALL, 0.315), (MEDIUM, 0.944), (LARGE, 1.258)])
 def test_longest_clip_holds_24_pages_of_64_positions_and_one_of_its_text(model: Model, gigabytes: float) -> None:
-    assert model.clip_bytes("float16") / 1e9 == pytest.approx(gigabytes, abs=0.0005)
-    assert model.clip_bytes("float16") == 25 * 64 * model.position_bytes("float16")
-    assert model.clip_bytes("float32") == 2 * model.clip_bytes("float16")
+    assert clip_pages() == 25
+    assert clip_pages() * model.page_bytes(2) / 1e9 == pytest.approx(gigabytes, abs=0.0005)
+    assert model.page_bytes(4) == 2 * model.page_bytes(2) == 2 * 64 * model.position_bytes(2)
 
 
-@pytest.mark.parametrize(("seconds", "clips"), [(5, 32), (10, 32), (20, 17), (30, 11)])
+@pytest.mark.parametrize(("seconds", "clips"), [(5, 32), (10, 31), (20, 16), (30, 11)])
 def test_concurrent_clips_of_large_on_24_gb_depend_on_their_length(seconds: int, clips: int) -> None:
-    positions = 50 * seconds + 3
-    assert LARGE.concurrent_clips("float16", instance_type="ml.g5.xlarge", positions=positions) == clips
+    assert capacity(LARGE, "ml.g5.xlarge").concurrent_clips(seconds) == clips
 
 
-def test_model_that_exceeds_the_gpu_memory_is_rejected_with_the_figures(cdk_context: dict[str, Any]) -> None:
+@pytest.mark.parametrize("instance_type", INSTANCE_TYPES)
+@pytest.mark.parametrize("model_id", SERVED_MODELS)
+def test_derived_number_is_deployed_and_the_largest_that_memory_or_the_timeout_allows(
+    cdk_context: dict[str, Any], model_id: str, instance_type: str
+) -> None:
+    """One more is refused, unless the slots or, on a CPU, half of the timeout were the limit."""
+    for weights in ("float16", "float32", "int8"):
+        held = capacity(find_model(model_id), instance_type, weights)
+        derived = held.derived_requests()
+        held.check(derived)
+        if derived == 32:
+            assert held.clips_in_memory() >= 32
+        elif "gpu" in INSTANCE_TYPES[instance_type] or derived == held.clips_in_memory():
+            with pytest.raises(ConfigError, match=rf"must be at most {derived}, or auto, for clips of 30 s"):
+                held.check(derived + 1)
+        else:
+            assert derived == 1 or held.clip_seconds(clips=derived) <= 450
+            assert held.clip_seconds(clips=derived + 1) > 450
+    given = {**cdk_context, "model_id": model_id, "instance_type": instance_type}
+    assert from_context(given).concurrent_requests == capacity(find_model(model_id), instance_type).derived_requests()
+
+
+def test_concurrency_follows_from_the_model_the_weights_the_clips_and_the_smallest_instance(
+    cdk_context: dict[str, Any],
+) -> None:
+    def concurrency(**given: Any) -> tuple[int, int]:
+        config = from_context({**cdk_context, **given})
+        return config.concurrent_requests, config.target_backlog
+
+    assert concurrency() == (11, 11)
+    assert concurrency(weight_quantisation="int8") == (13, 13)
+    assert concurrency(decoder_dtype="float32") == (3, 3)
+    assert concurrency(clip_seconds=5) == (32, 32)
+    assert concurrency(instance_type="ml.g6e.xlarge") == (30, 30)
+    assert concurrency(instance_type="ml.g6e.xlarge", fallback_instance_types="ml.g5.xlarge") == (11, 11)
+    assert concurrency(max_concurrent_requests="auto", target_backlog_per_instance="auto") == (11, 11)
+    assert concurrency(max_concurrent_requests="3") == (3, 3)
+    assert concurrency(target_backlog_per_instance=20) == (11, 20)
+
+
+def test_more_requests_than_the_gpu_memory_holds_are_refused_with_what_is_allowed(cdk_context: dict[str, Any]) -> None:
+    assert from_context({**cdk_context, "max_concurrent_requests": 11}).concurrent_requests == 11
     with pytest.raises(ConfigError) as error:
-        from_context({**cdk_context, "decoder_dtype": "float32"})
-    assert str(error.value) == (
-        "facebook/musicgen-large in float32 with max_concurrent_requests 4 must fit the GPU memory of ml.g5.2xlarge, "
-        "24.0 GB, got 25.9 GB: 13.7 GB of weights, 10.2 GB of key-value caches, 2.0 GB in reserve"
-    )
-
-
-def test_concurrent_requests_are_limited_by_the_gpu_memory(cdk_context: dict[str, Any]) -> None:
-    assert from_context({**cdk_context, "max_concurrent_requests": 11}).max_concurrent_requests == 11
-    with pytest.raises(ConfigError, match=r"max_concurrent_requests 12 must fit the GPU memory of ml\.g5\.2xlarge"):
         from_context({**cdk_context, "max_concurrent_requests": 12})
+    assert str(error.value) == (
+        "max_concurrent_requests must be at most 11, or auto, for clips of 30 s with facebook/musicgen-large in "
+        "float16 on ml.g5.2xlarge, got 12: 24.9 GB are needed (7.2 GB of weights, 15.2 GB of KV pages, 2.6 GB in "
+        "reserve) of 24.0 GB of GPU memory; set clip_seconds if clips are shorter"
+    )
+    assert from_context({**cdk_context, "max_concurrent_requests": 12, "clip_seconds": 25}).concurrent_requests == 12
+
+
+def test_model_that_does_not_fit_with_one_clip_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(INSTANCE_TYPES["ml.g5.2xlarge"], "gpu_memory_gb", 10)
+    with pytest.raises(ConfigError) as error:
+        from_context({"environments": {"dev": {}}})
+    assert str(error.value) == (
+        "facebook/musicgen-large in float16 on ml.g5.2xlarge must hold one clip of 30 s: 11.1 GB are needed (7.2 GB of "
+        "weights, 1.3 GB of KV pages, 2.6 GB in reserve) of 10.0 GB of GPU memory; choose a larger instance or a "
+        "smaller model"
+    )
 
 
 def test_every_fallback_instance_type_must_fit_too(cdk_context: dict[str, Any]) -> None:
     given = {"instance_type": "ml.g6e.xlarge", "max_concurrent_requests": 20}
-    assert from_context({**cdk_context, **given}).max_concurrent_requests == 20
-    with pytest.raises(ConfigError, match=r"GPU memory of ml\.g5\.xlarge, 24\.0 GB"):
+    assert from_context({**cdk_context, **given}).concurrent_requests == 20
+    with pytest.raises(ConfigError, match=r"at most 11, or auto, .* on ml\.g5\.xlarge, got 20: .* of 24\.0 GB of GPU"):
         from_context({**cdk_context, **given, "fallback_instance_types": "ml.g5.xlarge"})
+
+
+def test_8_bit_weights_on_a_gpu_need_float16_and_on_a_cpu_do_not(cdk_context: dict[str, Any]) -> None:
+    given = {**cdk_context, "model_id": SMALL.model_id, "weight_quantisation": "int8", "decoder_dtype": "float32"}
+    with pytest.raises(ConfigError, match=r"decoder_dtype must be float16 with weight_quantisation int8 on a GPU"):
+        from_context(given)
+    assert from_context({**given, "instance_type": "ml.c7i.4xlarge"}).concurrent_requests == 23
 
 
 @pytest.mark.parametrize("model", [SMALL, MEDIUM, LARGE])
 def test_decode_step_reads_all_weights_but_embeddings_and_the_texts_keys_and_values(model: Model) -> None:
     embeddings = 4 * 2049 * model.hidden_size
     text = model.layers * 2 * model.hidden_size**2
-    assert model.step_bytes() / 4 == pytest.approx(model.decoder_parameters - embeddings - text, rel=0.001)
+    read = model.decoder_parameters - embeddings - text
+    assert model.step_bytes(ELEMENT_BYTES["cpu", "float32"]) == 4 * read
+    assert model.step_bytes(ELEMENT_BYTES["cpu", "float16"]) / 2 == pytest.approx(read, rel=0.001)
+    assert model.step_bytes(ELEMENT_BYTES["cpu", "int8"]) == pytest.approx(read, rel=0.05)  # the heads have 16 bits
 
 
 def test_clip_on_a_cpu_is_estimated_from_the_bytes_that_steps_read() -> None:
-    """Small: 1.44 GB of weights a step and 0.15 GB of cache on average, at half of 51.2 GB/s, 1503 times."""
-    assert SMALL.cpu_clip_seconds("ml.c7i.4xlarge") == pytest.approx(1503 * (1.443 + 0.296) / 25.6, rel=0.01)
-    assert SMALL.cpu_clip_seconds("ml.c7i.8xlarge") == pytest.approx(SMALL.cpu_clip_seconds("ml.m7i.4xlarge") / 2)
-    assert SMALL.cpu_clip_seconds("ml.c6i.4xlarge", seconds=5) < SMALL.cpu_clip_seconds("ml.c6i.4xlarge") / 6
+    """Small: 1.44 GB of weights a step, or half in float16, and 0.3 GB of cache, at half of 51.2 GB/s, 1503 times."""
+    assert SHARE_OF_BANDWIDTH == 0.5
+    single, half, eight = (capacity(SMALL, "ml.c7i.4xlarge", kind) for kind in ("float32", "float16", "int8"))
+    assert single.clip_seconds() == pytest.approx(1503 * (1.443 + 0.296) / 25.6, rel=0.01)
+    assert half.clip_seconds() == pytest.approx(1503 * (0.722 + 0.296) / 25.6, rel=0.01)
+    assert eight.clip_seconds() == pytest.approx(1503 * (0.373 + 0.296) / 25.6, rel=0.01)
+    assert capacity(SMALL, "ml.c7i.8xlarge").clip_seconds() == pytest.approx(half.clip_seconds() / 2)
+    assert half.clip_seconds(seconds=5) < half.clip_seconds() / 6
+    assert half.clip_seconds(clips=44) == pytest.approx(2 * half.clip_seconds(clips=22)), "22 at once, then 22 others"
 
 
 @pytest.mark.parametrize("instance_type", ["ml.c7i.4xlarge", "ml.m7i.4xlarge", "ml.c6i.4xlarge"])
 def test_small_and_medium_run_on_every_cpu_family(cdk_context: dict[str, Any], instance_type: str) -> None:
-    for size, seconds in (("small", 102), ("medium", 427)):
+    for size, seconds in (("small", 60), ("medium", 240)):
         given = {"model_id": f"facebook/musicgen-{size}", "instance_type": instance_type}
         config = from_context({**cdk_context, **given})
-        assert (config.device, config.clip_seconds_estimate) == ("cpu", pytest.approx(seconds, abs=1))
-    assert from_context(cdk_context).clip_seconds_estimate is None
+        assert (config.device, config.capacity(instance_type).clip_seconds()) == ("cpu", pytest.approx(seconds, abs=1))
 
 
-def test_model_that_exceeds_a_cpus_memory_is_rejected_with_the_figures(cdk_context: dict[str, Any]) -> None:
+def test_requests_that_exceed_a_cpus_memory_are_refused_with_what_is_allowed(cdk_context: dict[str, Any]) -> None:
+    given = {"instance_type": "ml.c7i.4xlarge", "max_concurrent_requests": 5, "weight_quantisation": "none"}
     with pytest.raises(ConfigError) as error:
-        from_context({**cdk_context, "instance_type": "ml.c7i.4xlarge"})
+        from_context({**cdk_context, **given})
     assert str(error.value) == (
-        "facebook/musicgen-large with max_concurrent_requests 4 must fit the memory of ml.c7i.4xlarge, 34.4 GB, got "
-        "38.1 GB: 13.7 GB of weights, which a CPU keeps in float32, twice 10.2 GB of key-value caches, as they may "
-        "take half of what is free, 4.0 GB in reserve"
+        "max_concurrent_requests must be at most 4, or auto, for clips of 30 s with facebook/musicgen-large in float16 "
+        "on ml.c7i.4xlarge, got 5: 36.6 GB are needed (7.2 GB of weights, twice 12.7 GB of KV pages, which get half of "
+        "what is free, 4.0 GB in reserve) of 34.4 GB of memory; set clip_seconds if clips are shorter"
     )
 
 
-def test_model_that_is_too_slow_on_a_cpu_is_rejected_with_the_estimate(cdk_context: dict[str, Any]) -> None:
+def test_requests_that_are_too_slow_on_a_cpu_are_refused_with_the_estimate(cdk_context: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as error:
-        from_context({**cdk_context, "instance_type": "ml.m7i.4xlarge"})
+        from_context({**cdk_context, "instance_type": "ml.m7i.4xlarge", "max_concurrent_requests": 9})
     assert str(error.value) == (
-        "facebook/musicgen-large with max_concurrent_requests 4 must generate clips of 30 s within 900 s, SageMaker's "
-        "default invocation timeout, on ml.m7i.4xlarge, got about 944 s (an estimate from 11.3 GB of weights a step "
-        "and 25.6 GB/s): choose a smaller model, a larger instance, a GPU or fewer concurrent requests"
+        "max_concurrent_requests must be at most 8, or auto, for clips of 30 s with facebook/musicgen-large in float16 "
+        "on ml.m7i.4xlarge, got 9: they are expected to take 958 s, and SageMaker's default invocation timeout is 900 "
+        "s (an estimate from 5.7 GB of weights a step and 25.6 GB/s); set clip_seconds if clips are shorter"
     )
 
 

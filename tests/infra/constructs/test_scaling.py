@@ -34,7 +34,7 @@ def test_target_tracking_follows_the_backlog_per_instance_by_endpoint_name(only:
     policy = only("AWS::ApplicationAutoScaling::ScalingPolicy", "ScaleToZeroFollowBacklog")
     assert policy["PolicyType"] == "TargetTrackingScaling"
     assert policy["TargetTrackingScalingPolicyConfiguration"] == {
-        "TargetValue": 4,
+        "TargetValue": 11,
         "ScaleInCooldown": 300,
         "ScaleOutCooldown": 300,
         "CustomizedMetricSpecification": {

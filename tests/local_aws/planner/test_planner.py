@@ -13,16 +13,19 @@ import pytest
 
 from local_aws.autoscaling.rules.controller import Minute
 from local_aws.autoscaling.rules.scaling_config import ScalingConfig
-from local_aws.autoscaling.rules.template import DeclaredEndpoint
+from local_aws.autoscaling.rules.template import DeclaredEndpoint, Template, read_endpoint
 from local_aws.autoscaling.simulator.traffic import Traffic
 from local_aws.planner.plan import (
     Plan,
     Price,
     Scenario,
+    estimate_work,
+    format_full_instance,
     format_plan,
     load_price,
     make_plan,
     percentile,
+    read_capacity,
     seconds_per_clip,
 )
 from local_aws.planner.timeline_chart import draw, format_timeline, sparkline
@@ -225,9 +228,47 @@ def test_command_plans_from_the_synthesised_template(template_file: Path, tmp_pa
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "requests    20: burst, 20 an hour for 1 h" in done.stdout
-    assert "0 to 1 x ml.g5.2xlarge, 4 requests at once on each" in done.stdout
-    assert "a clip" in done.stdout
+    assert "clip        30 s of music, 61.01 s of work" in done.stdout
+    assert "0 to 1 x ml.g5.2xlarge, 11 requests at once on each" in done.stdout
+    assert "full        $0.00233 a clip with 11 at once (61 s), $0.00424 a clip with 4 at once (40.3 s)" in done.stdout
+    assert "estimated   the work" in done.stdout
     assert plot.is_file()
+
+
+def test_work_is_estimated_for_the_templates_model_weights_instance_and_concurrency(
+    synthesised: dict[str, dict[str, Any]],
+) -> None:
+    template = Template(synthesised["one"])
+    endpoint = read_endpoint(template)
+    capacity = read_capacity(template, endpoint)
+    assert (capacity.model.model_id, capacity.instance_type) == ("facebook/musicgen-large", "ml.g5.2xlarge")
+    assert (capacity.weights, endpoint.concurrency) == ("float16", capacity.derived_requests())
+    assert estimate_work(capacity, 11, 5) == capacity.clip_seconds(clips=11, seconds=5)
+    line = format_full_instance(capacity, endpoint, 5, PRICE)
+    assert line.startswith(
+        "full        $0.00052 a clip with 11 at once (5.71 s), $0.00128 a clip with 4 at once (5.12 s)"
+    )
+    with pytest.raises(ValueError, match="at most 30 to estimate the work, got 31; set --seconds-per-clip"):
+        estimate_work(capacity, 11, 31)
+
+
+def test_template_without_a_staged_model_needs_the_work(synthesised: dict[str, dict[str, Any]]) -> None:
+    resources = {
+        name: resource
+        for name, resource in synthesised["one"]["Resources"].items()
+        if resource["Type"] != "Custom::StagedModel"
+    }
+    template = Template({"Resources": resources})
+    with pytest.raises(ValueError, match=r"must name one served model, got .*; set --seconds-per-clip"):
+        read_capacity(template, ENDPOINT)
+
+
+@pytest.mark.parametrize("given", [["--seconds-per-clip", "50"], ["--seconds-per-clip", "50", "--clip-seconds", "300"]])
+def test_given_work_replaces_the_estimate(template_file: Path, given: list[str]) -> None:
+    done = run_planner("--rate", "2", "--hours", "1", "--template", str(template_file), *given)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ", 50 s of work" in done.stdout
+    assert "full  " not in done.stdout and "estimated" not in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,38 @@
 """Test the formula for memory against what is really allocated, and the formula of the stack's configuration."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
+import itertools
+import resource
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from infra.config.instances import gpu_memory_bytes
+from infra.config import capacity as configured
+from infra.config.capacity import InstanceCapacity
+from infra.config.instances import INSTANCE_TYPES, has_gpu, memory_bytes
+from infra.config.models import ELEMENT_BYTES as CONFIGURED_ELEMENT_BYTES
 from infra.config.models import Model, find_model
-from musicgen_serving.engine.generator import MAX_SLOTS
-from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, RESERVED
+from infra.config.models import clip_pages as configured_clip_pages
+from musicgen_serving.engine.generator import MAX_SLOTS, Capacity
+from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, RESERVED, WeightFormat
 from musicgen_serving.engine.model.config import DecoderConfig
-from musicgen_serving.engine.model.memory import clip_pages, decoder_bytes, page_bytes, pages_that_fit, slot_bytes
+from musicgen_serving.engine.model.cpu_matrices import PACKINGS, has_fbgemm
+from musicgen_serving.engine.model.memory import (
+    ELEMENT_BYTES,
+    clip_pages,
+    decoder_bytes,
+    page_bytes,
+    pages_that_fit,
+    slot_bytes,
+)
 from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
 from musicgen_serving.engine.step.page_allocator import PageAllocator
 from musicgen_serving.engine.step.slots import Slots, allocate
-from tests.model_bundle.helpers.random_weights import random_weights
+from tests.model_bundle.helpers.random_weights import eight_bit, random_weights
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 TINY = DecoderConfig(layers=3, hidden=32, heads=2, ffn=48, vocabulary=16, codebooks=8, channels=2, pad_token=16)
@@ -65,21 +80,70 @@ def tensors_of(part: Any) -> Iterator[torch.Tensor]:
 def test_the_decoder_takes_the_bytes_that_are_allocated(config: DecoderConfig) -> None:
     with torch.device("meta"):
         weights = random_weights(config, 1503, torch.float16)
-    assert decoder_bytes(config, 1503, 2) == sum(one.nbytes for one in tensors_of(weights))
+        quantised = eight_bit(weights)
+        single = random_weights(config, 1503, torch.float32)
+    for kind, allocated in (("float16", weights), ("float32", single), ("int8", quantised)):
+        formula = decoder_bytes(config, 1503, ELEMENT_BYTES["cuda", kind])
+        assert formula == sum(one.nbytes for one in tensors_of(allocated)), kind
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(not has_fbgemm(), reason="FBGEMM's kernels are for x86")
+@pytest.mark.parametrize("kind", ["float16", "float32", "int8"])
+def test_matrices_packed_for_a_cpu_take_the_bytes_of_the_formula(kind: str) -> None:
+    """Nothing tells the size of a packed matrix, so measure what the process grows by for several of them."""
+    rows, columns, count = 8448, 4096, 3  # over 32 MiB, so malloc returns blocks at once; columns: whole blocks of 512
+    weight = torch.randn(rows, columns)
+    pack = PACKINGS[kind].layers
+    warm_up = pack(weight)  # libraries and thread-local buffers
+    before = resident_bytes()
+    packed = [pack(weight) for _ in range(count)]
+    grown = resident_bytes() - before
+    element = ELEMENT_BYTES["cpu", kind]
+    formula = count * (rows * columns * element.layers + rows * element.scales)
+    assert len(packed) == count and warm_up is not None
+    assert grown == pytest.approx(formula, rel=0.1)
+
+
+KINDS = [("float16", "none"), ("float32", "none"), ("float16", "int8")]
 
 
 @pytest.mark.parametrize("size", PUBLISHED)
-@pytest.mark.parametrize(("dtype", "itemsize"), [("float16", 2), ("float32", 4)])
-def test_the_stacks_configuration_has_the_same_formula(size: str, dtype: str, itemsize: int) -> None:
+@pytest.mark.parametrize("instance_type", INSTANCE_TYPES)
+@pytest.mark.parametrize(("dtype", "quantisation"), KINDS)
+def test_stacks_configuration_and_the_engine_hold_as_many_clips(
+    size: str, instance_type: str, dtype: str, quantisation: str
+) -> None:
+    """The same numbers from the formula of each, for every model, kind of weights and instance type."""
     model, config = find_model(f"facebook/musicgen-{size}"), PUBLISHED[size]
-    for positions, tokens in ((1, 1), (253, 30), (256, 128), (259, 129), LONGEST):
-        pages = clip_pages(positions, tokens)
-        assert model.clip_bytes(dtype, positions=positions, text_tokens=tokens) == pages * page_bytes(config, itemsize)
-    others = 4 * (model.other_parameters + model.other_buffers)
-    projection = 4 * (768 + 1) * config.hidden  # of the text; counted with the others
-    positions = (2048 - MAX_NEW_TOKENS) * config.hidden * itemsize  # positions that the checkpoint has beside
-    staged = model.staged_bytes(dtype) - others
-    assert decoder_bytes(config, MAX_NEW_TOKENS, itemsize) == pytest.approx(staged - positions, abs=projection)
+    planned = InstanceCapacity(
+        model=model, instance_type=instance_type, decoder_dtype=dtype, weight_quantisation=quantisation
+    )
+    device = "cuda" if has_gpu(instance_type) else "cpu"
+    kind = WeightFormat(dtype=dtype, eight_bit=quantisation == "int8").name
+    element = ELEMENT_BYTES[device, kind]
+    weights = decoder_bytes(config, MAX_NEW_TOKENS, element) + model.other_bytes
+    assert planned.weight_bytes == weights
+    free = memory_bytes(instance_type) - weights
+    free = free - RESERVED - 450_000_000 if device == "cuda" else (free - 4_000_000_000) // 2
+    requests = planned.derived_requests()
+    slots = Capacity.for_requests(requests, 16, torch.device(device)).slots
+    assert requests <= slots <= MAX_SLOTS == configured.MAX_SLOTS
+    pages = PageAllocator(pages_that_fit(config, MAX_SLOTS, *LONGEST, element.rest, free)).free
+    for seconds, tokens in itertools.product((1, 5, 10, 29.5, 30), (1, 30, 128, 129, 512)):
+        held = pages // clip_pages(round(seconds * 50) + 3, tokens)
+        assert planned.concurrent_clips(seconds, text_tokens=tokens) == min(MAX_SLOTS, held), (seconds, tokens)
+
+
+def test_stacks_configuration_has_the_engines_constants() -> None:
+    assert CONFIGURED_ELEMENT_BYTES == ELEMENT_BYTES
+    for config in PUBLISHED.values():
+        assert slot_bytes(config, *LONGEST) == configured._SLOT_BYTES  # pyright: ignore[reportPrivateUsage]
+    for positions, tokens in itertools.product((1, 64, 65, 253, 1503), (1, 128, 129, 512)):
+        assert configured_clip_pages(positions, tokens) == clip_pages(positions, tokens)
 
 
 @pytest.mark.parametrize("instance_type", ["ml.g5.xlarge", "ml.g6.xlarge"])
@@ -88,12 +152,12 @@ def test_24_gb_run_30_short_or_11_long_clips_of_large(
     instance_type: str, seconds: int, tokens: int, clips: int
 ) -> None:
     model, positions = find_model("facebook/musicgen-large"), seconds * 50 + 3
-    free = gpu_memory_bytes(instance_type) - model.staged_bytes("float16") - RESERVED
+    free = memory_bytes(instance_type) - model.staged_bytes("float16") - RESERVED
     allocator = PageAllocator(pages_that_fit(LARGE, MAX_SLOTS, *LONGEST, 2, free))
     held = [allocator.allocate(clip_pages(positions, tokens)) for _ in range(clips)]
     assert len({page for pages in held for page in pages}) == clips * clip_pages(positions, tokens)
-    planned = model.concurrent_clips("float16", instance_type=instance_type, positions=positions, text_tokens=tokens)
-    assert MAX_SLOTS >= planned >= clips
+    planned = InstanceCapacity(model=model, instance_type=instance_type)
+    assert MAX_SLOTS >= planned.concurrent_clips(seconds, text_tokens=tokens) >= clips
 
 
 def test_as_many_pages_are_allocated_as_fit_or_as_the_slots_can_use() -> None:

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, ClassVar
 
@@ -184,6 +185,26 @@ def test_refuses_a_third_concurrent_request_until_one_finishes(client: Any, hook
     for thread in threads:
         thread.join(30)
     assert [*statuses, client.invoke({"texts": ["a"]}).status] == [200, 200, 200]
+
+
+def test_as_many_requests_as_a_gpu_has_slots_are_answered_at_once(
+    hooks: Hooks, memory_log: Any, http_client: Callable[[int], Any]
+) -> None:
+    """32 is the most that `max_concurrent_requests` is derived as; /ping and refusals have threads of their own."""
+    invocations = Invocations(memory_log.log, max_concurrent_requests=32)
+    server = ContainerServer("127.0.0.1", 0, invocations, memory_log.log)
+    server.start()
+    invocations.serve(hooks, None)  # pyright: ignore[reportArgumentType]
+    client = http_client(server.port)
+    hooks.proceed.clear()
+    with ThreadPoolExecutor(32) as pool:
+        running = [pool.submit(lambda: client.invoke({"texts": ["a"]}).status) for _ in range(32)]
+        assert all(hooks.entered.acquire(timeout=30) for _ in running)
+        assert client.invoke({"texts": ["a"]}).json == {"error": "too many concurrent requests (limit 32)"}
+        assert client.send("GET", "/ping").status == 200
+        hooks.proceed.set()
+        assert [one.result() for one in running] == [200] * 32
+    server.stop()
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Type": "application/octet-stream"}])

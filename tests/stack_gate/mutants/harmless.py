@@ -139,7 +139,7 @@ def another_image(draft: Draft) -> None:
 @harmless
 def more_requests_at_once(draft: Draft) -> None:
     client = draft.properties("AsyncEndpoint/Config")["AsyncInferenceConfig"]["ClientConfig"]
-    client["MaxConcurrentInvocationsPerInstance"] = 8
+    client["MaxConcurrentInvocationsPerInstance"] = 16
 
 
 @harmless
@@ -186,7 +186,7 @@ def fewer_instances_at_most(draft: Draft) -> None:
 
 @harmless
 def a_higher_target(draft: Draft) -> None:
-    draft.properties(FOLLOW)["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] = 8
+    draft.properties(FOLLOW)["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] = 16
 
 
 @harmless

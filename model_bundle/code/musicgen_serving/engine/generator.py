@@ -19,7 +19,7 @@ from musicgen_serving.engine.watchdog import HANG_SECONDS, Heartbeat, Watchdog
 from musicgen_serving.json_log import JsonLog
 
 Deliver = Callable[[int, NDArray[np.float32]], None]
-MAX_SLOTS = 32  # of two rows: the kernels' tiles have up to 64; `infra/config/models.py` repeats it
+MAX_SLOTS = 32  # of two rows: the kernels' tiles have up to 64; `infra/config/capacity.py` repeats it
 LENGTH_MULTIPLES = {"cuda": 256, "cpu": 32}
 WARM_UP = ClipSpec("warm up", 0, SamplingParams(max_new_tokens=8))
 

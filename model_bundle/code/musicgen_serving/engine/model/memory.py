@@ -1,11 +1,13 @@
 """What a model takes of memory: pages of keys and values, slots and weights. One formula, without torch.
 
-`infra/config/models.py` repeats it for the planner, and a test holds the two equal and equal to what is allocated.
+`infra/config/capacity.py` and `models.py` repeat it, and a test holds the two equal and equal to what is allocated.
 
 A page holds 64 positions of both rows of one clip in every layer, or 128 tokens of its text, as only the conditional
 row attends to the text. Texts and positions therefore share one pool, and memory need not be divided between them in
 advance. 64 is the number of positions that a kernel reads at a time; on average half a page of a clip is unused.
 """
+
+from typing import NamedTuple
 
 from musicgen_serving.engine.model.config import DecoderConfig
 
@@ -15,6 +17,29 @@ TEXT_PAGE = ROWS * PAGE  # tokens
 NULL_PAGE = 0  # what empty entries of page tables name: no clip's, written by inactive slots and never read for a clip
 
 _PARAMETER_BYTES = 4 * 8 + 3 * 4 + 3  # of each slot in Slots: four int64, three float32, three bool
+
+
+class ElementBytes(NamedTuple):
+    """Bytes of an element of a loaded decoder: the layers' matrices, the others, everything else.
+
+    Scales are what an 8-bit matrix has for each of its outputs.
+    """
+
+    layers: int
+    others: int  # the output heads, and the cross-attention's keys and values of the text
+    rest: int  # embeddings, norms, activations, and keys and values
+    scales: int = 0
+
+
+# By device, and the kind of weights (WeightFormat.name). A CPU's activations are in float32.
+ELEMENT_BYTES = {
+    ("cuda", "float16"): ElementBytes(2, 2, 2),
+    ("cuda", "float32"): ElementBytes(4, 4, 4),
+    ("cuda", "int8"): ElementBytes(1, 2, 2, scales=4),
+    ("cpu", "float16"): ElementBytes(2, 2, 4),
+    ("cpu", "float32"): ElementBytes(4, 4, 4),
+    ("cpu", "int8"): ElementBytes(1, 2, 4, scales=12),  # FBGEMM also keeps a zero point and a sum
+}
 
 
 def position_pages(positions: int) -> int:
@@ -44,13 +69,16 @@ def slot_bytes(config: DecoderConfig, positions: int, tokens: int) -> int:
     return buffer + tables + _PARAMETER_BYTES
 
 
-def decoder_bytes(config: DecoderConfig, positions: int, itemsize: int) -> int:
-    """Return the bytes of the decoder's weights without 8-bit matrices and the projection of the text."""
+def decoder_bytes(config: DecoderConfig, positions: int, element: ElementBytes) -> int:
+    """Return the bytes of the loaded decoder without the projection of the text, which is in float32."""
     hidden, ffn = config.hidden, config.ffn
-    layer = 8 * hidden**2 + 2 * hidden * ffn + 6 * hidden  # attention twice, feed-forward, three norms
+    matrices = 6 * hidden**2 + 2 * hidden * ffn  # self-attention's four, cross-attention's query and output; two
+    outputs = 7 * hidden + ffn
+    others = 2 * config.layers * hidden**2 + config.codebooks * config.vocabulary * hidden
+    norms = (3 * config.layers + 1) * 2 * hidden
     embeddings = (config.codebooks * (config.vocabulary + 1) + positions) * hidden
-    heads = config.codebooks * config.vocabulary * hidden
-    return (config.layers * layer + 2 * hidden + embeddings + heads) * itemsize
+    layers = config.layers * (matrices * element.layers + outputs * element.scales)
+    return layers + others * element.others + (norms + embeddings) * element.rest
 
 
 def pages_that_fit(config: DecoderConfig, slots: int, positions: int, tokens: int, itemsize: int, free: int) -> int:
