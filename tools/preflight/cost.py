@@ -15,7 +15,7 @@ _BANDWIDTH = {"NVIDIA A10G": 600e9, "NVIDIA L4": 300e9, "NVIDIA L40S": 864e9}
 
 # us-east-1, from AWS's public pages: S3 Standard, CloudWatch alarms beyond the first ten, one KMS key.
 _S3_USD_PER_GB_MONTH = 0.023
-_ALARM_USD_PER_MONTH, _ALARMS = 0.10, 6
+_ALARM_USD_PER_MONTH, _ALARMS = 0.10, 7
 _KEY_USD_PER_MONTH = 1.0
 
 

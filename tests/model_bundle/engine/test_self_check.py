@@ -1,5 +1,6 @@
 """Test self-verification without Triton: graphs, the first clip, packed matrices, its budget, and no trace of it."""
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ def test_correct_graphs_are_kept(mono: Reference, memory_log: Any) -> None:
     before, check = copy_of_slots(runner), make_check(runner, mono, memory_log.log)
     check.check_graphs()
     assert runner.graphs is not None and recorder.replayed == len(runner.graphs.buckets) == 8
-    assert check.fields["launch"] == "graphs" and check.replaced == [] and memory_log.lines() == []
+    assert check.path.launch == "graphs" and check.replaced == [] and memory_log.lines() == []
     assert_untouched(runner, before)
 
 
@@ -141,7 +142,7 @@ def test_a_wrong_graph_is_detected_and_no_graph_is_used(fault: Any, mono: Refere
     runner.record_graphs(FaultyRecorder(fault, runner), memory_log.log, inf)
     before, check = copy_of_slots(runner), make_check(runner, mono, memory_log.log)
     check.check_graphs()
-    assert runner.graphs is None and check.fields["launch"] == "eager" and check.replaced == ["graphs"]
+    assert runner.graphs is None and check.path.launch == "eager" and check.replaced == ["graphs"]
     (line,) = memory_log.lines()
     assert (line["event"], line["part"], line["instead"]) == ("self_check_failed", "graphs", "a launch for each kernel")
     assert "Bucket(slots=" in line["error"] or "CUDA error" in line["error"]
@@ -154,7 +155,7 @@ def test_a_wrong_graph_would_be_used_without_the_comparison(
 ) -> None:
     runner = mono.runner(slots=4)
     runner.record_graphs(FaultyRecorder(fault, runner), memory_log.log, inf)
-    monkeypatch.setattr(self_check, "require", lambda holds, sentence: None)  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(self_check, "require", lambda holds, sentence: None)
     make_check(runner, mono, memory_log.log).check_graphs()
     assert runner.graphs is not None and memory_log.lines() == []
 
@@ -182,7 +183,7 @@ def test_two_nearly_equal_logits_may_change_places(mono: Reference, memory_log: 
     step = FakeKernels(runner, lambda x: x + x.std() * 0.005 * torch.randn(x.shape, generator=noise))
     check = make_check(runner, mono, memory_log.log)
     check.check_step(step)
-    assert memory_log.lines() == [] and 0.003 < float(str(check.fields["logits_error"])) < 0.01
+    assert memory_log.lines() == [] and 0.003 < check.figures["logits_error"] < 0.01
 
 
 def test_each_batch_size_is_stepped_at_each_position_with_one_slot_empty(
@@ -193,7 +194,7 @@ def test_each_batch_size_is_stepped_at_each_position_with_one_slot_empty(
     call = FakeKernels.__call__
 
     def recording(self: FakeKernels, view: BatchView, **bounds: Any) -> None:
-        seen.append((view.state.position.tolist(), view.state.active.tolist()))  # pyright: ignore[reportUnknownMemberType]
+        seen.append((view.state.position.tolist(), view.state.active.tolist()))
         call(self, view, **bounds)
 
     monkeypatch.setattr(FakeKernels, "__call__", recording)
@@ -279,11 +280,11 @@ def load(folder: Path, log: Any, **options: Any) -> Generator:
 @pytest.mark.usefixtures("one_thread")
 def test_a_silent_codec_is_refused(staged_musicgen: Path, memory_log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     decode = Codec.decode
-    monkeypatch.setattr(Codec, "decode", lambda self, codes: decode(self, codes) * 0)  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(Codec, "decode", lambda self, codes: decode(self, codes) * 0)
     with pytest.raises(SelfCheckError, match="a first clip must not be silent"):
         load(staged_musicgen, memory_log.log)
     assert memory_log.events("loaded") == []
-    monkeypatch.setattr(generator_module, "require_sound", lambda samples: None)  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(generator_module, "require_sound", lambda samples: None)
     load(staged_musicgen, memory_log.log).close()
     assert memory_log.events("loaded")
 
@@ -399,7 +400,7 @@ def test_the_sample_has_a_matrix_of_each_layer_and_each_kind_in_seven_layers(kin
 def test_wrong_packed_matrices_are_replaced_by_plain_ones(
     matrix: Any, staged_musicgen: Path, memory_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "cpu_packing", lambda name, log: (name, Packing(matrix, matrix)))  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(loading, "cpu_packing", lambda name, log: (name, Packing(matrix, matrix)))
     generator = load(staged_musicgen, memory_log.log)
     assert isinstance(generator.runner.weights.layers[0].qkv, torch.Tensor)
     (line,) = memory_log.events("self_check_failed")
@@ -413,6 +414,6 @@ def test_wrong_packed_matrices_are_replaced_by_plain_ones(
 def test_8_bit_matrices_that_lose_too_much_are_refused(
     staged_musicgen: Path, memory_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "cpu_packing", lambda name, log: (name, Packing(WrongMatrix, WrongMatrix)))  # pyright: ignore[reportUnknownLambdaType]
+    monkeypatch.setattr(loading, "cpu_packing", lambda name, log: (name, Packing(WrongMatrix, WrongMatrix)))
     with pytest.raises(ValueError, match=r"must be within 5% .* set MUSICGEN_WEIGHT_QUANTISATION=none"):
         load(staged_musicgen, memory_log.log, eight_bit=True)

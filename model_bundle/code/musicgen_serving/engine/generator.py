@@ -97,7 +97,8 @@ class Generator:
             self.close()
             raise
         self.engine.reset_statistics()
-        timer.fields |= parts.check.fields
+        self.path = parts.check.path
+        timer.fields |= self.path.fields | parts.check.figures
         timer.write(log, self.device)
 
     def _generate_first_clip(self, check: SelfCheck) -> None:

@@ -4,6 +4,8 @@ On the loaded weights and this device. What fails is replaced by the slower path
 such a path the worker does not start. Runs before the engine's thread, leaves slots and pages as they were, and starts
 nothing new after its budget of seconds.
 """
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# torch's norm, isfinite and tolist have no types.
 
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -48,6 +50,20 @@ class CheckedStep(Protocol):
 
 
 @dataclass(frozen=True)
+class ServingPath:
+    """How clips are generated, and which parts of the start-up a slower path replaced."""
+
+    step: str  # kernels or torch
+    launch: str  # graphs or eager
+    replaced: tuple[str, ...]  # of matrices, kernels, graphs
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """Return the fields of a log line."""
+        return {"step": self.step, "launch": self.launch, "replaced": self.replaced}
+
+
+@dataclass(frozen=True)
 class Trial:
     """Two steps of the first `slots` slots, the first clip at `position`."""
 
@@ -87,7 +103,7 @@ class SelfCheck:
         self._started = 0.0
         self.seconds = 0.0
         self.replaced = replaced
-        self._figures: dict[str, float] = {}
+        self.figures: dict[str, float] = {}  # for the log line `loaded`
 
     @torch.inference_mode()
     def check_step(self, step: CheckedStep) -> None:
@@ -102,16 +118,15 @@ class SelfCheck:
             expected = [self._by_torch(trial, torch_step, clips) for trial in self._within_budget(trials)]
             try:
                 worst = max(self._compare(*pair, step, clips) for pair in zip(trials, expected, strict=False))
-                self._figures["logits_error"] = round(worst, 6)
+                self.figures["logits_error"] = round(worst, 6)
             except Exception as error:  # of the comparison, of Triton or of the device
                 self.replace_step(repr(error))
 
     @property
-    def fields(self) -> dict[str, object]:
-        """The fields of the log line `loaded`: the path in use, what a slower path replaced, and figures."""
+    def path(self) -> "ServingPath":
+        """How the runner steps now."""
         kernels, graphs = not isinstance(self._runner.step_fn, TorchStep), self._runner.graphs is not None
-        path = {"step": "kernels" if kernels else "torch", "launch": "graphs" if graphs else "eager"}
-        return {**path, "replaced": self.replaced, **self._figures}
+        return ServingPath("kernels" if kernels else "torch", "graphs" if graphs else "eager", tuple(self.replaced))
 
     @property
     def has_slower_path(self) -> bool:
@@ -156,7 +171,7 @@ class SelfCheck:
             if self._runner.device.type == "cuda":
                 torch.cuda.synchronize(self._runner.device)
             self.seconds = self._now() - self._started
-            self._figures["self_check_seconds"] = round(self.seconds, 3)
+            self.figures["self_check_seconds"] = round(self.seconds, 3)
 
     def _within_budget(self, items: tuple[Item, ...]) -> Iterator[Item]:
         """Yield items until the budget is spent; log how many are left out."""

@@ -1,4 +1,5 @@
 """Test that self-verification detects planted faults of kernels, in Triton's interpreter, and passes correct ones."""
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
 
 from collections.abc import Callable
 from typing import Any
@@ -40,8 +41,8 @@ def test_correct_kernels_stay_far_below_the_tolerance_in_half_precision(quantise
     before, check = copy_of_slots(runner), make_check(runner, memory_log)
     check.check_step(step)
     assert_untouched(runner, before)
-    assert runner.step_fn is step and check.fields["step"] == "kernels" and check.replaced == []
-    assert 0 < float(str(check.fields["logits_error"])) < MAX_ERROR / 10
+    assert runner.step_fn is step and check.path.step == "kernels" and check.replaced == []
+    assert 0 < check.figures["logits_error"] < MAX_ERROR / 10
     assert memory_log.lines() == []
 
 
@@ -89,7 +90,7 @@ def other_text(patch: Patch) -> None:
 
 def wrong_sampling(change: Callable[[torch.Tensor, Slots], tuple[torch.Tensor, Slots]], patch: Patch) -> None:
     sample = kernel_step.sample
-    patch.setattr(kernel_step, "sample", lambda logits, state, arrived: sample(*change(logits, state), arrived))  # pyright: ignore[reportUnknownLambdaType]
+    patch.setattr(kernel_step, "sample", lambda logits, state, arrived: sample(*change(logits, state), arrived))
 
 
 def no_guidance(patch: Patch) -> None:
@@ -161,7 +162,7 @@ def test_a_planted_fault_is_detected_and_torch_steps(
     (line,) = memory_log.events("self_check_failed")
     assert line["part"] == "kernels" and line["instead"] == "torch's own operations"
     assert isinstance(runner.step_fn, TorchStep)
-    assert check.fields["step"] == "torch" and check.replaced == ["kernels"]
+    assert check.path.step == "torch" and check.replaced == ["kernels"]
 
 
 def test_a_fault_with_8_bit_weights_is_refused(memory_log: Any, monkeypatch: Patch) -> None:

@@ -3,6 +3,8 @@
 A second copy of the weights would not fit beside the first, so a whole 8-bit model cannot be compared with the float16
 one. Its matrices can, one by one; the logits are then off by about twice the error of a matrix (docs/engine.md).
 """
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# torch's norm, isfinite and tolist have no types.
 
 import torch
 from torch.nn import functional
