@@ -221,11 +221,20 @@ class Clock:
 def test_the_budget_ends_trials_and_names_those_left_out(mono: Reference, memory_log: Any) -> None:
     runner = mono.runner()
     step = FakeKernels(runner)
-    make_check(runner, mono, memory_log.log, budget=3, now=Clock()).check_step(step)
+    check = make_check(runner, mono, memory_log.log, budget=6, now=Clock())
+    check.check_step(step)
     (line,) = memory_log.lines()
-    assert line["event"] == "self_check_incomplete" and line["budget_seconds"] == 3
-    assert line["unchecked"][-1] == "Trial(slots=3, position=121)"
-    assert step.steps == 2 * (6 - len(line["unchecked"])) > 0
+    assert line["event"] == "self_check_incomplete" and line["seconds"] == 3
+    assert line["unchecked"] == [f"Trial(slots=3, position={position})" for position in (0, 5, 121)]
+    assert step.steps == 2 * 3 and check.seconds == 4
+
+
+def test_the_budget_ends_comparisons_of_graphs(mono: Reference, memory_log: Any) -> None:
+    runner, recorder = mono.runner(slots=4), FakeGraphRecorder()
+    runner.record_graphs(recorder, memory_log.log, inf)
+    make_check(runner, mono, memory_log.log, budget=2, now=Clock()).check_graphs()
+    (line,) = memory_log.lines()
+    assert recorder.replayed == 2 and len(line["unchecked"]) == 6 - 2 and runner.graphs is not None
 
 
 def test_as_many_clips_are_tried_as_there_are_pages(mono: Reference, memory_log: Any) -> None:
