@@ -1,6 +1,6 @@
 # jsii names parameters of a class and of the interface that it implements differently
 # pyright: reportArgumentType=false
-"""Alarms on the queue, on failed requests, and on scaling to and from zero."""
+"""Alarms on the queue, on failed requests, on slow instances, and on scaling to and from zero."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -16,7 +16,7 @@ _FIVE_MINUTES = Duration.minutes(5)
 
 
 class Monitoring(Construct):
-    """Four alarms, and two on scaling, published to one topic when they go off and when they are over."""
+    """Five alarms, and two on scaling, published to one topic when they go off and when they are over."""
 
     def __init__(
         self, scope: Construct, construct_id: str, *, config: Config, endpoint: AsyncEndpoint, topic: sns.Topic
@@ -31,6 +31,8 @@ class Monitoring(Construct):
             ("NotificationFailures", "Messages could not be published", 1),
         ):
             self._alarm(name, endpoint.metric_requests(name, period=_FIVE_MINUTES), description, threshold)
+        slow_path = endpoint.metric_container("SlowPath", period=_FIVE_MINUTES)
+        self._alarm("SlowPath", slow_path, "An instance started on a slower path than it should", 1)
         if config.scaling == "on":
             self._alarms_on_scaling(config, endpoint)
 

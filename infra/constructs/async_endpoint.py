@@ -108,6 +108,10 @@ class AsyncEndpoint(Construct):
         namespace = "/aws/sagemaker/Endpoints"
         return self._metric("CPUUtilization", "SampleCount", period, {"VariantName": VARIANT}, namespace=namespace)
 
+    def metric_container(self, name: str, *, period: Duration) -> cloudwatch.Metric:
+        """Return the maximum of a metric that CloudWatch Logs makes of the container's log lines."""
+        return self._metric(name, "Maximum", period, {}, namespace="MusicGen")
+
     def _metric(
         self, name: str, statistic: str, period: Duration, dimensions: dict[str, str], namespace: str = "AWS/SageMaker"
     ) -> cloudwatch.Metric:
@@ -168,6 +172,7 @@ def container_environment(config: Config, *, output_bucket: str) -> dict[str, st
         "AWS_DEFAULT_REGION": config.region,  # botocore ignores AWS_REGION, and SageMaker documents neither
         "MUSICGEN_DEVICE": config.device,
         "MUSICGEN_IMAGE": image_uri(config.region, config.device),
+        "MUSICGEN_ENDPOINT": config.endpoint,
         "MUSICGEN_OUTPUT_BUCKET": output_bucket,
         "MUSICGEN_EXTERNAL_BUCKETS": ",".join(config.external_buckets),
         "MUSICGEN_DECODER_DTYPE": config.decoder_dtype,

@@ -1,4 +1,5 @@
-"""A staged model's manifest, and the S3 client that uploads its clips."""
+"""A staged model's manifest, the path that serves it, and the S3 client that uploads its clips."""
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 
 import io
 import json
@@ -11,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from urllib3 import HTTPResponse
 
 from musicgen_serving.audio_upload import UPLOADS_TOGETHER, AudioStore
-from musicgen_serving.model_loading import Checkpoint, read_checkpoint, s3_client
+from musicgen_serving.engine.model.cpu_matrices import Float16Matrix
+from musicgen_serving.model_loading import Checkpoint, load_model, read_checkpoint, s3_client
+from musicgen_serving.settings import Settings
 
 # Of a hosted container's variables SageMaker documents none that names the region. The keys stand for the address of
 # the execution role's credentials.
@@ -141,3 +145,26 @@ def test_uploads_of_all_concurrent_requests_reuse_their_connections(
         server.shutdown()
     assert len(accepted) == uploads
     assert "pool is full" not in caplog.text
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_loaded_model_publishes_whether_a_slower_path_serves(
+    wrong: bool, staged_musicgen: Path, memory_log: Any, hosting_environment: pytest.MonkeyPatch
+) -> None:
+    hosting_environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    if wrong:
+        hosting_environment.setattr(Float16Matrix, "product", lambda self, x: torch.zeros(len(x), self.shape[0]))
+    settings = Settings(output_bucket="out", device="cpu", endpoint="musicgen-dev")
+    load_model(staged_musicgen, settings, memory_log.log).generator.close()
+    (line,) = memory_log.events("path")
+    assert (line["step"], line["launch"], line["replaced"]) == ("torch", "eager", ["matrices"] * wrong)
+    assert line["SlowPath"] == wrong and line["EndpointName"] == "musicgen-dev"
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive == {"Namespace": "MusicGen", "Dimensions": [["EndpointName"]], "Metrics": [{"Name": "SlowPath"}]}
+
+
+def test_publishes_no_metric_without_an_endpoint(memory_log: Any) -> None:
+    memory_log.log.metric("path", "SlowPath", 0, None)
+    (line,) = memory_log.events("path")
+    assert set(line) == {"time", "event", "SlowPath"}

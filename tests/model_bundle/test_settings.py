@@ -15,6 +15,7 @@ def test_uses_the_contracts_defaults() -> None:
         external_buckets=(),
         device=None,
         image=None,
+        endpoint=None,
         decoder_dtype="float16",
         weight_quantisation="none",
         max_concurrent_requests=4,
@@ -32,6 +33,7 @@ def test_reads_every_variable() -> None:
             "MUSICGEN_EXTERNAL_BUCKETS": "one, two,",
             "MUSICGEN_DEVICE": "cpu",
             "MUSICGEN_IMAGE": "registry/image:tag",
+            "MUSICGEN_ENDPOINT": "musicgen-dev",
             "MUSICGEN_DECODER_DTYPE": "float32",
             "MUSICGEN_WEIGHT_QUANTISATION": "int8",
             "MUSICGEN_MAX_CONCURRENT_REQUESTS": "8",
@@ -43,6 +45,7 @@ def test_reads_every_variable() -> None:
     )
     assert settings.buckets == ("out", "one", "two")
     assert (settings.device, settings.image) == ("cpu", "registry/image:tag")
+    assert settings.endpoint == "musicgen-dev"
     assert settings.weight_quantisation == "int8"
     assert (settings.decoder_dtype, settings.max_concurrent_requests) == ("float32", 8)
     assert (settings.hang_seconds, settings.port) == (600, 18080)

@@ -5,7 +5,7 @@ from infra.config.instances import PRICES, usd_per_hour
 
 # us-east-1, from AWS's public pages: S3 Standard, CloudWatch alarms beyond the first ten, one KMS key.
 _S3_USD_PER_GB_MONTH = 0.023
-_ALARM_USD_PER_MONTH, _ALARMS = 0.10, 6
+_ALARM_USD_PER_MONTH, _ALARMS = 0.10, 7
 _KEY_USD_PER_MONTH = 1.0
 
 

@@ -52,6 +52,16 @@ class JsonLog:
             except Exception:  # a closed pipe, a full disk, no memory: the work that is logged goes on
                 self._lost_lines += 1
 
+    def metric(self, event: str, name: str, value: float, endpoint: str | None, **fields: object) -> None:
+        """Write one line of which CloudWatch Logs makes a metric of the endpoint, in the namespace MusicGen.
+
+        Without an endpoint's name it is an ordinary line. The format is CloudWatch's "embedded metric format".
+        """
+        directive = {"Namespace": "MusicGen", "Dimensions": [["EndpointName"]], "Metrics": [{"Name": name}]}
+        embedded = {"Timestamp": round(time.time() * 1000), "CloudWatchMetrics": [directive]}
+        marks = {"_aws": embedded, "EndpointName": endpoint} if endpoint else {}
+        self.write(event, **{name: value}, **fields, **marks)
+
     def exception(self, event: str, error: BaseException, **fields: object) -> None:
         """Write one line with the exception's type, message and traceback; never raises."""
         try:

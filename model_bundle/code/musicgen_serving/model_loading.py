@@ -93,4 +93,5 @@ def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
         log=log,
         hang_seconds=settings.hang_seconds,
     )
+    log.metric("path", "SlowPath", len(generator.path.replaced), settings.endpoint, **generator.path.fields)
     return Model(checkpoint, generator, store)

@@ -13,13 +13,15 @@ CONTAINER_LOG = Path("/proc/1/fd/1")
 class Settings:
     """The container's settings.
 
-    With `device` None, CUDA is used if there is one; with `log_file` None, the log goes to standard error.
+    With `device` None, CUDA is used if there is one; with `endpoint` None, no metrics are published; with `log_file`
+    None, the log goes to standard error.
     """
 
     output_bucket: str
     external_buckets: tuple[str, ...] = ()
     device: str | None = None
     image: str | None = None
+    endpoint: str | None = None
     decoder_dtype: str = "float16"
     weight_quantisation: str = "none"
     max_concurrent_requests: int = 4
@@ -52,6 +54,7 @@ class Settings:
             if "MUSICGEN_DEVICE" in environment
             else None,
             image=environment.get("MUSICGEN_IMAGE"),
+            endpoint=environment.get("MUSICGEN_ENDPOINT"),
             decoder_dtype=_choice(environment, "MUSICGEN_DECODER_DTYPE", ("float16", "float32")),
             weight_quantisation=_choice(environment, "MUSICGEN_WEIGHT_QUANTISATION", ("none", "int8")),
             max_concurrent_requests=_integer(environment, "MUSICGEN_MAX_CONCURRENT_REQUESTS", 4, 1, 1000),

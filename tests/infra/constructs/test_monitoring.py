@@ -1,7 +1,11 @@
 """The alarms: metric, dimensions, delay and topic."""
 
+import io
+import json
+
 import pytest
 
+from musicgen_serving.json_log import JsonLog
 from tests.infra.templates import Find, OfType
 
 ENDPOINT = [{"Name": "EndpointName", "Value": "musicgen-dev"}]
@@ -36,6 +40,21 @@ def test_alarm_reads_the_metric_with_the_dimensions_that_sagemaker_publishes(
     assert alarm["TreatMissingData"] == "notBreaching"
 
 
+def test_slow_path_alarm_reads_the_metric_that_the_container_logs(only: Find, of_type: OfType) -> None:
+    alarm = only("AWS::CloudWatch::Alarm", "MonitoringSlowPath")
+    (model,) = of_type("AWS::SageMaker::Model")
+    container = model["PrimaryContainer"]
+    stream = io.StringIO()
+    JsonLog(stream, "memory").metric("path", "SlowPath", 1, container["Environment"]["MUSICGEN_ENDPOINT"])
+    line = json.loads(stream.getvalue())
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (directive["Namespace"], directive["Metrics"][0]["Name"])
+    dimensions = {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
+    assert directive["Dimensions"] == [[*dimensions]] and dimensions == {"EndpointName": line["EndpointName"]}
+    assert (alarm["Statistic"], alarm["Threshold"], alarm["TreatMissingData"]) == ("Maximum", 1, "notBreaching")
+    assert line["SlowPath"] == 1 and line["_aws"]["Timestamp"] > 1.7e12
+
+
 def test_idle_alarm_needs_half_an_hour_with_an_instance_and_no_request(only: Find) -> None:
     alarm = only("AWS::CloudWatch::Alarm", "MonitoringIdleInstance")
     expression, *sources = alarm["Metrics"]
@@ -51,7 +70,7 @@ def test_idle_alarm_needs_half_an_hour_with_an_instance_and_no_request(only: Fin
 
 def test_alarms_notify_the_alarm_topic_when_they_go_off_and_when_they_are_over(of_type: OfType) -> None:
     alarms = [alarm for alarm in of_type("AWS::CloudWatch::Alarm") if "OKActions" in alarm]
-    assert len(alarms) == 6
+    assert len(alarms) == 7
     for alarm in alarms:
         (action,) = alarm["AlarmActions"]
         assert action["Ref"].startswith("NotificationsAlarmTopic")

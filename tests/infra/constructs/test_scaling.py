@@ -103,6 +103,7 @@ def test_scaling_off_leaves_the_endpoint_and_its_other_alarms(synthesise: Synthe
         "InvocationFailures",
         "ExpiredRequests",
         "NotificationFailures",
+        "SlowPath",
     ]
     untouched = ("AWS::SageMaker::EndpointConfig", "AWS::SageMaker::Endpoint", "AWS::SageMaker::Model")
     before = synthesise().to_json()["Resources"].items()

@@ -18,6 +18,7 @@ from benchmarks.gpu.step_launches import trace_steps
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat, kernel_step
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
+from musicgen_serving.engine.self_check import MAX_ERROR
 from musicgen_serving.engine.step import torch_step
 from musicgen_serving.engine.step.graphs import CudaRecorder
 from musicgen_serving.engine.step.model_runner import ModelRunner
@@ -175,4 +176,6 @@ def test_the_engine_repeats_a_clip_and_logs_a_start_without_fallbacks(generator:
     assert len(generator.generate(clips).clips) == 6
     (start,) = memory_log.events("loaded")
     assert start["graphs"] == start["graphs_of"] > 0 and start["compile_seconds"] > 0
+    assert (start["step"], start["launch"], start["replaced"]) == ("kernels", "graphs", [])
+    assert 0 < start["self_check_seconds"] <= 5 and start["logits_error"] < MAX_ERROR / 2
     assert {line["event"] for line in memory_log.lines()} == {"loaded"}  # no line about a fallback

@@ -77,6 +77,10 @@ class Engine:
         positions = [f"{sequence.position} of {sequence.end}" for sequence in in_flight]
         return {"in_flight": len(in_flight), "admitting": len(admitting), "positions": positions}
 
+    def reset_statistics(self) -> None:
+        """Forget what the statistics have counted; only while nothing is waiting or in flight."""
+        self._stats.reset()
+
     def submit(self, request: Request) -> None:
         """Queue a request; raise QueueFullError or EngineStoppedError."""
         with self._changed:
@@ -216,9 +220,9 @@ class EngineStats:
 
     def __init__(self, log: JsonLog) -> None:
         self._log = log
-        self._reset()
+        self.reset()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         self._since = time.monotonic()
         self._steps = self._tokens = 0
         self._busy = 0.0
@@ -241,4 +245,4 @@ class EngineStats:
             "engine", **state, steps=self._steps, tokens_per_second=rate, busy_seconds=round(self._busy, 3),
             device_memory_bytes=memory,
         )  # fmt: skip
-        self._reset()
+        self.reset()

@@ -15,13 +15,14 @@ from musicgen_serving.engine.errors import NonFiniteError, PromptTooLongError
 from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, LoadTimer, WeightFormat, load_parts
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.scheduler import Batch, Request
+from musicgen_serving.engine.self_check import CHECK_TEXTS, SelfCheck, SelfCheckError, require_sound
 from musicgen_serving.engine.watchdog import HANG_SECONDS, Heartbeat, Watchdog
 from musicgen_serving.json_log import JsonLog
 
 Deliver = Callable[[int, NDArray[np.float32]], None]
 MAX_SLOTS = 32  # of two rows: the kernels' tiles have up to 64; `infra/config/capacity.py` repeats it
 LENGTH_MULTIPLES = {"cuda": 256, "cpu": 32}
-WARM_UP = ClipSpec("warm up", 0, SamplingParams(max_new_tokens=8))
+FIRST_CLIP_TOKENS = {"cuda": 53, "cpu": 8}  # a second of audio; on a CPU, as much as warms up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +65,10 @@ class Generator:
         self, folder: Path, *, weight_format: WeightFormat, capacity: Capacity, log: JsonLog,
         device: torch.device | None = None, hang_seconds: float = HANG_SECONDS,
     ) -> None:  # fmt: skip
-        """Load on `device`, CUDA if it is None and available; start the engine and generate a short clip.
+        """Load on `device`, CUDA if it is None and available; verify it, start the engine and generate a short clip.
 
-        Raises ValueError if the checkpoint cannot be served.
+        Raises ValueError if the checkpoint cannot be served, SelfCheckError (a ValueError) or NonFiniteError if what
+        it generates is of no use.
         """
         self.device = device or torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
         timer = LoadTimer()
@@ -88,9 +90,27 @@ class Generator:
         )  # fmt: skip
         self.engine.start()
         self._watchdog.start()
-        with timer.measure("warm_up"):
-            self.generate([WARM_UP])
+        try:
+            with timer.measure("warm_up"):
+                self._generate_first_clip(parts.check)
+        except BaseException:
+            self.close()
+            raise
+        self.engine.reset_statistics()
+        self.path = parts.check.path
+        timer.fields |= self.path.fields | parts.check.figures
         timer.write(log, self.device)
+
+    def _generate_first_clip(self, check: SelfCheck) -> None:
+        """Generate a clip; if it is not finite or silent, again with the slower step, if there is one."""
+        clip = ClipSpec(CHECK_TEXTS[1], 0, SamplingParams(max_new_tokens=FIRST_CLIP_TOKENS[self.device.type]))
+        try:
+            require_sound(self.generate([clip]).clips[0])
+        except (NonFiniteError, SelfCheckError) as error:
+            if not check.has_slower_path:
+                raise
+            check.replace_step(repr(error))
+            require_sound(self.generate([clip]).clips[0])
 
     @property
     def healthy(self) -> bool:

@@ -14,15 +14,16 @@ from musicgen_serving.engine.host_memory import available_bytes
 from musicgen_serving.engine.model.codec import Codec
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.model.cpu_matrices import cpu_packing
+from musicgen_serving.engine.model.matrix_check import CPU_SAMPLE, MAX_ERROR, MatrixCheck
 from musicgen_serving.engine.model.memory import pages_that_fit
 from musicgen_serving.engine.model.quantisation import EIGHT_BIT, UNPACKED, Matrix, quantise
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights, Norm, WeightFiles, load_decoder
 from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
+from musicgen_serving.engine.self_check import CHECK_TEXTS, CheckedStep, SelfCheck
 from musicgen_serving.engine.step.graphs import CudaRecorder, RecordedGraphs, doublings
 from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.step.slots import allocate, batch_view
-from musicgen_serving.engine.step.torch_step import StepFn
 from musicgen_serving.json_log import JsonLog
 
 MAX_TEXT_TOKENS = 512
@@ -49,6 +50,7 @@ class ModelParts:
     text_encoder: TextEncoder
     codec: Codec
     runner: ModelRunner
+    check: SelfCheck
 
 
 class LoadTimer:
@@ -56,7 +58,7 @@ class LoadTimer:
 
     def __init__(self) -> None:
         self._started = time.monotonic()
-        self.fields: dict[str, float | int | str] = {}
+        self.fields: dict[str, object] = {}
 
     @contextmanager
     def measure(self, name: str) -> Generator[None]:
@@ -84,9 +86,21 @@ def load_parts(
     timer.fields["weights"] = weights_in
     musicgen = MusicgenConfig.from_pretrained(folder, local_files_only=True)  # pyright: ignore[reportUnknownMemberType]
 
+    replaced: list[str] = []
+
     def read_decoder() -> DecoderWeights:
         with timer.measure("decoder"):
-            return load_decoder(files, config, device, dtype, MAX_NEW_TOKENS, packing)
+            check = MatrixCheck(packing, sample=1 if on_gpu else CPU_SAMPLE)
+            weights = load_decoder(files, config, device, dtype, MAX_NEW_TOKENS, check.packing)
+            if packing is not UNPACKED:
+                timer.fields["matrix_error"] = round(check.error, 6)
+            if check.error <= MAX_ERROR[weights_in]:
+                return weights
+            del weights
+            replace_matrices(weights_in, check.error, log)
+            timer.fields["weights"] = "float32"
+            replaced.append("matrices")
+            return load_decoder(files, config, device, dtype, MAX_NEW_TOKENS)
 
     def prepare_kernels() -> bool:
         with timer.measure("compile"):
@@ -112,16 +126,25 @@ def load_parts(
         timer.fields |= files.throughput()
         compiled = kernels is not None and kernels.result()
         step_fn = kernel_step(config, weights, MAX_NEW_TOKENS, log) if compiled else None
-        require_eight_bit_kernels(packing is EIGHT_BIT, has_kernels=step_fn is not None)
+        require_eight_bit_kernels(weight_format.eight_bit and on_gpu, has_kernels=step_fn is not None)
     sizes, free = (MAX_NEW_TOKENS, MAX_TEXT_TOKENS), free_bytes(device)
     pages = pages_that_fit(config, slots, *sizes, weights.dtype.itemsize, free)
     cache = allocate(config, slots, *sizes, device, weights.dtype, pages)
     runner = ModelRunner(config, weights, cache, step_fn)
     timer.fields |= {"slots": slots, "pages": runner.allocator.free}
+    texts = [text_encoder.tokenize(text) for text in CHECK_TEXTS] if on_gpu else []
+    check = SelfCheck(runner, text_encoder.encode(texts) if texts else [], log, replaced)
+    if step_fn is not None:
+        check.check_step(step_fn)
+    elif on_gpu and dtype == torch.float16:  # not in float32, which no kernels are for
+        check.replaced.append("kernels")
     if recorded := record_graphs(runner, log):
-        timer.fields |= {"graphs": recorded.count, "graphs_of": recorded.total}
+        if runner.graphs and recorded.count < len(runner.graphs.recorded):
+            check.replaced.append("graphs")  # some that could not be recorded
+        check.check_graphs()
+        timer.fields |= {"graphs": recorded.count if runner.graphs else 0, "graphs_of": recorded.total}
         timer.fields["graph_seconds"] = round(recorded.seconds, 3)
-    return ModelParts(text_encoder=text_encoder, codec=codec, runner=runner)
+    return ModelParts(text_encoder=text_encoder, codec=codec, runner=runner, check=check)
 
 
 def require_eight_bit_kernels(eight_bit: bool, *, has_kernels: bool) -> None:
@@ -133,6 +156,19 @@ def require_eight_bit_kernels(eight_bit: bool, *, has_kernels: bool) -> None:
         )
 
 
+def replace_matrices(weights_in: str, error: float, log: JsonLog) -> None:
+    """Log that packed matrices compute wrong products, and that plain ones serve; ValueError in 8 bits.
+
+    8-bit weights are asked for to save memory or time, and plain ones might not fit.
+    """
+    if weights_in == "int8":
+        raise ValueError(
+            f"products with 8-bit weights must be within {MAX_ERROR['int8']:.0%} of those with the weights as read, "
+            f"got {error:.2%}; set MUSICGEN_WEIGHT_QUANTISATION=none"
+        )
+    log.write("self_check_failed", part="matrices", instead="plain float32 matrices", error=f"off by {error:.2g}")
+
+
 def free_bytes(device: torch.device) -> int:
     """Return the memory that KV pages may use: a GPU's free memory less a reserve, or half of a host's."""
     if device.type == "cuda":
@@ -141,7 +177,7 @@ def free_bytes(device: torch.device) -> int:
     return available_bytes() // 2
 
 
-def kernel_step(config: DecoderConfig, weights: DecoderWeights, positions: int, log: JsonLog) -> StepFn | None:
+def kernel_step(config: DecoderConfig, weights: DecoderWeights, positions: int, log: JsonLog) -> CheckedStep | None:
     """Return the step made of Triton kernels; None, with a log line, if Triton is not installed.
 
     None for float32 on a GPU too: tensor cores would round it to 10 bits, and a user who asks for it wants precision.

@@ -101,3 +101,7 @@ class KernelStep:
         if slots not in self._buffers:
             self._buffers[slots] = StepBuffers(self._config, self._weights, slots, self._positions)
         return self._buffers[slots]
+
+    def last_logits(self, slots: int) -> torch.Tensor:
+        """Return the logits [n, 2, K, V] of the last step of n slots; an inactive slot's are meaningless."""
+        return self.buffers(slots).logits.view(slots, ROWS, self._config.codebooks, -1)

@@ -112,6 +112,21 @@ class StepGraphs:
             self._record(bucket)
         return None
 
+    @property
+    def recorded(self) -> tuple[Bucket, ...]:
+        """Return the buckets that have been recorded, or tried to."""
+        return tuple(self._replays)
+
+    @torch.inference_mode()
+    def replay(self, bucket: Bucket) -> None:
+        """Replay the recording of a bucket."""
+        self._replays[bucket]()
+
+    @torch.inference_mode()
+    def step_eagerly(self, bucket: Bucket) -> None:
+        """Do a bucket's step without its recording."""
+        self._work(bucket)()
+
     def find_bucket(self, count: int, length: int) -> Bucket:
         """Return the smallest bucket that holds `count` slots at positions below `length`; raise ValueError if none."""
         fitting = [bucket for bucket in self.buckets if bucket.slots >= count and bucket.length >= length]

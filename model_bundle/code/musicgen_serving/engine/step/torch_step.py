@@ -32,20 +32,30 @@ class TorchStep:
         self._weights = weights
 
     def __call__(self, view: BatchView, *, max_top_k: int, use_top_p: bool) -> None:
-        state, position = view.state, view.state.position  # [n]
-        codebooks = self._config.codebooks
-        here = position[:, None, None].expand(-1, codebooks, 1)  # [n, K, 1]
-        tokens = state.tokens.gather(2, here)
+        self.advance(view, self.logits(view), max_top_k=max_top_k, use_top_p=use_top_p)
+
+    def logits(self, view: BatchView) -> torch.Tensor:
+        """Feed each slot's position; return logits [n, 2, K, V] in float32."""
+        position = view.state.position  # [n]
+        tokens = view.state.tokens.gather(2, self._here(position))
         attention = paged_attention(view, position[:, None])
         logits = forward(self._weights, self._config.heads, attention, tokens, position[:, None])
-        logits = logits.float().view(position.shape[0], 2, codebooks, -1)
+        return logits.float().view(position.shape[0], 2, self._config.codebooks, -1)
+
+    def advance(self, view: BatchView, logits: torch.Tensor, *, max_top_k: int, use_top_p: bool) -> None:
+        """Sample the active slots' next tokens from logits [n, 2, K, V] and advance those slots."""
+        state, position = view.state, view.state.position
         sampled, finite = sample(
             apply_guidance(logits, state.guidance), temperature=state.temperature, top_k=state.top_k, top_p=state.top_p,
             greedy=state.greedy, seed=state.seed, position=position, max_top_k=max_top_k, use_top_p=use_top_p,
         )  # fmt: skip
         state.nonfinite.logical_or_(~finite & state.active)
-        following = here + 1
+        following = self._here(position) + 1
         planned = state.tokens.gather(2, following)  # padding, a prompt's token or TO_GENERATE
         wanted = (planned == TO_GENERATE) & state.active[:, None, None]
         state.tokens.scatter_(2, following, torch.where(wanted, sampled, planned))
         position.add_(state.active)
+
+    def _here(self, position: torch.Tensor) -> torch.Tensor:
+        """Return positions [n] as indices [n, K, 1] of tokens."""
+        return position[:, None, None].expand(-1, self._config.codebooks, 1)
