@@ -38,7 +38,7 @@ def filled_slots(positions: list[int], texts: list[int], dtype: torch.dtype = FU
         write_cached(slots, slot, normal(2, ROWS * HEADS, position, SIZE, seed=seed + slot, dtype=dtype))
         for token in range(tokens):
             kv = normal(2, HEADS, SIZE, seed=1000 * slot + token, dtype=dtype)
-            page, row = int(slots.text_table[slot, token // 128]), token % 128 // 64
+            page, row = int(slots.text_table[slot, 0, token // 128]), token % 128 // 64
             slots.kv[0][:, row * HEADS : (row + 1) * HEADS, page * PAGE + token % 64] = kv
     return slots
 

@@ -95,7 +95,7 @@ def torch_logits(weights: DecoderWeights, view: BatchView) -> torch.Tensor:
 def test_an_inactive_slot_is_left_unchanged_and_does_not_affect_its_neighbours() -> None:
     weights = make_weights(torch.float32)
     alone, runner = (make_runner(weights, make_kernel_step, False) for _ in range(2))
-    pages: list[int] = [*runner.slots.page_table[1].tolist(), *runner.slots.text_table[1].tolist()]
+    pages: list[int] = [*runner.slots.page_table[1].tolist(), *runner.slots.text_table[1, 0].tolist()]
     runner.slots.deactivate(1)
     before, cache = runner.slots.tokens[1].clone(), [layer[:, :, in_pages(pages)].clone() for layer in runner.slots.kv]
     expected, tokens = run_steps(alone, 3), run_steps(runner, 3)
@@ -114,7 +114,7 @@ def in_pages(pages: list[int]) -> list[int]:
 
 def test_a_nonfinite_slot_is_flagged_and_does_not_affect_others() -> None:
     runner = make_runner(make_weights(torch.float32), make_kernel_step, True)
-    runner.slots.kv[1][0, 2, int(runner.slots.text_table[1, 0]) * PAGE] = torch.nan
+    runner.slots.kv[1][0, 2, int(runner.slots.text_table[1, 0, 0]) * PAGE] = torch.nan
     run_steps(runner, 2)
     assert torch.equal(runner.slots.nonfinite, torch.tensor([False, True, False]))
 
