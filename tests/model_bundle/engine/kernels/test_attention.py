@@ -154,6 +154,18 @@ def test_attends_within_a_run_of_slots() -> None:
     torch.testing.assert_close(attn_out[3], expected, atol=1e-5, rtol=1e-5)
 
 
+def test_both_rows_of_a_slot_attend_to_a_text_of_their_own() -> None:
+    slots, queries = filled_slots([0, 0], [130, 5]), normal(4, HEADS * SIZE, seed=1)
+    slots.text_table[0, 1], slots.text_tokens[0, 1] = slots.text_table[1, 0], 5  # the second slot's text is negative
+    out = torch.full((4, HEADS * SIZE), torch.nan)
+    attend_to_text(queries, slots.kv[0], slots, out)
+    texts = [
+        expected_text(queries[[row, row]], slot, count) for row, slot, count in ((0, 0, 130), (1, 1, 5), (2, 1, 5))
+    ]
+    torch.testing.assert_close(out, torch.stack([*texts, torch.zeros(HEADS * SIZE)]), atol=1e-5, rtol=1e-5)
+    assert not out[3].any()
+
+
 def test_cross_attention_to_no_tokens_is_zero_and_skips_inactive_slots() -> None:
     queries, slots, out = normal(2, HEADS * SIZE, seed=1), filled_slots([0, 0], [1, 5]), torch.ones((2, 32))
     slots.text_tokens[0] = 0

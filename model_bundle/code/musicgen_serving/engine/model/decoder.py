@@ -1,7 +1,7 @@
 """MusicGen's decoder over a run of slots: one position of each at a time, or many positions of one slot.
 
-The cross-attention of a row without a text is left out: transformers feeds it zeroed text states, and as its projections
-have no biases its output is exactly zero. Usually these are the unconditional rows, unless a negative prompt is given.
+A row without a text skips cross-attention: transformers feeds it zeroed text states, and as its projections have no
+biases its output is exactly zero. Unconditional rows have no text, unless the clip has a negative prompt.
 """
 
 from functools import cache

@@ -2,9 +2,10 @@
 
 `infra/config/models.py` repeats it for the planner, and a test holds the two equal and equal to what is allocated.
 
-A page holds 64 positions of both rows of one clip in every layer, or 128 tokens of a text, to which only one of the rows
-attends: the conditional one, or the other if the text is a negative prompt. Texts and positions therefore share one pool, and memory need not be divided between them in
-advance. 64 is the number of positions that a kernel reads at a time; on average half a page of a clip is unused.
+A page holds 64 positions of both rows of one clip in every layer, or 128 tokens of a text, as only one row attends to a
+text: the conditional one, or the other to a negative prompt. Texts and positions therefore share one pool, and memory
+need not be divided between them in advance. 64 is the number of positions that a kernel reads at a time; on average
+half a page of a clip is unused.
 """
 
 from musicgen_serving.engine.model.config import DecoderConfig
