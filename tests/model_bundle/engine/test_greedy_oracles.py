@@ -49,10 +49,10 @@ def finish(runner: ModelRunner, slots: int, frames: int, start: int = 0) -> list
     return [runner.codes(slot, frames) for slot in range(slots)]
 
 
-def decode_texts(reference: Reference, frames: int, params: SamplingParams, **sizes: int) -> list[torch.Tensor]:
+def decode_texts(reference: Reference, frames: int, params: SamplingParams, positions: int = 128) -> list[torch.Tensor]:
     """Return the codes of a clip for each text, all decoded together."""
     count = len(reference.ids)
-    runner = reference.runner(slots=count, text=int(reference.mask.sum(1).max()), **sizes)
+    runner = reference.runner(slots=count, text=int(reference.mask.sum(1).max()), positions=positions)
     for slot in range(count):
         runner.admit(slot, reference.states(slot), frames, params, 0)
     return finish(runner, count, frames)

@@ -235,11 +235,11 @@ def test_the_engine_encodes_texts_and_negative_prompts_together(
 
     monkeypatch.setattr(engine, "_encode", recording)
     clips = [ClipSpec("", 7, SamplingParams(max_new_tokens=30)) for _ in range(3)]
-    codes: list[list[torch.Tensor]] = []
-    for texts in (([[5], [], [5]], [[], [], [6, 1]]), ([[], []], None)):
-        request = Request(clips[: len(texts[0])], *texts)
+    requests = [Request(clips, [[5], [], [5]], [[], [], [6, 1]]), Request(clips[:2], [[], []])]
+    for request in requests:
         engine.submit(request)
-        codes.append(request.wait())
+        request.wait()
+    codes = [request.wait() for request in requests]
     assert calls == [[[5], [5], [6, 1]]]  # none for clips without a text
     assert torch.equal(codes[0][1], codes[1][0]) and torch.equal(codes[1][0], codes[1][1])
     assert not torch.equal(codes[0][0], codes[0][1]) and not torch.equal(codes[0][0], codes[0][2])
@@ -283,7 +283,11 @@ def test_pages_are_returned_by_clips_that_raise(engine: Engine, batch: Batch) ->
 def test_pages_are_returned_by_nonfinite_clips_and_do_not_poison_the_next(engine: Engine, batch: Batch) -> None:
     expected = submit(engine, 7).wait()[0]
     admit = batch.admit
-    batch.admit = lambda sequence, states: admit(sequence, states * float("nan"))
+
+    def poison(sequence: Sequence, states: Any, negative: Any = None) -> None:
+        admit(sequence, states * float("nan"), negative)
+
+    batch.admit = poison
     for seed in range(3):
         with pytest.raises(NonFiniteError):
             submit(engine, seed).wait()
