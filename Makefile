@@ -33,7 +33,7 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth preflight deploy diff destroy plan gate smoke-test mirror bench-staging bench-engine bench-gpu test-gpu soak fuzz simulate test-extraction docs lock clean
+.PHONY: help local test lint format synth preflight deploy diff destroy plan gate smoke-test mirror bench-staging bench-engine bench-gpu test-gpu soak fuzz simulate test-extract docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,7 +110,7 @@ fuzz: tools ## send 30,000 generated requests to the container's HTTP server: AR
 simulate: tools ## run 100,000 schedules of the staging protocol with crashes, duplicates and delays; FIRST=seed
 	python -m staging_simulation --schedules 100000 --first $(FIRST)
 
-test-extraction: tools ## extract a staged tarball with every tool that is installed; EXTRACTORS=all fails for a missing one
+test-extract: tools ## extract a staged tarball with every tool that is installed; EXTRACTORS=all fails for a missing one
 	EXTRACTORS="$(EXTRACTORS)" pytest -rs tests/stage_model/archive/test_extraction.py
 
 docs: tools ## regenerate the tables of docs/configuration.md, docs/capacity.md and docs/engine.md

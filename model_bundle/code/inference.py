@@ -8,10 +8,8 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from musicgen_serving.http.errors import InvalidRequestError
 from musicgen_serving.http.request import (
     INFERENCE_ID_HEADER,
-    WAV,
     MusicRequest,
     RequestContext,
     parse_accept,
@@ -45,15 +43,14 @@ def input_fn(input_data: bytes | str, content_type: str | None) -> MusicRequest:
 
 
 def predict_fn(data: MusicRequest, model: Model, context: RequestContext | ToolkitContext) -> Prediction:
-    """Generate a clip for each text and start to upload each as it finishes, if the result can be delivered.
+    """Generate the request's clips and start to upload each as it finishes, if the result can be delivered.
 
     Raises InvalidRequestError, UploadError, or an EngineError.
     """
     if not isinstance(context, RequestContext):
         accept = parse_accept(context.get_request_header(0, "Accept") or "")
         context = RequestContext(accept, parse_inference_id(context.get_request_header(0, INFERENCE_ID_HEADER)))
-    if context.accept == WAV and len(data.texts) != 1:
-        raise InvalidRequestError(f"texts must have exactly one string when Accept is {WAV}, got {len(data.texts)}")
+    data.check_accept(context.accept)
     bucket = data.bucket(model.store.buckets)
     clips = data.clip_specs(context.inference_id)
     started = time.monotonic()
@@ -70,6 +67,7 @@ def predict_fn(data: MusicRequest, model: Model, context: RequestContext | Toolk
         seeds=[clip.seed for clip in clips],
         result=result,
         generate_seconds=time.monotonic() - started - result.queued_seconds,
+        return_tokens=data.return_tokens,
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 import inference
 from musicgen_serving.audio_upload import AudioStore
-from musicgen_serving.engine.generator import GenerationResult
+from musicgen_serving.engine.generator import Deliver, GenerationResult
 from musicgen_serving.engine.sampling_params import ClipSpec
 from musicgen_serving.http.connection import Limits
 from musicgen_serving.http.invocation import Invocations
@@ -26,12 +26,16 @@ class SilentGenerator:
         self._samples = samples
         self._wait = wait
 
-    def generate(self, clips: list[ClipSpec], abandoned: Callable[[], bool] | None = None) -> GenerationResult:
-        """Return one silent clip per spec."""
+    def generate(
+        self, clips: list[ClipSpec], abandoned: Callable[[], bool] | None, deliver: Deliver
+    ) -> GenerationResult:  # fmt: skip
+        """Deliver one silent clip per spec."""
         del abandoned
         if self._wait:
             self._wait()
-        return GenerationResult([np.zeros((1, self._samples), np.float32) for _ in clips], 0.0, len(clips))
+        for index in range(len(clips)):
+            deliver(index, np.zeros((1, self._samples), np.float32))
+        return GenerationResult([], 0.0, len(clips), [np.zeros((4, 1), np.int64) for _ in clips])
 
 
 class NullS3:

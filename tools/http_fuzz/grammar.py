@@ -41,6 +41,7 @@ SIZES = [
 ]
 VALUES = [None, True, 0, -1, 1e400, 2**70, "", "a", "\ud800", "é" * 400, [], {}, ["a"], [["a"]], {"a": 1}]
 FIELDS = ["max_new_tokens", "duration", "guidance_scale", "do_sample", "temperature", "top_k", "top_p", "seed", "other"]
+OPTIONAL = ["unconditional_clips", "negative_prompt", "bucket_name", "return_tokens", "other"]
 NASTY = [
     b"\x00",
     b"\r",
@@ -139,7 +140,7 @@ def _body(rng: random.Random) -> bytes:
         params = {rng.choice(FIELDS): rng.choice(VALUES) for _ in range(rng.choice([0, 1, 2]))}
         fields = {"texts": rng.choice([["a"], rng.choice(VALUES)]), "generation_params": params}
         if rng.random() < 0.3:
-            fields[rng.choice(["bucket_name", "other"])] = rng.choice(VALUES)
+            fields[rng.choice(OPTIONAL)] = rng.choice(VALUES)
         return json.dumps(fields).encode()
     return rng.choice(
         [b"", b"{", b"[" * 3000, rng.randbytes(60), b'"\xff"', b"1" * 5000, b" " * 70_000, b"null", b"NaN"]

@@ -21,6 +21,7 @@ INVALID: tuple[dict[str, Any], ...] = (
     {"texts": ["a"], "generation_params": {"max_new_tokens": 10**9}},
     {"texts": ["a"], "unknown": 1},
     {"texts": ["a"], "bucket_name": "someone-elses"},
+    {"unconditional_clips": 1, "negative_prompt": "a"},
 )
 
 
@@ -50,7 +51,9 @@ def random_cases(count: int, seed: int) -> list[Case]:
         texts = [rng.choice(TEXTS) for _ in range(1 if accept == WAV else rng.randint(1, 4))]
         params: dict[str, Any] = {"max_new_tokens": rng.randint(4, 90), "seed": rng.randrange(2**32)}
         params |= rng.choice(({}, {"do_sample": False}, {"top_k": 5}, {"top_p": 0.8}, {"guidance_scale": 1}))
-        cases.append(Case(inference_id, {"texts": texts, "generation_params": params}, accept))
+        extra: dict[str, Any] = rng.choice(({}, {}, {"negative_prompt": rng.choice(TEXTS)}, {"return_tokens": True}))
+        body = {"texts": texts, **extra} if rng.random() < 0.9 else {"unconditional_clips": len(texts)}
+        cases.append(Case(inference_id, {**body, "generation_params": params}, accept))
     return cases
 
 

@@ -128,3 +128,14 @@ def test_a_build_without_onednn_multiplies_weights_as_they_are_read(
 ) -> None:
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     assert cpu_packing("float32", memory_log.log) == ("float32", UNPACKED)
+
+
+@pytest.mark.parametrize("name", PACKINGS)
+def test_a_row_of_zeros_stays_exactly_zero_next_to_others(name: str) -> None:
+    """Rows without a text depend on it: they pass through cross-attention if a neighbour has a negative prompt."""
+    x = normal(3, 64)
+    x[1] = 0
+    weight = PACKINGS[name].layers(normal(128, 64))
+    assert isinstance(weight, PackedMatrix)
+    out = weight.product(x)
+    assert not out[1].any() and out[0].any() and out[2].any()

@@ -247,8 +247,8 @@ def admit_with_nan(generator: Generator, seed: int) -> Callable[[], None]:
     """Replace the text states of clips with this seed by NaN; return what restores normal admission."""
     admit = generator.batch.admit
 
-    def replacement(sequence: Sequence, states: torch.Tensor) -> None:
-        admit(sequence, states * float("nan") if sequence.clip.seed == seed else states)
+    def replacement(sequence: Sequence, states: Any, negative: Any = None) -> None:
+        admit(sequence, states * float("nan") if sequence.clip.seed == seed else states, negative)
 
     def restore() -> None:
         generator.batch.admit = admit
@@ -280,11 +280,11 @@ def test_a_clip_that_runs_out_of_memory_waits_until_another_has_finished(generat
     admit = generator.batch.admit
     in_flight: list[int] = []
 
-    def tight(sequence: Any, states: torch.Tensor) -> None:
+    def tight(sequence: Any, states: Any, negative: Any = None) -> None:
         if generator.batch.sequences:
             in_flight.append(len(generator.batch.sequences))
             raise torch.OutOfMemoryError("CUDA out of memory")
-        admit(sequence, states)
+        admit(sequence, states, negative)
 
     generator.batch.admit = tight
     results = together(generator, [[clip(seed)] for seed in range(3)])
@@ -296,7 +296,7 @@ def test_a_clip_that_runs_out_of_memory_waits_until_another_has_finished(generat
 def test_running_out_of_memory_with_nothing_in_flight_fails_only_the_request(generator: Generator) -> None:
     admit = generator.batch.admit
 
-    def full(sequence: Any, states: torch.Tensor) -> None:
+    def full(sequence: Any, states: Any, negative: Any = None) -> None:
         raise MemoryError
 
     generator.batch.admit = full

@@ -58,16 +58,18 @@ def text_width(runner: ModelRunner) -> int:
     return runner.weights.project.weight.shape[1] if runner.weights.project else runner.config.hidden
 
 
-def generate_tokens(runner: ModelRunner, steps: int) -> torch.Tensor:
+def generate_tokens(runner: ModelRunner, steps: int, negative: bool = False) -> torch.Tensor:
     """Return the tokens of three clips that join one after the other, the first of which leaves early."""
     generator = torch.Generator(runner.device).manual_seed(1)
     texts = [
         torch.randn(count, text_width(runner), generator=generator, device=runner.device) for count in (TEXT, 1, 9)
     ]
     params = [SamplingParams(do_sample=False), SamplingParams(top_k=50, top_p=0.9), SamplingParams(guidance_scale=1)]
+    negatives = [texts[2] if negative else None for _ in params]
     for step in range(steps):
         if step % 5 == 0 and step < 15:
-            runner.admit(step // 5, texts[step // 5], FRAMES, params[step // 5], seed=step)
+            slot = step // 5
+            runner.admit(slot, texts[slot], FRAMES, params[slot], seed=step, negative=negatives[slot])
         if step == steps - 20:
             runner.slots.deactivate(0)
         count = min(step // 5 + 1, 3)
@@ -126,12 +128,16 @@ def test_float16_logits_are_close_to_float32(folder: Path, eight_bit: bool, memo
 
 
 @pytest.mark.parametrize("kernels", [False, True])
-def test_graphs_generate_the_tokens_of_steps_without_graphs(folder: Path, kernels: bool, memory_log: Any) -> None:
+@pytest.mark.parametrize("negative", [False, True])
+def test_graphs_generate_the_tokens_of_steps_without_graphs(
+    folder: Path, kernels: bool, negative: bool, memory_log: Any
+) -> None:
     plain, recorded = (make_runner(folder, kernels, memory_log.log) for _ in range(2))
     done = recorded.record_graphs(CudaRecorder(DEVICE), memory_log.log)
     assert done.count == done.total and memory_log.events("graph_failed") == []
-    expected = generate_tokens(use_buckets(plain, recorded), 300)
-    assert torch.equal(generate_tokens(recorded, 300), expected)
+    expected = generate_tokens(use_buckets(plain, recorded), 300, negative)
+    assert torch.equal(generate_tokens(recorded, 300, negative), expected)
+    assert memory_log.events("graph_failed") == []
     assert len(expected.unique()) > 100
 
 

@@ -108,6 +108,24 @@ def test_buckets_beyond_the_time_budget_are_recorded_at_first_use(mono: Referenc
     assert recorder.recorded > 3 and recorder.rehearsed == 3
 
 
+def test_steps_with_a_negative_prompt_are_recorded_when_first_used(mono: Reference, memory_log: Any) -> None:
+    """The second clip has one and leaves first; the steps after it are those recorded at start-up."""
+    codes, recorder = list[torch.Tensor](), FakeGraphRecorder()
+    for recorded in (False, True):
+        runner = mono.runner(slots=2)
+        if recorded:
+            assert runner.record_graphs(recorder, memory_log.log, inf).count == recorder.recorded == 6
+        for slot, negative in enumerate((None, mono.states(1))):
+            runner.admit(slot, mono.states(0), 40, SamplingParams(), slot, negative=negative)
+        for step in range(43):
+            if step == 20:
+                runner.release(1)
+            runner.step(0, 2 - step // 20 // 2, length=step + 1, text_length=11, max_top_k=128, use_top_p=True)
+        codes.append(runner.codes(0, 40))
+    assert torch.equal(*codes)
+    assert recorder.recorded == 6 + 1 and recorder.replayed == 43 - 1
+
+
 def test_the_largest_bucket_is_recorded_first(mono: Reference, memory_log: Any) -> None:
     runner = mono.runner(slots=5)
     steps: list[tuple[int, int]] = []  # slots, length

@@ -52,8 +52,8 @@ def test_moving_a_slot_moves_its_text_length_and_active_flag(mono: Reference) ->
     runner = mono.runner()
     runner.admit(2, mono.states(1), FRAMES, GREEDY, 0)
     runner.admit(1, mono.states(0), FRAMES, GREEDY, 0)
-    assert runner.slots.text_tokens.tolist() == [1, 11, 5]
+    assert runner.slots.text_tokens.tolist() == [[0, 0], [11, 0], [5, 0]]
     assert runner.slots.active.tolist() == [False, True, True]
     runner.move(2, 0)
-    assert runner.slots.text_tokens.tolist()[:2] == [5, 11]
+    assert runner.slots.text_tokens.tolist()[:2] == [[5, 0], [11, 0]]
     assert runner.slots.active.tolist() == [True, True, False]

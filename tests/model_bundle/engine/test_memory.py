@@ -161,15 +161,16 @@ def test_24_gb_run_30_short_or_11_long_clips_of_large(
 
 
 def test_as_many_pages_are_allocated_as_fit_or_as_the_slots_can_use() -> None:
-    page, longest = page_bytes(TINY, 4), clip_pages(200, 140)
-    assert longest == 4 + 2
+    page = page_bytes(TINY, 4)
+    longest = clip_pages(200, 140, 140)
+    assert longest == 4 + 2 + 2
     state = 2 * slot_bytes(TINY, 200, 140)
     assert pages_that_fit(TINY, 2, 200, 140, 4, 10**12) == 1 + 2 * longest
-    assert pages_that_fit(TINY, 2, 200, 140, 4, state + 9 * page - 1) == 8
-    assert pages_that_fit(TINY, 2, 200, 140, 4, state + 7 * page) == 7
-    message = r"must hold the 0\.00 GB of one clip of 200 positions and 140 tokens of text"
+    assert pages_that_fit(TINY, 2, 200, 140, 4, state + 11 * page - 1) == 10
+    assert pages_that_fit(TINY, 2, 200, 140, 4, state + 9 * page) == 9
+    message = r"must hold the 0\.00 GB of one clip of 200 positions with 140 tokens of text"
     with pytest.raises(ValueError, match=message):
-        pages_that_fit(TINY, 2, 200, 140, 4, state + 7 * page - 1)
+        pages_that_fit(TINY, 2, 200, 140, 4, state + 9 * page - 1)
 
 
 def test_the_published_models_are_those_of_the_configuration() -> None:

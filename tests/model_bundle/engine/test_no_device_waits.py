@@ -29,6 +29,8 @@ def test_admitting_moving_and_releasing_clips_does_not_wait() -> None:
     runner.admit(0, states, 20, params, 1)  # fills caches of constants
     with RecordOperations() as operations:
         runner.admit(1, states, 20, params, 2)
+        runner.admit(2, states, 20, params, 2, negative=states)
+        runner.admit(3, None, 20, params, 2)
         runner.codes(0, 20)
         runner.release(0)
         runner.move(1, 0)
@@ -55,11 +57,11 @@ def test_encoding_texts_does_not_wait(mono: Reference, tiny_musicgen: Path, monk
     assert operations.synchronizing == ["aten.lift_fresh.default"] * 2  # creating those two on the host
 
 
-@pytest.mark.parametrize("count", [1, 4])
-def test_a_step_neither_waits_for_the_device_nor_copies_to_it(count: int) -> None:
+@pytest.mark.parametrize(("count", "text_rows"), [(1, 1), (4, 1), (4, 2)])
+def test_a_step_neither_waits_for_the_device_nor_copies_to_it(count: int, text_rows: int) -> None:
     slots = allocate(SIZES, 4, 64, 16, META, torch.float16)
     weights = random_weights(SIZES, 64, torch.float16)
-    step, one = TorchStep(SIZES, to_device(META, weights)), batch_view(slots, 0, count, 64, 16)
+    step, one = TorchStep(SIZES, to_device(META, weights)), batch_view(slots, 0, count, 64, 16, text_rows)
     step(one, max_top_k=128, use_top_p=True)  # fills caches of constants
     with RecordOperations() as operations, torch.inference_mode():
         step(one, max_top_k=128, use_top_p=True)

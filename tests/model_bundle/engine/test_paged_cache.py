@@ -25,7 +25,7 @@ from tests.model_bundle.helpers.random_weights import random_weights
 
 CONFIG = DecoderConfig(layers=3, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128)
 POSITIONS, TEXT, SLOTS = 400, 300, 5
-MAX_PAGES = 7 + 3  # of a clip
+MAX_PAGES = 7 + 3 + 3  # of a clip: positions, text and negative prompt
 WEIGHTS = random_weights(CONFIG, POSITIONS, torch.float32)
 
 
@@ -46,15 +46,16 @@ def fragment(runner: ModelRunner) -> None:
 
 
 def admit_all(runner: ModelRunner) -> None:
-    """Admit clips of all kinds: texts of up to three pages, a prompt of two, greedy, without guidance."""
+    """Admit clips of all kinds: texts of up to three pages, a prompt of two, greedy, without guidance or text."""
     prompt = torch.randint(128, (4, 100), generator=torch.Generator().manual_seed(1))
     kinds = [
-        (300, 1, SamplingParams(), None), (250, 64, SamplingParams(do_sample=False), None),
-        (290, 65, SamplingParams(top_p=0.9), prompt), (300, 129, SamplingParams(guidance_scale=1), None),
-        (40, 300, SamplingParams(top_k=5), None),
+        (300, 1, SamplingParams(), None, 0), (250, 64, SamplingParams(do_sample=False), None, 130),
+        (290, 65, SamplingParams(top_p=0.9), prompt, 1), (300, 129, SamplingParams(guidance_scale=1), None, 0),
+        (40, 300, SamplingParams(top_k=5), None, 300),
     ]  # fmt: skip
-    for slot, (frames, tokens, params, given) in enumerate(kinds):
-        runner.admit(slot, normal(tokens, CONFIG.hidden, seed=slot), frames, params, seed=slot, prompt=given)
+    for slot, (frames, tokens, params, given, negative) in enumerate(kinds):
+        states = [normal(count, CONFIG.hidden, seed=slot) if count else None for count in (tokens, negative)]
+        runner.admit(slot, states[0], frames, params, seed=slot, prompt=given, negative=states[1])
 
 
 def decode(runner: ModelRunner, steps: int = 200) -> torch.Tensor:
@@ -87,28 +88,40 @@ def test_both_kinds_of_attention_generate_the_same_tokens(monkeypatch: pytest.Mo
     assert torch.equal(*tokens)
 
 
-def mixed_clips() -> list[tuple[ClipSpec, torch.Tensor]]:
-    """Return twelve clips with the states of their texts."""
-    generator, clips = random.Random(3), list[tuple[ClipSpec, torch.Tensor]]()
+Texts = tuple[torch.Tensor | None, torch.Tensor | None]
+
+
+def mixed_clips() -> list[tuple[ClipSpec, Texts]]:
+    """Return twelve clips with the states of their texts: two have none, and three a negative prompt."""
+    generator, clips = random.Random(3), list[tuple[ClipSpec, Texts]]()
     for seed in range(12):
         params = SamplingParams(
             max_new_tokens=generator.randrange(20, 200), guidance_scale=generator.choice([1, 1.0001, 3, 20]),
             do_sample=seed % 4 > 0, top_k=generator.choice([0, 5, 250]), top_p=generator.choice([1, 0.9]),
         )  # fmt: skip
-        clips.append((ClipSpec("", seed, params), normal(generator.choice([1, 20, 64, 130]), 64, seed=seed)))
+        text = normal(generator.choice([1, 20, 64, 130]), 64, seed=seed)
+        negative = normal(20 * seed + 1, 64, seed=99) if seed % 4 == 1 else None
+        clips.append((ClipSpec("", seed, params), (None if seed % 5 == 2 else text, negative)))
     return clips
+
+
+def count_tokens(states: torch.Tensor | None) -> list[int]:
+    return [] if states is None else [1] * states.shape[0]
 
 
 def run_batch(order: list[int], slots: int, pages: int | None) -> dict[int, torch.Tensor]:
     """Return each clip's codes; clips are admitted in this order, some every 11 steps, while slots and pages last."""
     clips, batch = mixed_clips(), Batch(make_runner(pages, slots), length_multiple=32)
-    requests = {index: Request([clips[index][0]], [[1] * clips[index][1].shape[0]]) for index in order}
+    requests = dict[int, Request]()
+    for index in order:
+        tokens = [[count_tokens(states)] for states in clips[index][1]]
+        requests[index] = Request([clips[index][0]], *tokens)
     waiting = RequestQueue(12)
     for request in requests.values():
         waiting.add(request)
     for step in itertools.count():
         for sequence in waiting.take(min(2, batch.free_slots), batch.page_budget()) if step % 11 == 0 else ():
-            batch.admit(sequence, clips[sequence.clip.seed][1])
+            batch.admit(sequence, *clips[sequence.clip.seed][1])
         if batch.sequences:
             batch.step()
             batch.collect_finished()
@@ -200,6 +213,38 @@ def test_clips_wait_for_pages_and_proceed(engine: Engine, batch: Batch) -> None:
     assert torch.equal(submit(engine, 5).wait()[0], codes[5])
 
 
+def test_a_clip_waits_for_the_pages_of_its_negative_prompt_too(batch: Batch) -> None:
+    clips = [ClipSpec("", seed, SamplingParams(max_new_tokens=150), "drums") for seed in range(3)]
+    request = Request(clips, [[1]] * 3, [[1] * 129] * 3)  # 3 pages of positions, 1 and 2 of texts
+    waiting = RequestQueue(9)
+    waiting.add(request)
+    taken = waiting.take(3, batch.page_budget())
+    for sequence in taken:
+        batch.admit(sequence, normal(1, 64, seed=1), normal(129, 64, seed=2))
+    assert len(taken) == 2 and batch.free_pages == 0
+
+
+def test_the_engine_encodes_texts_and_negative_prompts_together(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, calls = engine._encode, list[list[list[int]]]()  # pyright: ignore[reportPrivateUsage]
+
+    def recording(texts: list[list[int]]) -> list[torch.Tensor]:
+        calls.append(texts)
+        return encode(texts)
+
+    monkeypatch.setattr(engine, "_encode", recording)
+    clips = [ClipSpec("", 7, SamplingParams(max_new_tokens=30)) for _ in range(3)]
+    requests = [Request(clips, [[5], [], [5]], [[], [], [6, 1]]), Request(clips[:2], [[], []])]
+    for request in requests:
+        engine.submit(request)
+        request.wait()
+    codes = [request.wait() for request in requests]
+    assert calls == [[[5], [5], [6, 1]]]  # none for clips without a text
+    assert torch.equal(codes[0][1], codes[1][0]) and torch.equal(codes[1][0], codes[1][1])
+    assert not torch.equal(codes[0][0], codes[0][1]) and not torch.equal(codes[0][0], codes[0][2])
+
+
 def test_pages_are_returned_by_abandoned_clips(engine: Engine, batch: Batch) -> None:
     step = batch.step
 
@@ -238,7 +283,11 @@ def test_pages_are_returned_by_clips_that_raise(engine: Engine, batch: Batch) ->
 def test_pages_are_returned_by_nonfinite_clips_and_do_not_poison_the_next(engine: Engine, batch: Batch) -> None:
     expected = submit(engine, 7).wait()[0]
     admit = batch.admit
-    batch.admit = lambda sequence, states: admit(sequence, states * float("nan"))
+
+    def poison(sequence: Sequence, states: Any, negative: Any = None) -> None:
+        admit(sequence, states * float("nan"), negative)
+
+    batch.admit = poison
     for seed in range(3):
         with pytest.raises(NonFiniteError):
             submit(engine, seed).wait()
@@ -274,9 +323,9 @@ def test_pages_are_returned_if_admission_fails(
 
 
 def test_a_clip_admitted_to_an_occupied_slot_takes_its_pages_over() -> None:
-    runner = make_runner(1 + MAX_PAGES)
+    runner = make_runner(1 + 10)
     for _ in range(3):
         runner.admit(0, normal(1, 64, seed=1), 390, SamplingParams(), 0)
-    assert runner.allocator.free == MAX_PAGES - 8
+    assert runner.allocator.free == 10 - 8
     sequence = Sequence(Request([ClipSpec("", 0, SamplingParams(max_new_tokens=200))], [[1]]), 0)
     assert not Batch(runner, 32).page_budget()(sequence)

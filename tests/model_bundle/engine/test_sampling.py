@@ -9,7 +9,7 @@ from scipy import stats
 
 from musicgen_serving.engine.step.sampling import apply_guidance, hashed_uniform, sample
 
-DRAWS, VOCABULARY = 8000, 64
+DRAWS, VOCABULARY = 40_000, 64
 
 
 def sample_tokens(

@@ -202,9 +202,9 @@ def test_each_batch_size_is_stepped_at_each_position_with_one_slot_empty(
     assert memory_log.lines() == []
     longest = 128 - 3 - 4
     firsts = [positions[0] for positions, _ in seen]
-    assert firsts == [0, 1, 5, 6, longest, longest + 1] * 2 + [0, 1, 5, 6]
-    assert [len(positions) for positions, _ in seen] == [1] * 6 + [4] * 6 + [6] * 4
-    assert seen[-1] == ([6, 6, 20, 0, 34, 41], [True, True, True, False, True, True])
+    assert firsts == [0, 1, 5, 6, longest, longest + 1] * 2 + [0, 1, 5, 6] + [5, 6] * 2
+    assert [len(positions) for positions, _ in seen] == [1] * 6 + [4] * 6 + [6] * 4 + [1] * 2 + [4] * 2
+    assert seen[15] == ([6, 6, 20, 0, 34, 41], [True, True, True, False, True, True])
 
 
 @dataclass
@@ -223,10 +223,11 @@ def test_the_budget_ends_trials_and_names_those_left_out(mono: Reference, memory
     step = FakeKernels(runner)
     check = make_check(runner, mono, memory_log.log, budget=6, now=Clock())
     check.check_step(step)
-    (line,) = memory_log.lines()
-    assert line["event"] == "self_check_incomplete" and line["seconds"] == 3
-    assert line["unchecked"] == [f"Trial(slots=3, position={position})" for position in (0, 5, 121)]
-    assert step.steps == 2 * 3 and check.seconds == 4
+    line, negative = memory_log.lines()
+    assert line["event"] == negative["event"] == "self_check_incomplete" and line["seconds"] == 3.5
+    assert line["unchecked"] == [f"Trial(slots=3, position={position}, text_rows=1)" for position in (0, 5, 121)]
+    assert negative["unchecked"] == ["Trial(slots=3, position=5, text_rows=2)"]
+    assert step.steps == 2 * 3 + 2
 
 
 def test_the_budget_ends_comparisons_of_graphs(mono: Reference, memory_log: Any) -> None:
@@ -245,7 +246,7 @@ def test_as_many_clips_are_tried_as_there_are_pages(mono: Reference, memory_log:
     assert_untouched(runner, before)
     step = FakeKernels(runner, lambda x: x * torch.where(torch.arange(len(x)) == 1, 2, 1)[:, None, None, None])
     make_check(runner, mono, memory_log.log).check_step(step)
-    assert "Trial(slots=4, position=0)" in memory_log.events("self_check_failed")[0]["error"]
+    assert "Trial(slots=4, position=0, text_rows=1)" in memory_log.events("self_check_failed")[0]["error"]
 
 
 def test_slots_and_pages_are_free_if_a_trial_clip_cannot_be_admitted(

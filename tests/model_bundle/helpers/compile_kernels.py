@@ -77,13 +77,16 @@ def compile_all(arch: int) -> dict[str, tuple[str, Any]]:
 
 
 def step(config: DecoderConfig, slots: int) -> None:
-    """Launch one step with each weight format."""
+    """Launch a step with each weight format, without and with a negative prompt."""
     meta = torch.device("meta")
     with torch.device("meta"):
         plain = random_weights(config, POSITIONS, torch.float16)
-    view = batch_view(allocate(config, slots, POSITIONS, TEXT, meta, torch.float16), 0, slots, POSITIONS, TEXT)
+    empty = allocate(config, slots, POSITIONS, TEXT, meta, torch.float16)
     for weights in (plain, eight_bit(plain)):
-        KernelStep(config, weights, POSITIONS)(view, max_top_k=2048, use_top_p=True)
+        kernels = KernelStep(config, weights, POSITIONS)
+        for text_rows in (1, 2):
+            view = batch_view(empty, 0, slots, POSITIONS, TEXT, text_rows)
+            kernels(view, max_top_k=2048, use_top_p=True)
 
 
 def report(name: str, kernel: Any) -> dict[str, Any]:

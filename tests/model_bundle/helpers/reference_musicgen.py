@@ -4,7 +4,7 @@
 # pyright: reportUnknownLambdaType=false, reportGeneralTypeIssues=false
 # transformers ships types that strict mode cannot follow.
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,18 @@ POSITIONS, TEXT = 128, 16
 
 @dataclass(frozen=True)
 class Reference:
-    """A checkpoint, and two encoded texts of different lengths."""
+    """A checkpoint, and texts of different lengths: two, of 11 and 5 tokens, unless others are chosen."""
 
     model: Any
     folder: Path
-    ids: torch.Tensor  # [2, 11], the second padded after 5 tokens
+    ids: torch.Tensor  # [texts, longest], padded
     mask: torch.Tensor
+
+    def with_texts(self, lengths: list[int]) -> "Reference":
+        """Return the same checkpoint with random texts of these lengths in tokens."""
+        ids = torch.randint(3, 200, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(len(lengths)))
+        mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+        return replace(self, ids=ids * mask, mask=mask)
 
     @property
     def codebooks(self) -> int:
@@ -44,43 +50,81 @@ class Reference:
 
     @torch.inference_mode()
     def states(self, text: int) -> torch.Tensor:
-        """Return a text's states [tokens, width], encoded in one batch with the other text."""
+        """Return a text's states [tokens, width], encoded in one batch with the other texts."""
         states = self.model.text_encoder(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
         return states[text, : int(self.mask[text].sum())]
 
-    def greedy(self, frames: int, guidance: float, prompt: torch.Tensor | None) -> torch.Tensor:
-        """Return the codes [2, K, frames] of transformers' greedy generate, including the prompts [2, K, n]."""
+    def greedy(self, frames: int, guidance: float, prompt: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the codes [texts, K, frames] of transformers' greedy generate, prompts [texts, K, n] first."""
         given = 0 if prompt is None else prompt.shape[-1]
+        return self._generate(
+            input_ids=self.ids, attention_mask=self.mask, guidance_scale=guidance, max_new_tokens=frames - given + 3,
+            **({} if prompt is None else {"decoder_input_ids": prompt.flatten(0, 1)}),
+        )  # fmt: skip
+
+    def unconditional(self, frames: int) -> torch.Tensor:
+        """Return the codes [K, frames] of transformers' greedy generate without a text."""
+        inputs = self.model.get_unconditional_inputs(num_samples=1)
+        return self._generate(
+            encoder_outputs=inputs.encoder_outputs, attention_mask=inputs.attention_mask,
+            guidance_scale=inputs.guidance_scale, max_new_tokens=frames + 3,
+        )[0]  # fmt: skip
+
+    @torch.inference_mode()
+    def guided_by_hand(self, frames: int, guidance: float, text: int, negative: int | None) -> torch.Tensor:
+        """Return the codes [K, frames] of greedy decoding with a negative prompt, None for none.
+
+        transformers has no such argument: this feeds its decoder both texts in one batch, without a cache, and applies
+        guidance and the delay pattern here.
+        """
+        decoder, vocabulary = self.model.decoder, self.model.decoder.config.vocab_size
+        states = self.model.text_encoder(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
+        mask = torch.stack([self.mask[text], self.mask[negative or 0] * (negative is not None)])
+        states = self.model.enc_to_dec_proj(states[[text, negative or 0]]) * mask[..., None]
+        delays = [codebook // (self.codebooks // 4) for codebook in range(self.codebooks)]
+        tokens = torch.full((self.codebooks, frames + 4), vocabulary)  # the pad token
+        for position in range(frames + 3):
+            fed = tokens[:, : position + 1].repeat(2, 1)  # [2K, position + 1]
+            out = decoder(fed, encoder_hidden_states=states, encoder_attention_mask=mask, use_cache=False)
+            logits = out.logits[:, -1].view(2, self.codebooks, -1)  # [2, K, V]
+            best = (logits[1] + guidance * (logits[0] - logits[1])).argmax(-1)
+            for codebook, delay in enumerate(delays):
+                if 0 <= position - delay < frames:
+                    tokens[codebook, position + 1] = best[codebook]
+        return torch.stack([row[1 + delay : 1 + delay + frames] for row, delay in zip(tokens, delays, strict=True)])
+
+    def _generate(self, **inputs: Any) -> torch.Tensor:
         decoded: list[torch.Tensor] = []
         decode = self.model.audio_encoder.decode
         self.model.audio_encoder.decode = lambda codes, **rest: decoded.append(codes) or decode(codes, **rest)
         try:
-            self.model.generate(
-                input_ids=self.ids, attention_mask=self.mask, do_sample=False, guidance_scale=guidance,
-                max_new_tokens=frames - given + 3,
-                **({} if prompt is None else {"decoder_input_ids": prompt.flatten(0, 1)}),
-            )  # fmt: skip
+            self.model.generate(do_sample=False, **inputs)
         finally:
             self.model.audio_encoder.decode = decode
-        sides = [codes[0] for codes in decoded]  # [2, 4, frames] for each channel
+        sides = [codes[0] for codes in decoded]  # [texts, 4, frames] for each channel
         return torch.stack(sides, dim=2).flatten(1, 2)
 
-    def runner(self, slots: int = 3, pages: int | None = None, packing: Packing = PACKINGS["float32"]) -> ModelRunner:
+    def runner(
+        self, slots: int = 3, pages: int | None = None, packing: Packing = PACKINGS["float32"],
+        positions: int = POSITIONS, text: int = TEXT,
+    ) -> ModelRunner:  # fmt: skip
         """Return the engine's model runner with the same weights, read from the files that transformers wrote.
 
         `pages` limits the KV pages, of which the null page is one.
         """
         config = decoder_config(read_config(self.folder))
         with WeightFiles(self.folder) as files:
-            weights = load_decoder(files, config, CPU, torch.float32, POSITIONS, packing)
-        return ModelRunner(config, weights, allocate(config, slots, POSITIONS, TEXT, CPU, torch.float32, pages))
+            weights = load_decoder(files, config, CPU, torch.float32, positions, packing)
+        return ModelRunner(config, weights, allocate(config, slots, positions, text, CPU, torch.float32, pages))
 
 
-def make_reference(folder: Path, channels: int) -> Reference:
-    """Write a checkpoint of 4 layers; its matrices have a large variance, so that greedy codes vary."""
+def make_reference(
+    folder: Path, channels: int, *, hidden: int = 64, vocabulary: int = VOCABULARY, layers: int = 4
+) -> Reference:
+    """Write a checkpoint; its matrices have a large variance, so that greedy codes vary."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = MusicgenForConditionalGeneration(_config(channels)).eval()
+        model = MusicgenForConditionalGeneration(_config(channels, hidden, vocabulary, layers)).eval()
         with torch.no_grad():
             for parameter in model.decoder.parameters():
                 if parameter.dim() == 2:
@@ -89,7 +133,7 @@ def make_reference(folder: Path, channels: int) -> Reference:
                 layer.codebook.embed.normal_()
         ids = torch.randint(3, 200, (2, 11))
     settings = model.generation_config
-    settings.bos_token_id = settings.pad_token_id = settings.decoder_start_token_id = VOCABULARY
+    settings.bos_token_id = settings.pad_token_id = settings.decoder_start_token_id = vocabulary
     settings.max_length = POSITIONS
     model.save_pretrained(folder)
     mask = torch.ones_like(ids)
@@ -98,16 +142,18 @@ def make_reference(folder: Path, channels: int) -> Reference:
     return Reference(eager.eval(), folder, ids, mask)
 
 
-def _config(channels: int) -> MusicgenConfig:
+def _config(channels: int, hidden: int, vocabulary: int, layers: int) -> MusicgenConfig:
     text = T5Config(vocab_size=200, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
     audio = EncodecConfig(
-        target_bandwidths=[1.4], sampling_rate=32000, audio_channels=1, normalize=False, hidden_size=16,
-        num_filters=4, num_residual_layers=1, upsampling_ratios=[8, 5, 4, 4], codebook_size=VOCABULARY,
+        target_bandwidths=[0.2 * (vocabulary.bit_length() - 1)],  # kbit/s, for four codebooks at 50 frames a second
+        sampling_rate=32000, audio_channels=1, normalize=False, hidden_size=16,
+        num_filters=4, num_residual_layers=1, upsampling_ratios=[8, 5, 4, 4], codebook_size=vocabulary,
         codebook_dim=16, use_causal_conv=False, num_lstm_layers=2, norm_type="weight_norm", use_conv_shortcut=False,
     )  # fmt: skip
     decoder = MusicgenDecoderConfig(
-        vocab_size=VOCABULARY, num_hidden_layers=4, ffn_dim=256, num_attention_heads=4, hidden_size=64,
+        vocab_size=vocabulary, num_hidden_layers=layers, ffn_dim=256, num_attention_heads=2 if hidden % 4 else 4,
+        hidden_size=hidden,
         num_codebooks=4 * channels, audio_channels=channels, tie_word_embeddings=False,
-        pad_token_id=VOCABULARY, bos_token_id=VOCABULARY, eos_token_id=None,
+        pad_token_id=vocabulary, bos_token_id=vocabulary, eos_token_id=None,
     )  # fmt: skip
     return MusicgenConfig(text_encoder=text, audio_encoder=audio, decoder=decoder)

@@ -33,6 +33,9 @@ text = st.text(st.characters() | st.sampled_from(" \x1c\u00a0\ud800"), max_size=
 requests = st.fixed_dictionaries(
     {},
     optional={
+        "unconditional_clips": st.integers(-1, 18) | st.sampled_from([1.0, 16.5, True]) | anything,
+        "negative_prompt": text | anything,
+        "return_tokens": st.booleans() | anything,
         "texts": st.lists(text | anything, max_size=3) | st.lists(text, min_size=15, max_size=18) | anything,
         "bucket_name": st.text(max_size=5) | anything,
         "generation_params": params | anything,

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from musicgen_serving.http.request import parse_request
+
 PAGE = Path(__file__).parents[3] / "docs/api.md"
 # As logged by real endpoints, shortened.
 COMPLETED = {
@@ -28,6 +30,25 @@ def result() -> Callable[[str], Any]:
     names: dict[str, Any] = {}
     exec(code, names)
     return names["result"]
+
+
+def test_every_example_of_a_request_is_valid() -> None:
+    decoder, examples = json.JSONDecoder(), list[Any]()
+    for block in re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+        while block := block.strip():
+            example, end = decoder.raw_decode(block)
+            examples.append(example)
+            block = block[end:]
+    requests = [example for example in examples if "contract" not in example]
+    assert len(requests) == len(examples) - 1 == 3
+    for request in requests:
+        parse_request(json.dumps(request).encode(), "application/json")
+
+
+def test_every_field_of_the_schema_is_listed() -> None:
+    schema = json.loads(PAGE.with_name("request.schema.json").read_text(encoding="utf-8"))["properties"]
+    listed = set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    assert listed == {*schema, *schema["generation_params"]["properties"]}
 
 
 @pytest.mark.parametrize("event", [COMPLETED, FAILED])

@@ -9,10 +9,11 @@ from unittest.mock import Mock
 
 import pytest
 import soundfile
+import torch
 from botocore.exceptions import ClientError
 
 import inference
-from musicgen_serving.audio_upload import AudioStore, UploadError
+from musicgen_serving.audio_upload import AudioStore, UploadError, wav_bytes
 from musicgen_serving.engine.errors import PromptTooLongError
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.http.errors import InvalidRequestError, translate_engine_error
@@ -109,6 +110,66 @@ def test_rejects_a_text_with_too_many_tokens(model: Model) -> None:
     refusal = translate_engine_error(caught.value)
     assert isinstance(refusal, InvalidRequestError)
     assert str(refusal) == f"texts[1] must be at most 512 tokens, got {caught.value.tokens}"
+
+
+def test_rejects_a_negative_prompt_with_too_many_tokens(model: Model) -> None:
+    with pytest.raises(PromptTooLongError) as caught:
+        run_hooks(model, {"texts": ["a"], "negative_prompt": "q" * 1000})
+    refusal = translate_engine_error(caught.value)
+    assert isinstance(refusal, InvalidRequestError)
+    assert str(refusal) == f"negative_prompt must be at most 512 tokens, got {caught.value.tokens}"
+
+
+def test_rejects_two_clips_without_a_text_for_one_wav(model: Model) -> None:
+    with pytest.raises(InvalidRequestError, match="unconditional_clips must be 1 when Accept is audio/wav, got 2"):
+        run_hooks(model, {"unconditional_clips": 2}, "audio/wav")
+
+
+SHORT = {"max_new_tokens": 13, "seed": 7}
+
+
+def test_generates_clips_without_a_text_that_guidance_does_not_change(model: Model, s3: Any) -> None:
+    body = {"unconditional_clips": 2, "generation_params": SHORT}
+    response = json.loads(run_hooks(model, body))
+    assert (response["seeds"], response["durations"]) == ([7, 8], [0.2, 0.2])
+    clips = dict(s3.objects)
+    run_hooks(model, {"unconditional_clips": 2, "generation_params": {**SHORT, "guidance_scale": 20}})
+    assert s3.objects == clips and len(set(clips.values())) == 2
+    run_hooks(model, {"texts": ["a", "b"], "generation_params": SHORT})
+    assert not set(clips.values()) & set(s3.objects.values())
+
+
+def test_a_negative_prompt_changes_a_clip_unless_guidance_is_off(model: Model, s3: Any) -> None:
+    made: list[dict[Any, Any]] = []
+    for scale in (3, 1):
+        for negative in ({}, {"negative_prompt": "loud drums"}):
+            params = {**SHORT, "guidance_scale": scale}
+            run_hooks(model, {"texts": ["calm piano"], "generation_params": params, **negative})
+            made.append(dict(s3.objects))
+    assert made[0] != made[1] and made[2] == made[3]
+
+
+@pytest.mark.parametrize("accept", ["", "audio/wav"])
+def test_returned_tokens_decode_to_the_clips_in_the_order_of_the_texts(
+    accept: str, model: Model, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = (60, 13) if not accept else (13,)  # the second clip is finished first
+    clips = [ClipSpec("a", index, SamplingParams(max_new_tokens=tokens)) for index, tokens in enumerate(lengths)]
+    monkeypatch.setattr(MusicRequest, "clip_specs", Mock(return_value=clips))
+    body = run_hooks(model, {"texts": ["a"], "return_tokens": True}, accept)
+    name = "audio/id-1/musicgen_small_id-1_{}"
+    metadata = json.loads(s3.objects["out", name.format("0.json")][0] if accept else body)
+    for index, tokens in enumerate(metadata["tokens"]):
+        assert len(tokens) == 4 and {len(row) for row in tokens} == {lengths[index] - 3}
+        wav = body if accept else s3.objects["out", name.format(f"{index}.wav")][0]
+        codec = model.generator._codec  # pyright: ignore[reportPrivateUsage]
+        audio = codec.decode(torch.tensor(tokens)).numpy()
+        assert wav_bytes(audio, model.generator.sampling_rate) == wav
+    assert len(metadata["tokens"]) == len(lengths)
+
+
+def test_returns_no_tokens_by_default(model: Model) -> None:
+    assert "tokens" not in json.loads(run_hooks(model, {"texts": ["a"], "generation_params": SHORT}))
 
 
 def test_a_clip_is_uploaded_while_others_are_generated_and_urls_keep_their_order(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from musicgen_serving.engine.sampling_params import SamplingParams
+from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.http.errors import (
     BodyTooLargeError,
     InvalidRequestError,
@@ -64,6 +64,21 @@ def test_numbers_seeds_from_the_requests_seed_modulo_2_to_the_32() -> None:
     assert seeds_of(request_for("a", "b", "c", seed=2**32 - 1), "any") == [2**32 - 1, 0, 1]
 
 
+def test_clips_without_a_text_have_seeds_like_others() -> None:
+    request = parsed({"unconditional_clips": 2.0, "generation_params": {"seed": 7}})
+    assert request.clip_specs("any") == [ClipSpec(None, seed, SamplingParams()) for seed in (7, 8)]
+
+
+def test_every_text_gets_the_negative_prompt() -> None:
+    request = parsed({"texts": ["a", "b"], "negative_prompt": "drums", "generation_params": {"seed": 7}})
+    assert [(clip.text, clip.negative_prompt) for clip in request.clip_specs("any")] == [("a", "drums"), ("b", "drums")]
+
+
+@pytest.mark.parametrize(("fields", "expected"), [({}, False), ({"return_tokens": True}, True)])
+def test_tokens_are_returned_if_asked_for(fields: dict[str, bool], expected: bool) -> None:
+    assert parsed({"texts": ["a"], **fields}).return_tokens is expected
+
+
 def test_derives_a_missing_seed_from_the_inference_id() -> None:
     assert seeds_of(request_for("a", "b"), "a") == seeds_of(request_for("a", "b"), "a")
     assert seeds_of(request_for("a"), "a") != seeds_of(request_for("a"), "b")
@@ -94,7 +109,48 @@ INVALID = {
     ),
     "an unknown field": (
         b'{"texts": ["a"], "format": "mp3"}',
-        'body must have no field but texts, bucket_name, generation_params, got "format"',
+        "body must have no field but texts, unconditional_clips, negative_prompt, bucket_name, generation_params, "
+        'return_tokens, got "format"',
+    ),
+    "texts and clips without one": (
+        b'{"texts": ["a"], "unconditional_clips": 1}',
+        "body must have one of unconditional_clips and texts, got both",
+    ),
+    "no clips": (
+        b'{"unconditional_clips": 0}',
+        "unconditional_clips must be an integer from 1 to 16, got 0",
+    ),
+    "17 clips": (
+        b'{"unconditional_clips": 17}',
+        "unconditional_clips must be an integer from 1 to 16, got 17",
+    ),
+    "true for a number of clips": (
+        b'{"unconditional_clips": true}',
+        "unconditional_clips must be an integer from 1 to 16, got true",
+    ),
+    "a negative prompt without a text": (
+        b'{"unconditional_clips": 1, "negative_prompt": "drums"}',
+        "body must have one of unconditional_clips and negative_prompt, got both",
+    ),
+    "only a negative prompt": (
+        b'{"negative_prompt": "drums"}',
+        "texts must be an array of 1 to 16 strings, got nothing",
+    ),
+    "an empty negative prompt": (
+        b'{"texts": ["a"], "negative_prompt": ""}',
+        "negative_prompt must be a string of 1 to 1000 characters, got 0 characters",
+    ),
+    "a negative prompt for each text": (
+        b'{"texts": ["a"], "negative_prompt": ["drums"]}',
+        "negative_prompt must be a string of 1 to 1000 characters, got an array of 1 items",
+    ),
+    "a blank negative prompt": (
+        b'{"texts": ["a"], "negative_prompt": " "}',
+        'negative_prompt must be a string of 1 to 1000 characters, not all of them white space, got " "',
+    ),
+    "null for tokens": (
+        b'{"texts": ["a"], "return_tokens": null}',
+        "return_tokens must be true or false, got null",
     ),
     "an array for the body": (b"[1, 2]", "body must be an object, got an array of 2 items"),
     "a number for the bucket": (b'{"texts": ["a"], "bucket_name": 3}', "bucket_name must be a string, got 3"),

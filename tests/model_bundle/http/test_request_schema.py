@@ -41,6 +41,22 @@ def test_schema_and_validator_both_accept_valid_requests(texts: list[str], token
     assert VALIDATOR.is_valid(request)
 
 
+@pytest.mark.parametrize(
+    ("request_body", "valid"),
+    [
+        ({"texts": ["a"], "negative_prompt": "drums", "return_tokens": True}, True),
+        ({"unconditional_clips": 16, "return_tokens": False}, True),
+        ({"unconditional_clips": 17}, False),
+        ({"unconditional_clips": 1, "texts": ["a"]}, False),
+        ({"unconditional_clips": 1, "negative_prompt": "drums"}, False),
+        ({"negative_prompt": "drums"}, False),
+        ({}, False),
+    ],
+)
+def test_schema_and_validator_agree_on_what_to_generate(request_body: dict[str, Any], valid: bool) -> None:
+    assert accepted(json.dumps(request_body).encode()) == VALIDATOR.is_valid(request_body) == valid
+
+
 def test_the_schema_is_a_valid_schema() -> None:
     Draft202012Validator.check_schema(SCHEMA)
 

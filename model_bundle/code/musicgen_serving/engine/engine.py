@@ -21,7 +21,7 @@ from musicgen_serving.engine.watchdog import Heartbeat, end_process
 from musicgen_serving.json_log import JsonLog
 
 Encode = Callable[[list[list[int]]], list[torch.Tensor]]
-MAX_ADMITTED_TOGETHER = 4  # texts encoded between two steps: this is what delays the clips in flight
+MAX_ADMITTED_TOGETHER = 4  # clips whose texts are encoded between two steps: this is what delays those in flight
 RUN_AHEAD_STEPS = 8  # 4 ms of musicgen-small on an H100 and 15 ms of large, in which the host encodes and admits
 REPORT_SECONDS = 60.0
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
@@ -157,21 +157,30 @@ class Engine:
     def _admit(self, sequences: list[Sequence]) -> None:
         """Encode the texts together and admit each sequence; if encoding fails, retry one by one."""
         try:
-            states = self._encode([sequence.tokens for sequence in sequences])
+            states = self._encode_texts(sequences)
         except Exception as error:
             if len(sequences) == 1:
                 return self._refuse(sequences[0], error)
             for sequence in sequences:
                 self._admit([sequence])
             return None
-        for sequence, state in zip(sequences, states, strict=True):
+        for sequence, of_texts in zip(sequences, states, strict=True):
             if sequence.request.done:  # failed or abandoned meanwhile
                 continue
             try:
-                self._batch.admit(sequence, state)
+                self._batch.admit(sequence, *of_texts)
             except Exception as error:
                 self._refuse(sequence, error)
         return None
+
+    def _encode_texts(self, sequences: list[Sequence]) -> list[tuple[torch.Tensor | None, ...]]:
+        """Return the states of each sequence's text, None without one, and of its negative prompt if it has one."""
+        texts = [text for one in sequences for text in (one.tokens, one.negative_tokens) if text]
+        states = iter(self._encode(texts) if texts else ())
+        return [
+            (next(states) if one.tokens else None, *([next(states)] if one.negative_tokens else ()))
+            for one in sequences
+        ]
 
     def _refuse(self, sequence: Sequence, error: Exception) -> None:
         """Fail the request; if memory ran out with others in flight, requeue it until one of them has left."""

@@ -6,10 +6,11 @@ class EngineError(Exception):
 
 
 class PromptTooLongError(EngineError):
-    """A clip's text has more tokens than the model reads."""
+    """A clip's text, or its negative prompt if `index` is None, has more tokens than the model reads."""
 
-    def __init__(self, index: int, tokens: int, limit: int) -> None:
-        super().__init__(f"text {index} must be at most {limit} tokens, got {tokens}")
+    def __init__(self, index: int | None, tokens: int, limit: int) -> None:
+        text = "a negative prompt" if index is None else f"text {index}"
+        super().__init__(f"{text} must be at most {limit} tokens, got {tokens}")
         self.index = index
         self.tokens = tokens
         self.limit = limit

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -46,12 +46,13 @@ class Capacity:
 class GenerationResult:
     """A request's clips, [channels, samples] each, its wait for a slot, and the most clips stepped together with it.
 
-    `clips` is empty if they were delivered one by one.
+    `clips` is empty if they were delivered one by one. `codes` are what they were decoded from, [K, frames] each.
     """
 
     clips: list[NDArray[np.float32]]
     queued_seconds: float
     max_in_flight: int
+    codes: list[NDArray[np.int64]] = field(default_factory=list["NDArray[np.int64]"])
 
 
 class Generator:
@@ -126,18 +127,21 @@ class Generator:
         PromptTooLongError, QueueFullError, EngineStoppedError, DeviceMemoryError, NonFiniteError, or
         RequestAbandonedError once `abandoned` returns true.
         """
-        request = Request(clips, [self.tokenize(index, clip.text) for index, clip in enumerate(clips)])
+        tokens = [self.tokenize(index, clip.text) for index, clip in enumerate(clips)]
+        request = Request(clips, tokens, [self.tokenize(None, clip.negative_prompt) for clip in clips])
         self.engine.submit(request)
         decoded: dict[int, NDArray[np.float32]] = {}
+        all_codes: dict[int, NDArray[np.int64]] = {}
         try:
             for index, codes in request.finished(abandoned):
-                samples = self._codec_thread.submit(self._decode, codes).result()
+                samples, all_codes[index] = self._codec_thread.submit(self._decode, codes).result()
                 (deliver or decoded.__setitem__)(index, samples)
         except BaseException as error:
             request.fail(error)
             raise
         in_order = [decoded[index] for index in range(len(decoded))]
-        return GenerationResult(in_order, request.queued_seconds, request.max_in_flight)
+        in_order_codes = [all_codes[index] for index in range(len(clips))]
+        return GenerationResult(in_order, request.queued_seconds, request.max_in_flight, in_order_codes)
 
     def close(self) -> None:
         """Stop all threads and fail every unfinished request."""
@@ -145,20 +149,27 @@ class Generator:
         self._codec_thread.shutdown()
         self._watchdog.stop()
 
-    def tokenize(self, index: int, text: str) -> list[int]:
-        """Return the tokens of text `index`; raise PromptTooLongError if there are too many."""
-        tokens = self.text_encoder.tokenize(text)
+    def tokenize(self, index: int | None, text: str | None) -> list[int]:
+        """Return the tokens of text `index`, or of a negative prompt; none if there is no text.
+
+        Raises PromptTooLongError if there are too many.
+        """
+        tokens = [] if text is None else self.text_encoder.tokenize(text)
         if len(tokens) > MAX_TEXT_TOKENS:
             raise PromptTooLongError(index, len(tokens), MAX_TEXT_TOKENS)
         return tokens
 
-    def _decode(self, codes: torch.Tensor) -> NDArray[np.float32]:
-        """Return a clip's samples; runs in the codec's thread, and returns when the device has finished."""
+    def _decode(self, codes: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return a clip's samples, and its codes on the host.
+
+        Runs in the codec's thread, and returns when the device has finished.
+        """
         with self._codec_heartbeat.working(), torch.cuda.stream(self._codec_stream):
             audio: NDArray[np.float32] = self._codec.decode(codes).float().cpu().numpy()
+            on_host: NDArray[np.int64] = codes.cpu().numpy()
         if not np.isfinite(audio).all():
             raise NonFiniteError("samples")
-        return audio
+        return audio, on_host
 
 
 def end_worker() -> None:

@@ -15,7 +15,7 @@ from musicgen_serving.engine.model.codec import Codec
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.model.cpu_matrices import cpu_packing
 from musicgen_serving.engine.model.matrix_check import CPU_SAMPLE, MAX_ERROR, MatrixCheck
-from musicgen_serving.engine.model.memory import pages_that_fit
+from musicgen_serving.engine.model.memory import ROWS, pages_that_fit
 from musicgen_serving.engine.model.quantisation import EIGHT_BIT, UNPACKED, Matrix, quantise
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights, Norm, WeightFiles, load_decoder
@@ -209,7 +209,9 @@ def compile_kernels(
             return False
         empty = allocate(thin, slots, positions, text, device, dtype, pages=1)  # without a clip, none is used
         for count in reversed(doublings(1, slots)):
-            step(batch_view(empty, 0, count, positions, text), max_top_k=config.vocabulary, use_top_p=True)
+            for text_rows in (1, ROWS):  # without a negative prompt in the batch, and with one
+                view = batch_view(empty, 0, count, positions, text, text_rows)
+                step(view, max_top_k=config.vocabulary, use_top_p=True)
     except Exception as error:  # of many kinds, Triton's own and the operating system's
         log.write("kernels_failed", error=repr(error), instead="torch's own operations")
         return False

@@ -31,8 +31,13 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """One clip to generate."""
+    """One clip to generate.
 
-    text: str
+    Without a text, `guidance_scale` has no effect. With a negative prompt, guidance leads away from that text instead
+    of from what the model generates without one.
+    """
+
+    text: str | None
     seed: int
     params: SamplingParams
+    negative_prompt: str | None = None

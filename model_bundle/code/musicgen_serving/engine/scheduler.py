@@ -25,9 +25,12 @@ POLL_SECONDS = 0.25  # between checks whether the client is still connected
 class Request:
     """A request's clips, shared by the thread that waits for them and the engine's thread."""
 
-    def __init__(self, clips: list[ClipSpec], tokens: list[list[int]]) -> None:
+    def __init__(
+        self, clips: list[ClipSpec], tokens: list[list[int]], negative_tokens: list[list[int]] | None = None
+    ) -> None:
         self.clips = clips
-        self.tokens = tokens  # of each clip's text
+        self.tokens = tokens  # of each clip's text; none if it has no text
+        self.negative_tokens = negative_tokens or [[] for _ in clips]  # of each clip's negative prompt, if any
         self.created = time.monotonic()
         self.max_in_flight = 0  # sequences that one step advanced together with this request's
         self._started: float | None = None
@@ -101,6 +104,15 @@ class Sequence:
     @property
     def tokens(self) -> list[int]:
         return self.request.tokens[self.index]
+
+    @property
+    def negative_tokens(self) -> list[int]:
+        return self.request.negative_tokens[self.index]
+
+    @property
+    def text_length(self) -> int:
+        """The tokens of the longer of its text and its negative prompt; at least 1."""
+        return max(1, len(self.tokens), len(self.negative_tokens))
 
 
 class RequestQueue:
@@ -208,7 +220,8 @@ class Batch:
 
         def fits(sequence: Sequence) -> bool:
             nonlocal left
-            left -= self._runner.count_pages(sequence.clip.params.frames, len(sequence.tokens))
+            frames, tokens, negative = sequence.clip.params.frames, sequence.tokens, sequence.negative_tokens
+            left -= self._runner.count_pages(frames, len(tokens), len(negative))
             return left >= 0
 
         return fits
@@ -218,10 +231,14 @@ class Batch:
         """Every sequence in a slot, or whose codes the device has yet to finish."""
         return [*self._completions.sequences, *self.sequences]
 
-    def admit(self, sequence: Sequence, states: torch.Tensor) -> None:
-        """Put a sequence into the next slot; `states` [tokens, width] are its encoded text."""
-        clip = sequence.clip
-        start = self._runner.admit(len(self.sequences), states, clip.params.frames, clip.params, clip.seed)
+    def admit(
+        self, sequence: Sequence, states: torch.Tensor | None, negative: torch.Tensor | None = None
+    ) -> None:  # fmt: skip
+        """Put a sequence into the next slot, with the states [tokens, width] of its text and its negative prompt."""
+        slot, clip = len(self.sequences), sequence.clip
+        start = self._runner.admit(
+            slot, states, clip.params.frames, clip.params, clip.seed, negative=negative
+        )  # fmt: skip
         sequence.position = start
         sequence.end = delay_pattern.steps(clip.params.frames, self._runner.config.delays)
         self.sequences.append(sequence)
@@ -263,7 +280,7 @@ class Batch:
             first,
             count,
             length=self._round_up(max(sequence.position for sequence in run) + 1, self._runner.positions),
-            text_length=self._round_up(max(len(sequence.tokens) for sequence in run), self._runner.text_length),
+            text_length=self._round_up(max(sequence.text_length for sequence in run), self._runner.text_length),
             max_top_k=max(min(one.top_k or vocabulary, vocabulary) for one in params),
             use_top_p=any(one.top_p < 1 for one in params),
         )

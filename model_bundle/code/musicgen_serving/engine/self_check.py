@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from musicgen_serving.engine.model.memory import PAGE
+from musicgen_serving.engine.model.memory import PAGE, ROWS
 from musicgen_serving.engine.model.quantisation import Quantised
 from musicgen_serving.engine.step.graphs import Bucket, StepGraphs, doublings
 from musicgen_serving.engine.step.model_runner import ModelRunner
@@ -65,10 +65,11 @@ class ServingPath:
 
 @dataclass(frozen=True)
 class Trial:
-    """Two steps of the first `slots` slots, the first clip at `position`."""
+    """Two steps of the first `slots` slots, the first clip at `position`; negative prompts make two text rows."""
 
     slots: int
     position: int
+    text_rows: int = 1
 
 
 Item = TypeVar("Item", Trial, Bucket)
@@ -111,18 +112,22 @@ class SelfCheck:
 
         Raises SelfCheckError if torch's step is broken, or too slow to replace the other.
         """
-        with self._timed(), TrialClips(self._runner, self._texts) as clips:
-            torch_step = TorchStep(self._runner.config, self._runner.weights)
-            trials = self._trials(clips.longest)
-            # All of torch's steps come first: a broken kernel may write NaN where they would read it. They get half of
-            # the time that is left, because kernels are faster.
-            affordable = self._within(trials, (self.seconds + self._budget) / 2)
-            expected = [self._by_torch(trial, torch_step, clips) for trial in affordable]
-            try:
-                worst = max(self._compare(*pair, step, clips) for pair in zip(trials, expected, strict=False))
-                self.figures["logits_error"] = round(worst, 6)
-            except Exception as error:  # of the comparison, of Triton or of the device
-                self.replace_step(repr(error))
+        torch_step, errors = TorchStep(self._runner.config, self._runner.weights), list[float]()
+        with self._timed():
+            for negative in (False, True):
+                with TrialClips(self._runner, self._texts, negative=negative) as clips:
+                    trials = self._trials(clips.longest, negative)
+                    # All of torch's steps come first: a broken kernel may write NaN where they would read it. They get
+                    # half of the time that is left, because kernels are faster.
+                    spent = self._now() - self._started
+                    affordable = self._within(trials, (spent + self._budget) / 2)
+                    expected = [self._by_torch(trial, torch_step, clips) for trial in affordable]
+                    try:
+                        errors += [self._compare(*pair, step, clips) for pair in zip(trials, expected, strict=False)]
+                    except Exception as error:  # of the comparison, of Triton or of the device
+                        return self.replace_step(repr(error))
+            self.figures["logits_error"] = round(max(errors), 6)
+        return None
 
     @property
     def path(self) -> "ServingPath":
@@ -188,9 +193,11 @@ class SelfCheck:
                 return
             yield item
 
-    def _trials(self, longest: int) -> tuple[Trial, ...]:
+    def _trials(self, longest: int, negative: bool) -> tuple[Trial, ...]:
         """Return trials of one clip, of three or four slots, and of all slots, at positions up to `longest`."""
         slots = self._runner.slots.position.shape[0]
+        if negative:  # its kernels differ in cross-attention only
+            return tuple(Trial(count, min(5, longest), ROWS) for count in sorted({1, min(4, slots)}))
         positions = sorted({min(position, longest) for position in POSITIONS})
         trials = [Trial(count, position) for count in sorted({1, min(4, slots)}) for position in positions]
         if slots > EMPTY_SLOT + 1:
@@ -201,7 +208,7 @@ class SelfCheck:
         fed = trial.position + STEPS
         length = next(one for one in doublings(256, max(self._runner.positions, 256)) if one >= fed)
         length = min(length, self._runner.positions)
-        return batch_view(self._runner.slots, 0, trial.slots, length, self._runner.text_length)
+        return batch_view(self._runner.slots, 0, trial.slots, length, self._runner.text_length, trial.text_rows)
 
     def _by_torch(self, trial: Trial, step: TorchStep, clips: TrialClips) -> list[Outcome]:
         """Return what torch's steps compute; raise SelfCheckError if that is of no use."""

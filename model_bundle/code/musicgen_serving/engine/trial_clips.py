@@ -27,13 +27,14 @@ PARAMS = (
 class TrialClips:
     """A context in which a runner's slots hold trial clips, as many as its free pages allow.
 
-    No slot may be in use. At exit every slot is as it was and every page is free; pages keep what was written, which no
-    later clip reads.
+    With `negative`, every clip but the second has a negative prompt. No slot may be in use. At exit every slot is as it
+    was and every page is free; pages keep what was written, which no later clip reads.
     """
 
-    def __init__(self, runner: ModelRunner, texts: list[torch.Tensor]) -> None:
+    def __init__(self, runner: ModelRunner, texts: list[torch.Tensor], *, negative: bool = False) -> None:
         self._runner = runner
         self._texts = [text[: runner.text_length] for text in texts]
+        self._negative = negative
         self._before = {name: tensor.clone() for name, tensor in runner.slots.per_slot().items()}
         self._histories: list[int] = [0] * runner.slots.position.shape[0]
         self._tokens = runner.slots.tokens
@@ -52,11 +53,13 @@ class TrialClips:
         try:
             for slot in range(len(self._histories)):
                 history, text = histories[min(slot, 2)], self._texts[slot % len(self._texts)]
-                frames = history + MARGIN
-                if slot == EMPTY_SLOT or self._runner.count_pages(frames, len(text)) > self._runner.allocator.free:
+                negative = self._texts[(slot + 1) % len(self._texts)] if self._negative and slot != 1 else None
+                frames, tokens = history + MARGIN, (len(text), 0 if negative is None else len(negative))
+                if slot == EMPTY_SLOT or self._runner.count_pages(frames, *tokens) > self._runner.allocator.free:
                     continue
                 prompt = self._prompt(history) if slot == 0 else None
-                self._runner.admit(slot, text, frames, PARAMS[slot % len(PARAMS)], seed=slot, prompt=prompt)
+                params = PARAMS[slot % len(PARAMS)]
+                self._runner.admit(slot, text, frames, params, seed=slot, prompt=prompt, negative=negative)
                 self._histories[slot] = history
             self._copy_history()
         except BaseException:

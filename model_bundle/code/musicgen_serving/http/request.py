@@ -31,6 +31,7 @@ WAV = "audio/wav"
 MAX_JSON_BYTES = 1024 * 1024  # 16 texts of 1000 characters, each escaped to 12 bytes, are 192,000
 MAX_TEXTS = 16
 MAX_CHARACTERS = 1000
+_FIELDS = ("texts", "unconditional_clips", "negative_prompt", "bucket_name", "generation_params", "return_tokens")
 # What a client sends that names no type: the SageMaker SDK's AsyncPredictor, and S3 for an object uploaded without one.
 _UNNAMED = ("", "application/octet-stream", "binary/octet-stream")
 _QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
@@ -47,19 +48,36 @@ class RequestContext:
 
 @dataclass(frozen=True, kw_only=True)
 class MusicRequest:
-    """A valid request body: one clip per text."""
+    """A valid request body: one clip per text, or clips without one."""
 
-    texts: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    unconditional_clips: int = 0  # if there are no texts
+    negative_prompt: str | None = None  # for every text
     bucket_name: str | None
     params: SamplingParams
     seed: int | None
+    return_tokens: bool = False
 
     def clip_specs(self, inference_id: str) -> list[ClipSpec]:
-        """Return one ClipSpec per text; text i uses seed + i modulo 2**32. A missing seed is a hash of the id."""
+        """Return a ClipSpec for each clip; clip i uses seed + i modulo 2**32. A missing seed is a hash of the id."""
         seed = self.seed
         if seed is None:
             seed = int.from_bytes(hashlib.sha256(inference_id.encode()).digest()[:4], "big")
-        return [ClipSpec(text, (seed + index) % 2**32, self.params) for index, text in enumerate(self.texts)]
+        texts = self.texts or (None,) * self.unconditional_clips
+        return [
+            ClipSpec(text, (seed + index) % 2**32, self.params, self.negative_prompt)
+            for index, text in enumerate(texts)
+        ]
+
+    def check_accept(self, accept: str) -> None:
+        """Raise InvalidRequestError if the response's body is to be audio and the request is not for one clip."""
+        if accept != WAV:
+            return
+        if len(self.texts) > 1:
+            raise InvalidRequestError(f"texts must have exactly one string when Accept is {WAV}, got {len(self.texts)}")
+        if self.unconditional_clips > 1:
+            got = self.unconditional_clips
+            raise InvalidRequestError(f"unconditional_clips must be 1 when Accept is {WAV}, got {got}")
 
     def bucket(self, allowed: tuple[str, ...]) -> str:
         """Return the requested bucket, by default the first allowed one; InvalidRequestError if it is not allowed."""
@@ -134,13 +152,17 @@ def parse_request(body: bytes, content_type: str) -> MusicRequest:
     if len(body) > MAX_JSON_BYTES:
         raise BodyTooLargeError(f"body must be at most {MAX_JSON_BYTES} bytes of JSON, got {len(body)}")
     value = _load_json(body) if _media_type(content_type) == JSON else _load_unnamed(body, content_type)
-    fields = _object("body", value, ("texts", "bucket_name", "generation_params"))
-    texts = _texts(fields)
+    fields = _object("body", value, _FIELDS)
+    texts, unconditional_clips, negative_prompt = _what_to_generate(fields)
     bucket_name = fields.get("bucket_name")
     if "bucket_name" in fields and not isinstance(bucket_name, str):
         raise InvalidRequestError(f"bucket_name must be a string, got {_shown(bucket_name)}")
     params, seed = parse_generation_params(fields.get("generation_params", {}))
-    return MusicRequest(texts=texts, bucket_name=cast("str | None", bucket_name), params=params, seed=seed)
+    return MusicRequest(
+        texts=texts, unconditional_clips=unconditional_clips, negative_prompt=negative_prompt,
+        bucket_name=cast("str | None", bucket_name), params=params, seed=seed,
+        return_tokens=_boolean("return_tokens", fields.get("return_tokens", False)),
+    )  # fmt: skip
 
 
 def _load_json(body: bytes) -> object:
@@ -181,24 +203,42 @@ def _object(field: str, value: object, allowed: tuple[str, ...]) -> Mapping[str,
     return fields
 
 
+def _what_to_generate(fields: Mapping[str, object]) -> tuple[tuple[str, ...], int, str | None]:
+    """Return the texts or the number of clips without one, and the negative prompt."""
+    if "unconditional_clips" in fields:
+        for name in ("texts", "negative_prompt"):
+            if name in fields:
+                raise InvalidRequestError(f"body must have one of unconditional_clips and {name}, got both")
+        return (), int(_CLIPS.parse("unconditional_clips", fields["unconditional_clips"])), None
+    negative = _text("negative_prompt", fields["negative_prompt"]) if "negative_prompt" in fields else None
+    return _texts(fields), 0, negative
+
+
+def _boolean(field: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequestError(f"{field} must be true or false, got {_shown(value)}")
+    return value
+
+
 def _texts(fields: Mapping[str, object]) -> tuple[str, ...]:
     value = fields.get("texts")
     if not isinstance(value, list) or not 1 <= len(cast("list[object]", value)) <= MAX_TEXTS:
         got = _shown(cast("object", value)) if "texts" in fields else "nothing"
         raise InvalidRequestError(f"texts must be an array of 1 to {MAX_TEXTS} strings, got {got}")
-    texts: list[str] = []
-    for index, text in enumerate(cast("list[object]", value)):
-        allowed = f"texts[{index}] must be a string of 1 to {MAX_CHARACTERS} characters"
-        if not isinstance(text, str):
-            raise InvalidRequestError(f"{allowed}, got {_shown(text)}")
-        if not 1 <= len(text) <= MAX_CHARACTERS:
-            raise InvalidRequestError(f"{allowed}, got {len(text)} characters")
-        if not re.search(r"\S", text):
-            raise InvalidRequestError(f"{allowed}, not all of them white space, got {_shown(text)}")
-        if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-            raise InvalidRequestError(f"{allowed} without lone surrogates, got {_shown(text)}")
-        texts.append(text)
-    return tuple(texts)
+    return tuple(_text(f"texts[{index}]", text) for index, text in enumerate(cast("list[object]", value)))
+
+
+def _text(field: str, text: object) -> str:
+    allowed = f"{field} must be a string of 1 to {MAX_CHARACTERS} characters"
+    if not isinstance(text, str):
+        raise InvalidRequestError(f"{allowed}, got {_shown(text)}")
+    if not 1 <= len(text) <= MAX_CHARACTERS:
+        raise InvalidRequestError(f"{allowed}, got {len(text)} characters")
+    if not re.search(r"\S", text):
+        raise InvalidRequestError(f"{allowed}, not all of them white space, got {_shown(text)}")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise InvalidRequestError(f"{allowed} without lone surrogates, got {_shown(text)}")
+    return text
 
 
 @dataclass(frozen=True)
@@ -219,6 +259,7 @@ class _Range:
         raise InvalidRequestError(f"{field} must be {kind} from {self.low} to {self.high}, got {_shown(value)}")
 
 
+_CLIPS = _Range(1, MAX_TEXTS, integer=True)
 _PARAMS: dict[str, _Range | None] = {  # None: a boolean
     "max_new_tokens": _Range(DELAY_TOKENS + 1, MAX_NEW_TOKENS, integer=True),
     "duration": _Range(0.02, 30),
@@ -239,12 +280,8 @@ def parse_generation_params(value: object) -> tuple[SamplingParams, int | None]:
     parsed: dict[str, float] = {}
     for name, item in fields.items():
         field = f"generation_params.{name}"
-        if allowed := _PARAMS[name]:
-            parsed[name] = allowed.parse(field, item)
-        elif isinstance(item, bool):
-            parsed[name] = item
-        else:
-            raise InvalidRequestError(f"{field} must be true or false, got {_shown(item)}")
+        allowed = _PARAMS[name]
+        parsed[name] = allowed.parse(field, item) if allowed else _boolean(field, item)
     seed = cast("int | None", parsed.pop("seed", None))
     if "duration" in parsed:
         parsed["max_new_tokens"] = max(1, round(parsed.pop("duration") * FRAMES_PER_SECOND)) + DELAY_TOKENS

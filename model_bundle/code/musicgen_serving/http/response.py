@@ -103,6 +103,7 @@ class Prediction:
     seeds: list[int]
     result: "GenerationResult"
     generate_seconds: float
+    return_tokens: bool = False
 
     @property
     def summary(self) -> dict[str, object]:
@@ -127,6 +128,7 @@ class Prediction:
             **({} if urls is None else {"generated_outputs_s3": urls}),
             "seeds": self.seeds,
             "durations": self.delivery.durations,
+            **({"tokens": [codes.tolist() for codes in self.result.codes]} if self.return_tokens else {}),
             "sampling_rate": self.model.generator.sampling_rate,
             "model": self.model.checkpoint.model_id,
             "revision": self.model.checkpoint.revision,

@@ -38,7 +38,7 @@ def filled_slots(positions: list[int], texts: list[int], dtype: torch.dtype = FU
         write_cached(slots, slot, normal(2, ROWS * HEADS, position, SIZE, seed=seed + slot, dtype=dtype))
         for token in range(tokens):
             kv = normal(2, HEADS, SIZE, seed=1000 * slot + token, dtype=dtype)
-            page, row = int(slots.text_table[slot, token // 128]), token % 128 // 64
+            page, row = int(slots.text_table[slot, 0, token // 128]), token % 128 // 64
             slots.kv[0][:, row * HEADS : (row + 1) * HEADS, page * PAGE + token % 64] = kv
     return slots
 
@@ -152,6 +152,18 @@ def test_attends_within_a_run_of_slots() -> None:
     expected, attn_out = expected_row(qkv, slots, 5, 80), torch.empty((4, HEADS * SIZE))
     attend(qkv[2:].contiguous(), slots.kv[0], state, 81, attn_out, spans_for(4, FIVE_SPANS))
     torch.testing.assert_close(attn_out[3], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_both_rows_of_a_slot_attend_to_a_text_of_their_own() -> None:
+    slots, queries = filled_slots([0, 0], [130, 5]), normal(4, HEADS * SIZE, seed=1)
+    slots.text_table[0, 1], slots.text_tokens[0, 1] = slots.text_table[1, 0], 5  # the second slot's text is negative
+    out = torch.full((4, HEADS * SIZE), torch.nan)
+    attend_to_text(queries, slots.kv[0], slots, out)
+    texts = [
+        expected_text(queries[[row, row]], slot, count) for row, slot, count in ((0, 0, 130), (1, 1, 5), (2, 1, 5))
+    ]
+    torch.testing.assert_close(out, torch.stack([*texts, torch.zeros(HEADS * SIZE)]), atol=1e-5, rtol=1e-5)
+    assert not out[3].any()
 
 
 def test_cross_attention_to_no_tokens_is_zero_and_skips_inactive_slots() -> None:

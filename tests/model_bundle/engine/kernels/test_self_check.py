@@ -38,7 +38,7 @@ def make_runner(weights: DecoderWeights, slots: int = SLOTS) -> tuple[ModelRunne
 
 def make_check(runner: ModelRunner, memory_log: Any) -> SelfCheck:
     texts = [normal(count, CONFIG.hidden, seed=count) for count in (1, 7, 130)]
-    return SelfCheck(runner, texts, memory_log.log, [])
+    return SelfCheck(runner, texts, memory_log.log, [], budget=1000)  # the interpreter is slow
 
 
 @pytest.mark.parametrize("quantised", [False, True])
@@ -79,8 +79,20 @@ def text_without_its_last_token(patch: Patch) -> None:
     attend = kernel_step.attend_to_text
 
     def wrong(queries: torch.Tensor, pages: torch.Tensor, state: Slots, out: torch.Tensor) -> None:
-        shorter = {**state.per_slot(), "text_tokens": (state.text_tokens - 1).clamp_min(1)}
+        shorter = {**state.per_slot(), "text_tokens": state.text_tokens - 1 * (state.text_tokens > 1)}
         attend(queries, pages, Slots(kv=state.kv, **shorter), out)
+
+    patch.setattr(kernel_step, "attend_to_text", wrong)
+
+
+def text_as_the_negative_prompt(patch: Patch) -> None:
+    attend = kernel_step.attend_to_text
+
+    def wrong(queries: torch.Tensor, pages: torch.Tensor, state: Slots, out: torch.Tensor) -> None:
+        tokens = state.text_tokens.clone()
+        tokens[:, 1] = tokens[:, 0] * (tokens[:, 1] > 0)
+        twice = {**state.per_slot(), "text_table": state.text_table[:, [0, 0]], "text_tokens": tokens}
+        attend(queries, pages, Slots(kv=state.kv, **twice), out)
 
     patch.setattr(kernel_step, "attend_to_text", wrong)
 
@@ -153,7 +165,8 @@ def error_at_launch(patch: Patch) -> None:
 
 
 FAULTS = [
-    attention_without_the_last_position, attention_of_a_neighbour, text_without_its_last_token, other_text, no_guidance,
+    attention_without_the_last_position, attention_of_a_neighbour, text_without_its_last_token,
+    text_as_the_negative_prompt, other_text, no_guidance,
     swapped_codebooks, no_top_k, nan_in_one_product, product_without_a_tile, error_at_launch,
 ]  # fmt: skip
 

@@ -62,14 +62,14 @@ def test_recorded_kernel_steps_generate_the_codes_of_torch_steps(memory_log: Any
 def test_compiles_with_a_one_layer_model_for_every_slot_count(
     eight_bit: bool, memory_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps: list[tuple[int, int, int]] = []  # layers, slots, length
+    steps: list[tuple[int, int, int, int]] = []  # layers, slots, length, rows that may attend to a text
 
     def recording_kernel_step(config: DecoderConfig, weights: Any, positions: int, log: Any) -> Any:
         step = kernel_step(config, weights, positions, log)
         assert step is not None
 
         def step_fn(view: BatchView, *, max_top_k: int, use_top_p: bool) -> None:
-            steps.append((config.layers, view.state.position.shape[0], view.length))
+            steps.append((config.layers, view.state.position.shape[0], view.length, view.text_rows))
             assert isinstance(weights.layers[0].ffn_in, Quantised) == eight_bit
             step(view, max_top_k=max_top_k, use_top_p=use_top_p)
 
@@ -77,7 +77,7 @@ def test_compiles_with_a_one_layer_model_for_every_slot_count(
 
     monkeypatch.setattr(loading, "kernel_step", recording_kernel_step)
     compile_kernels(SIZES, 3, POSITIONS, TEXT, CPU, torch.float32, eight_bit=eight_bit, log=memory_log.log)
-    assert steps == [(1, count, POSITIONS) for count in (3, 2, 1)]
+    assert steps == [(1, count, POSITIONS, rows) for count in (3, 2, 1) for rows in (1, 2)]
 
 
 def test_a_kernel_step_neither_allocates_nor_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,6 +49,18 @@ def make_runner(
     return runner
 
 
+def make_mixed_runner(weights: DecoderWeights, make_step: MakeStep) -> ModelRunner:
+    """Return a runner with a clip that has a negative prompt, one without a text, and an ordinary one."""
+    runner = ModelRunner(
+        CONFIG, weights, allocate(CONFIG, SLOTS, POSITIONS, TEXT, CPU, weights.dtype), make_step(CONFIG, weights)
+    )
+    text, negative = normal(TEXT, 64, seed=1), normal(5, 64, seed=2)
+    runner.admit(0, text, FRAMES, SamplingParams(guidance_scale=3, top_k=20), seed=1, negative=negative)
+    runner.admit(1, None, FRAMES, SamplingParams(guidance_scale=20), seed=2)
+    runner.admit(2, text[:7], FRAMES, SamplingParams(do_sample=False), seed=3)
+    return runner
+
+
 def run_steps(runner: ModelRunner, count: int) -> torch.Tensor:
     for _ in range(count):
         runner.step(0, SLOTS, length=POSITIONS, text_length=TEXT, max_top_k=128, use_top_p=True)
@@ -65,6 +77,29 @@ def test_decodes_the_tokens_of_torch(greedy: bool, quantised: bool) -> None:
     assert len({int(token) for token in tokens[0][:, :, 3:6].flatten()}) > 10  # not one token repeated
     for one, other in zip(*(runner.slots.kv for runner in runners), strict=True):
         torch.testing.assert_close(one[:, :, PAGE:], other[:, :, PAGE:], atol=1e-4, rtol=1e-4)
+
+
+def test_decodes_negative_prompts_and_clips_without_a_text_like_torch() -> None:
+    weights = make_weights(torch.float32)
+    runners = [make_mixed_runner(weights, make) for make in (TorchStep, make_kernel_step)]
+    tokens = [run_steps(runner, 6) for runner in runners]
+    assert torch.equal(*tokens)
+    for runner in runners:
+        runner.release(0)  # the next steps are those of a batch without a negative prompt
+    tokens = [run_steps(runner, 3) for runner in runners]
+    assert torch.equal(*tokens)
+    assert not any(runner.slots.nonfinite.any() for runner in runners)
+
+
+def test_a_neighbours_negative_prompt_changes_no_bit_of_a_clip() -> None:
+    """The unconditional rows without a text pass through the products of cross-attention, which add exactly zero."""
+    weights, logits = make_weights(torch.float32), list[torch.Tensor]()
+    for text_rows in (1, 2):
+        step = make_kernel_step(CONFIG, weights)
+        runner = make_runner(weights, lambda _config, _weights, step=step: step, True)
+        step(batch_view(runner.slots, 0, SLOTS, POSITIONS, TEXT, text_rows), max_top_k=128, use_top_p=True)
+        logits.append(step.buffers(SLOTS).logits.clone())
+    assert torch.equal(*logits)
 
 
 def test_decodes_the_stereo_tokens_of_torch() -> None:
@@ -95,7 +130,7 @@ def torch_logits(weights: DecoderWeights, view: BatchView) -> torch.Tensor:
 def test_an_inactive_slot_is_left_unchanged_and_does_not_affect_its_neighbours() -> None:
     weights = make_weights(torch.float32)
     alone, runner = (make_runner(weights, make_kernel_step, False) for _ in range(2))
-    pages: list[int] = [*runner.slots.page_table[1].tolist(), *runner.slots.text_table[1].tolist()]
+    pages: list[int] = [*runner.slots.page_table[1].tolist(), *runner.slots.text_table[1, 0].tolist()]
     runner.slots.deactivate(1)
     before, cache = runner.slots.tokens[1].clone(), [layer[:, :, in_pages(pages)].clone() for layer in runner.slots.kv]
     expected, tokens = run_steps(alone, 3), run_steps(runner, 3)
@@ -114,7 +149,7 @@ def in_pages(pages: list[int]) -> list[int]:
 
 def test_a_nonfinite_slot_is_flagged_and_does_not_affect_others() -> None:
     runner = make_runner(make_weights(torch.float32), make_kernel_step, True)
-    runner.slots.kv[1][0, 2, int(runner.slots.text_table[1, 0]) * PAGE] = torch.nan
+    runner.slots.kv[1][0, 2, int(runner.slots.text_table[1, 0, 0]) * PAGE] = torch.nan
     run_steps(runner, 2)
     assert torch.equal(runner.slots.nonfinite, torch.tensor([False, True, False]))
 

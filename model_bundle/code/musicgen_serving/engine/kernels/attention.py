@@ -62,12 +62,15 @@ def attend(qkv: torch.Tensor, pages: torch.Tensor, state: Slots, length: int, ou
 
 
 def attend_to_text(queries: torch.Tensor, pages: torch.Tensor, state: Slots, out: torch.Tensor) -> None:
-    """Write attention out [n, H] of queries [n, H] to each slot's text in a layer's pages, as in `attend`."""
+    """Write attention out of queries to the texts in a layer's pages, as in `attend`; zero for a row without one.
+
+    Both are [n, H], of the conditional rows, or [2n, H].
+    """
     _, row_heads, capacity, size = pages.shape
-    slots, heads = queries.shape[0], row_heads // ROWS
-    cross_attention_kernel[heads, slots](
+    rows, heads = queries.shape[0], row_heads // ROWS
+    cross_attention_kernel[heads, rows](
         queries, pages, state.text_table, state.text_tokens, state.active, out, heads, capacity,
-        state.text_table.stride(0), SIZE=size, BLOCK=PAGE, num_warps=WARPS,
+        state.text_table.stride(1), ROWS * state.active.shape[0] // rows, SIZE=size, BLOCK=PAGE, num_warps=WARPS,
     )  # fmt: skip
 
 
@@ -106,19 +109,23 @@ def attention_kernel(
 
 @kernel
 def cross_attention_kernel(
-    queries, pages, table, tokens, active, out, heads, capacity, table_stride,
+    queries, pages, table, tokens, active, out, heads, capacity, table_stride, stride,
     SIZE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Compute `attend_to_text`; programs are (heads, n). A page has BLOCK tokens in each of its two rows."""
-    head, slot = tl.program_id(0), tl.program_id(1)
-    if tl.load(active + slot):
-        own = slot * (heads * SIZE) + head * SIZE + tl.arange(0, SIZE)
+    """Compute `attend_to_text`; programs are (heads, rows). A page has BLOCK tokens in each of its two rows.
+
+    Row r of the queries is row r * stride of the 2n rows. Without a text, a program writes zeros and reads no pages.
+    """
+    head, own_row = tl.program_id(0), tl.program_id(1)
+    row = own_row * stride
+    if tl.load(active + row // 2):
+        own = own_row * (heads * SIZE) + head * SIZE + tl.arange(0, SIZE)
         first = pages + head.to(tl.int64) * capacity * SIZE
         row_offset = heads.to(tl.int64) * capacity * SIZE
-        count = tl.load(tokens + slot).to(tl.int32)
+        count = tl.load(tokens + row).to(tl.int32)
         query = scale_query(tl.load(queries + own), SIZE)
         _, total, acc = attend_span(
-            query, first, 2 * row_offset, row_offset, table + slot * table_stride, 0, count, SIZE, BLOCK, 2
+            query, first, 2 * row_offset, row_offset, table + row * table_stride, 0, count, SIZE, BLOCK, 2
         )
         tl.store(out + own, acc / tl.where(total == 0, 1.0, total))
 

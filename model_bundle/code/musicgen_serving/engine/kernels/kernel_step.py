@@ -3,6 +3,8 @@
 Every step of a run of slots uses the same addresses, so that a CUDA graph can replay it.
 """
 
+from copy import copy
+
 import torch
 
 from musicgen_serving.engine.kernels.attention import SpanWorkspace, attend, attend_to_text
@@ -24,18 +26,31 @@ from musicgen_serving.engine.step.slots import BatchView
 
 
 class KernelLayer:
-    """A layer's weights as the kernels take them; `next_gain` [H] and `next_weight` belong to the product after it."""
+    """A layer's weights as the kernels take them; `next_gain` [H] and `next_weight` belong to the product after it.
+
+    What is on either side of cross-attention is kept by the number of rows of each slot that attend to a text. The
+    unconditional rows usually skip it, as zero attention would add exactly zero, and go on to the feed-forward part.
+    """
 
     def __init__(self, layer: LayerWeights, next_gain: torch.Tensor, next_weight: Matrix) -> None:
         cross_gain, ffn_gain = layer.cross_norm.weight, layer.ffn_norm.weight
         self.qkv = NormProjection(layer.self_norm, layer.qkv, layer.self_out)
-        self.self_out = ResidualProjection(
-            weight=layer.self_out, even_gain=cross_gain, odd_gain=ffn_gain, next_weight=layer.cross_q
-        )
-        self.cross_q = NormProjection(layer.cross_norm, layer.cross_q, layer.cross_out, stride=ROWS)
-        self.cross_out = ResidualProjection(
-            weight=layer.cross_out, even_gain=ffn_gain, odd_gain=ffn_gain, next_weight=layer.ffn_in, stride=ROWS
-        )
+        self.self_out = {
+            rows: ResidualProjection(
+                weight=layer.self_out, even_gain=cross_gain, odd_gain=odd_gain, next_weight=layer.cross_q
+            )
+            for rows, odd_gain in ((1, ffn_gain), (ROWS, cross_gain))
+        }
+        cross_q = NormProjection(layer.cross_norm, layer.cross_q, layer.cross_out, stride=ROWS)
+        self.cross_q = {1: cross_q, ROWS: copy(cross_q)}
+        self.cross_q[ROWS].stride = 1
+        self.cross_out = {
+            rows: ResidualProjection(
+                weight=layer.cross_out, even_gain=ffn_gain, odd_gain=ffn_gain, next_weight=layer.ffn_in,
+                stride=ROWS // rows,
+            )
+            for rows in (1, ROWS)
+        }  # fmt: skip
         self.ffn_in = NormProjection(layer.ffn_norm, layer.ffn_in, layer.ffn_out, gelu=True)
         self.ffn_out = ResidualProjection(
             weight=layer.ffn_out, even_gain=next_gain, odd_gain=next_gain, next_weight=next_weight
@@ -54,8 +69,9 @@ class StepBuffers:
         self.spans = SpanWorkspace(rows, config.heads, config.head_size, positions, device)
         self.qkv = torch.zeros((rows, 3 * hidden), device=device, dtype=dtype)
         self.attn_out = torch.zeros((rows, hidden), device=device, dtype=dtype)
-        self.queries = torch.zeros((slots, hidden), device=device, dtype=dtype)
-        self.cross_out = torch.zeros((slots, hidden), device=device, dtype=dtype)
+        queries, cross_out = (torch.zeros((rows, hidden), device=device, dtype=dtype) for _ in range(2))
+        self.queries = {1: queries[:slots], ROWS: queries}  # by the rows of each slot that attend to a text
+        self.cross_out = {1: cross_out[:slots], ROWS: cross_out}
         self.inner = torch.zeros((rows, config.ffn), device=device, dtype=dtype)
         self.logits = torch.zeros((rows, heads.shape[0]), device=device)
         self.sampled = torch.zeros(slots, device=device, dtype=torch.int32)  # codebooks that have their token
@@ -86,13 +102,13 @@ class KernelStep:
         sample(buffers.logits, view.state, buffers.sampled)
 
     def _layer(self, layer: KernelLayer, pages: torch.Tensor, view: BatchView, buffers: StepBuffers) -> None:
-        state, stream, splits = view.state, buffers.stream, buffers.splits
+        state, stream, splits, rows = view.state, buffers.stream, buffers.splits, view.text_rows
         project(stream, layer.qkv, buffers.qkv, splits)
         attend(buffers.qkv, pages, state, view.length, buffers.attn_out, buffers.spans)
-        add(stream, layer.self_out, buffers.attn_out, splits)
-        project(stream, layer.cross_q, buffers.queries, splits)
-        attend_to_text(buffers.queries, pages, state, buffers.cross_out)
-        add(stream, layer.cross_out, buffers.cross_out, splits)
+        add(stream, layer.self_out[rows], buffers.attn_out, splits)
+        project(stream, layer.cross_q[rows], buffers.queries[rows], splits)
+        attend_to_text(buffers.queries[rows], pages, state, buffers.cross_out[rows])
+        add(stream, layer.cross_out[rows], buffers.cross_out[rows], splits)
         project(stream, layer.ffn_in, buffers.inner, splits)
         add(stream, layer.ffn_out, buffers.inner, splits)
 

@@ -1,7 +1,7 @@
 """MusicGen's decoder over a run of slots: one position of each at a time, or many positions of one slot.
 
-The unconditional rows' cross-attention is left out: transformers feeds it zeroed text states, and as its projections
-have no biases its output is exactly zero.
+A row without a text skips cross-attention: transformers feeds it zeroed text states, and as its projections have no
+biases its output is exactly zero. Unconditional rows have no text, unless the clip has a negative prompt.
 """
 
 from functools import cache
@@ -16,14 +16,19 @@ from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights, 
 
 
 class Attention(Protocol):
-    """Attention of n slots at T positions each, over what the cache holds of them; either n or T is 1."""
+    """Attention of n slots at T positions each, over what the cache holds of them; either n or T is 1.
+
+    Of each slot, the first `text_rows` rows attend to a text.
+    """
+
+    text_rows: int
 
     def attend(self, layer: int, qkv: torch.Tensor) -> torch.Tensor:
         """Cache keys and values of qkv [2n, T, 3, heads, size]; return causal attention [2n, T, heads, size]."""
         ...
 
     def attend_to_text(self, layer: int, query: torch.Tensor) -> torch.Tensor:
-        """Return attention of query [n, T, heads, size], of the conditional rows, to each slot's text."""
+        """Return attention of query [n * text_rows, T, heads, size] to each row's text; zero if it has none."""
         ...
 
 
@@ -44,7 +49,7 @@ def forward(
         qkv = linear(_norm(x, layer.self_norm), layer.qkv).contiguous()
         attn_out = attention.attend(index, qkv.view(ROWS * n, count, 3, heads, -1))
         x += linear(attn_out.reshape(x.shape), layer.self_out)
-        _cross_attention(x.view(n, ROWS, count, -1)[:, 0], layer, attention, index, heads)
+        _cross_attention(x.view(n, ROWS, count, -1)[:, : attention.text_rows], layer, attention, index, heads)
         x += linear(functional.gelu(linear(_norm(x, layer.ffn_norm), layer.ffn_in)), layer.ffn_out)
     last = x.view(ROWS * n, count, -1)[:, -1]  # [2n, H]
     return linear(_norm(last, weights.final_norm), weights.heads).reshape(n, ROWS, -1)
@@ -63,10 +68,10 @@ def _norm(x: torch.Tensor, norm: Norm) -> torch.Tensor:
 
 
 def _cross_attention(x: torch.Tensor, layer: LayerWeights, attention: Attention, index: int, heads: int) -> None:
-    """Add attention to the text to the conditional rows x [n, T, H] in place."""
-    rows = x.view(-1, x.shape[-1])  # [nT, H]: a view because n or T is 1
+    """Add attention to texts to x [n, text rows, T, H] in place."""
+    rows = x.view(-1, x.shape[-1])  # [n * text rows * T, H]: a view because n or T is 1
     query = linear(_norm(rows, layer.cross_norm), layer.cross_q).contiguous()
-    cross_out = attention.attend_to_text(index, query.view(*x.shape[:2], heads, -1))
+    cross_out = attention.attend_to_text(index, query.view(-1, x.shape[2], heads, query.shape[1] // heads))
     rows += linear(cross_out.reshape(rows.shape), layer.cross_out)
 
 

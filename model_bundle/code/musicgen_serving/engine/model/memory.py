@@ -2,9 +2,10 @@
 
 `infra/config/capacity.py` and `models.py` repeat it, and a test holds the two equal and equal to what is allocated.
 
-A page holds 64 positions of both rows of one clip in every layer, or 128 tokens of its text, as only the conditional
-row attends to the text. Texts and positions therefore share one pool, and memory need not be divided between them in
-advance. 64 is the number of positions that a kernel reads at a time; on average half a page of a clip is unused.
+A page holds 64 positions of both rows of one clip in every layer, or 128 tokens of a text, as only one row attends to a
+text: the conditional one, or the other to a negative prompt. Texts and positions therefore share one pool, and memory
+need not be divided between them in advance. 64 is the number of positions that a kernel reads at a time; on average
+half a page of a clip is unused.
 """
 
 from typing import NamedTuple
@@ -16,7 +17,7 @@ PAGE = 64  # positions
 TEXT_PAGE = ROWS * PAGE  # tokens
 NULL_PAGE = 0  # what empty entries of page tables name: no clip's, written by inactive slots and never read for a clip
 
-_PARAMETER_BYTES = 4 * 8 + 3 * 4 + 3  # of each slot in Slots: four int64, three float32, three bool
+_PARAMETER_BYTES = 5 * 8 + 3 * 4 + 3  # of each slot in Slots: five int64, three float32, three bool
 
 
 class ElementBytes(NamedTuple):
@@ -52,9 +53,9 @@ def text_pages(tokens: int) -> int:
     return -(-tokens // TEXT_PAGE)
 
 
-def clip_pages(positions: int, tokens: int) -> int:
-    """Return what a clip holds from admission until it leaves."""
-    return position_pages(positions) + text_pages(tokens)
+def clip_pages(positions: int, tokens: int, negative_tokens: int = 0) -> int:
+    """Return what a clip holds from admission until it leaves: for its positions, its text and its negative prompt."""
+    return position_pages(positions) + text_pages(tokens) + text_pages(negative_tokens)
 
 
 def page_bytes(config: DecoderConfig, itemsize: int) -> int:
@@ -65,7 +66,7 @@ def page_bytes(config: DecoderConfig, itemsize: int) -> int:
 def slot_bytes(config: DecoderConfig, positions: int, tokens: int) -> int:
     """Return the bytes of a slot's tokens, page tables and sampling parameters, for clips of up to these sizes."""
     buffer = 8 * config.codebooks * (positions + 1)
-    tables = 4 * (position_pages(positions) + text_pages(tokens))
+    tables = 4 * (position_pages(positions) + ROWS * text_pages(tokens))
     return buffer + tables + _PARAMETER_BYTES
 
 
@@ -86,11 +87,11 @@ def pages_that_fit(config: DecoderConfig, slots: int, positions: int, tokens: in
 
     Not more than the slots can use. Raises ValueError unless the longest clip fits: it could never be admitted.
     """
-    longest, page = clip_pages(positions, tokens), page_bytes(config, itemsize)
+    longest, page = clip_pages(positions, tokens, tokens), page_bytes(config, itemsize)
     fitting = min((free - slots * slot_bytes(config, positions, tokens)) // page, 1 + slots * longest)
     if fitting < 1 + longest:
         raise ValueError(
-            f"free memory must hold the {longest * page / 1e9:.2f} GB of one clip of {positions} positions and "
-            f"{tokens} tokens of text, got {free / 1e9:.2f} GB"
+            f"free memory must hold the {longest * page / 1e9:.2f} GB of one clip of {positions} positions with "
+            f"{tokens} tokens of text and of negative prompt, got {free / 1e9:.2f} GB"
         )
     return fitting

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import torch
 
-from musicgen_serving.engine.model.memory import TEXT_PAGE
+from musicgen_serving.engine.model.memory import ROWS, TEXT_PAGE
 from musicgen_serving.engine.step.slots import Slots, batch_view
 from musicgen_serving.engine.step.torch_step import StepFn
 from musicgen_serving.json_log import JsonLog
@@ -27,10 +27,14 @@ Work = Callable[[], None]
 
 @dataclass(frozen=True, order=True)
 class Bucket:
-    """A step over the first `slots` slots whose attention sees positions below `length`."""
+    """A step over the first `slots` slots whose attention sees positions below `length`.
+
+    Of each slot, `text_rows` rows attend to a text: both if a clip has a negative prompt.
+    """
 
     slots: int
     length: int
+    text_rows: int = 1
 
 
 def make_buckets(slots: int, positions: int) -> tuple[Bucket, ...]:
@@ -73,7 +77,8 @@ class StepGraphs:
     """Recorded steps over the first slots, with sampling bounds that hold for any request.
 
     Attention may read as many text tokens as a slot holds: kernels read each text's length on the device, so this
-    costs nothing. A bucket that cannot be recorded is logged, and stepped kernel by kernel.
+    costs nothing. Buckets for negative prompts, which few requests have, are recorded when first used. A bucket that
+    cannot be recorded is logged, and stepped kernel by kernel.
     """
 
     def __init__(self, slots: Slots, step_fn: StepFn, recorder: GraphRecorder, vocabulary: int, log: JsonLog) -> None:
@@ -81,9 +86,13 @@ class StepGraphs:
         self._recorder = recorder
         self._vocabulary = vocabulary
         self._log = log
-        text_length = slots.text_table.shape[1] * TEXT_PAGE
+        text_length = slots.text_table.shape[2] * TEXT_PAGE
         self.buckets = make_buckets(slots.position.shape[0], slots.tokens.shape[2] - 1)
-        self._views = {one: batch_view(slots, 0, one.slots, one.length, text_length) for one in self.buckets}
+        self._views = {
+            Bucket(one.slots, one.length, rows): batch_view(slots, 0, one.slots, one.length, text_length, rows)
+            for one in self.buckets
+            for rows in (1, ROWS)
+        }
         self._replays: dict[Bucket, Work] = {}
         self._count = 0
 
@@ -99,12 +108,12 @@ class StepGraphs:
         return RecordedGraphs(self._count, len(self.buckets), now() - started)
 
     @torch.inference_mode()
-    def step(self, count: int, length: int) -> None:
+    def step(self, count: int, length: int, text_rows: int = 1) -> None:
         """Advance the active ones of the first `count` slots, none of which is at position `length` or beyond.
 
         The first use of a bucket that was not recorded steps kernel by kernel, which rehearses its recording.
         """
-        bucket = self.find_bucket(count, length)
+        bucket = self.find_bucket(count, length, text_rows)
         if bucket in self._replays:
             return self._replays[bucket]()
         self._work(bucket)()
@@ -127,12 +136,13 @@ class StepGraphs:
         """Do a bucket's step without its recording."""
         self._work(bucket)()
 
-    def find_bucket(self, count: int, length: int) -> Bucket:
+    def find_bucket(self, count: int, length: int, text_rows: int = 1) -> Bucket:
         """Return the smallest bucket that holds `count` slots at positions below `length`; raise ValueError if none."""
         fitting = [bucket for bucket in self.buckets if bucket.slots >= count and bucket.length >= length]
         if not fitting:
             raise ValueError(f"a step must fit a bucket, got {count} slots at positions below {length}")
-        return min(fitting)
+        smallest = min(fitting)
+        return Bucket(smallest.slots, smallest.length, text_rows)
 
     def _record(self, bucket: Bucket, *, rehearse: bool = False) -> None:
         work = self._work(bucket)
@@ -143,7 +153,9 @@ class StepGraphs:
             self._count += 1
         except Exception as error:  # while serving, the step has been done: it must not fail or be repeated
             self._replays[bucket] = work
-            self._log.write("graph_failed", slots=bucket.slots, length=bucket.length, error=repr(error))
+            self._log.write(
+                "graph_failed", slots=bucket.slots, length=bucket.length, text_rows=bucket.text_rows, error=repr(error)
+            )
 
     def _work(self, bucket: Bucket) -> Work:
         return lambda: self._step_fn(self._views[bucket], max_top_k=self._vocabulary, use_top_p=True)

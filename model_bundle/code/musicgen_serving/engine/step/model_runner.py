@@ -5,12 +5,14 @@ length, so that a step can be captured as a CUDA graph. The host only counts, an
 clip all its pages at admission, because a clip's length is known then: none is ever evicted.
 """
 
+from dataclasses import replace
+
 import torch
 from torch.nn import functional
 
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.decoder import forward, text_kv
-from musicgen_serving.engine.model.memory import PAGE, TEXT_PAGE, clip_pages, text_pages
+from musicgen_serving.engine.model.memory import PAGE, ROWS, TEXT_PAGE, clip_pages, text_pages
 from musicgen_serving.engine.model.weights import DecoderWeights
 from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.step import delay_pattern
@@ -31,60 +33,73 @@ class ModelRunner:
         self.config = config
         self.slots = slots
         self.positions = slots.tokens.shape[2] - 1
-        self.text_length = slots.text_table.shape[1] * TEXT_PAGE
+        self.text_length = slots.text_table.shape[2] * TEXT_PAGE
         self.allocator = PageAllocator(slots.kv[0].shape[2] // PAGE)
         self._pages: list[list[int]] = [[] for _ in range(slots.position.shape[0])]  # that each slot's clip holds
+        self._text_rows = [1] * slots.position.shape[0]  # of each slot's clip: both with a negative prompt
         self.device = slots.tokens.device
         self.weights = weights
         self.step_fn: StepFn = step_fn or TorchStep(config, weights)
         self.graphs: StepGraphs | None = None  # if recorded, used for runs that start at slot 0
-        self._bounds = (0, 1, 1, 1)
+        self._bounds = (0, 1, 1, 1, 1)
         self._view = batch_view(slots, *self._bounds)
 
     @torch.inference_mode()
     def admit(
-        self, slot: int, states: torch.Tensor, frames: int, params: SamplingParams, seed: int,
-        prompt: torch.Tensor | None = None,
+        self, slot: int, states: torch.Tensor | None, frames: int, params: SamplingParams, seed: int,
+        prompt: torch.Tensor | None = None, negative: torch.Tensor | None = None,
     ) -> int:  # fmt: skip
         """Put a clip into a slot, with all its pages, and return the first position that `step` feeds.
 
-        `states` [tokens, T5's width] are its encoded text, `prompt` [K, n] the codes that it continues. Raises
-        OutOfPagesError if too few pages are free.
+        `states` [tokens, T5's width] are its encoded text, None for a clip without one; `negative` are those of its
+        negative prompt, `prompt` [K, n] the codes that it continues. Raises OutOfPagesError if too few pages are free.
         """
+        tokens = [0 if text is None else text.shape[0] for text in (states, negative)]
         self._release_pages(slot)
-        self._pages[slot] = pages = self.allocator.allocate(self.count_pages(frames, states.shape[0]))
+        self._pages[slot] = pages = self.allocator.allocate(self.count_pages(frames, *tokens))
         try:
-            return self._admit(slot, pages, states, frames, params, seed, prompt)
+            self._write_texts(slot, pages, tokens, (states, negative))
+            if not any(tokens):  # both rows are equal: guidance would only amplify rounding
+                params = replace(params, guidance_scale=1)
+            self.slots.set_parameters(slot, params, seed, self.config.vocabulary)
+            return self._begin(slot, frames, tokens, prompt)
         except BaseException:
             self.release(slot)
             raise
 
-    def _admit(
-        self, slot: int, pages: list[int], states: torch.Tensor, frames: int, params: SamplingParams, seed: int,
-        prompt: torch.Tensor | None,
-    ) -> int:  # fmt: skip
-        slots, heads, tokens = self.slots, self.config.heads, states.shape[0]
-        if project := self.weights.project:
-            states = functional.linear(states, project.weight, project.bias)
-        states, first = states.to(self.weights.dtype), len(pages) - text_pages(tokens)
-        text = pages[first:]
-        slots.set_pages(slot, pages[:first], text)
-        for layer, kv in zip(self.weights.layers, slots.kv, strict=True):
-            write_text(kv, text, text_kv(layer, heads, states))
-        delays, pad = self.config.delays, self.config.pad_token
+    def _write_texts(
+        self, slot: int, pages: list[int], tokens: list[int], texts: tuple[torch.Tensor | None, torch.Tensor | None]
+    ) -> None:
+        """Divide a clip's pages between its positions and its texts, and write the texts' keys and values."""
+        end = len(pages) - text_pages(tokens[1])
+        first = end - text_pages(tokens[0])
+        tables = (pages[first:end], pages[end:])
+        self.slots.set_pages(slot, pages[:first], *tables)
+        self._text_rows[slot] = ROWS if tokens[1] else 1
+        for states, table in zip(texts, tables, strict=True):
+            if states is None:
+                continue
+            if project := self.weights.project:
+                states = functional.linear(states, project.weight, project.bias)
+            states = states.to(self.weights.dtype)
+            for layer, kv in zip(self.weights.layers, self.slots.kv, strict=True):
+                write_text(kv, table, text_kv(layer, self.config.heads, states))
+
+    def _begin(self, slot: int, frames: int, tokens: list[int], prompt: torch.Tensor | None) -> int:
+        """Lay out a clip's tokens, feed its prompt and activate its slot; return the position after the prompt."""
+        slots, delays, pad = self.slots, self.config.delays, self.config.pad_token
         slots.tokens[slot] = delay_pattern.lay_out(frames, self.positions, delays, pad, prompt, self.device)
-        slots.set_parameters(slot, params, seed, self.config.vocabulary)
-        slots.activate(slot, start := prompt.shape[1] if prompt is not None else 0, tokens)
+        slots.activate(slot, start := prompt.shape[1] if prompt is not None else 0, *tokens)
         if start:  # prefill: feed the prompt's positions at once, for their keys and values
             position = torch.arange(start, device=self.device)[None]  # [1, start]
-            view = batch_view(slots, slot, 1, start, self.text_length)
+            view = batch_view(slots, slot, 1, start, self.text_length, self._text_rows[slot])
             attention = paged_attention(view, position)
-            forward(self.weights, heads, attention, view.state.tokens[:, :, :start], position)
+            forward(self.weights, self.config.heads, attention, view.state.tokens[:, :, :start], position)
         return start
 
-    def count_pages(self, frames: int, tokens: int) -> int:
-        """Return how many pages a clip of `frames` with a text of `tokens` holds from admission until it leaves."""
-        return clip_pages(delay_pattern.steps(frames, self.config.delays), tokens)
+    def count_pages(self, frames: int, tokens: int, negative_tokens: int = 0) -> int:
+        """Return how many pages a clip of `frames` holds from admission until it leaves, its texts' included."""
+        return clip_pages(delay_pattern.steps(frames, self.config.delays), tokens, negative_tokens)
 
     def release(self, slot: int) -> None:
         """Empty a slot and return its clip's pages. Their next clip's writes are queued after this one's steps."""
@@ -95,11 +110,13 @@ class ModelRunner:
         """Move a clip to an empty slot: its state and page tables, not its keys and values."""
         self.slots.move(source, target)
         self._pages[target], self._pages[source] = self._pages[source], []
+        self._text_rows[target], self._text_rows[source] = self._text_rows[source], 1
         self.slots.deactivate(source)
 
     def _release_pages(self, slot: int) -> None:
         self.allocator.release(self._pages[slot])
         self._pages[slot] = []
+        self._text_rows[slot] = 1
 
     @torch.inference_mode()
     def step(self, first: int, count: int, *, length: int, text_length: int, max_top_k: int, use_top_p: bool) -> None:
@@ -108,9 +125,10 @@ class ModelRunner:
         `length` and `text_length` bound what attention reads: no active slot may be at position `length` or beyond, or
         have a longer text. `max_top_k` and `use_top_p` bound what sampling considers.
         """
+        text_rows = max(self._text_rows[first : first + count])
         if self.graphs is not None and first == 0:
-            return self.graphs.step(count, length)
-        bounds = (first, count, length, text_length)
+            return self.graphs.step(count, length, text_rows)
+        bounds = (first, count, length, text_length, text_rows)
         if self._bounds != bounds:
             self._bounds, self._view = bounds, batch_view(self.slots, *bounds)
         return self.step_fn(self._view, max_top_k=max_top_k, use_top_p=use_top_p)

@@ -31,6 +31,7 @@ class SlotAttention:
 
     def __init__(self, view: BatchView, position: torch.Tensor) -> None:
         state = view.state
+        self.text_rows = view.text_rows
         self._pages = state.kv
         self._places = _places(state.page_table, position)
         self._causal = position.shape[1] > 1
@@ -38,8 +39,8 @@ class SlotAttention:
         tables: list[list[int]] = state.page_table.tolist()
         last: list[int] = position[:, -1].tolist()
         self._cached = [position_pieces(table, one + 1) for table, one in zip(tables, last, strict=True)]
-        texts: list[list[int]] = state.text_table.tolist()
-        tokens: list[int] = state.text_tokens.tolist()
+        texts: list[list[int]] = state.text_table[:, : view.text_rows].flatten(0, 1).tolist()
+        tokens: list[int] = state.text_tokens[:, : view.text_rows].flatten().tolist()
         self._texts = [text_pieces(table, count, heads) for table, count in zip(texts, tokens, strict=True)]
 
     def attend(self, layer: int, qkv: torch.Tensor) -> torch.Tensor:
@@ -55,9 +56,12 @@ class SlotAttention:
 
     def attend_to_text(self, layer: int, query: torch.Tensor) -> torch.Tensor:
         pages = self._pages[layer].unsqueeze(1)
-        query = query.transpose(1, 2).unsqueeze(1)  # [n, 1, heads, T, head size]
+        query = query.transpose(1, 2).unsqueeze(1)  # [n * text rows, 1, heads, T, head size]
         out: list[torch.Tensor] = []
         for one, pieces in zip(query.unbind(0), self._texts, strict=True):
+            if not pieces:
+                out.append(torch.zeros_like(one))
+                continue
             keys, values = _read(pages, pieces)
             out.append(functional.scaled_dot_product_attention(one, keys, values))
         return _concatenate(out).transpose(1, 2)
@@ -117,6 +121,7 @@ class GatheredAttention:
 
     def __init__(self, view: BatchView, position: torch.Tensor) -> None:
         state, device = view.state, position.device
+        self.text_rows = view.text_rows
         self._pages = state.kv
         self._places = _places(state.page_table, position)
         along = arange(view.length, device)
@@ -124,9 +129,12 @@ class GatheredAttention:
         self._seen = (along <= position[:, :, None])[:, None]  # [n, 1, T, length]
         self._stale = (along > position[:, -1:])[:, None, :, None]  # [n, 1, length, 1]
         tokens = arange(view.text_length, device)
-        page = state.text_table[:, tokens // (ROWS * PAGE)].long()  # [n, text length]
+        table = state.text_table[:, : view.text_rows].flatten(0, 1)  # [n * text rows, pages]
+        count = state.text_tokens[:, : view.text_rows].reshape(-1, 1)  # [n * text rows, 1]
+        page = table[:, tokens // (ROWS * PAGE)].long()  # [n * text rows, text length]
         self._text = (tokens // PAGE % ROWS, page * PAGE + tokens % PAGE)  # rows [text length], places
-        self._text_seen = tokens < state.text_tokens[:, None]  # [n, text length]
+        self._no_text = tokens >= count  # [n * text rows, text length]
+        self._text_seen = ~self._no_text | (count == 0)  # a row without a text sees zeros: if it saw none, NaN
 
     def attend(self, layer: int, qkv: torch.Tensor) -> torch.Tensor:
         pages, (rows, count, _, heads, size) = self._pages[layer], qkv.shape
@@ -142,9 +150,9 @@ class GatheredAttention:
         pages, heads = self._pages[layer], query.shape[2]
         rows, places = self._text
         by_row = pages.view(2, ROWS, heads, -1, pages.shape[-1])
-        gathered = by_row[:, rows, :, places].permute(2, 0, 3, 1, 4)  # [2, n, heads, text length, head size]
-        seen = self._text_seen[:, None, None]  # [n, 1, 1, text length]
-        keys, values = gathered.masked_fill(~self._text_seen[:, None, :, None], 0)
+        gathered = by_row[:, rows, :, places].permute(2, 0, 3, 1, 4)  # [2, n * text rows, heads, length, size]
+        seen = self._text_seen[:, None, None]  # [n * text rows, 1, 1, text length]
+        keys, values = gathered.masked_fill(self._no_text[:, None, :, None], 0)
         out = functional.scaled_dot_product_attention(query.transpose(1, 2), keys, values, attn_mask=seen)
         return out.transpose(1, 2)
 

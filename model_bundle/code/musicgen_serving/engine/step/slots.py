@@ -23,7 +23,7 @@ class Slots:
 
     kv: list[torch.Tensor]  # per layer [2 (key, value), rows * heads, N * PAGE, head size]
     page_table: torch.Tensor  # [S, pages], int32: the page of positions 0 to 63, 64 to 127, …
-    text_table: torch.Tensor  # [S, pages], int32: of tokens 0 to 63 in the first row and 64 to 127 in the second, …
+    text_table: torch.Tensor  # [S, 2, pages], int32: of each row's text, 64 tokens in either row of a page
     tokens: torch.Tensor  # [S, K, P + 1]
     position: torch.Tensor  # [S], the next to be fed
     guidance: torch.Tensor  # [S], as are the rest
@@ -33,7 +33,7 @@ class Slots:
     seed: torch.Tensor
     greedy: torch.Tensor
     nonfinite: torch.Tensor  # whether any logits were NaN or infinite
-    text_tokens: torch.Tensor  # of the clip's text
+    text_tokens: torch.Tensor  # [S, 2], of each row's text; 0: without one, so its cross-attention is zero
     active: torch.Tensor  # whether steps advance a clip here
 
     def per_slot(self) -> dict[str, torch.Tensor]:
@@ -50,9 +50,12 @@ class Slots:
         self.greedy[slot] = not params.do_sample
         self.nonfinite[slot] = False
 
-    def set_pages(self, slot: int, pages: Sequence[int], text: Sequence[int]) -> None:
+    def set_pages(
+        self, slot: int, pages: Sequence[int], text: Sequence[int], negative: Sequence[int] = ()
+    ) -> None:  # fmt: skip
         """Write one clip's page tables, by runs of adjacent pages: numbers are counted on the device, not copied."""
-        for table, numbers in ((self.page_table[slot], pages), (self.text_table[slot], text)):
+        tables = (self.page_table[slot], *self.text_table[slot].unbind())
+        for table, numbers in zip(tables, (pages, text, negative), strict=True):
             first = 0
             for run in adjacent_runs(numbers):
                 counted = torch.arange(run.start, run.stop, device=table.device, dtype=table.dtype)
@@ -60,17 +63,18 @@ class Slots:
                 first += len(run)
             table[first:] = NULL_PAGE
 
-    def activate(self, slot: int, position: int, text_tokens: int) -> None:
+    def activate(self, slot: int, position: int, text_tokens: int, negative_tokens: int = 0) -> None:
         """Let steps advance a slot from a position on."""
         self.position[slot] = position
-        self.text_tokens[slot] = text_tokens
+        self.text_tokens[slot, 0] = text_tokens
+        self.text_tokens[slot, 1] = negative_tokens
         self.active[slot] = True
 
     def deactivate(self, slot: int) -> None:
         """Let steps skip a slot: at position 0 of the null page, where a step over several slots may still write."""
         self.active[slot] = False
         self.position[slot] = 0
-        self.text_tokens[slot] = 1
+        self.text_tokens[slot] = 0
         self.page_table[slot] = NULL_PAGE
         self.text_table[slot] = NULL_PAGE
 
@@ -89,7 +93,7 @@ def allocate(
     Pages hold what was in memory before: nothing reads beyond what its clip has written. A host thus takes no memory
     for a page until it is used.
     """
-    pages = pages or 1 + slots * clip_pages(positions, text_length)
+    pages = pages or 1 + slots * clip_pages(positions, text_length, text_length)
     shape = (2, ROWS * config.heads, pages * PAGE, config.head_size)
 
     def per_slot(dtype: torch.dtype, *columns: int, fill: float = 1) -> torch.Tensor:
@@ -98,7 +102,7 @@ def allocate(
     return Slots(
         kv=[torch.empty(shape, device=device, dtype=dtype) for _ in range(config.layers)],
         page_table=per_slot(torch.int32, position_pages(positions), fill=NULL_PAGE),
-        text_table=per_slot(torch.int32, text_pages(text_length), fill=NULL_PAGE),
+        text_table=per_slot(torch.int32, ROWS, text_pages(text_length), fill=NULL_PAGE),
         tokens=per_slot(torch.long, config.codebooks, positions + 1, fill=config.pad_token),
         position=per_slot(torch.long, fill=0),
         guidance=per_slot(torch.float32),
@@ -108,7 +112,7 @@ def allocate(
         seed=per_slot(torch.long, fill=0),
         greedy=per_slot(torch.bool, fill=0),
         nonfinite=per_slot(torch.bool, fill=0),
-        text_tokens=per_slot(torch.long),
+        text_tokens=per_slot(torch.long, ROWS, fill=0),
         active=per_slot(torch.bool, fill=0),
     )
 
@@ -120,9 +124,12 @@ class BatchView:
     state: Slots  # its per-slot tensors, and all pages
     length: int
     text_length: int
+    text_rows: int  # of each slot that attend to a text: 1, the conditional one, or both if any has a negative prompt
 
 
-def batch_view(slots: Slots, first: int, count: int, length: int, text_length: int) -> BatchView:
+def batch_view(
+    slots: Slots, first: int, count: int, length: int, text_length: int, text_rows: int = 1
+) -> BatchView:  # fmt: skip
     """Return the views of `count` slots from `first`, to be reused until the run changes."""
     per_slot: dict[str, Any] = {name: tensor[first : first + count] for name, tensor in slots.per_slot().items()}
-    return BatchView(Slots(kv=slots.kv, **per_slot), length, text_length)
+    return BatchView(Slots(kv=slots.kv, **per_slot), length, text_length, text_rows)
