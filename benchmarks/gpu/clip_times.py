@@ -21,6 +21,8 @@ from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.step import delay_pattern
 from musicgen_serving.json_log import JsonLog
 
+TIMED_STEPS = 100
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -106,6 +108,32 @@ def run_steps(generator: Generator, clips: int, first: int, last: int) -> None:
     for position in range(first, last):
         length = min(-(-(position + 1) // multiple) * multiple, runner.positions)
         runner.step(0, clips, length=length, text_length=runner.text_length, max_top_k=250, use_top_p=False)
+
+
+def clips_that_fit(generator: Generator, plan: Plan) -> int:
+    """Return how many of the plan's clips the idle engine's slots and pages hold at once."""
+    runner = generator.runner
+    pages = runner.count_pages(plan.clip(0).params.frames, len(generator.tokenize(0, TEXT)))
+    return min(runner.slots.position.shape[0], runner.allocator.free // pages)
+
+
+def time_steps(generator: Generator, clips: int, plan: Plan) -> float:
+    """Return the seconds of a step of `clips` clips in the middle of their length, as recorded graphs if there are any.
+
+    Keys and values are random, because a device reads zeros faster.
+    """
+    slots, middle = generator.runner.slots, plan.decode_steps(generator) // 2
+    count = min(TIMED_STEPS, middle // 2)
+    with admitted(generator, clips, plan):
+        for layer in slots.kv:
+            layer.normal_()
+        slots.tokens[:clips].clamp_(min=0)  # as if generated so far
+
+        def step() -> None:
+            slots.position[:clips] = middle - count // 2
+            run_steps(generator, clips, middle - count // 2, middle - count // 2 + count)
+
+        return median_seconds(step, generator.device, plan.rounds) / count
 
 
 def measure_throughput(generator: Generator, clips: int, plan: Plan) -> dict[str, Any]:

@@ -20,6 +20,7 @@ _COLUMNS = (
     "model", "clip", "roofline", "share", "8 / 16 / 32 in flight", "8-bit clip", "sample's clip", "float16", "compiled",
     "error", "8-bit error", "GB at 8 slots", "read", "graphs",
 )  # fmt: skip
+_START_UP = ("decoder", "compile", "text_encoder", "codec", "graph", "self_check", "warm_up")
 
 
 @dataclass(frozen=True)
@@ -55,27 +56,52 @@ def goals(results: dict[str, Any]) -> list[Goal]:
 
 
 def _goals_of_every_model(size: str, model: dict[str, Any]) -> Iterator[Goal]:
-    start, trace = model["start"], model["trace"]
-    if size in ROOFLINE_SHARES:
-        yield Goal(f"{size}: share of the roofline", model["roofline_share"], ROOFLINE_SHARES[size], False)
-    yield Goal(f"{size}: error of float16 logits", model["error"]["both_rows"], 1e-2, True)
-    yield Goal(f"{size}: seconds to record graphs", start["graph_seconds"], 10, True)
-    yield Goal(f"{size}: gigabytes per second read", start["gigabytes_per_second"], 2, False)
-    traced = {name: nan if trace.get(name) is None else trace[name] for name in _PER_STEP}
+    if size in ROOFLINE_SHARES and _planned(model, "one"):
+        yield Goal(f"{size}: share of the roofline", _figure(model, "roofline_share"), ROOFLINE_SHARES[size], False)
+    if size in ROOFLINE_SHARES and "one" not in model and _planned(model, "steps_1"):  # a quick run
+        share = _figure(_steps(model, 1), "copy_share")
+        yield Goal(f"{size}: share of the copy bandwidth, one clip", share, ROOFLINE_SHARES[size], False)
+    if _planned(model, "error"):
+        yield Goal(f"{size}: error of float16 logits", _figure(model, "error", "both_rows"), 1e-2, True)
+    yield Goal(f"{size}: seconds to record graphs", _figure(model, "start", "graph_seconds"), 10, True)
+    yield Goal(f"{size}: gigabytes per second read", _figure(model, "start", "gigabytes_per_second"), 2, False)
+    traced = {name: _figure(model, "trace", name) for name in _PER_STEP}
     yield Goal(f"{size}: graph launches per step", traced["graph_launches"], 1, False)  # or the trace saw nothing
     for name, wanted in _PER_STEP.items():
         yield Goal(f"{size}: {name.replace('_', ' ')} per step", traced[name], wanted, True)
 
 
 def _goals_of_large(model: dict[str, Any], slower: float) -> Iterator[Goal]:
-    yield Goal("large: seconds per clip", model["one"]["clip_seconds"], 3.9 * slower, True)
-    if model["times_faster_than_sample"]:
+    if not _planned(model, "one"):
+        return
+    yield Goal("large: seconds per clip", _figure(model, "one", "clip_seconds"), 3.9 * slower, True)
+    if model.get("times_faster_than_sample"):
         yield Goal("large: times faster than the sample", model["times_faster_than_sample"], 12, False)
-    for entry in model["in_flight"]:
+    for entry in model.get("in_flight", []):
         if entry["in_flight"] == 32:
             yield Goal("large: clips per second, 32 in flight", entry["clips_per_second"], 2.1 / slower, False)
-    yield Goal("large: decode seconds, 8-bit", model["int8"]["decode_seconds"], model["roofline_seconds"], True)
-    yield Goal("large: bytes of memory at 8 slots", model["memory"]["device_bytes"], 22e9, True)
+    seconds = _figure(model, "int8", "decode_seconds")
+    yield Goal("large: decode seconds, 8-bit", seconds, _figure(model, "roofline_seconds"), True)
+    yield Goal("large: bytes of memory at 8 slots", _figure(model, "memory", "device_bytes"), 22e9, True)
+
+
+def _planned(model: dict[str, Any], section: str) -> bool:
+    """Whether a section was run, successfully or not."""
+    return section in model.get("section_seconds", {})
+
+
+def _figure(model: dict[str, Any], *place: str) -> float:
+    """Return a model's figure, or NaN, which meets no goal, if its section failed."""
+    *outer, last = place
+    for key in outer:
+        model = model.get(key) or {}
+    found = model.get(last)
+    return nan if found is None else float(found)
+
+
+def _steps(model: dict[str, Any], clips: int) -> dict[str, Any]:
+    entries: list[dict[str, Any]] = model.get("steps", [])
+    return next((entry for entry in entries if entry["clips"] == clips), dict[str, Any]())
 
 
 def page(folder: Path = RESULTS) -> str:
@@ -95,37 +121,70 @@ def results_block(folder: Path = RESULTS) -> str:
 
 def _section(found: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    copies, reads = (found[f"{kind}_bytes_per_second"] / 1e9 for kind in ("copy", "read"))
     head = (
-        f"### {found['device']}\n\nCopies {found['copy_bytes_per_second'] / 1e9:.0f} GB/s; {versions}; clips of "
-        f"{found['plan']['steps']} steps, medians of {found['plan']['rounds']}.\n\n"
+        f"### {found['device']}{', quick' if found['quick'] else ''}\n\n"
+        f"Copies {copies:.0f} GB/s, reads {reads:.0f} GB/s; {versions}; clips of {found['plan']['steps']} steps, "
+        f"medians of {found['plan']['rounds']}.\n\n"
     )
-    lines = [_COLUMNS, ("---",) * len(_COLUMNS), *(_row(size, model) for size, model in found["models"].items())]
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    table = ""
+    if not found["quick"]:
+        lines = [_COLUMNS, ("---",) * len(_COLUMNS), *(_row(size, model) for size, model in found["models"].items())]
+        table = "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
     judged = "".join(f"- {goal}\n" for goal in goals(found))
     costs = "".join(
         f"| {size} | {name} | {entry['clips_per_second']:.3f} | {entry['usd_per_clip']:.5f} |\n"
         for size, model in found["models"].items()
-        for name, entry in model["cost"].get("types", {}).items()
+        for name, entry in model.get("cost", {}).get("types", {}).items()
     )
     if costs:
         costs = (
             "\nEstimated from this device by nominal bandwidth, not measured there:\n\n"
             f"| model | instance | clips/s | $ per clip |\n|---|---|---|---|\n{costs}"
         )
-    return head + table + (f"\nGoals:\n\n{judged}" if judged else "") + costs
+    return head + table + _steps_table(found) + _starts(found) + (f"\nGoals:\n\n{judged}" if judged else "") + costs
+
+
+def _steps_table(found: dict[str, Any]) -> str:
+    rows = ""
+    for size, model in found["models"].items():
+        launches = " + ".join(f"{_figure(model, 'trace', kind):g}" for kind in ("graph_launches", "other_kernels"))
+        for entry in model.get("steps", []):
+            shares = f"{entry['copy_share']:.0%} | {entry['read_share']:.0%}"
+            rows += f"| {size} | {entry['clips']} | {entry['milliseconds']:.3f} | {shares} | {launches} |\n"
+    return f"| model | clips | ms per step | of copy | of read | launches |\n|---|---|---|---|---|---|\n{rows}"
+
+
+def _starts(found: dict[str, Any]) -> str:
+    """Return each model's start-up in seconds by part, the path that self-verification left in use, and failures."""
+    lines: list[str] = []
+    for size, model in found["models"].items():
+        start = model.get("start", {})
+        parts = ", ".join(f"{name} {start[f'{name}_seconds']}" for name in _START_UP if f"{name}_seconds" in start)
+        path = "/".join(str(start.get(name, "not verified")) for name in ("step", "launch"))
+        lines.append(f"- {size}: start-up {start.get('seconds', nan)} s ({parts}); path {path}")
+        lines += [f"- {size}: section {name} failed: {error}" for name, error in model.get("failed", {}).items()]
+    return "\n" + "".join(f"{line}\n" for line in lines)
 
 
 def _row(size: str, model: dict[str, Any]) -> tuple[str, ...]:
-    one, start, eight, memory = model["one"], model["start"], model["int8"], model["memory"]
-    rates = " / ".join(f"{entry['clips_per_second']:.2f}" for entry in model["in_flight"])
+    rates = " / ".join(f"{entry['clips_per_second']:.2f}" for entry in model.get("in_flight", []))
+    stock: dict[str, Any] = model.get("stock", {})
     return (
-        size, f"{one['clip_seconds']:.2f} s", f"{model['roofline_seconds']:.2f} s", f"{model['roofline_share']:.0%}",
-        f"{rates} clips/s", f"{eight['clip_seconds']:.2f} s",
-        *(_stock_cell(model["stock"].get(method)) for method in ("sample", "float16", "static_compiled")),
-        f"{model['error']['both_rows']:.1e}", f"{eight['error']['both_rows']:.1e}",
-        f"{memory['device_bytes'] / 1e9:.1f}" if memory else "", f"{start['gigabytes_per_second']} GB/s",
-        f"{start['graphs']} in {start['graph_seconds']} s" if "graphs" in start else "",
+        size, _cell(model, "{:.2f} s", "one", "clip_seconds"), _cell(model, "{:.2f} s", "roofline_seconds"),
+        _cell(model, "{:.0%}", "roofline_share"), f"{rates} clips/s", _cell(model, "{:.2f} s", "int8", "clip_seconds"),
+        *(_stock_cell(stock.get(method)) for method in ("sample", "float16", "static_compiled")),
+        _cell(model, "{:.1e}", "error", "both_rows"), _cell(model, "{:.1e}", "int8", "error", "both_rows"),
+        f"{memory['device_bytes'] / 1e9:.1f}" if (memory := model.get("memory")) else "",
+        _cell(model, "{:g} GB/s", "start", "gigabytes_per_second"),
+        f"{start['graphs']} in {start['graph_seconds']} s" if "graphs" in (start := model.get("start", {})) else "",
     )  # fmt: skip
+
+
+def _cell(model: dict[str, Any], form: str, *place: str) -> str:
+    """Return a formatted figure, or `failed`."""
+    figure = _figure(model, *place)
+    return form.format(figure) if figure == figure else "failed"
 
 
 def _stock_cell(result: dict[str, Any] | None) -> str:

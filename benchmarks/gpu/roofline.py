@@ -47,6 +47,11 @@ def clip_seconds(config: DecoderConfig, steps: int, clips: int, bandwidth: float
     return steps * (weight_bytes(config, eight_bit=eight_bit) + clips * mean_cache) / bandwidth
 
 
+def step_bytes(config: DecoderConfig, position: int, clips: int, *, eight_bit: bool = False) -> int:
+    """Return the bytes that a step of `clips` clips at `position` reads, without their texts."""
+    return weight_bytes(config, eight_bit=eight_bit) + clips * cache_bytes(config, position + 1)
+
+
 def infra_table(name: str) -> dict[str, Any]:
     """Read one of the stack's JSON tables."""
     return json.loads((INFRA_CONFIG / f"{name}.json").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from infra.config.setting_rules import ConfigError
 MAX_SLOTS = 32  # clips that the engine steps together
 MAX_CLIP_SECONDS = 30
 
-_SLOT_BYTES = 48_287  # tokens, page tables and parameters of a slot, for the longest clip and text
+_SLOT_BYTES = 48_311  # tokens, page tables and parameters of a slot, for the longest clip and text
 _GPU_RESERVE_BYTES = 2 * 1024**3 + 450_000_000  # the engine's reserve (activations, T5, EnCodec) and CUDA's context
 _CPU_RESERVE_BYTES = 4_000_000_000  # Java and Python, activations, EnCodec's decode, files in the page cache
 _INVOCATION_TIMEOUT_SECONDS = 900  # SageMaker's default; a client may ask for up to 3600

@@ -16,6 +16,7 @@ from benchmarks.checkpoints import SIZES, write_checkpoint
 from benchmarks.gpu.logit_error import logit_errors
 from benchmarks.gpu.report import PAGE, goals, page, results_block
 from benchmarks.gpu.roofline import cache_bytes, clip_seconds, costs, infra_table, nominal_bandwidth, weight_bytes
+from benchmarks.gpu.sections import ResultsFile
 from benchmarks.gpu.step_launches import count_by_kind, host_calls, trace_steps
 from benchmarks.stock import Stock
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
@@ -75,6 +76,11 @@ def test_runs_on_a_cpu_where_no_goals_apply(measured: tuple[int, dict[str, Any],
     assert tiny["times_faster_than_sample"] > 0 and tiny["error"]["both_rows"] == 0  # float32 both, on a CPU
     assert tiny["trace"]["graph_launches"] is None and tiny["memory"] is None
     assert tiny["int8"]["start"]["slots"] == 1
+    assert found["read_bytes_per_second"] > 1e8 and tiny["failed"] == {}
+    assert [entry["clips"] for entry in tiny["steps"]] == [1, 2, 10]
+    for entry in tiny["steps"]:
+        assert entry["milliseconds"] > 0 and 0 < entry["read_share"] < 1
+        assert entry["bytes"] == weight_bytes(config_of("tiny")) + entry["clips"] * cache_bytes(config_of("tiny"), 25)
 
 
 def test_the_report_has_a_row_for_each_model(measured: tuple[int, dict[str, Any], Path]) -> None:
@@ -145,10 +151,16 @@ def test_the_roofline_counts_the_bytes_of_the_loaded_weights(tiny: Path) -> None
 
 
 GOOD: dict[str, Any] = {
-    "kind": "cuda", "device": "NVIDIA H100 80GB HBM3", "nominal_bytes_per_second": 3350e9,
-    "copy_bytes_per_second": 3000e9, "versions": {"torch": "2.6.0"}, "plan": {"steps": 1503, "rounds": 3},
+    "kind": "cuda", "device": "NVIDIA H100 80GB HBM3", "quick": False, "nominal_bytes_per_second": 3350e9,
+    "copy_bytes_per_second": 3000e9, "read_bytes_per_second": 3200e9,
+    "versions": {"torch": "2.6.0"}, "plan": {"steps": 1503, "rounds": 3},
     "models": {"large": {
-        "start": {"graph_seconds": 3.0, "gigabytes_per_second": 3.0, "graphs": 24},
+        "section_seconds": dict.fromkeys(("checkpoint", "start", "one", "steps_1", "error", "int8", "trace"), 1.0),
+        "steps": [{"clips": 1, "milliseconds": 2.4, "bytes": 6.26e9, "copy_share": 0.87, "read_share": 0.815}],
+        "start": {
+            "seconds": 40.0, "compile_seconds": 9.5, "graph_seconds": 3.0, "gigabytes_per_second": 3.0, "graphs": 24,
+            "step": "kernels", "launch": "graphs",
+        },
         "one": {"clip_seconds": 3.5, "decode_seconds": 3.4}, "roofline_seconds": 3.1, "roofline_share": 0.9,
         "trace": {"graph_launches": 1.0, "other_kernels": 0.0, "copies": 0.0, "waits": 0.0},
         "error": {"both_rows": 1e-3}, "stock": {"sample": {"clip_seconds": 60.0}}, "times_faster_than_sample": 17.0,
@@ -162,7 +174,7 @@ GOOD: dict[str, Any] = {
 def test_keeps_models_of_earlier_runs_on_the_same_device_with_the_same_versions(tmp_path: Path) -> None:
     path = tmp_path / "h100.json"
     assert engine_gpu.earlier_models(path, GOOD) == {}
-    engine_gpu.write_results(path, GOOD)
+    ResultsFile(path, GOOD).write()
     assert engine_gpu.earlier_models(path, GOOD) == GOOD["models"]
     assert engine_gpu.earlier_models(path, GOOD | {"versions": {"torch": "2.7.0"}}) == {}
 
@@ -217,6 +229,8 @@ def test_the_report_of_a_gpu_has_goals_and_costs(tmp_path: Path) -> None:
     block = results_block(tmp_path)
     assert "| large | 3.50 s | 3.10 s | 90% | 2.40 clips/s | 2.60 s | 60.0 s | not run | not run |" in block
     assert "- met    large: seconds per clip: at most 3.9, got 3.5" in block
+    assert "| large | 1 | 2.400 | 87% | 82% | 1 + 0 |" in block
+    assert "- large: start-up 40.0 s (compile 9.5, graph 3.0); path kernels/graphs" in block
     assert "not measured there" in block and "| large | ml.g5.xlarge | 0.430 |" in block
 
 
@@ -291,3 +305,67 @@ def test_a_failed_trace_meets_no_goal(tmp_path: Path, capsys: pytest.CaptureFixt
     assert engine_gpu.print_goals(found) == 1
     missed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MISSED")]
     assert len(missed) == 5 and all("per step" in line and "got nan" in line for line in missed)
+
+
+QUICK = ["--quick", "--device", "cpu", "--models", "tiny", "--tokens", "48", "--rounds", "1", "--in-flight", "1", "2"]
+
+
+def test_a_quick_run_measures_start_up_steps_and_launches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert engine_gpu.main([*QUICK, "--results", str(tmp_path)]) == 0
+    (path,) = tmp_path.glob("*")
+    assert path.name.endswith("-quick.json")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    tiny = found["models"]["tiny"]
+    assert list(tiny["section_seconds"]) == ["checkpoint", "start", "clip", "steps_1", "steps_2", "trace"]
+    assert tiny["failed"] == {} and tiny["start"]["seconds"] > 0 and "graph_launches" in tiny["trace"]
+    assert tiny["second_of_audio"]["repeats"] and tiny["second_of_audio"]["peak"] > 0
+    assert "steps_2: done" in capsys.readouterr().out
+    assert "| tiny | 2 |" in results_block(tmp_path) and ", quick" in results_block(tmp_path)
+
+
+def test_a_section_that_fails_keeps_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(generator: Any, clips: int, plan: Any) -> float:
+        if clips == 1:
+            raise RuntimeError("an illegal memory access was encountered")
+        return 0.5
+
+    monkeypatch.setattr(engine_gpu, "time_steps", broken)
+    assert engine_gpu.main([*QUICK, "--results", str(tmp_path)]) == 1
+    (path,) = tmp_path.glob("*.json")
+    tiny = json.loads(path.read_text(encoding="utf-8"))["models"]["tiny"]
+    assert tiny["failed"] == {"steps_1": "RuntimeError: an illegal memory access was encountered"}
+    assert [(entry["clips"], entry["milliseconds"]) for entry in tiny["steps"]] == [(2, 500.0)]
+    assert "graph_launches" in tiny["trace"]
+    assert "section steps_1 failed: RuntimeError" in results_block(tmp_path)
+
+
+def test_results_are_written_after_each_section_even_if_the_run_is_ended(tmp_path: Path) -> None:
+    model: dict[str, Any] = {}
+    file = ResultsFile(tmp_path / "one.json", {"models": {"tiny": model}})
+
+    def interrupted() -> dict[str, Any]:
+        raise KeyboardInterrupt
+
+    assert file.section(model, "start", lambda: {"start": 1})
+    with pytest.raises(KeyboardInterrupt):
+        file.section(model, "steps", interrupted)
+    (path,) = tmp_path.iterdir()  # no partial file
+    assert json.loads(path.read_text(encoding="utf-8"))["models"]["tiny"]["start"] == 1
+
+
+def test_a_failed_section_meets_none_of_its_goals() -> None:
+    found = deepcopy(GOOD)
+    for section in ("one", "roofline_share", "roofline_seconds", "memory"):
+        del found["models"]["large"][section]
+    missed = [goal.name for goal in goals(found) if not goal.met]
+    assert "large: share of the roofline" in missed and "large: seconds per clip" in missed
+
+
+def test_goals_of_a_quick_run_are_about_what_it_measured() -> None:
+    found = deepcopy(GOOD)
+    found["quick"], large = True, found["models"]["large"]
+    large["section_seconds"] = dict.fromkeys(("checkpoint", "start", "clip", "steps_1", "trace"), 1.0)
+    found["models"]["large"] = {name: large[name] for name in ("section_seconds", "steps", "start", "trace")}
+    assert len(goals(found)) == 8 and all(goal.met for goal in goals(found))
+    large["steps"][0]["copy_share"] = 0.79
+    assert [goal.name for goal in goals(found) if not goal.met] == ["large: share of the copy bandwidth, one clip"]

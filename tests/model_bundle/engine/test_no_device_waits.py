@@ -53,8 +53,8 @@ def test_encoding_texts_does_not_wait(mono: Reference, tiny_musicgen: Path, monk
     with RecordOperations() as operations:
         states = encoder.encode([[5, 6, 7, 1], [8, 1]])
     assert [state.shape[0] for state in states] == [4, 2]
-    assert inputs == [(2, 4), (2, 1, 1, 4)]  # tokens and mask
-    assert operations.synchronizing == ["aten.lift_fresh.default"] * 2  # creating those two on the host
+    assert inputs == [(1, 4), (1, 1, 1, 4), (1, 2), (1, 1, 1, 2)]  # tokens and mask of each text: no other's padding
+    assert operations.synchronizing == ["aten.lift_fresh.default"] * 2  # creating the tokens on the host
 
 
 @pytest.mark.parametrize(("count", "text_rows"), [(1, 1), (4, 1), (4, 2)])

@@ -186,10 +186,11 @@ def kernel_step(config: DecoderConfig, weights: DecoderWeights, positions: int, 
         return None
     try:
         from musicgen_serving.engine.kernels.kernel_step import KernelStep  # Triton: only where there is a GPU
+        from musicgen_serving.engine.kernels.product_timer import tile_table
     except ImportError as error:
         log.write("kernels_missing", error=repr(error), instead="torch's own operations")
         return None
-    return KernelStep(config, weights, positions)
+    return KernelStep(config, weights, positions, tile_table(weights, log))
 
 
 def compile_kernels(

@@ -90,7 +90,7 @@ def test_a_split_sum_resets_its_counters_and_is_the_same_each_time() -> None:
     values, x, norm, weight = normal(64, 64, seed=2), normal(64, 512, seed=4), make_norm(64, 5), make_weight(64, 512)
     splits = SplitWorkspace(64, [weight], CPU)
     projection = ResidualProjection(weight=weight, even_gain=norm.weight, odd_gain=norm.weight)
-    assert tiles.tile(64, 64, 512).splits > 1
+    assert tiles.default_tile(64, 64, 512).splits > 1
     results: list[torch.Tensor] = []
     for _ in range(2):
         stream = make_stream(values, norm.weight, FULL)

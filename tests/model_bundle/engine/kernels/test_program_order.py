@@ -48,12 +48,12 @@ def shuffled(seed: int) -> Generator[None]:
 def products() -> tuple[torch.Tensor, ...]:
     """Return the results of split sums that are added to the stream and read from it."""
     values, x, norm = normal(40, 64, seed=2), normal(40, 256, seed=4), make_norm(64, 5)
-    weight, wide = normal(64, 256, seed=1), normal(128, 64, seed=6)
-    assert tiles.tile(40, 64, 256).splits == 4 and tiles.tile(40, 128, 64).splits == 2
-    stream, splits = make_stream(values, norm.weight, torch.float32), SplitWorkspace(40, [weight, wide], CPU)
-    add(stream, ResidualProjection(weight=weight, even_gain=norm.weight, odd_gain=norm.weight), x, splits)
-    out = torch.empty((40, 128))
-    project(stream, NormProjection(norm, wide, gelu=True), out, splits)
+    tall, square = normal(64, 256, seed=1), normal(64, 64, seed=6)
+    assert tiles.default_tile(40, 64, 256).splits == 4 and tiles.default_tile(40, 64, 64).splits == 2
+    stream, splits = make_stream(values, norm.weight, torch.float32), SplitWorkspace(40, [tall, square], CPU)
+    add(stream, ResidualProjection(weight=tall, even_gain=norm.weight, odd_gain=norm.weight), x, splits)
+    out = torch.empty((40, 64))
+    project(stream, NormProjection(norm, square, gelu=True), out, splits)
     return stream.values, stream.scaled, stream.means, stream.deviations, out, splits.arrived
 
 

@@ -18,6 +18,7 @@ from musicgen_serving.engine.kernels.linear import (
     project,
 )
 from musicgen_serving.engine.kernels.sampling import sample
+from musicgen_serving.engine.kernels.tiles import DEFAULT_TILES, TileTable
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.memory import ROWS
 from musicgen_serving.engine.model.quantisation import Matrix
@@ -60,12 +61,14 @@ class KernelLayer:
 class StepBuffers:
     """What a step of n slots writes and reads again, allocated once for each n."""
 
-    def __init__(self, config: DecoderConfig, weights: DecoderWeights, slots: int, positions: int) -> None:
+    def __init__(
+        self, config: DecoderConfig, weights: DecoderWeights, slots: int, positions: int, table: TileTable
+    ) -> None:
         layer, heads, rows, hidden = weights.layers[0], weights.heads, ROWS * slots, config.hidden
         device, dtype = weights.device, weights.dtype
         matrices = [layer.qkv, layer.self_out, layer.cross_q, layer.cross_out, layer.ffn_in, layer.ffn_out, heads]
         self.stream = ResidualStream(rows, hidden, device, dtype)
-        self.splits = SplitWorkspace(rows, matrices, device)
+        self.splits = SplitWorkspace(rows, matrices, device, table)
         self.spans = SpanWorkspace(rows, config.heads, config.head_size, positions, device)
         self.qkv = torch.zeros((rows, 3 * hidden), device=device, dtype=dtype)
         self.attn_out = torch.zeros((rows, hidden), device=device, dtype=dtype)
@@ -80,8 +83,11 @@ class StepBuffers:
 class KernelStep:
     """A StepFn for slots of `positions` positions, on the device of the weights."""
 
-    def __init__(self, config: DecoderConfig, weights: DecoderWeights, positions: int) -> None:
+    def __init__(
+        self, config: DecoderConfig, weights: DecoderWeights, positions: int, table: TileTable = DEFAULT_TILES
+    ) -> None:
         self._config = config
+        self._table = table
         self._weights = weights
         self._positions = positions
         following = [(layer.self_norm.weight, layer.qkv) for layer in weights.layers[1:]]
@@ -115,7 +121,7 @@ class KernelStep:
     def buffers(self, slots: int) -> StepBuffers:
         """Return the buffers of a step of `slots` slots; they must exist before a graph is captured."""
         if slots not in self._buffers:
-            self._buffers[slots] = StepBuffers(self._config, self._weights, slots, self._positions)
+            self._buffers[slots] = StepBuffers(self._config, self._weights, slots, self._positions, self._table)
         return self._buffers[slots]
 
     def last_logits(self, slots: int) -> torch.Tensor:

@@ -8,6 +8,9 @@ where W g and W b are known beforehand. Every kernel that writes the residual st
 product reads, and for every chunk of a row its mean and the squared deviation from it, from which the product computes
 m and s after its weights (Chan, Golub, LeVeque 1979: no cancellation as in E[x²] - m²).
 
+A clip's results do not depend on the other rows: `tiles` has the argument. Multiplications and additions outside the
+products are not fused (`enable_fp_fusion`), because the compiler might choose differently for another number of rows.
+
 Each product prefetches the start of the next one's weight into L2. A launch of a CUDA graph starts about a microsecond
 after the last one ended, its first weights arrive a microsecond later, and attention to a short sequence reads next to
 nothing; in that time an H100 could have read some 7 MB. How much the prefetch helps is unmeasured.
@@ -16,7 +19,9 @@ nothing; in that time an H100 could have read some 7 MB. How much the prefetch h
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 # A kernel's arguments are pointers and scalars, which Triton's language has no types for.
 
+import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import triton.language as tl
@@ -40,7 +45,7 @@ class ResidualStream:
     """The residual stream of 2n rows, with what the next product reads instead of its norm."""
 
     def __init__(self, rows: int, hidden: int, device: torch.device, dtype: torch.dtype) -> None:
-        self.chunk = tiles.tile(rows, hidden, hidden).features  # as products into the stream write them
+        self.chunk = tiles.stream_chunk(hidden)
         self.values = torch.zeros((rows, hidden), device=device)
         self.scaled = torch.zeros((rows, hidden), device=device, dtype=dtype)  # values times the next norm's gain
         self.means = torch.zeros((rows, hidden // self.chunk), device=device)
@@ -50,15 +55,18 @@ class ResidualStream:
 class SplitWorkspace:
     """Where the programs of a split sum leave their parts, and count arrivals; `arrived` is zero between launches.
 
-    Serves products of up to `rows` rows with the given weights.
+    Serves products of up to `rows` rows with the given weights, in tiles of `table`.
     """
 
-    def __init__(self, rows: int, matrices: list[Matrix], device: torch.device) -> None:
+    def __init__(
+        self, rows: int, matrices: list[Matrix], device: torch.device, table: tiles.TileTable = tiles.DEFAULT_TILES
+    ) -> None:
+        self.table = table
         elements, blocks = 1, 1
-        for features, width in (matrix.shape for matrix in matrices):
-            tile = tiles.tile(rows, features, width)
-            elements = max(elements, features * tiles.padded(rows) * tile.splits)
-            blocks = max(blocks, features // tile.features)
+        for matrix, count in itertools.product(matrices, (rows, -(-rows // 2))):  # cross-attention has half the rows
+            tile = table.tile(count, matrix)
+            elements = max(elements, matrix.shape[0] * tiles.padded(count) * tile.splits)
+            blocks = max(blocks, matrix.shape[0] // tile.features)
         self.partial = torch.empty(elements, device=device)
         self.arrived = torch.zeros(blocks, device=device, dtype=torch.int32)
         # bytes of the next weight; none on a CPU, whose interpreter has no prefetch
@@ -92,32 +100,32 @@ class ResidualProjection:
     stride: int = 1
 
 
-def project(stream: ResidualStream, projection: NormProjection, out: torch.Tensor, workspace: SplitWorkspace) -> None:
-    """Write the product of the stream's norm and a weight to out [rows, out]."""
+def project(stream: ResidualStream, projection: NormProjection, out: torch.Tensor, workspace: SplitWorkspace) -> Any:
+    """Write the product of the stream's norm and a weight to out [rows, out]; return the compiled kernel."""
     features, width = projection.weight.shape
-    tile = tiles.tile(stream.values.shape[0], features, width)
+    tile = workspace.table.tile(out.shape[0], projection.weight)
     values, scale = values_and_scale(projection.weight)
-    linear_kernel[features // tile.features, tile.splits](
+    return linear_kernel[features // tile.features, tile.splits](
         stream.scaled, values, scale, stream.means, stream.deviations, projection.gain, projection.shift, out,
         workspace.partial, workspace.arrived, *_prefetch(projection.next_weight, workspace),
         out.shape[0], projection.stride, width, features,
         GELU=projection.gelu, CHUNK=stream.chunk, CHUNKS=1 << (max(width, MAX_WIDTH) // stream.chunk - 1).bit_length(),
         ROWS=tiles.padded(out.shape[0]), BN=tile.features, BK=tile.width, SPLITS=tile.splits,
-        num_warps=tile.warps, num_stages=tile.stages,
+        num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=False,
     )  # fmt: skip
 
 
-def add(stream: ResidualStream, projection: ResidualProjection, x: torch.Tensor, workspace: SplitWorkspace) -> None:
-    """Add the product of x [rows, in] and a weight to the stream."""
+def add(stream: ResidualStream, projection: ResidualProjection, x: torch.Tensor, workspace: SplitWorkspace) -> Any:
+    """Add the product of x [rows, in] and a weight to the stream; return the compiled kernel."""
     features, width = projection.weight.shape
-    tile = tiles.tile(stream.values.shape[0], features, width)
+    tile = workspace.table.tile(x.shape[0], projection.weight)
     values, scale = values_and_scale(projection.weight)
-    residual_kernel[features // tile.features, tile.splits](
+    return residual_kernel[features // tile.features, tile.splits](
         x, values, scale, stream.values, stream.scaled, projection.even_gain, projection.odd_gain, stream.means,
         stream.deviations, workspace.partial, workspace.arrived, *_prefetch(projection.next_weight, workspace),
         x.shape[0], projection.stride, width, features,
         ROWS=tiles.padded(x.shape[0]), BN=tile.features, BK=tile.width, SPLITS=tile.splits,
-        num_warps=tile.warps, num_stages=tile.stages,
+        num_warps=tile.warps, num_stages=tile.stages, enable_fp_fusion=False,
     )  # fmt: skip
 
 

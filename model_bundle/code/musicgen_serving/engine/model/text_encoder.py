@@ -38,28 +38,20 @@ class TextEncoder:
 
     @torch.inference_mode()
     def encode(self, texts: list[list[int]]) -> list[torch.Tensor]:
-        """Return states [tokens, width] of each text, on a GPU all in one pass.
+        """Return states [tokens, width] of each text, without waiting for the device.
 
-        On a CPU each text has its own pass: that reads little more, and in a shared pass rounding, and so a clip's
-        sound, would depend on the other texts.
+        Each text has its own pass: in a shared one rounding, and so a clip's sound, would depend on the other texts.
         """
-        if self._device.type == "cpu" and len(texts) > 1:
-            return [state for text in texts for state in self.encode([text])]
-        return self._encode_batch(texts)
+        return [self._encode_one(tokens) for tokens in texts]
 
-    def _encode_batch(self, texts: list[list[int]]) -> list[torch.Tensor]:
-        """Encode texts in one pass, without waiting for the device.
+    def _encode_one(self, tokens: list[int]) -> torch.Tensor:
+        """Return one text's states.
 
-        The mask is what T5 adds to its scores. Given one of ones and zeros, transformers would first ask the device
+        The mask is what T5 adds to its scores: nothing. Given one of ones, transformers would first ask the device
         whether it has a zero (masking_utils._ignore_bidirectional_mask_sdpa in 5.5.3).
         """
-        longest = max(len(tokens) for tokens in texts)
-        ids = torch.tensor([tokens + [0] * (longest - len(tokens)) for tokens in texts])  # [B, longest]
-        lengths = torch.tensor([len(tokens) for tokens in texts])
-        padding = torch.arange(longest) >= lengths[:, None]
-        mask = padding * torch.finfo(torch.float32).min  # [B, longest]
-        states = self._model(self._to_device(ids), self._to_device(mask[:, None, None])).last_hidden_state
-        return [row[: len(tokens)] for row, tokens in zip(states, texts, strict=True)]
+        ids, mask = torch.tensor([tokens]), torch.zeros(1, 1, 1, len(tokens))
+        return self._model(self._to_device(ids), self._to_device(mask)).last_hidden_state[0]
 
     def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         """Copy a tensor to the device from pinned memory, or the host would wait for the device."""
