@@ -1,8 +1,8 @@
 """Sockets whose every wait ends in time, and that receive a limited number of bytes.
 
 An ordinary timeout starts again with each byte, so a peer that sends one per second outlives any deadline. Here each
-connect, handshake, send and receive waits at most for what is left of the exchange, whoever calls it: http.client's
-status lines, headers, chunks and trailers included.
+connect, handshake, send and receive waits at most for what is left of the exchange. This holds for http.client's status
+lines, headers, chunks and trailers too.
 """
 
 import socket

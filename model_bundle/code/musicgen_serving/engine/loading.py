@@ -104,16 +104,8 @@ def load_parts(
 
     def prepare_kernels() -> bool:
         with timer.measure("compile"):
-            return compile_kernels(
-                config,
-                slots,
-                MAX_NEW_TOKENS,
-                MAX_TEXT_TOKENS,
-                device,
-                dtype,
-                eight_bit=weight_format.eight_bit,
-                log=log,
-            )
+            sizes, eight_bit = (MAX_NEW_TOKENS, MAX_TEXT_TOKENS), weight_format.eight_bit
+            return compile_kernels(config, slots, *sizes, device, dtype, eight_bit=eight_bit, log=log)
 
     with WeightFiles(folder, device) as files, ThreadPoolExecutor(2) as pool:
         kernels = pool.submit(prepare_kernels) if on_gpu else None
@@ -132,11 +124,24 @@ def load_parts(
     cache = allocate(config, slots, *sizes, device, weights.dtype, pages)
     runner = ModelRunner(config, weights, cache, step_fn)
     timer.fields |= {"slots": slots, "pages": runner.allocator.free}
+    check = verify(runner, text_encoder, step_fn, replaced, timer, log)
+    return ModelParts(text_encoder=text_encoder, codec=codec, runner=runner, check=check)
+
+
+def verify(
+    runner: ModelRunner, text_encoder: TextEncoder, step_fn: CheckedStep | None, replaced: list[str],
+    timer: LoadTimer, log: JsonLog,
+) -> SelfCheck:  # fmt: skip
+    """Verify the kernels, `step_fn`, then record and verify graphs; what fails is replaced.
+
+    `replaced` names the parts that a slower path has replaced already.
+    """
+    on_gpu = runner.device.type == "cuda"
     texts = [text_encoder.tokenize(text) for text in CHECK_TEXTS] if on_gpu else []
     check = SelfCheck(runner, text_encoder.encode(texts) if texts else [], log, replaced)
     if step_fn is not None:
         check.check_step(step_fn)
-    elif on_gpu and dtype == torch.float16:  # not in float32, which no kernels are for
+    elif on_gpu and runner.weights.dtype == torch.float16:  # not in float32, which no kernels are for
         check.replaced.append("kernels")
     if recorded := record_graphs(runner, log):
         if runner.graphs and recorded.count < len(runner.graphs.recorded):
@@ -144,7 +149,7 @@ def load_parts(
         check.check_graphs()
         timer.fields |= {"graphs": recorded.count if runner.graphs else 0, "graphs_of": recorded.total}
         timer.fields["graph_seconds"] = round(recorded.seconds, 3)
-    return ModelParts(text_encoder=text_encoder, codec=codec, runner=runner, check=check)
+    return check
 
 
 def require_eight_bit_kernels(eight_bit: bool, *, has_kernels: bool) -> None:

@@ -1,5 +1,6 @@
 """Weight matrices in floating point or in 8 bits (LLM.int8(), Dettmers et al. 2022), and their product."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,15 +24,15 @@ class Quantised:
         return self.values.shape
 
 
-class PackedMatrix:
+class PackedMatrix(ABC):
     """A weight [out, in] in the layout of a CPU's kernel; `cpu_matrices` has the kinds."""
 
     def __init__(self, weight: torch.Tensor) -> None:
         self.shape = weight.shape
 
+    @abstractmethod
     def product(self, x: torch.Tensor) -> torch.Tensor:
         """Return x [rows, in] times the weight, [rows, out]; a row is rounded the same whatever its neighbours."""
-        raise NotImplementedError
 
 
 Matrix = torch.Tensor | Quantised | PackedMatrix
