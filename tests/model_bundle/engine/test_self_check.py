@@ -93,26 +93,23 @@ def stale_position(runner: ModelRunner, work: Work, works: list[Work]) -> Work:
 
 def stale_parameters(runner: ModelRunner, work: Work, works: list[Work]) -> Work:
     """Replay with the guidance of the recording, 1."""
-    recorded = runner.slots.guidance.clone()
-
-    def replay() -> None:
-        now = runner.slots.guidance.clone()
-        runner.slots.guidance.copy_(recorded)
-        work()
-        runner.slots.guidance.copy_(now)
-
-    return replay
+    return replay_with_recorded(runner.slots.guidance, work)
 
 
 def stale_pages(runner: ModelRunner, work: Work, works: list[Work]) -> Work:
     """Replay with the page tables of the recording, which name the null page."""
-    recorded = runner.slots.page_table.clone()
+    return replay_with_recorded(runner.slots.page_table, work)
+
+
+def replay_with_recorded(state: torch.Tensor, work: Work) -> Work:
+    """Return work that sees these slots' state as it is now, and leaves it as it is then."""
+    recorded = state.clone()
 
     def replay() -> None:
-        now = runner.slots.page_table.clone()
-        runner.slots.page_table.copy_(recorded)
+        now = state.clone()
+        state.copy_(recorded)
         work()
-        runner.slots.page_table.copy_(now)
+        state.copy_(now)
 
     return replay
 

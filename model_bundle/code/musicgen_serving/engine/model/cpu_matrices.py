@@ -10,7 +10,7 @@ from functools import cache
 
 import torch
 
-from musicgen_serving.engine.model.quantisation import MAX_LEVEL, UNPACKED, PackedMatrix, Packing, quantise
+from musicgen_serving.engine.model.quantisation import MAX_LEVEL, UNPACKED, PackedMatrix, Packing, row_scales
 from musicgen_serving.json_log import JsonLog
 
 SMALLEST = 1e-30  # of a row's magnitude, so that a row of zeros is not divided by zero
@@ -56,11 +56,10 @@ class Int8Matrix(PackedMatrix):
 
 
 def pack_int8(weight: torch.Tensor) -> torch.ScriptObject:
-    scale = quantise(weight).scale
     with warnings.catch_warnings():  # torch 2.13 deprecates quantised tensors, but FBGEMM packs nothing else
         warnings.filterwarnings("ignore", ".*quantized tensor creation functions", UserWarning)
         zeros = torch.zeros(len(weight), dtype=torch.long)
-        tensor = torch.quantize_per_channel(weight.float(), scale.double(), zeros, 0, torch.qint8)
+        tensor = torch.quantize_per_channel(weight.float(), row_scales(weight).double(), zeros, 0, torch.qint8)
     return torch.ops.quantized.linear_prepack(tensor, None)
 
 

@@ -56,10 +56,15 @@ def keep(weight: torch.Tensor) -> torch.Tensor:
 UNPACKED = Packing(keep, keep)
 
 
+def row_scales(weight: torch.Tensor) -> torch.Tensor:
+    """Return the distance of two levels in each row of a weight, [out]."""
+    largest = weight.abs().amax(dim=1).float()
+    return torch.where(largest > 0, largest / MAX_LEVEL, 1)
+
+
 def quantise(weight: torch.Tensor) -> Quantised:
     """Round a weight [out, in] to the nearest of 255 levels, evenly spaced up to each row's largest magnitude."""
-    largest = weight.abs().amax(dim=1).float()
-    scale = torch.where(largest > 0, largest / MAX_LEVEL, 1)
+    scale = row_scales(weight)
     return Quantised((weight.float() / scale[:, None]).round_().to(torch.int8), scale)
 
 
