@@ -1,0 +1,37 @@
+"""A container's service class that does what each request says: the conformance suite's model.
+
+multi-model-server starts it, because MMS_DEFAULT_SERVICE_HANDLER names it; it needs the standard library only. A
+request is JSON: `sleep` (seconds), `status`, `size` (bytes of the answer), `content_type`, `exit` (end the worker),
+`sleep_once` (seconds, at the first delivery only). The answer says what the container received.
+"""
+
+import json
+import os
+import time
+from typing import Any
+
+
+class ObedientService:
+    """multi-model-server's worker."""
+
+    def initialize(self, context: Any) -> None:
+        """Load nothing; a start-up that must fail or take long is asked for by the model's environment."""
+        time.sleep(float(os.environ.get("OBEDIENT_START_SECONDS", "0")))
+        if os.environ.get("OBEDIENT_START_FAILS"):
+            os._exit(1)
+
+    def handle(self, data: list[dict[str, Any]], context: Any) -> list[str]:
+        """Answer one request."""
+        content = data[0].get("body") or data[0].get("data") or b"{}"
+        text = content.decode() if isinstance(content, (bytes, bytearray)) else json.dumps(content)
+        wanted: dict[str, Any] = json.loads(text) if text.startswith("{") else {}
+        time.sleep(float(wanted.get("sleep", 0)))
+        if wanted.get("exit"):
+            os._exit(3)
+        if "status" in wanted:
+            context.set_response_status(wanted["status"], "as wanted", 0)
+        context.set_response_content_type(0, wanted.get("content_type", "application/json"))
+        if "size" in wanted:
+            return ["x" * wanted["size"]]
+        headers = context.request_processor[0].get_request_properties()
+        return [json.dumps({"headers": headers, "body": text, "environment": sorted(os.environ), "pid": os.getpid()})]

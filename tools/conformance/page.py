@@ -1,0 +1,88 @@
+"""Write docs/behaviours.md: every documented behaviour, how the embedded AWS compares, and the scores."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from conformance.behaviour import Behaviour, behaviours, root
+
+PAGE = root() / "docs" / "behaviours.md"
+RESULTS = root() / "docs" / "conformance"
+
+_TITLES = {"s3": "S3", "iam": "IAM", "sns": "SNS", "sqs": "SQS", "cdk": "CDK", "cloudformation": "CloudFormation"}
+_INTRODUCTION = """# Behaviours of AWS
+
+What this stack relies on, as AWS documents it, and whether the embedded AWS behaves the same. Each row is a test;
+[conformance.md](conformance.md) says how to run them against the embedded AWS, plain moto or a real account.
+This page is generated: `make conformance`.
+
+- **same**: the embedded AWS passes the row's test, in every run of the test suite.
+- **differs**: it does not, for the reason given. The test is expected to fail, and reported when it passes.
+- **unknown**: AWS documents no answer. The test shows what the embedded AWS does.
+- **moto**: whether plain moto passes the same test. Rows with - need faults that no API can cause, or inspect the
+  embedded AWS from the inside.
+- **account**: whether the test has passed in a real account. {account}
+"""
+
+
+def render(rows: Sequence[Behaviour], moto: Mapping[str, str], account: Mapping[str, str]) -> str:
+    """Return the page for these rows; `moto` and `account` are outcomes by row id."""
+    seen = "It has never been run there." if not account else f"{len(account)} rows were run there."
+    parts = [_INTRODUCTION.format(account=seen), scores(rows, moto, account)]
+    for area, group in groupby(rows, key=lambda row: row.area):
+        parts.append(f"## {title(area)}\n\n| behaviour | AWS | here | moto | account |\n|---|---|---|---|---|")
+        for row in group:
+            here = row.status if row.status == "same" else f"**{row.status}**: {row.reason}"
+            cells = [f"[{row.name}](../{row.path.split('::')[0]})", f"{row.statement} [↗]({row.link})", here]
+            cells += [outcome(row, moto), outcome(row, account)]
+            parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def scores(rows: Sequence[Behaviour], moto: Mapping[str, str], account: Mapping[str, str]) -> str:
+    """Return the table of scores."""
+    counts, portable = Counter(row.status for row in rows), [row for row in rows if row.portable]
+    here = sum(row.status == "same" for row in portable)
+    there = sum(moto.get(row.id) == "passed" for row in portable if row.status != "unknown")
+    documented = sum(row.status != "unknown" for row in portable)
+    lines = [
+        "\n| | rows |\n|---|---|",
+        *(f"| {status} | {counts[status]} |" for status in ("same", "differs", "unknown")),
+        f"| all | {len(rows)} |",
+        f"\nOf the {documented} documented rows that use nothing but AWS's API, **the embedded AWS passes {here}, "
+        f"plain moto {there}**.\n",
+    ]
+    return "\n".join(lines)
+
+
+def title(area: str) -> str:
+    """Return an area's heading."""
+    return (
+        " ".join(_TITLES.get(word, word) for word in area.split("_")).capitalize()
+        if area not in _TITLES
+        else _TITLES[area]
+    )
+
+
+def outcome(row: Behaviour, outcomes: Mapping[str, str]) -> str:
+    """Return a cell: yes, no, or - for a row that was not run."""
+    return {"passed": "yes", "failed": "no"}.get(outcomes.get(row.id, ""), "-")
+
+
+def stored(target: str) -> dict[str, str]:
+    """Return the committed outcomes of a target, none if it was never run."""
+    file = RESULTS / f"{target}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def current() -> str:
+    """Return the page as it should be now."""
+    return render(behaviours(), stored("moto"), stored("account"))
+
+
+def write(page: Path = PAGE) -> None:
+    """Write the page."""
+    page.write_text(current(), encoding="utf-8")

@@ -1,0 +1,53 @@
+"""pytest plugin of `python -m conformance`: choose rows for the target and write what each showed."""
+
+import json
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from conformance.behaviour import Behaviour, behaviours
+
+RESULTS_VARIABLE = "CONFORMANCE_RESULTS"  # the file to write
+KINDS_VARIABLE = "CONFORMANCE_KINDS"  # `gpu`, `slow`: kinds of rows that also run in a real account
+
+_outcomes: dict[str, str] = {}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the declared behaviours that this target can show."""
+    rows = {row.id: row for row in behaviours()}
+    in_account = os.environ.get("CONFORMANCE_TARGET") == "account"
+    kinds = os.environ.get(KINDS_VARIABLE, "").split()
+
+    def runs(item: pytest.Item) -> bool:
+        marker = item.get_closest_marker("behaviour")
+        return marker is not None and (not in_account or affordable(rows[marker.args[0]], kinds))
+
+    dropped = [item for item in items if not runs(item)]
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = [item for item in items if item not in dropped]
+
+
+def affordable(row: Behaviour, kinds: list[str]) -> bool:
+    """Return whether a row runs in a real account, given the kinds that were asked for."""
+    return ("gpu" in kinds or not row.gpu) and ("slow" in kinds or not row.minutes)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Record a row's outcome: it has passed when every case of its test has."""
+    report = yield
+    marker = item.get_closest_marker("behaviour")
+    if marker and (report.when == "call" or (report.when == "setup" and not report.passed)):
+        # An expected failure is reported as skipped, an unexpected pass as failed.
+        passed = report.passed and _outcomes.get(marker.args[0], "passed") == "passed"
+        _outcomes[marker.args[0]] = "passed" if passed else "failed"
+    return report
+
+
+def pytest_sessionfinish() -> None:
+    """Write the outcomes as JSON: row id to `passed` or `failed`."""
+    if path := os.environ.get(RESULTS_VARIABLE):
+        Path(path).write_text(json.dumps(dict(sorted(_outcomes.items())), indent=0) + "\n", encoding="utf-8")
