@@ -4,12 +4,20 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
+from typing import NamedTuple
 
 from conformance.behaviour import Behaviour, behaviours, root
 
 PAGE = root() / "docs" / "behaviours.md"
 RESULTS = root() / "docs" / "conformance"
+
+
+class Results(NamedTuple):
+    """What the tests showed on one target: what it was, and each row's outcome by id."""
+
+    run: str
+    outcomes: dict[str, str]
+
 
 _TITLES = {"s3": "S3", "iam": "IAM", "sns": "SNS", "sqs": "SQS", "cdk": "CDK", "cloudformation": "CloudFormation"}
 _INTRODUCTION = """# Behaviours of AWS
@@ -27,33 +35,33 @@ This page is generated: `make conformance`.
 """
 
 
-def render(rows: Sequence[Behaviour], moto: Mapping[str, str], account: Mapping[str, str]) -> str:
-    """Return the page for these rows; `moto` and `account` are outcomes by row id."""
-    seen = "It has never been run there." if not account else f"{len(account)} rows were run there."
-    parts = [_INTRODUCTION.format(account=seen), scores(rows, moto, account)]
+def render(rows: Sequence[Behaviour], moto: Results, account: Results) -> str:
+    """Return the page for these rows; none ran on a target whose results are empty."""
+    seen = f"{len(account.outcomes)} rows ran on {account.run}." if account.run else "None has been run there."
+    parts = [_INTRODUCTION.format(account=seen), scores(rows, moto)]
     for area, group in groupby(rows, key=lambda row: row.area):
         parts.append(f"## {title(area)}\n\n| behaviour | AWS | here | moto | account |\n|---|---|---|---|---|")
         for row in group:
             here = row.status if row.status == "same" else f"**{row.status}**: {row.reason}"
             cells = [f"[{row.name}](../{row.path.split('::')[0]})", f"{row.statement} [↗]({row.link})", here]
-            cells += [outcome(row, moto), outcome(row, account)]
+            cells += [outcome(row, moto.outcomes), outcome(row, account.outcomes)]
             parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
 
 
-def scores(rows: Sequence[Behaviour], moto: Mapping[str, str], account: Mapping[str, str]) -> str:
+def scores(rows: Sequence[Behaviour], moto: Results) -> str:
     """Return the table of scores."""
     counts, portable = Counter(row.status for row in rows), [row for row in rows if row.portable]
     here = sum(row.status == "same" for row in portable)
-    there = sum(moto.get(row.id) == "passed" for row in portable if row.status != "unknown")
+    there = sum(moto.outcomes.get(row.id) == "passed" for row in portable if row.status != "unknown")
     documented = sum(row.status != "unknown" for row in portable)
     lines = [
         "\n| | rows |\n|---|---|",
         *(f"| {status} | {counts[status]} |" for status in ("same", "differs", "unknown")),
         f"| all | {len(rows)} |",
         f"\nOf the {documented} documented rows that use nothing but AWS's API, **the embedded AWS passes {here}, "
-        f"plain moto {there}**.\n",
+        f"plain {moto.run} {there}**.\n",
     ]
     return "\n".join(lines)
 
@@ -72,10 +80,10 @@ def outcome(row: Behaviour, outcomes: Mapping[str, str]) -> str:
     return {"passed": "yes", "failed": "no"}.get(outcomes.get(row.id, ""), "-")
 
 
-def stored(target: str) -> dict[str, str]:
+def stored(target: str) -> Results:
     """Return the committed outcomes of a target, none if it was never run."""
     file = RESULTS / f"{target}.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return Results(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else Results("", {})
 
 
 def current() -> str:
@@ -83,6 +91,6 @@ def current() -> str:
     return render(behaviours(), stored("moto"), stored("account"))
 
 
-def write(page: Path = PAGE) -> None:
+def write() -> None:
     """Write the page."""
-    page.write_text(current(), encoding="utf-8")
+    PAGE.write_text(current(), encoding="utf-8")

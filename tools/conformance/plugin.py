@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from conformance import targets
 from conformance.behaviour import Behaviour, behaviours
 
 RESULTS_VARIABLE = "CONFORMANCE_RESULTS"  # the file to write
@@ -48,6 +49,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_sessionfinish() -> None:
-    """Write the outcomes as JSON: row id to `passed` or `failed`."""
+    """Write what was run, and the outcomes: row id to `passed` or `failed`."""
     if path := os.environ.get(RESULTS_VARIABLE):
-        Path(path).write_text(json.dumps(dict(sorted(_outcomes.items())), indent=0) + "\n", encoding="utf-8")
+        results = {"run": targets.label(), "outcomes": dict(sorted(_outcomes.items()))}
+        Path(path).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

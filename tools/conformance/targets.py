@@ -5,10 +5,12 @@ import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import boto3
+import moto
 from botocore.config import Config
 
 from conformance.behaviour import TARGET_VARIABLE
@@ -48,6 +50,14 @@ def chosen() -> str:
     if name not in TARGETS:
         raise ValueError(f"{TARGET_VARIABLE} must be one of {', '.join(TARGETS)}, got {name}")
     return name
+
+
+def label() -> str:
+    """Return what a run was made against, for its results: a version, or a date and a region."""
+    if chosen() == "account":
+        region = boto3.session.Session().region_name
+        return f"{datetime.now(UTC):%Y-%m-%d}, {region}"
+    return f"moto {moto.__version__}" if chosen() == "moto" else "the embedded AWS"
 
 
 @contextmanager
