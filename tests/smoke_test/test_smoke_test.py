@@ -7,9 +7,11 @@ import wave
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from smoke_test import endpoint
-from smoke_test.endpoint import SmokeTestError, check_wav, generate_clip, stack_outputs
+from smoke_test.__main__ import main
+from smoke_test.endpoint import CouldNotAsk, SmokeTestError, check_wav, generate_clip, stack_outputs
 
 OUTPUTS = {"EndpointName": "musicgen-dev", "OutputBucketName": "outputs"}
 RATE = 32000
@@ -111,5 +113,74 @@ def test_rejects_a_stack_of_another_project() -> None:
         def describe_stacks(self, **_: str) -> dict[str, Any]:
             return {"Stacks": [{"Outputs": [{"OutputKey": "EndpointName", "OutputValue": "x"}]}]}
 
-    with pytest.raises(SmokeTestError, match="no output OutputBucketName"):
+    with pytest.raises(CouldNotAsk, match="no output OutputBucketName"):
         stack_outputs(CloudFormation(), "Other")
+
+
+class FakeSession:
+    """boto3's session: clients that raise what the test says."""
+
+    def __init__(self, **failures: Exception) -> None:
+        self._failures = failures
+
+    def client(self, service: str) -> Any:
+        failures, outputs = self._failures, [{"OutputKey": key, "OutputValue": value} for key, value in OUTPUTS.items()]
+
+        class Client(FakeS3):
+            def describe_stacks(self, **_: str) -> dict[str, Any]:
+                if "describe_stacks" in failures:
+                    raise failures["describe_stacks"]
+                return {"Stacks": [{"Outputs": outputs}]}
+
+            def invoke_endpoint_async(self, **_: str) -> dict[str, str]:
+                if "invoke" in failures:
+                    raise failures["invoke"]
+                return FakeRuntime().invoke_endpoint_async()
+
+            def get_object(self, **parameters: Any) -> dict[str, Any]:
+                if "get_object" in failures:
+                    raise failures["get_object"]
+                return super().get_object(**parameters)
+
+        return Client({"s3://outputs/out/1.out": response(), "s3://outputs/audio/1.wav": wav(3)})
+
+
+def refused(operation: str, code: str, message: str = "no") -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": message}}, operation)
+
+
+@pytest.mark.parametrize(
+    ("failures", "code", "line"),
+    [
+        ({}, 0, "MusicGen-dev generated 3.00 s of music"),
+        ({"describe_stacks": NoCredentialsError()}, 2, "Unable to locate credentials"),
+        ({"describe_stacks": refused("DescribeStacks", "AccessDenied")}, 2, "DescribeStacks: AccessDenied: no"),
+        ({"describe_stacks": refused("DescribeStacks", "ValidationError", "it does not exist")}, 2, "does not exist"),
+        ({"describe_stacks": EndpointConnectionError(endpoint_url="https://x")}, 2, "https://x"),
+        ({"invoke": refused("InvokeEndpointAsync", "AccessDeniedException")}, 2, "AccessDeniedException"),
+        ({"invoke": refused("InvokeEndpointAsync", "ThrottlingException")}, 2, "ThrottlingException"),
+        ({"invoke": refused("InvokeEndpointAsync", "ValidationError", "Endpoint x not found.")}, 1, "x not found."),
+        ({"get_object": refused("GetObject", "AccessDenied")}, 2, "GetObject: AccessDenied"),
+    ],
+)  # fmt: skip
+def test_exit_status_tells_no_music_from_no_question(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failures: dict[str, Exception],
+    code: int,
+    line: str,
+) -> None:
+    def session(region_name: str | None) -> FakeSession:
+        return FakeSession(**failures)
+
+    monkeypatch.setattr("boto3.Session", session)
+    assert main(["--stack", "MusicGen-dev"]) == code
+    shown = capsys.readouterr()
+    assert line in shown.out + shown.err
+    assert "Traceback" not in shown.err
+
+
+def test_an_unknown_profile_is_no_question(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    assert main(["--stack", "MusicGen-dev", "--region", "us-east-1"]) == 2
+    assert "nobody" in capsys.readouterr().err

@@ -9,6 +9,8 @@ import uuid
 import wave
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 PROMPT = "warm acoustic guitar, slow and calm"
 CLIP_SECONDS = 3.0
 TOLERANCE_SECONDS = 0.1
@@ -19,22 +21,33 @@ Client = Any  # boto3's clients have no static types
 
 
 class SmokeTestError(Exception):
-    """The stack did not generate the requested clip."""
+    """The stack was asked, and did not generate the requested clip."""
+
+
+class CouldNotAsk(Exception):
+    """The stack could not be asked."""
 
 
 def stack_outputs(cloudformation: Client, stack: str) -> dict[str, str]:
-    """Return a deployed stack's outputs; SmokeTestError if it is not a stack of this project."""
+    """Return a deployed stack's outputs; CouldNotAsk if it is not a stack of this project.
+
+    Raises botocore's ClientError if there is no such stack in the account and region, or it may not be described.
+    """
     (description,) = cloudformation.describe_stacks(StackName=stack)["Stacks"]
     outputs = {item["OutputKey"]: item["OutputValue"] for item in description.get("Outputs", [])}
     if missing := [name for name in OUTPUTS if name not in outputs]:
-        raise SmokeTestError(f"stack {stack} has no output {', '.join(missing)}; is it a MusicGen stack?")
+        raise CouldNotAsk(f"stack {stack} has no output {', '.join(missing)}; is it a MusicGen stack?")
     return outputs
 
 
 def generate_clip(runtime: Client, s3: Client, outputs: dict[str, str], *, timeout_seconds: float) -> float:
-    """Request a clip, wait for it, check it and return its length in seconds; SmokeTestError if any step fails."""
+    """Request a clip, wait for it, check it and return its length in seconds; SmokeTestError if there is none.
+
+    Raises botocore's ClientError if AWS refuses a call for another reason, such as a missing permission.
+    """
     body = {"texts": [PROMPT], "generation_params": {"duration": CLIP_SECONDS, "seed": 7}}
-    invocation = runtime.invoke_endpoint_async(
+    invocation = _invoke(
+        runtime,
         EndpointName=outputs["EndpointName"],
         Body=json.dumps(body),
         ContentType="application/json",
@@ -49,6 +62,17 @@ def generate_clip(runtime: Client, s3: Client, outputs: dict[str, str], *, timeo
     if audio is None:
         raise SmokeTestError(f"the response names {url}, but there is no such object")
     return check_wav(audio, seconds=CLIP_SECONDS, sampling_rate=int(response["sampling_rate"]))
+
+
+def _invoke(runtime: Client, **request: str) -> dict[str, str]:
+    """Call InvokeEndpointAsync; SmokeTestError if the endpoint is missing, has failed or does not take the request."""
+    try:
+        return runtime.invoke_endpoint_async(**request)
+    except ClientError as error:
+        answer = error.response.get("Error", {})
+        if answer.get("Code") == "ValidationError":
+            raise SmokeTestError(f"{request['EndpointName']} refused the request: {answer.get('Message')}") from error
+        raise
 
 
 def _wait_for_response(s3: Client, output: str, failure: str | None, timeout_seconds: float) -> bytes:
