@@ -27,14 +27,17 @@ def page(name: str) -> str:
 
 
 def settings_table() -> str:
-    """Return the settings in Markdown, a column for each environment of cdk.json."""
+    """Return the settings in Markdown: a table for each group, with a column for each environment of cdk.json."""
     environments = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"]["environments"]
-    rows = [["setting", "default", *environments, "allowed", "meaning"]]
+    groups: dict[str, list[list[str]]] = {}
     for name, setting in declared_settings().items():
+        if setting.heading:
+            groups[setting.heading] = [["setting", "default", *environments, "allowed", "meaning"]]
         if name != "env":
             values = [_shown(values.get(name, "")) for values in environments.values()]
-            rows.append([f"`{name}`", _shown(default_of(name)), *values, setting.rule.allowed, setting.doc])
-    return _table(rows)
+            row = [f"`{name}`", _shown(default_of(name)), *values, setting.rule.allowed, setting.doc]
+            groups[next(reversed(groups))].append(row)
+    return "\n".join(f"### {heading}\n\n{_table(rows)}" for heading, rows in groups.items())
 
 
 def capacity_table(weight_quantisation: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 
-from aws_cdk import CfnOutput, Environment, Stack, Tags
+from aws_cdk import Annotations, CfnOutput, Environment, Stack, Tags
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
@@ -57,27 +57,42 @@ class MusicGenStack(Stack):
 
         self._apply_account_policies(config)
         outputs = {
-            "EndpointName": endpoint.name,
-            "InputBucketName": storage.inputs.bucket_name,
-            "OutputBucketName": storage.outputs.bucket_name,
-            "ArtifactBucketName": storage.artifacts.bucket_name,
-            "SuccessTopicArn": notifications.success.topic_arn,
-            "ErrorTopicArn": notifications.error.topic_arn,
-            "ClientPolicyArn": client.policy.managed_policy_arn,
-            "ModelDataUrl": staged_model.model_data_url,
-            "InvokeCommand": invoke_command(config),
-            "InvokeCommandS3": invoke_command_s3(config, input_bucket=storage.inputs.bucket_name),
+            "EndpointName": (endpoint.name, "The asynchronous endpoint, for InvokeEndpointAsync"),
+            "InputBucketName": (
+                storage.inputs.bucket_name,
+                "Requests too large for a call go here, under in/",
+            ),
+            "OutputBucketName": (storage.outputs.bucket_name, "Audio, responses and failures"),
+            "ArtifactBucketName": (storage.artifacts.bucket_name, "The staged model"),
+            "SuccessTopicArn": (notifications.success.topic_arn, "A message for each request that was answered"),
+            "ErrorTopicArn": (notifications.error.topic_arn, "A message for each request that failed or expired"),
+            "AlarmTopicArn": (notifications.alarm.topic_arn, "Alarms: subscribe the people who are on call"),
+            "ClientPolicyArn": (client.policy.managed_policy_arn, "What a client needs: attach it to its role"),
+            "ModelDataUrl": (staged_model.model_data_url, "Where the staged model is"),
+            "InvokeCommand": (invoke_command(config), "Requests five seconds of music"),
+            "InvokeCommandS3": (
+                invoke_command_s3(config, input_bucket=storage.inputs.bucket_name),
+                "The same through the input bucket, for older versions of the AWS CLI",
+            ),
         }
         price = usd_per_hour(config.instance_type, region=config.region)
         if price is not None:
-            outputs["InstancePricePerHourUsd"] = str(price)
-        for name, value in outputs.items():
-            CfnOutput(self, name, value=value)
+            outputs["InstancePricePerHourUsd"] = (
+                str(price),
+                "An instance's price while it runs, as of infra/config/prices.json",
+            )
+        for name, (value, description) in outputs.items():
+            CfnOutput(self, name, value=value, description=description)
 
     def _apply_account_policies(self, config: Config) -> None:
+        for name, warning in config.warnings.items():
+            Annotations.of(self).add_warning_v2(f"musicgen:{name}", warning)
         own_bucket_emptier_logs(self, config)
         if config.permissions_boundary:
-            boundary = iam.ManagedPolicy.from_managed_policy_name(self, "Boundary", config.permissions_boundary)
+            policy = iam.ManagedPolicy
+            by_arn = config.permissions_boundary.startswith("arn:")
+            imported = policy.from_managed_policy_arn if by_arn else policy.from_managed_policy_name
+            boundary = imported(self, "Boundary", config.permissions_boundary)
             iam.PermissionsBoundary.of(self).apply(boundary)
         for tag in config.tags:
             key, _, value = tag.partition("=")

@@ -14,6 +14,8 @@ REGISTRY_ACCOUNTS: dict[str, str] = _TABLE["accounts"]  # by region
 
 def check_region(region: str) -> None:
     """Raise ConfigError, with the known regions, unless the container is published in `region`."""
+    if region.lower() != region and region.lower() in REGISTRY_ACCOUNTS:
+        raise ConfigError(f"region must be written in lower case, {region.lower()}, got {region}")
     if region not in REGISTRY_ACCOUNTS:
         raise ConfigError(
             f"region must be one that has the Hugging Face inference container: "

@@ -113,6 +113,13 @@ def clip_pages(positions: int = MAX_POSITIONS, text_tokens: int = TEXT_TOKENS) -
     return -(-positions // _PAGE_POSITIONS) - (-text_tokens // _TEXT_PAGE_TOKENS)
 
 
+def check_commit(model_id: str, commit: str) -> None:
+    """Raise ConfigError if `commit` is known to be one of another model."""
+    for other, entry in _TABLE["models"].items():
+        if commit and commit == entry["revision"] and other != model_id:
+            raise ConfigError(f"revision must be a commit of {model_id}, got {commit}, which is one of {other}")
+
+
 def find_model(model_id: str) -> Model:
     """Return the model with a Hub id such as `facebook/musicgen-large`. Raise ConfigError if it cannot be served."""
     allowed = f"model_id must be one of {', '.join(SERVED_MODELS)}, got {model_id}"

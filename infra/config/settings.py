@@ -1,47 +1,23 @@
-"""Every setting of the stack, and how they are read from CDK context."""
+"""Every setting of the stack: its default, what it may be, and what it means."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from infra.config import value_rules
 from infra.config.capacity import MAX_CLIP_SECONDS, InstanceCapacity
-from infra.config.images import check_region
-from infra.config.instances import check_instance_type, check_pool, has_gpu
-from infra.config.models import Model, find_model
-from infra.config.setting_rules import (
-    ConfigError,
-    Rule,
-    Setting,
-    auto_or,
-    between,
-    did_you_mean,
-    matches,
-    one_of,
-    parse,
-    setting,
-)
+from infra.config.images import REGISTRY_ACCOUNTS, check_region
+from infra.config.instances import INSTANCE_TYPES, check_instance_type, check_pool, has_gpu
+from infra.config.models import SERVED_MODELS, Model, check_commit, find_model
+from infra.config.schedules import check_warm_up, cron, time_zone
+from infra.config.setting_rules import ConfigError, Rule, Setting, auto_or, between, matches, one_of, setting, several
 
-DEFAULT_ENVIRONMENT = "dev"
 TOPICS = ("success", "error", "alarm")
-_CDK_OWN = {"acknowledged-issue-numbers", "cli-telemetry"}  # written into context files by the CDK CLI
-
-_HUB = matches(
-    r"https://[^\s/?#]+(/[^\s?#]+)*|http://127\.0\.0\.1(:\d+)?|s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[\w.-]+)*",
-    "an https URL without a final slash, or s3://<bucket>/<prefix> without one",
+# https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+_RETENTION_DAYS = (
+    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
+    *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
 )
-_SECRET = matches(
-    r"(arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:[\w/+=.@-]{1,512}-[A-Za-z0-9]{6})?",
-    "the whole ARN of a Secrets Manager secret, with the six characters at its end",
-)
-_KEY = matches(
-    r"(arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]{1,64})?",
-    "the ARN of a KMS key, arn:aws:kms:<region>:<account>:key/<id>",
-)
-_CRON = matches(r"(cron\([0-9A-Z*?,/#-]+( [0-9A-Z*?,/#-]+){5}\))?", "`cron(…)` with six fields")
-_TAG = matches(r"(?![aA][wW][sS]:)[^=,]{1,128}=[^,]{0,256}", "`key=value` of up to 128 and 256 characters, not aws:")
-# SageMaker accepts capital letters but puts lower case into ARNs, and policies that name the endpoint then miss it.
-_ENDPOINT = matches(r"([a-z0-9](-*[a-z0-9]){0,62})?", "up to 63 lower-case letters, digits and inner hyphens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,33 +27,35 @@ class Config:
     Raises ConfigError, with the message to show, for a combination that cannot be deployed.
     """
 
-    # Environment and account
     env: str = setting(
         "dev",
         "The environment of cdk.json; it names the stack, `MusicGen-<env>`.",
         matches(r"[a-z][a-z0-9-]{0,30}", "1 to 31 lower-case letters, digits and hyphens"),
+        heading="Environment and account",
     )
     region: str = setting(
         "us-east-1",
         "The AWS region; if not given, the region of the AWS profile that the CDK CLI uses.",
-        Rule("a region of infra/config/image_registries.json", bool),  # checked by __post_init__
+        Rule(
+            f"one of {', '.join(sorted(REGISTRY_ACCOUNTS))}", bool
+        ),  # checked by __post_init__, as are models and types
     )
     account: str = setting(
         "",
         "The only AWS account to deploy to; empty: the account of the current credentials.",
-        matches(r"(\d{12})?", "12 digits"),
+        matches(r"([0-9]{12})?", "12 digits"),
     )
 
-    # Model
     model_id: str = setting(
         "facebook/musicgen-large",
         "The model's id on the Hugging Face Hub.",
-        Rule("a served model of infra/config/models.json", bool),
+        Rule(f"one of {', '.join(SERVED_MODELS)}", bool),
+        heading="Model",
     )
     revision: str = setting(
         "",
-        "The commit on the Hub to stage; empty: the one in infra/config/models.json.",
-        matches(r"([0-9a-f]{40})?", "a full commit, 40 hexadecimal digits"),
+        "The commit on the Hub to stage; empty: the one that was confirmed to work.",
+        matches(r"([0-9a-f]{40})?", "a full commit, 40 hexadecimal digits in lower case"),
     )
     decoder_dtype: str = setting(
         "float16",
@@ -97,22 +75,25 @@ class Config:
     hub_endpoint: str = setting(
         "https://huggingface.co",
         "Where the weights come from: the Hub, a mirror that speaks its API, or a mirror in S3.",
-        _HUB,
+        value_rules.HUB,
     )
     token_secret_arn: str = setting(
-        "", "The secret that holds the Hub's token as plain text, for gated and private models; empty: none.", _SECRET
+        "",
+        "The secret that holds the Hub's token as plain text, for gated and private models; empty: none.",
+        value_rules.SECRET,
+        secret=True,
     )
 
-    # Instances and scaling
     instance_type: str = setting(
         "ml.g5.2xlarge",
         "The instance type: with a GPU, or for smaller models without.",
-        Rule("an instance type of infra/config/instances.json", bool),
+        Rule(f"one of {', '.join(INSTANCE_TYPES)}", bool),
+        heading="Instances and scaling",
     )
     fallback_instance_types: tuple[str, ...] = setting(
         (),
         "Instance types to use, in this order, while AWS has no capacity for the first.",
-        Rule("at most 4 instance types, SageMaker's limit in addition to the first", lambda types: len(types) <= 4),
+        several(Rule("at most 4 instance types, SageMaker's limit in addition to the first", bool)),
     )
     provision_timeout_seconds: int = setting(
         1800, "How long SageMaker may wait for a free instance before a deployment fails.", between(300, 3600)
@@ -149,52 +130,55 @@ class Config:
         one_of("no", "yes"),
     )
     warm_up_schedule: str = setting(
-        "", "From when one instance is kept ready, as `cron(45 8 ? * MON-FRI *)`; empty: never.", _CRON
+        "", "From when one instance is kept ready, in `warm_up_timezone`; empty: never.", cron()
     )
     warm_up_end_schedule: str = setting(
-        "", "From when the endpoint may scale to zero again; required with `warm_up_schedule`.", _CRON
+        "", "From when the endpoint may scale to zero again; required with `warm_up_schedule`.", cron()
     )
     warm_up_timezone: str = setting(
         "UTC",
         "Time zone of both schedules; daylight saving time is observed.",
-        matches(r"[A-Za-z]+([/_+-][A-Za-z0-9]+)*", "a name such as Europe/Berlin"),
+        time_zone(),
     )
 
-    # Account policies
     encryption: str = setting(
         "aws-managed",
         "The key for buckets and topics: S3's own (topics: no key of the account), or a KMS key of the stack.",
         one_of("aws-managed", "customer-managed"),
+        heading="Account policies",
     )
     bootstrap_kms_key_arn: str = setting(
         "",
         "Your own key of the CDK bootstrap bucket, from which staging reads the bundle; empty: a default key.",
-        _KEY,
+        value_rules.KEY,
     )
     vpc_subnet_ids: tuple[str, ...] = setting(
         (),
         "Existing subnets, in two or more availability zones, for the containers; empty: SageMaker's own network.",
-        matches(r"subnet-([0-9a-f]{8}|[0-9a-f]{17})", "ids of 2 to 16 subnets"),
+        value_rules.SUBNETS,
     )
     vpc_security_group_ids: tuple[str, ...] = setting(
         (),
         "Existing security groups for the containers; required with `vpc_subnet_ids`.",
-        matches(r"sg-([0-9a-f]{8}|[0-9a-f]{17})", "ids of 1 to 5 security groups"),
+        value_rules.SECURITY_GROUPS,
     )
     permissions_boundary: str = setting(
         "",
-        "Name, with its path, of the account's managed policy that bounds every role of the stack; empty: none.",
-        matches(r"([\w+=,.@/-]{1,512})?", "the name of a managed policy"),
+        "The managed policy that bounds every role of the stack, of the account or AWS's; empty: none.",
+        value_rules.BOUNDARY,
     )
-    tags: tuple[str, ...] = setting((), "Tags, `key=value`, for every resource that supports them.", _TAG)
+    tags: tuple[str, ...] = setting(
+        (),
+        "Tags for every resource that supports them: a list of `key=value`, or an object.",
+        value_rules.tags(),
+    )
 
-    # Data and alarms
-    input_retention_days: int = setting(7, "Days until an input expires.", between(1, 3650))
+    input_retention_days: int = setting(7, "Days until an input expires.", between(1, 3650), heading="Data and alarms")
     output_retention_days: int = setting(30, "Days until audio, results and failures expire.", between(1, 3650))
     log_retention_days: int = setting(
         30,
         "Days that logs are kept; CloudWatch offers only certain numbers.",
-        one_of(1, 3, 5, 7, 14, 30, 60, 90, 180, 365),
+        one_of(*_RETENTION_DAYS),
     )
     removal_policy: str = setting(
         "destroy",
@@ -204,17 +188,17 @@ class Config:
     notification_emails: tuple[str, ...] = setting(
         (),
         "Addresses that get the messages of `notification_topics`; each must confirm by e-mail, once for each topic.",
-        matches(r"[^@\s,]{1,64}@[^@\s,]{1,190}", "e-mail addresses"),
+        value_rules.ADDRESSES,
     )
     notification_topics: tuple[str, ...] = setting(
         TOPICS,
         "Topics that the addresses subscribe to; SageMaker also sends test messages to success and error.",
-        Rule("one or more of success, error, alarm", lambda topics: bool(topics) and set(topics) <= set(TOPICS)),
+        several(Rule("one or more of success, error, alarm", lambda topic: topic in TOPICS)),
     )
     external_buckets: tuple[str, ...] = setting(
         (),
         "Other buckets that a request may name for its audio, under `audio/`.",
-        matches(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "names of S3 buckets"),
+        value_rules.BUCKETS,
     )
     alarm_queue_age_seconds: int = setting(
         3600, "Age of the oldest waiting request, in seconds, that raises an alarm.", between(60, 21_600)
@@ -226,16 +210,20 @@ class Config:
     alarm_idle_minutes: int = setting(
         30, "Minutes with an instance and no request that raise an alarm: scaling in failed.", between(20, 120)
     )
-    endpoint_name: str = setting("", "The endpoint's name; empty: the stack's name in lower case.", _ENDPOINT)
+    endpoint_name: str = setting(
+        "", "The endpoint's name; empty: the stack's name in lower case.", value_rules.ENDPOINT
+    )
 
     def __post_init__(self) -> None:
-        if re.fullmatch(r"(?![0-9a-f]{40}$)[\w./-]+", self.revision):
+        if re.fullmatch(r"(?![0-9a-fA-F]{40}$)[\w./-]+", self.revision):
             raise ConfigError(
-                f"revision must be a full commit, 40 hexadecimal digits, got {self.revision}: branches and tags move, "
-                f"and what is staged must not; {self._how_to_find_a_commit()}"
+                f"revision must be a full commit, 40 hexadecimal digits, got {self.revision!r}: branches and tags "
+                f"move, and what is staged must not; {self._how_to_find_a_commit()}"
             )
         for name, declared in declared_settings().items():
             declared.check(name, getattr(self, name))
+        if not self.notification_topics:
+            raise ConfigError("notification_topics must be one or more of success, error, alarm, got []")
         check_region(self.region)
         self._check_instances()
         self._check_network()
@@ -284,6 +272,21 @@ class Config:
         """Where the container runs the model: `cuda` or `cpu`."""
         return "cuda" if has_gpu(self.instance_type) else "cpu"
 
+    @property
+    def warnings(self) -> dict[str, str]:
+        """What can be deployed and may surprise, in one sentence each, by the name of the warning."""
+        found: dict[str, str] = {}
+        if self.device == "cuda" and self.region.startswith(("cn-", "us-gov-", "us-iso", "me-south-1")):
+            found["instance-type"] = (
+                f"whether SageMaker offers {self.instance_type} for endpoints in {self.region} is not known here; "
+                "`make preflight` asks the account's quota"
+            )
+        if "alarm" not in self.notification_topics or not self.notification_emails:
+            found["nobody-alarmed"] = (
+                "no address gets the alarms: set notification_emails, or subscribe to the topic in AlarmTopicArn"
+            )
+        return found
+
     def capacity(self, instance_type: str) -> InstanceCapacity:
         """Return what an instance of a type holds of the model, and how fast it is expected to be."""
         return InstanceCapacity(
@@ -324,6 +327,15 @@ class Config:
         return 1 if self.warm_up_schedule else 0
 
     def _check_instances(self) -> None:
+        if len(self.fallback_instance_types) > 4:
+            raise ConfigError(
+                "fallback_instance_types must be at most 4 instance types, SageMaker's limit in addition to the first, "
+                f"got {len(self.fallback_instance_types)}"
+            )
+        if self.instance_type in self.fallback_instance_types:
+            raise ConfigError(
+                f"fallback_instance_types must differ from instance_type, got {self.instance_type} in both"
+            )
         for instance_type in self.fallback_instance_types:
             check_instance_type("fallback_instance_types", instance_type)
         check_instance_type("instance_type", self.instance_type)
@@ -333,12 +345,7 @@ class Config:
                 f"decoder_dtype must be float16 with weight_quantisation int8 on a GPU such as that of "
                 f"{self.instance_type}, got {self.decoder_dtype!r}: the kernels for 8 bits have no other"
             )
-        start, end = self.warm_up_schedule, self.warm_up_end_schedule
-        if bool(start) != bool(end):
-            raise ConfigError(
-                "warm_up_schedule and warm_up_end_schedule must both be given or both be empty, "
-                f"got {start!r} and {end!r}"
-            )
+        check_warm_up(self.warm_up_schedule, self.warm_up_end_schedule)
 
     def _check_network(self) -> None:
         """Raise ConfigError unless SageMaker accepts the numbers of subnets and security groups, or both are zero."""
@@ -349,9 +356,9 @@ class Config:
             ("vpc_subnet_ids", subnets, (2, 16), "vpc_security_group_ids"),
             ("vpc_security_group_ids", groups, (1, 5), "vpc_subnet_ids"),
         ):
-            if not low <= len(set(ids)) <= high:
+            if not low <= len(ids) <= high:
                 raise ConfigError(
-                    f"{name} must be {low} to {high} different ids where {other} are given, got {list(ids)}"
+                    f"{name} must be {low} to {high} ids, and {other} must be given with them, got {list(ids)}"
                 )
 
     def _check_source(self) -> None:
@@ -361,11 +368,18 @@ class Config:
                 f"revision must be given for {self.model_id}, which has no confirmed commit in "
                 f"infra/config/models.json: {self._how_to_find_a_commit()}"
             )
+        check_commit(self.model_id, self.revision)
         arn = self.token_secret_arn
         if arn and self.s3_mirror:
             raise ConfigError(f"token_secret_arn must be empty where hub_endpoint is in S3, got {arn!r}")
         if arn and arn.split(":")[3] != self.region:
             raise ConfigError(f"token_secret_arn must be of a secret in the stack's region {self.region}, got {arn!r}")
+        owner = self.permissions_boundary.split(":")[4:5]
+        if self.account and owner and owner[0] not in (self.account, "aws"):
+            raise ConfigError(
+                f"permissions_boundary must be of the account {self.account} or AWS's, "
+                f"got {self.permissions_boundary!r}"
+            )
         key = self.bootstrap_kms_key_arn
         if key and key.split(":")[3] != self.region:
             raise ConfigError(
@@ -387,56 +401,3 @@ def declared_settings() -> dict[str, Setting]:
 def default_of(name: str) -> Any:
     """Return a field's default value."""
     return next(item.default for item in fields(Config) if item.name == name)
-
-
-def from_context(context: Mapping[str, Any], *, default_region: str | None = None) -> Config:
-    """Return the chosen environment of cdk.json, overridden by `-c <setting>=<value>`.
-
-    `context` is the app's whole context. `default_region`, the region of the caller's AWS profile, applies if the
-    context names none. Raises ConfigError for an unknown setting or environment and for an invalid value.
-    """
-    environments = context.get("environments", {})
-    env = context.get("env", DEFAULT_ENVIRONMENT)
-    if env not in environments:
-        known = ", ".join(environments) or "none"
-        raise ConfigError(f"env must be one of the environments in cdk.json, {known}, got {env!r}")
-    overrides = {
-        key: value
-        for key, value in context.items()
-        if ":" not in key and not key.startswith("@") and key not in _CDK_OWN and key != "environments"
-    }
-    region = {"region": default_region} if default_region else {}
-    known_settings = declared_settings()
-    values: dict[str, Any] = {}
-    for name, raw in {**region, **environments[env], **overrides, "env": env}.items():
-        if name not in known_settings:
-            raise ConfigError(
-                f"{name} is not a setting{did_you_mean(name, known_settings)}; docs/configuration.md lists them all"
-            )
-        values[name] = parse(name, raw, like=default_of(name))
-    config = Config(**values)
-    if config.scaling == "off":
-        _check_instance_types_stay(config, environments[env], overrides)
-    return config
-
-
-def _check_instance_types_stay(config: Config, environment: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
-    """Raise ConfigError if the deployment that turns scaling off also changes the types on the command line."""
-    for name in ("instance_type", "fallback_instance_types"):
-        before, after = _joined(environment.get(name, default_of(name))), _joined(getattr(config, name))
-        if name not in overrides or after == before:
-            continue
-        deploy = f"npx cdk deploy -c env={config.env}"
-        raise ConfigError(
-            f"{name} must not change in the deployment that turns scaling off, got {after!r} on the command line and "
-            f"{before!r} for {config.env}: SageMaker rejects other instance types while a scalable target is "
-            f"registered, and CloudFormation removes the target last. Deploy twice: `{deploy} -c scaling=off`, then "
-            f"`{deploy} -c {name}={after}`; or, if {after!r} is what is deployed, write it into cdk.json. Only the "
-            "configuration is compared here; `make preflight` and the gate's class `two-phase` compare with what is "
-            "deployed"
-        )
-
-
-def _joined(types: Any) -> str:
-    """Return one or several instance types as they are written on the command line."""
-    return types.replace(" ", "") if isinstance(types, str) else ",".join(types)

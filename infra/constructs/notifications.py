@@ -18,9 +18,9 @@ class Notifications(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, config: Config, encryption: Encryption) -> None:
         super().__init__(scope, construct_id)
         self._encryption = encryption
-        self.success = sns.Topic(self, "SuccessTopic", enforce_ssl=True, master_key=encryption.key)
-        self.error = sns.Topic(self, "ErrorTopic", enforce_ssl=True, master_key=encryption.key)
-        self.alarm = sns.Topic(self, "AlarmTopic", enforce_ssl=True, master_key=encryption.key)
+        self.success = self._topic("SuccessTopic", "answered requests")
+        self.error = self._topic("ErrorTopic", "failed and expired requests")
+        self.alarm = self._topic("AlarmTopic", "alarms")
         for name, topic in {"success": self.success, "error": self.error, "alarm": self.alarm}.items():
             if name in config.notification_topics:
                 for address in config.notification_emails:
@@ -39,6 +39,10 @@ class Notifications(Construct):
                 },
             )
         )
+
+    def _topic(self, construct_id: str, content: str) -> sns.Topic:
+        name = f"MusicGen: {content}"  # how e-mail programs show the sender
+        return sns.Topic(self, construct_id, enforce_ssl=True, master_key=self._encryption.key, display_name=name)
 
     def grant_publish(self, grantee: iam.IGrantable) -> iam.Grant:
         """Publish success and error messages."""

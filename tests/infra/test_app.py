@@ -29,12 +29,19 @@ def run_app(context: dict[str, Any], out: Path, **variables: str) -> subprocess.
 
 
 def test_app_writes_the_template_for_the_profiles_region(cdk_context: dict[str, Any], tmp_path: Path) -> None:
-    context: dict[str, Any] = {**cdk_context, "aws:cdk:bundling-stacks": []}
+    context: dict[str, Any] = {**cdk_context, "aws:cdk:bundling-stacks": [], "notification_emails": "a@example.com"}
     done = run_app(context, tmp_path, CDK_DEFAULT_REGION="eu-west-1")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     template = json.loads((tmp_path / "MusicGen-dev.template.json").read_text(encoding="utf-8"))
     assert ".ecr.eu-west-1." in json.dumps(template)
+
+
+def test_warnings_name_what_may_surprise(cdk_context: dict[str, Any], tmp_path: Path) -> None:
+    done = run_app({**cdk_context, "aws:cdk:bundling-stacks": [], "region": "us-gov-west-1"}, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "whether SageMaker offers ml.g5.2xlarge for endpoints in us-gov-west-1 is not known here" in done.stderr
+    assert "no address gets the alarms: set notification_emails, or subscribe to the topic in" in done.stderr
 
 
 def test_invalid_configuration_exits_with_one_line(cdk_context: dict[str, Any], tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ HOURLY = usd_per_hour(GPU.instance_type, region=GPU.region) or 0
 
 MESSAGES = {
     "infra/config/images.py": ["region must be one that has the Hugging Face inference container: "],
-    "infra/config/settings.py": ["must not change in the deployment that turns scaling off, "],
+    "infra/config/context.py": ["must not change in the deployment that turns scaling off, "],
     "lambda/stage_model/custom_resource/lifecycle.py": [
         "staging did not finish within ",
         "; see the function's log",

@@ -10,7 +10,6 @@ from infra.config.instances import GPU_FAMILIES, INSTANCE_TYPES, has_gpu
 from infra.config.models import SERVED_MODELS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:hub-token-AbCdEf"
 
 
 def error_message(context: dict[str, Any], **overrides: Any) -> str:
@@ -71,88 +70,6 @@ def test_every_served_model_has_a_pinned_commit_of_its_published_branch() -> Non
     }
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"env": "qa"}, "env must be one of the environments in cdk.json, dev, prod, got 'qa'"),
-        ({"max_capcity": "2"}, "max_capcity is not a setting (did you mean max_capacity"),
-        ({"max-capacity": "2"}, "max-capacity is not a setting (did you mean max_capacity"),
-        ({"max_capacity": "0"}, "max_capacity must be 1 to 100, got 0"),
-        ({"max_capacity": "two"}, "max_capacity must be a whole number, got 'two'"),
-        ({"max_capacity": True}, "max_capacity must be a whole number, got True"),
-        ({"max_capacity": 1.5}, "max_capacity must be a whole number, got 1.5"),
-        ({"max_concurrent_requests": "all"}, "max_concurrent_requests must be a whole number or auto, got 'all'"),
-        ({"max_concurrent_requests": 0}, "max_concurrent_requests must be auto, or 1 to 64, got 0"),
-        ({"target_backlog_per_instance": "0"}, "target_backlog_per_instance must be auto, or 1 to 10000, got 0"),
-        ({"max_capacity": "auto"}, "max_capacity must be a whole number, got 'auto'"),
-        ({"clip_seconds": 31}, "clip_seconds must be 1 to 30, got 31"),
-        ({"model_id": 7}, "model_id must be a string, got 7"),
-        ({"decoder_dtype": "bfloat16"}, "decoder_dtype must be float16 or float32, got 'bfloat16'"),
-        ({"removal_policy": "keep"}, "removal_policy must be destroy or retain, got 'keep'"),
-        ({"provision_timeout_seconds": 60}, "provision_timeout_seconds must be 300 to 3600, got 60"),
-        ({"account": "12"}, "account must be 12 digits, got '12'"),
-        ({"revision": COMMIT.upper()}, "revision must be a full commit, 40 hexadecimal digits, got"),
-        ({"notification_emails": "nobody"}, "notification_emails must be e-mail addresses, got ['nobody']"),
-        ({"notification_emails": 3}, "notification_emails must be a list of strings, or one string with commas, got 3"),
-        (
-            {"notification_topics": "error,alarms"},
-            "notification_topics must be one or more of success, error, alarm, got ['error', 'alarms']",
-        ),
-        ({"notification_topics": ""}, "notification_topics must be one or more of success, error, alarm, got []"),
-        ({"external_buckets": "Not_A_Bucket"}, "external_buckets must be names of S3 buckets, got ['Not_A_Bucket']"),
-        ({"hub_endpoint": "http://example.com"}, "hub_endpoint must be an https URL without a final slash, or s3://"),
-        ({"hub_endpoint": "s3://mirror/prefix/"}, "hub_endpoint must be an https URL without a final slash, or s3://"),
-        ({"packaging": "zip"}, "packaging must be tarball or uncompressed, got 'zip'"),
-        ({"token_secret_arn": "hub-token"}, "token_secret_arn must be the whole ARN of a Secrets Manager secret, with"),
-        (
-            {"token_secret_arn": f"{SECRET[:-7]}"},
-            "token_secret_arn must be the whole ARN of a Secrets Manager secret, with",
-        ),
-        (
-            {"token_secret_arn": SECRET, "region": "eu-west-1"},
-            "token_secret_arn must be of a secret in the stack's region eu-west-1, got 'arn:aws:secretsmanager",
-        ),
-        (
-            {"token_secret_arn": SECRET, "hub_endpoint": "s3://mirror"},
-            "token_secret_arn must be empty where hub_endpoint is in S3, got 'arn:aws:secretsmanager:us-east-1",
-        ),
-        (
-            {"bootstrap_kms_key_arn": "alias/cdk"},
-            "bootstrap_kms_key_arn must be the ARN of a KMS key, arn:aws:kms:<region>:<account>:key/<id>, got '",
-        ),
-        (
-            {"bootstrap_kms_key_arn": f"arn:aws:kms:eu-west-1:{'1' * 12}:key/1"},
-            "bootstrap_kms_key_arn must be of a key in the stack's region us-east-1, got 'arn:aws:kms:eu-west-1",
-        ),
-        ({"endpoint_name": "Music"}, "endpoint_name must be up to 63 lower-case letters"),
-        ({"tags": "aws:owner=me"}, "tags must be `key=value` of up to 128 and 256 characters, not aws:, got"),
-        ({"log_retention_days": 31}, "log_retention_days must be 1 or 3 or 5 or 7"),
-        ({"encryption": "none"}, "encryption must be aws-managed or customer-managed, got 'none'"),
-        ({"vpc_subnet_ids": "vpc-1"}, "vpc_subnet_ids must be ids of 2 to 16 subnets, got ['vpc-1']"),
-        (
-            {"vpc_subnet_ids": "subnet-01234567,subnet-89abcdef"},
-            "vpc_security_group_ids must be 1 to 5 different ids where vpc_subnet_ids are given, got []",
-        ),
-        (
-            {"vpc_security_group_ids": "sg-01234567", "vpc_subnet_ids": "subnet-01234567"},
-            "vpc_subnet_ids must be 2 to 16 different ids where vpc_security_group_ids are given, got ['subnet-01",
-        ),
-        ({"permissions_boundary": "arn:aws:iam::1:policy/x"}, "permissions_boundary must be the name of a managed"),
-        ({"warm_up_schedule": "9:00"}, "warm_up_schedule must be `cron(…)` with six fields, got '9:00'"),
-        (
-            {"warm_up_schedule": "cron(0 9 * * ? *)"},
-            "warm_up_schedule and warm_up_end_schedule must both be given or both be empty, got 'cron(0 9 * * ? *)' ",
-        ),
-        ({"warm_up_timezone": "+01:00"}, "warm_up_timezone must be a name such as Europe/Berlin, got '+01:00'"),
-        ({"fallback_instance_types": ["ml.g6.xlarge"] * 5}, "fallback_instance_types must be at most 4 instance types"),
-    ],
-)
-def test_error_names_the_setting_the_allowed_values_and_the_value(
-    cdk_context: dict[str, Any], given: dict[str, Any], message: str
-) -> None:
-    assert error_message(cdk_context, **given).startswith(message)
-
-
 def test_unknown_model_is_rejected_with_the_known_and_the_closest(cdk_context: dict[str, Any]) -> None:
     message = error_message(cdk_context, model_id="facebook/musicgen-lage")
     assert message.startswith("model_id must be one of facebook/musicgen-small, facebook/musicgen-medium, facebook/")
@@ -170,7 +87,7 @@ def test_branch_or_tag_is_rejected_with_how_to_find_a_commit(
     cdk_context: dict[str, Any], env: str, branch: str
 ) -> None:
     message = error_message(cdk_context, env=env, revision=branch)
-    assert f"revision must be a full commit, 40 hexadecimal digits, got {branch}: branches and tags move" in message
+    assert f"revision must be a full commit, 40 hexadecimal digits, got {branch!r}: branches and tags move" in message
     assert "https://huggingface.co/facebook/musicgen-large/commits/main" in message
 
 
