@@ -1,10 +1,9 @@
 """The container's entry point: runs the unmodified Hugging Face serving toolkit with its paths moved.
 
 A script for the serving environment's interpreter, in its own session; never import it. Like docker, it changes only
-where the toolkit, multi-model-server and the bundle put their files: pip installs a bundle's requirements.txt (which the
-toolkit does at every start, on AWS too) into the container's own folder, and nothing else can be written to, as far as the
-kernel has Landlock. It kills the whole session when the embedded AWS that started it exits, which closes the pipe to
-standard input.
+where the toolkit, multi-model-server and the bundle put their files. The toolkit installs a bundle's requirements.txt
+at every start, on AWS too: here pip gets a folder of the container, and Landlock, if the kernel has it, refuses all
+other writes. It kills the whole session when the embedded AWS that started it exits, which closes the pipe to standard input.
 """
 # pyright: reportAttributeAccessIssue=false, reportPrivateUsage=false
 # (the serving toolkits ship no types, and their module attributes are replaced here)

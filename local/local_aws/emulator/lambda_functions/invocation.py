@@ -8,6 +8,7 @@ import datetime as dt
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -192,7 +193,9 @@ def _run_process(function: Any, event: str, request_id: str, prepared: Prepared,
     if timed_out:
         return _failure("Sandbox.Timedout", f"Task timed out after {timeout:.2f} seconds", text)
     if not (work / "answer.json").exists():
-        message = f"RequestId: {request_id} Error: Runtime exited with error: exit status {process.returncode}"
+        code = process.returncode
+        ending = f"exit status {code}" if code >= 0 else f"signal: {signal.strsignal(-code)}".lower()
+        message = f"RequestId: {request_id} Error: Runtime exited with error: {ending}"
         return _failure("Runtime.ExitError", message, text)
     answer = json.loads((work / "answer.json").read_text(encoding="utf-8"))
     return Result(json.dumps(answer["payload"]).encode(), text, answer.get("error"))
