@@ -3,7 +3,7 @@
 What a stack created is known from its events, which CloudFormation keeps after the stack is deleted, and from the names
 that AWS derives from a resource's: the log groups of a function and of an endpoint, the objects of a bucket.
 
-`python -m local_aws.emulator.leftovers --state DIR` prints what exists in a running one, and exits 1 if a stack left any.
+`python -m local_aws.emulator.leftovers --state DIR` prints what a running one contains; exit code 1 if stacks left any.
 """
 
 import argparse

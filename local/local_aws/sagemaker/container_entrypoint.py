@@ -3,7 +3,8 @@
 A script for the serving environment's interpreter, in its own session; never import it. Like docker, it changes only
 where the toolkit, multi-model-server and the bundle put their files. The toolkit installs a bundle's requirements.txt
 at every start, on AWS too: here pip gets a folder of the container, and Landlock, if the kernel has it, refuses all
-other writes. It kills the whole session when the embedded AWS that started it exits, which closes the pipe to standard input.
+other writes. It kills the whole session when the embedded AWS that started it exits, which closes the pipe to standard
+input.
 """
 # pyright: reportAttributeAccessIssue=false, reportPrivateUsage=false
 # (the serving toolkits ship no types, and their module attributes are replaced here)

@@ -31,10 +31,18 @@ from local_aws.emulator.iam.sessions import assume_role_for_service
 from local_aws.emulator.lambda_functions.deployment_package import DeploymentPackageError, extract
 
 _HERE = Path(__file__).parent
-# Functions find programs on PATH, and Node functions the SDK that AWS's own Node runtime contains.
+# Functions find programs on PATH, and Node functions the SDK that AWS's own Node runtime contains: of the project that
+# uses the embedded AWS, or of this one.
 _TOOL_ENVIRONMENT = {
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-    "NODE_PATH": str(_HERE.parents[3] / "node_modules"),
+    "NODE_PATH": os.pathsep.join(
+        path
+        for path in (
+            os.environ.get("NODE_PATH"),
+            *(str(root / "node_modules") for root in (Path.cwd(), _HERE.parents[3])),
+        )
+        if path
+    ),
 }
 _MAX_LOG_MESSAGE = 256 * 1024 - 26  # CloudWatch Logs' limit of an event
 _MAX_EVENT_BYTES = 1_048_576
