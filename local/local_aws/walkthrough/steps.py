@@ -1,7 +1,6 @@
 """The steps of `make local`, in order. Each prints its result and raises StepFailed if it fails."""
 
 import json
-import shlex
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.autoscaling.live import scaling_history
+from local_aws.emulator.environment import shell_exports
 from local_aws.emulator.leftovers import find_leftovers
 from local_aws.emulator.process import LocalAws
 from local_aws.hub import LoopbackHub, Repository
@@ -32,7 +32,6 @@ STACK = "MusicGen-dev"
 CONCURRENT_PROMPTS = 8
 CLOCK_FACTOR = 60.0  # a minute of alarms and policies takes a second
 _SCALE_IN_TIMEOUT = 180.0  # seconds
-_AWS_VARIABLES = ("AWS_", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE")  # they point tools at the embedded AWS
 
 
 @dataclass
@@ -180,12 +179,7 @@ class Walkthrough:
     def _keep_running(self, aws: LocalAws, outputs: dict[str, str]) -> None:
         """Show how to use the stack, and wait for Ctrl-C."""
         script = self.state / "environment.sh"
-        exports = [
-            f"export {name}={shlex.quote(value)}"
-            for name, value in aws.environment().items()
-            if name.startswith(_AWS_VARIABLES)
-        ]
-        script.write_text("\n".join(sorted(exports)) + "\n")
+        script.write_text(shell_exports(aws.environment()), encoding="utf-8")
         self.report.say(f"""
 running until Ctrl-C. In another shell:
   source {script}
