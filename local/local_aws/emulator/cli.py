@@ -5,6 +5,7 @@ source <(local-aws env --state .local/aws)
 """
 
 import argparse
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -27,14 +28,15 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.command == "env":
         return _print_environment(arguments.state)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
+        signal.signal(number, lambda _number, _frame: stop.set())
     with LocalAws(arguments.state, clock_factor=arguments.clock_factor) as aws:
         script = aws.state_dir / "environment.sh"
         script.write_text(shell_exports(aws.environment()), encoding="utf-8")
         print(f"{aws.endpoint_url} is ready; in another shell: source {script}", flush=True)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            return 0
+        stop.wait()
+    return 0
 
 
 def _print_environment(state: Path) -> int:
