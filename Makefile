@@ -116,8 +116,9 @@ simulate: tools ## run 100,000 schedules of the staging protocol with crashes, d
 test-extract: tools ## extract a staged tarball with every tool that is installed; EXTRACTORS=all fails for a missing one
 	EXTRACTORS="$(EXTRACTORS)" pytest -rs tests/stage_model/archive/test_extraction.py
 
-docs: tools ## regenerate the tables of docs/configuration.md, docs/capacity.md and docs/engine.md
+docs: tools ## regenerate the tables of docs/configuration.md, docs/capacity.md, docs/engine.md and local/README.md
 	@python -m infra.reference
+	@python -m local_aws.emulator.reference
 	@python -m benchmarks.gpu.report
 
 lock: tools ## recompile requirements*.txt and package-lock.json from their sources

@@ -28,6 +28,8 @@ def make_local_run(tmp_path_factory: pytest.TempPathFactory) -> MakeLocalRun:
             f"jupyter execute --output={executed} {PROJECT / 'examples' / 'musicgen.ipynb'}",
         )
         sample = run_in_shell(walkthrough.state, f"{sys.executable} {Path(__file__).parent / 'sample_client.py'}")
+        own = run_in_shell(walkthrough.state, f"{sys.executable} {Path(__file__).parent / 'own_resources.py'}")
+        assert own.code == 0, own.output
         walkthrough.interrupt()
     except BaseException:
         walkthrough.interrupt()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.emulator.leftovers import find_leftovers
+from local_aws.emulator.leftovers import Leftovers, find_leftovers
 from local_aws.emulator.process import LocalAws
 from local_aws.hub import LoopbackHub, Repository
 from local_aws.walkthrough.cdk_cli import CdkCli
@@ -73,7 +73,7 @@ def test_reason_is_shown_and_kept_until_the_stack_is_deployed_again_or_destroyed
     (described,) = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
     assert described["StackStatus"] == "ROLLBACK_FAILED"
     assert REASON in str(logs.filter_log_events(logGroupName=GROUP)["events"])
-    kept = [name for name in find_leftovers(aws) if not name.startswith("log group: /aws/lambda/")]
+    kept = [name for name in find_leftovers(aws).of_stacks if not name.startswith("log group: /aws/lambda/")]
     assert {name.partition(":")[0] for name in kept} == {"function", "log group", "role", "stack"}
 
     cdk.deploy()
@@ -81,4 +81,4 @@ def test_reason_is_shown_and_kept_until_the_stack_is_deployed_again_or_destroyed
     assert described["StackStatus"] == "CREATE_COMPLETE"
     assert REASON not in str(logs.filter_log_events(logGroupName=GROUP)["events"])
     cdk.destroy()
-    assert find_leftovers(aws) == []
+    assert find_leftovers(aws) == Leftovers()

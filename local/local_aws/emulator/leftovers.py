@@ -1,17 +1,22 @@
-"""List what is left in the embedded AWS: `cdk destroy` must leave only CDK's own bootstrap stack.
+"""List what is left in the embedded AWS: `cdk destroy` must leave only CDK's bootstrap stack and what users created.
 
-`python -m local_aws.emulator.leftovers --state DIR` prints the leftovers of a running one and exits 1 if there are any.
+What a stack created is known from its events, which CloudFormation keeps after the stack is deleted, and from the names
+that AWS derives from a resource's: the log groups of a function and of an endpoint, the objects of a bucket.
+
+`python -m local_aws.emulator.leftovers --state DIR` prints what a running one contains; exit code 1 if stacks left any.
 """
 
 import argparse
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from local_aws.emulator.process import LocalAws
 
 _BOOTSTRAP_STACK = "CDKToolkit"
+_DERIVED_LOG_GROUPS = ("/aws/lambda/", "/aws/sagemaker/Endpoints/")
 _SCALING, _SAGEMAKER = "application-autoscaling", {"ServiceNamespace": "sagemaker"}
 # Kind, service, list operation and its arguments, result key, name key of an item (None: the item is its own name).
 _LISTS: tuple[tuple[str, str, str, dict[str, str], str, str | None], ...] = (
@@ -37,19 +42,59 @@ _LISTS: tuple[tuple[str, str, str, dict[str, str], str, str | None], ...] = (
 )
 
 
-def find_leftovers(aws: LocalAws) -> list[str]:
-    """Return everything that exists, as sorted `kind: name`, except the CDK bootstrap stack and its resources."""
-    cloudformation, expected = aws.client("cloudformation"), set[str]()
-    if any(stack["StackName"] == _BOOTSTRAP_STACK for stack in cloudformation.describe_stacks()["Stacks"]):
-        resources = cloudformation.list_stack_resources(StackName=_BOOTSTRAP_STACK)["StackResourceSummaries"]
-        expected = {_BOOTSTRAP_STACK, *(resource["PhysicalResourceId"] for resource in resources)}
+@dataclass(frozen=True)
+class Leftovers:
+    """What exists, as sorted `kind: name`: what stacks created, and everything else, which users created."""
+
+    of_stacks: list[str] = field(default_factory=list[str])
+    of_users: list[str] = field(default_factory=list[str])
+
+
+def find_leftovers(aws: LocalAws, stack_name: str | None = None) -> Leftovers:
+    """Return everything that exists, except the CDK bootstrap stack and its resources.
+
+    With `stack_name`, only what stacks of that name created is a stack's; others are a user's.
+    """
+    cloudformation, expected, created = aws.client("cloudformation"), set[str](), set[str]()
+    for stack in _pages(cloudformation, "list_stacks", "StackSummaries"):
+        name = stack["StackId"].split("/")[1]
+        if name == _BOOTSTRAP_STACK:
+            expected |= _created_by(cloudformation, stack["StackId"]) | {name}
+        elif stack_name in (None, name):
+            created |= _created_by(cloudformation, stack["StackId"]) | {name}
     found = [
         (kind, item if name is None else item[name])
         for kind, service, operation, arguments, member, name in _LISTS
         for item in _pages(aws.client(service), operation, member, **arguments)
     ]
     found += _buckets(aws, expected)
-    return sorted(f"{kind}: {name}" for kind, name in found if name not in expected)
+    left = sorted(item for item in found if item[1] not in expected)
+    return Leftovers(
+        of_stacks=[f"{kind}: {name}" for kind, name in left if name in created or _owner(kind, name) in created],
+        of_users=[
+            f"{kind}: {name}" for kind, name in left if name not in created and _owner(kind, name) not in created
+        ],
+    )
+
+
+def _created_by(cloudformation: Any, stack_id: str) -> set[str]:
+    """Return the physical ids of all resources that a stack has ever had, as the services list them."""
+    events = _pages(cloudformation, "describe_stack_events", "StackEvents", StackName=stack_id)
+    ids = {event["PhysicalResourceId"] for event in events if event.get("PhysicalResourceId")}
+    # A scalable target is `<resource>|<dimension>|<namespace>`; SageMaker's ids are ARNs, and it lists names.
+    names = {name.partition("|")[0] for name in ids}
+    return ids | names | {name.rpartition("/")[2] for name in names if name.startswith("arn:aws:sagemaker:")}
+
+
+def _owner(kind: str, name: str) -> str | None:
+    """Return the name of the resource to which a thing belongs that has no resource of its own in a template."""
+    if kind in ("object", "unfinished upload"):
+        return name.removeprefix("s3://").partition("/")[0]
+    if kind == "log group" and name.startswith(_DERIVED_LOG_GROUPS):
+        return name.rpartition("/")[2]
+    if kind == "scalable target":
+        return name.removeprefix("endpoint/").partition("/")[0]
+    return None
 
 
 def _pages(client: Any, operation: str, member: str, **arguments: Any) -> Iterator[Any]:
@@ -78,8 +123,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m local_aws.emulator.leftovers", description=__doc__)
     parser.add_argument("--state", type=Path, required=True, help="state folder of a running embedded AWS")
     found = find_leftovers(LocalAws.running(parser.parse_args().state))
-    print("\n".join(found) or "nothing left")
-    sys.exit(1 if found else 0)
+    lines = [f"left by a stack: {name}" for name in found.of_stacks]
+    lines += [f"created by you: {name}" for name in found.of_users]
+    print("\n".join(lines) or "nothing left")
+    sys.exit(1 if found.of_stacks else 0)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,6 @@ class LocalAws:
         """Start the server and wait until it answers; raise RuntimeError with the end of its log if it does not."""
         self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         ready, deadline = self.state_dir / "ready.json", time.monotonic() + _START_SECONDS
-        ready.unlink(missing_ok=True)
         program = [sys.executable, "-m", "local_aws.emulator.server"]
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MOTO_"))}
         paths = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
@@ -81,16 +80,22 @@ class LocalAws:
                 start_new_session=True,
             )
         try:
-            while not ready.exists():
+            while not self._is_ready(ready):
                 if self._process.poll() is not None or time.monotonic() > deadline:
                     tail = self.log_path.read_text(encoding="utf-8", errors="replace")[-2000:]
                     raise RuntimeError(f"the embedded AWS did not start; the end of {self.log_path}:\n{tail}")
-                time.sleep(0.05)
-            self._ready = json.loads(ready.read_text(encoding="utf-8"))
+                time.sleep(0.02)
         except BaseException:
             self.stop()
             raise
         return self
+
+    def _is_ready(self, file: Path) -> bool:
+        """Read what the server wrote once it answers; ignore what an earlier one left in the folder."""
+        if not file.exists():
+            return False
+        self._ready = json.loads(file.read_text(encoding="utf-8"))
+        return self._process is not None and self.pid == self._process.pid
 
     def stop(self) -> None:
         """End the server, its Lambdas and its instances; do nothing if it is not running."""

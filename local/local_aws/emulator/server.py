@@ -4,6 +4,7 @@ Write DIR/ready.json (`endpoint_url`, `ca_bundle`, `trust_bundle`, `pid`) once r
 """
 
 import argparse
+import fcntl
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import ThreadedWSGIServer
 from werkzeug.wrappers import Response
 
-from local_aws.emulator import child_processes, clients, moto_patches, response_urls
+from local_aws.emulator import child_processes, clients, moto_imports, response_urls
 from local_aws.emulator.account import ACCOUNT_ID
 from local_aws.emulator.certificates import make_certificates
 from local_aws.emulator.environment import write_trust_bundle
@@ -58,6 +59,7 @@ class _TlsServer(ThreadedWSGIServer):
 def serve(state: Path, port: int, *, exit_with_stdin: bool) -> None:
     """Serve until SIGTERM, SIGINT or, if `exit_with_stdin`, until standard input closes because the parent died."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _lock(state)
     certificates = make_certificates(state)
     trust = state / "trust.pem"
     write_trust_bundle(certificates.authority, trust)
@@ -67,6 +69,9 @@ def serve(state: Path, port: int, *, exit_with_stdin: bool) -> None:
     os.environ.update(MOTO_PORT=str(server.port), MOTO_ACCOUNT_ID=ACCOUNT_ID, MOTO_IAM_LOAD_MANAGED_POLICIES="true")
     runtime = clients.Runtime(f"https://{HOST}:{server.port}", state, certificates.authority, trust)
     clients.set_runtime(runtime)
+    moto_imports.import_cloudformation()
+    from local_aws.emulator import moto_patches  # here: it imports moto's CloudFormation too
+
     moto_patches.install()
     app: Any = DomainDispatcherApplication(create_backend_app)
     for middleware in (refuse_unsupported, authorization.middleware, response_urls.middleware):
@@ -90,6 +95,15 @@ def serve(state: Path, port: int, *, exit_with_stdin: bool) -> None:
     stop.wait()
     child_processes.end_all(registry=runtime.children)
     server.shutdown()
+
+
+def _lock(state: Path) -> None:
+    """Keep other servers out of the state folder until this process ends; SystemExit if one is in it."""
+    lock = os.open(state / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"the state folder must belong to one embedded AWS, but another runs on {state}")
 
 
 def refuse_unsupported(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:

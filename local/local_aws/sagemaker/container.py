@@ -1,6 +1,7 @@
 """A container as a process group of this machine: the real serving stack, its environment and its ping."""
 
 import contextlib
+import fcntl
 import http.client
 import os
 import random
@@ -31,6 +32,9 @@ _MAX_FOLDER_BYTES = 107 - len("/.mms.sock.99999")
 _PORTS = range(20_000, 32_767)
 _port_lock = threading.Lock()
 _used_ports: set[int] = set()
+# Several embedded AWS of one user share the machine's ports: each locks the byte of a port in this file, until it ends.
+_PORT_LOCKS = Path(tempfile.gettempdir()) / f"local-aws-ports-{os.getuid()}.lock"
+_port_locks: list[int] = []  # the open file; closing any descriptor of it would release all locks
 
 
 class Container(Protocol):
@@ -181,7 +185,9 @@ def temporary_folder(state: Path) -> Path:
 
 
 def free_port() -> int:
-    """Return a free TCP port of 127.0.0.1 that this process has not returned before; OSError if there is none.
+    """Return a free TCP port of 127.0.0.1 that no embedded AWS has returned before; OSError if there is none.
+
+    Its container binds it only seconds later, so that a free port may be another's already.
 
     Below 32767, because multi-model-server 1.1.11 accepts no higher one, which also avoids the ports that the kernel
     gives to outgoing connections.
@@ -190,7 +196,16 @@ def free_port() -> int:
         for port in random.sample(_PORTS, len(_PORTS)):
             with contextlib.suppress(OSError), socket.socket() as probe:
                 if port not in _used_ports:
+                    _lock_port(port)
                     probe.bind(("127.0.0.1", port))
                     _used_ports.add(port)
                     return port
     raise OSError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free")
+
+
+def _lock_port(port: int) -> None:
+    """Lock `port` until this process ends; raise OSError if another process has locked it."""
+    if not _port_locks:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        _port_locks.append(os.open(_PORT_LOCKS, flags, 0o600))
+    fcntl.lockf(_port_locks[0], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)

@@ -1,8 +1,10 @@
 """The container's entry point: runs the unmodified Hugging Face serving toolkit with its paths moved.
 
 A script for the serving environment's interpreter, in its own session; never import it. Like docker, it changes only
-where the toolkit, multi-model-server and the bundle put their files. It kills the whole session when the embedded AWS
-that started it exits, which closes the pipe to standard input.
+where the toolkit, multi-model-server and the bundle put their files. The toolkit installs a bundle's requirements.txt
+at every start, on AWS too: here pip gets a folder of the container, and Landlock, if the kernel has it, refuses all
+other writes. It kills the whole session when the embedded AWS that started it exits, which closes the pipe to standard
+input.
 """
 # pyright: reportAttributeAccessIssue=false, reportPrivateUsage=false
 # (the serving toolkits ship no types, and their module attributes are replaced here)
@@ -10,12 +12,76 @@ that started it exits, which closes the pipe to standard input.
 import ctypes
 import os
 import signal
+import struct
+import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+_PR_SET_NO_NEW_PRIVS = 38
+# The same numbers on every architecture (include/uapi/asm-generic/unistd.h).
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
+_LANDLOCK_CREATE_RULESET_VERSION, _LANDLOCK_RULE_PATH_BENEATH = 1, 1
+# linux/landlock.h, LANDLOCK_ACCESS_FS_*: all rights that change a file system, and those of them that a file can have.
+_WRITE_FILE, _TRUNCATE = 1 << 1, 1 << 14
+_WRITES = _WRITE_FILE | sum(1 << bit for bit in range(4, 13))  # and remove or make anything
+_REFER = 1 << 13  # rename or link between folders, since version 2; _TRUNCATE since version 3
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "shm")
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def redirect_packages() -> None:
+    """Let pip install into the container's own folder, and let Python write no bytecode next to this machine's modules.
+
+    pip with a target ignores what is installed elsewhere, so that it neither replaces nor removes a package of the
+    virtual environment that all containers of this machine share; what it installs hides those packages.
+    """
+    packages = Path(tempfile.gettempdir()) / "site-packages"
+    packages.mkdir(exist_ok=True)  # before any import: Python forgets a path that does not exist
+    paths = [os.environ.get("PYTHONPATH", ""), str(packages)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    os.environ["PIP_TARGET"] = str(packages)
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
+
+def protect_files(writable: Iterable[Path]) -> None:
+    """Let this process and its children write only to these files and folders, through Linux's Landlock.
+
+    Call before there are threads, which it does not restrict. It does not cover permissions and times of files. Without
+    Landlock (Linux before 5.13, or not enabled) it only prints that to the container's log.
+    """
+    version = _libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
+    if version < 1:
+        print("this kernel has no Landlock: the bundle's own code may write outside of its folder", flush=True)
+        return
+    access = _WRITES | (_REFER if version >= 2 else 0) | (_TRUNCATE if version >= 3 else 0)
+    handled = ctypes.create_string_buffer(struct.pack("=Q", access), 8)
+    rules = _checked(_libc.syscall(_LANDLOCK_CREATE_RULESET, handled, 8, 0), "landlock_create_ruleset")
+    for path in writable:
+        allowed = access if path.is_dir() else access & (_WRITE_FILE | _TRUNCATE)
+        beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        rule = ctypes.create_string_buffer(struct.pack("=Qi", allowed, beneath), 12)
+        _checked(_libc.syscall(_LANDLOCK_ADD_RULE, rules, _LANDLOCK_RULE_PATH_BENEATH, rule, 0), f"rule for {path}")
+        os.close(beneath)
+    _checked(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl(PR_SET_NO_NEW_PRIVS)")
+    _checked(_libc.syscall(_LANDLOCK_RESTRICT_SELF, rules, 0), "landlock_restrict_self")
+    os.close(rules)
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        raise OSError(ctypes.get_errno(), f"{what} failed")
+    return result
+
+
+def writable_paths() -> list[Path]:
+    """Return what the container may write to: its /opt/ml, /tmp and log, and the devices that programs expect."""
+    given = [tempfile.gettempdir(), os.environ["SAGEMAKER_BASE_DIR"], os.environ.get("MUSICGEN_LOG_FILE", "/dev/null")]
+    found = [Path(name) for name in given] + [Path("/dev") / name for name in _DEVICES]
+    return [path for path in found if path.exists()]
 
 
 def end_with_parent() -> None:
@@ -31,9 +97,7 @@ def end_with_parent() -> None:
 
 def adopt_orphans() -> None:
     """Become the parent of multi-model-server's Java process, whose launcher exits, like pid 1 in a container."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
+    _checked(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
 def find_model_server(startup_timeout: float) -> object:
@@ -73,6 +137,9 @@ def serve() -> None:
 
 
 if __name__ == "__main__":
+    sys.dont_write_bytecode = True
+    redirect_packages()
+    protect_files(writable_paths())
     end_with_parent()
     adopt_orphans()
     serve()

@@ -3,12 +3,13 @@
 import argparse
 import signal
 import sys
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
 
 from local_aws.walkthrough.client import ClipRequest
 from local_aws.walkthrough.report import Report
+from local_aws.walkthrough.run_folders import new_run
 from local_aws.walkthrough.steps import STEPS, Walkthrough
 
 PROJECT = Path(__file__).parents[3]
@@ -45,11 +46,21 @@ def main() -> int:
     arguments = _arguments()
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
         signal.signal(number, _interrupt)
-    state: Path = arguments.state or PROJECT / ".local" / datetime.now(UTC).strftime("run-%Y%m%d-%H%M%S")
-    state.mkdir(parents=True)
     report = Report(sys.stdout, STEPS)
     request = ClipRequest(arguments.prompt, arguments.duration)
-    walkthrough = Walkthrough(PROJECT, state, report, request, keep_running=arguments.keep)
+    with _folder(arguments.state) as state:
+        return _run(Walkthrough(PROJECT, state, report, request, keep_running=arguments.keep))
+
+
+def _folder(given: Path | None) -> AbstractContextManager[Path]:
+    if given is None:
+        return new_run(PROJECT / ".local")
+    given.mkdir(parents=True)
+    return nullcontext(given)
+
+
+def _run(walkthrough: Walkthrough) -> int:
+    report, state = walkthrough.report, walkthrough.state
     try:
         walkthrough.run()
     except KeyboardInterrupt:

@@ -1,13 +1,18 @@
 """Run the real CDK CLI as a child process; show and log its output."""
 
+import contextlib
 import os
 import signal
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, TextIO
 
+from local_aws.emulator.child_processes import describe_exit
 from local_aws.walkthrough.report import Report, StepFailed
 
+_GRACE_SECONDS = 30.0  # for the CLI to end, and for its last output
 _QUIET = ["--no-notices", "--no-version-reporting", "--ci"]
 
 
@@ -55,16 +60,31 @@ class CdkCli:
                 start_new_session=True,
             )
             assert child.stdout is not None
+            # In a thread: what the CLI leaves behind when it is killed holds the pipe open.
+            reader = threading.Thread(target=self._copy, args=(child.stdout, log), daemon=True)
+            reader.start()
             try:
-                with child.stdout as lines:
-                    for line in lines:
-                        print(line, end="", file=log, flush=True)
-                        if line.strip():
-                            self.report.say(line.rstrip())
                 child.wait()
             finally:
-                if child.poll() is None:
-                    os.killpg(child.pid, signal.SIGTERM)
-                    child.wait(timeout=30)
+                _end_group(child)
+                reader.join(_GRACE_SECONDS)
         if child.returncode != 0:
-            raise StepFailed(f"`cdk {words[0]}` failed with exit code {child.returncode}")
+            raise StepFailed(f"`cdk {words[0]}` {describe_exit(child.returncode)}")
+
+    def _copy(self, lines: IO[str], log: TextIO) -> None:
+        with lines:
+            for line in lines:
+                print(line, end="", file=log, flush=True)
+                if line.strip():
+                    self.report.say(line.rstrip())
+
+
+def _end_group(leader: subprocess.Popen[str]) -> None:
+    """End all that the CLI started, also if it has ended itself: first with SIGTERM if it still runs."""
+    if leader.poll() is None:
+        os.killpg(leader.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            leader.wait(_GRACE_SECONDS)
+    with contextlib.suppress(ProcessLookupError):  # the usual case: there is nothing left
+        os.killpg(leader.pid, signal.SIGKILL)
+    leader.wait()

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import soundfile
+from botocore.exceptions import ClientError
 
 from local_aws.emulator.process import LocalAws
 from local_aws.walkthrough.report import StepFailed
@@ -23,6 +24,25 @@ def stack_outputs(aws: LocalAws, stack: str) -> dict[str, str]:
     """Return the outputs of the deployed stack by name."""
     described = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
     return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+
+
+def failed_resource(aws: LocalAws, stack: str) -> str | None:
+    """Return the resource at which the stack's last operation failed and the reason, in one line, or None."""
+    cloudformation = aws.client("cloudformation")
+    try:
+        pages = cloudformation.get_paginator("describe_stack_events").paginate(StackName=stack)
+        newest_first = [event for page in pages for event in page["StackEvents"]]
+    except ClientError:  # there is no such stack (any more)
+        return None
+    found: str | None = None
+    for event in newest_first:
+        status, own = event["ResourceStatus"], event["PhysicalResourceId"] == event["StackId"]
+        if own and event.get("ResourceStatusReason") == "User Initiated":
+            break
+        if status.endswith("_FAILED") and not own:
+            reason = " ".join(event.get("ResourceStatusReason", "no reason given").split())
+            found = f"{event['LogicalResourceId']} ({event['ResourceType']}) {status}: {reason}"
+    return found
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ class Report:
             self._print(f"        {line}")
 
     def failed(self, reason: str, log: str) -> None:
-        self._print(f"\nstopped at: {self.current}\nreason:     {reason}\nlogs:       {log}")
+        """Say where and why the run stopped; the last line is the reason, or its last line."""
+        self._print(f"\nstopped at: {self.current}\nlogs:       {log}\nreason:     {reason}")
 
     def summary(self, lines: list[str]) -> None:
         self._print("\nsummary")

@@ -1,20 +1,29 @@
 """The steps of `make local`, in order. Each prints its result and raises StepFailed if it fails."""
 
 import json
-import shlex
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from local_aws.autoscaling.live import scaling_history
+from local_aws.emulator.environment import shell_exports
 from local_aws.emulator.leftovers import find_leftovers
 from local_aws.emulator.process import LocalAws
 from local_aws.hub import LoopbackHub, Repository
 from local_aws.planner.timeline_chart import draw, format_timeline
 from local_aws.walkthrough.cdk_cli import CdkCli
-from local_aws.walkthrough.client import Client, ClipRequest, Invocation, NotificationQueue, check_clip, stack_outputs
+from local_aws.walkthrough.client import (
+    Client,
+    ClipRequest,
+    Invocation,
+    NotificationQueue,
+    check_clip,
+    failed_resource,
+    stack_outputs,
+)
 from local_aws.walkthrough.report import Report, StepFailed
 from local_aws.walkthrough.tiny_hub_model import TinyModel, make_tiny_model
 
@@ -23,7 +32,6 @@ STACK = "MusicGen-dev"
 CONCURRENT_PROMPTS = 8
 CLOCK_FACTOR = 60.0  # a minute of alarms and policies takes a second
 _SCALE_IN_TIMEOUT = 180.0  # seconds
-_AWS_VARIABLES = ("AWS_", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE")  # they point tools at the embedded AWS
 
 
 @dataclass
@@ -83,7 +91,7 @@ class Walkthrough:
         with self.report.step("cdk bootstrap: once per account"):
             cdk.bootstrap(aws.account_id, aws.region)
         with self.report.step("cdk deploy: the Lambda stages the model, the endpoint comes into service"):
-            cdk.deploy()
+            self._operate(aws, cdk.deploy)
             outputs = stack_outputs(aws, STACK)
             endpoint = aws.client("sagemaker").describe_endpoint(EndpointName=outputs["EndpointName"])
             self.report.say(f"staged   {outputs['ModelDataUrl']}")
@@ -102,7 +110,8 @@ class Walkthrough:
             if time.monotonic() > deadline:
                 alarms = self._history(aws, endpoint)[-1].alarms
                 raise StepFailed(
-                    f"the endpoint did not scale to 0 instances in {_SCALE_IN_TIMEOUT:.0f} s; its alarms are {alarms}"
+                    f"endpoint {endpoint} did not scale to 0 instances in {_SCALE_IN_TIMEOUT:.0f} s; "
+                    f"its alarms are {alarms}"
                 )
             time.sleep(0.2)
 
@@ -170,12 +179,7 @@ class Walkthrough:
     def _keep_running(self, aws: LocalAws, outputs: dict[str, str]) -> None:
         """Show how to use the stack, and wait for Ctrl-C."""
         script = self.state / "environment.sh"
-        exports = [
-            f"export {name}={shlex.quote(value)}"
-            for name, value in aws.environment().items()
-            if name.startswith(_AWS_VARIABLES)
-        ]
-        script.write_text("\n".join(sorted(exports)) + "\n")
+        script.write_text(shell_exports(aws.environment()), encoding="utf-8")
         self.report.say(f"""
 running until Ctrl-C. In another shell:
   source {script}
@@ -190,12 +194,23 @@ running until Ctrl-C. In another shell:
 
     def _destroy(self, cdk: CdkCli, aws: LocalAws) -> None:
         with self.report.step("cdk destroy"):
-            cdk.destroy()
+            self._operate(aws, cdk.destroy)
         with self.report.step("check that nothing is left"):
-            left = find_leftovers(aws)
-            if left:
-                raise StepFailed(f"destroy must leave nothing, found {len(left)}: {', '.join(left)}")
+            left = find_leftovers(aws, STACK)
+            for name in left.of_users:
+                self.report.say(f"not the stack's, so created by you: {name}")
+            if left.of_stacks:
+                found = ", ".join(left.of_stacks)
+                raise StepFailed(f"destroy must leave nothing of {STACK}, found {len(left.of_stacks)}: {found}")
             self.report.say(
                 "nothing left: no bucket, object, unfinished upload, log group, topic, role, policy, alarm, function,"
             )
-            self.report.say("endpoint, model or scalable target (except CDK's bootstrap stack)")
+            self.report.say("endpoint, model or scalable target of the stack")
+
+    def _operate(self, aws: LocalAws, operation: Callable[[], None]) -> None:
+        """Run a command of the CLI on the stack; name the resource at which it failed."""
+        try:
+            operation()
+        except StepFailed as error:
+            resource = failed_resource(aws, STACK)
+            raise StepFailed(f"{error}: {resource}" if resource else str(error)) from error

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_aws.emulator.child_processes import describe_exit
 from local_aws.walkthrough.report import StepFailed
 
 MODEL_ID = "facebook/musicgen-large"  # the stack's default; only the name is that of Meta's model
@@ -26,7 +27,7 @@ def make_tiny_model(folder: Path) -> TinyModel:
     command = [sys.executable, "-m", "local_aws.hub.tiny_model", str(folder)]
     made = subprocess.run(command, capture_output=True, text=True)
     if made.returncode != 0:
-        raise StepFailed(f"generating the tiny model failed:\n{made.stderr}")
+        raise StepFailed(f"generating the tiny model {describe_exit(made.returncode)}\n{made.stderr}".rstrip())
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     commit = hashlib.sha1(usedforsecurity=False)
     for path in files:

@@ -88,9 +88,11 @@ def test_timeout_ends_the_function_and_its_child_processes(stack: Any, function_
 
 
 def test_exit_of_the_runtime_is_a_function_error(stack: Any, function_resources: Any) -> None:
-    stack.deploy(function_resources("import os\ndef handler(event, context): os._exit(7)"))
-    answer = invoke(stack, {})
-    assert "exit status 7" in json.loads(answer["Payload"].read())["errorMessage"]
+    stack.deploy(function_resources("import os\ndef handler(event, context): os._exit(7) if event else os.abort()"))
+    for event, ending in ({"exit": "yes"}, "exit status 7"), ({}, "signal: aborted"):
+        answer = invoke(stack, event)
+        message = json.loads(answer["Payload"].read())["errorMessage"]
+        assert message.endswith(f"Error: Runtime exited with error: {ending}")
 
 
 def test_event_is_retried_as_often_as_configured(stack: Any, function_resources: Any) -> None:

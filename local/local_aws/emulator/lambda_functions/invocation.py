@@ -8,6 +8,7 @@ import datetime as dt
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,10 +31,18 @@ from local_aws.emulator.iam.sessions import assume_role_for_service
 from local_aws.emulator.lambda_functions.deployment_package import DeploymentPackageError, extract
 
 _HERE = Path(__file__).parent
-# Functions find programs on PATH, and Node functions the SDK that AWS's own Node runtime contains.
+# Functions find programs on PATH, and Node functions the SDK that AWS's own Node runtime contains: of the project that
+# uses the embedded AWS, or of this one.
 _TOOL_ENVIRONMENT = {
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-    "NODE_PATH": str(_HERE.parents[3] / "node_modules"),
+    "NODE_PATH": os.pathsep.join(
+        path
+        for path in (
+            os.environ.get("NODE_PATH"),
+            *(str(root / "node_modules") for root in (Path.cwd(), _HERE.parents[3])),
+        )
+        if path
+    ),
 }
 _MAX_LOG_MESSAGE = 256 * 1024 - 26  # CloudWatch Logs' limit of an event
 _MAX_EVENT_BYTES = 1_048_576
@@ -192,7 +201,9 @@ def _run_process(function: Any, event: str, request_id: str, prepared: Prepared,
     if timed_out:
         return _failure("Sandbox.Timedout", f"Task timed out after {timeout:.2f} seconds", text)
     if not (work / "answer.json").exists():
-        message = f"RequestId: {request_id} Error: Runtime exited with error: exit status {process.returncode}"
+        code = process.returncode
+        ending = f"exit status {code}" if code >= 0 else f"signal: {signal.strsignal(-code)}".lower()
+        message = f"RequestId: {request_id} Error: Runtime exited with error: {ending}"
         return _failure("Runtime.ExitError", message, text)
     answer = json.loads((work / "answer.json").read_text(encoding="utf-8"))
     return Result(json.dumps(answer["payload"]).encode(), text, answer.get("error"))

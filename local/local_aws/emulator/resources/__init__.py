@@ -22,3 +22,8 @@ _BY_TYPE: dict[str, Handler] = {
 def find_handler(resource_type: str) -> Handler | None:
     """Return the handler of a resource type, or None if the embedded AWS does not support it."""
     return _BY_TYPE.get("Custom::*" if resource_type.startswith("Custom::") else resource_type)
+
+
+def supported_types() -> list[str]:
+    """Return all resource types that have a handler, sorted."""
+    return sorted(_BY_TYPE)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.emulator.leftovers import find_leftovers
+from local_aws.emulator.leftovers import Leftovers, find_leftovers
 from local_aws.emulator.process import LocalAws
 
 PROJECT = Path(__file__).parents[4]
@@ -72,13 +72,13 @@ def test_cdk_cli_deploys_updates_rolls_back_and_destroys_a_stack(own_aws: LocalA
     bucket = deploy_twice(cdk, first)
     replace(cdk, second)
     fail(cdk, broken)
-    assert f"bucket: {bucket}" in find_leftovers(own_aws)
+    assert f"bucket: {bucket}" in find_leftovers(own_aws).of_stacks
     cdk.succeed("destroy", "--force", "--app", second)
     # CDK's own handler creates its log group itself, so that it remains, as on AWS.
-    (left,) = find_leftovers(own_aws)
+    (left,) = find_leftovers(own_aws).of_stacks
     assert left.startswith("log group: /aws/lambda/Tiny-CustomS3AutoDelete")
     own_aws.client("logs").delete_log_group(logGroupName=left.removeprefix("log group: "))
-    assert find_leftovers(own_aws) == []
+    assert find_leftovers(own_aws) == Leftovers()
 
 
 def deploy_twice(cdk: Cli, app: str) -> str:
@@ -104,29 +104,3 @@ def fail(cdk: Cli, app: str) -> None:
     failed = cdk("deploy", "--app", app, "--require-approval", "never")
     assert failed.returncode == 1 and "Invalid bucket name" in failed.stdout
     assert (stack(cdk.aws)["StackStatus"], names(cdk.aws)) == ("UPDATE_ROLLBACK_COMPLETE", {"/tiny/second"})
-
-
-def test_find_leftovers_lists_every_kind(own_aws: LocalAws) -> None:
-    s3: Any = own_aws.client("s3")
-    s3.create_bucket(Bucket="left")
-    s3.put_object(Bucket="left", Key="k", Body=b"x")
-    upload = s3.create_multipart_upload(Bucket="left", Key="part")["UploadId"]
-    own_aws.client("logs").create_log_group(logGroupName="/left")
-    topic = own_aws.client("sns").create_topic(Name="left")["TopicArn"]
-    alarm = {"AlarmName": "left", "MetricName": "m", "Namespace": "n", "EvaluationPeriods": 1, "Period": 60}
-    alarm |= {"Threshold": 1, "ComparisonOperator": "GreaterThanThreshold", "Statistic": "Sum"}
-    own_aws.client("cloudwatch").put_metric_alarm(**alarm)
-    assert find_leftovers(own_aws) == [
-        "alarm: left",
-        "bucket: left",
-        "log group: /left",
-        "object: s3://left/k",
-        f"topic: {topic}",
-        "unfinished upload: s3://left/part",
-    ]
-    s3.abort_multipart_upload(Bucket="left", Key="part", UploadId=upload)
-    s3.delete_object(Bucket="left", Key="k")
-    s3.delete_bucket(Bucket="left")
-    own_aws.client("logs").delete_log_group(logGroupName="/left")
-    own_aws.client("sns").delete_topic(TopicArn=topic)
-    own_aws.client("cloudwatch").delete_alarms(AlarmNames=["left"])

@@ -1,0 +1,43 @@
+"""The walkthrough's CDK CLI: how it ends, and what it leaves behind."""
+
+import io
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from local_aws.walkthrough.cdk_cli import CdkCli
+from local_aws.walkthrough.report import Report, StepFailed
+
+
+@pytest.fixture
+def output() -> io.StringIO:
+    return io.StringIO()
+
+
+@pytest.fixture
+def cli(tmp_path: Path, output: io.StringIO) -> CdkCli:
+    """A CLI whose `cdk` leaves a child that holds its output open, prints the child's id and kills itself."""
+    program = tmp_path / "bin" / "cdk"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nsleep 300 &\necho child $!\nkill -9 $$\n")
+    program.chmod(0o755)
+    environment = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+    return CdkCli(tmp_path, tmp_path / "cdk.out", environment, tmp_path / "cdk.log", Report(output, 1))
+
+
+def test_killed_cli_is_reported_at_once_and_its_children_end(
+    cli: CdkCli, output: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", cli.environment["PATH"])
+    started = time.monotonic()
+    with pytest.raises(StepFailed, match=r"^`cdk deploy` was killed by signal 9 \(SIGKILL\)$"):
+        cli.deploy()
+    assert time.monotonic() - started < 20
+    child = int(output.getvalue().split()[-1])
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the CLI's child must end with it"
+        time.sleep(0.02)
