@@ -116,8 +116,8 @@ def _compare(diff: StackDiff, price_tables: Sequence[Prices]) -> Comparison:
 def _with_digests(environment: str, pair: Pair, comparison: Comparison) -> Comparison:
     """Return the comparison with a digest for each finding.
 
-    A text shows long values in part only. So the digest covers all of the resources that a finding names, on both sides,
-    or all of the rest of the template if it names none.
+    A text shows long values in part only. So the digest covers all of the resources that a finding names, on both
+    sides, or all of the rest of the template if it names none.
     """
     versions: dict[str, str] = {}
     for side in (pair.base, pair.head):

@@ -1,8 +1,8 @@
 """What lets findings pass: an approval covers the findings that were seen, not whatever comes later.
 
-A finding's digest covers its text and both versions of what it is about, a class's digest those of its findings. A label
-covers the digest that the gate's comment showed when the label was added (see label_approvals.py). An acceptance names
-the digests of single findings, in a file that is read from the base: a change cannot accept itself.
+A finding's digest covers its text and both versions of what it is about, a class's digest those of its findings. A
+label covers the digest that the gate's comment showed when the label was added (see label_approvals.py). An acceptance
+names the digests of single findings, in a file that is read from the base: a change cannot accept itself.
 """
 
 import json

@@ -39,7 +39,7 @@ FILES = {
     ),
     r"\.(cfnlintrc|checkov|pre-commit-config)[^/]*|zizmor\.ya?ml": "it configures the tools that check the code",
     r"(.*/)?(conftest|sitecustomize|usercustomize)\.py|.*\.pth": "Python runs it before anything else",
-    r"(.*/)?(\.venv[^/]*|node_modules|__pycache__)/.*|.*\.(pyc|pyd|so|node)": "nobody reviews installed or compiled code",
+    r"(.*/)?(\.venv[^/]*|node_modules|__pycache__)/.*|.*\.(pyc|so|node)": "nobody reviews installed or compiled code",
     r"(.*/)?(\.python-version|\.node-version|\.nvmrc|\.tool-versions|\.envrc|\.env)": "it decides which programs run",
     r"tools/cdk\.js|\.cdk\.json|cdk\.context\.json/.*": "it starts the CDK command line",
 }

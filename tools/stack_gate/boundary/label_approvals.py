@@ -3,8 +3,8 @@
     python -m stack_gate.boundary.label_approvals --pull-request NUMBER --output FILE
 
 A label carries no text, so it stands for what the gate's comment showed when a person added it. The comment ends with a
-line that records the digest of each class, and, once a run has seen a label, which digest that label covers. A push that
-changes the findings changes their digest; the label, still there, then covers nothing until it is removed and added again.
+line that records the digest of each class and, once a run has seen a label, which digest that label covers. A push that
+changes the findings changes their digest; the label, still there, then covers nothing until it is added again.
 """
 
 import argparse

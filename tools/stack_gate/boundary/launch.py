@@ -1,7 +1,7 @@
 """Let the base judge: run the gate's code as the base has it, whatever the checkout contains.
 
-On GitHub the gate starts from a checkout of the base. In a working tree, `make gate` starts the working tree's code, which
-hands over to the base's here, so that a developer sees what the pull request will.
+On GitHub the gate starts from a checkout of the base. In a working tree, `make gate` starts the working tree's code,
+which hands over to the base's here, so that a developer sees what the pull request will.
 """
 
 import hashlib

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -57,8 +57,8 @@ def _load(content: bytes) -> dict[str, Any] | None:
     if len(content) > MAX_BYTES:
         return None
     try:
-        tokens: Iterator[object] = yaml.scan(content, Loader=yaml.SafeLoader)  # pyright: ignore[reportUnknownMemberType]
-        if any(isinstance(token, yaml.AliasToken | yaml.AnchorToken | yaml.TagToken) for token in tokens):
+        scanned = cast(Iterator[object], yaml.scan(content, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType]
+        if any(isinstance(token, yaml.AliasToken | yaml.AnchorToken | yaml.TagToken) for token in scanned):
             return None
         loaded: object = yaml.safe_load(content)
     except (yaml.YAMLError, RecursionError, ValueError):
