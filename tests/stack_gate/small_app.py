@@ -43,7 +43,7 @@ TEMPLATE: dict[str, Any] = {
         }
     }
 }
-CDK_STUB = '#!/bin/sh\nfor last; do :; done\nCDK_OUTDIR="$last" exec python3 app.py\n'
+CDK_STUB = '#!/bin/sh\nfor last; do :; done\nmkdir -p "$last"\nCDK_OUTDIR="$last" exec python3 app.py\n'
 PUBLIC = 'template["Resources"]["Bucket"]["Properties"] = {}'
 OPEN_ROLE: dict[str, Any] = {
     "Type": "AWS::IAM::Role",
