@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Generator
 from pathlib import Path
 
@@ -106,3 +108,22 @@ def test_harmless_change_passes(base: Path, repository: Path, monkeypatch: pytes
 
     assert code == 0, report
     assert report["isolated"] is True
+
+
+def test_gate_that_finds_nothing_hands_over_to_the_base(base: Path, repository: Path, tmp_path: Path) -> None:
+    """Start the head's own gate, as `make gate` does in a working tree."""
+    ATTACKS["the head's gate finds nothing"].change(repository)
+    commit(repository, "attack")
+    (repository / "node_modules").symlink_to(ROOT / "node_modules")
+    cdk = install_cdk_stub(tmp_path / "stub")
+    variables = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(cdk), str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(repository / "tools"),
+    }
+    command = [sys.executable, "-P", "-s", "-m", "stack_gate", "--base", "main", "--head", "attack"]
+
+    done = subprocess.run(command, cwd=repository, env=variables, capture_output=True, text=True)
+
+    assert done.returncode == 1, done.stderr
+    assert "needs labels: `gate:gate`, `gate:exposure`" in done.stdout

@@ -66,6 +66,8 @@ def run_by_base(repository: Repository, base: Tree, arguments: Sequence[str]) ->
         for path, data in files.items():
             (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
             (Path(folder) / path).write_bytes(data)
+        # Node looks for the template differ in the folders above the gate's.
+        (Path(folder) / "node_modules").symlink_to(_OWN_FOLDER.parents[1] / "node_modules")
         variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         variables |= {"PYTHONPATH": str(Path(folder) / "tools"), "PYTHONDONTWRITEBYTECODE": "1"}
         # -P and -s: no module of the current folder or of the user's site stands before the gate's.
