@@ -95,7 +95,11 @@ def test_running_python_is_used_if_it_has_the_pins(tmp_path: Path) -> None:
 
 def test_other_pins_are_installed_once_as_wheels_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
-    monkeypatch.setattr(packages, "_run", lambda command, shown: commands.append(command))
+
+    def pretend(command: list[str], shown: str) -> None:
+        commands.append(command)
+
+    monkeypatch.setattr(packages, "_run", pretend)
     (tmp_path / "requirements.txt").write_text("pytest==0.0.1\n", encoding="utf-8")
 
     first = app_packages(tmp_path, tmp_path / "cache")

@@ -102,7 +102,8 @@ def test_gate_runs_the_bases_workflow_and_checks_out_nothing_else() -> None:
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     checkouts = [step["with"] for step in steps if "actions/checkout" in step.get("uses", "")]
 
-    assert list(workflow[True]) == ["pull_request_target"]
+    triggers = {str(key): value for key, value in workflow.items()}["True"]
+    assert list(triggers) == ["pull_request_target"]
     assert [given["ref"] for given in checkouts] == ["${{ github.event.pull_request.base.sha }}"] * 2
     assert all(given["persist-credentials"] is False for given in checkouts)
     assert not any("actions/cache" in step.get("uses", "") for step in steps)  # the base's cache would be written
