@@ -18,13 +18,12 @@ TO ?=
 BASE ?= main
 HEAD ?=
 ALLOW ?=
-LABELS ?=
 REPORT ?=
 BENCH ?=
 FIRST ?= 0
 EXTRACTORS ?=
 GPU_PYTHON ?=
-export MODEL REVISION TO PROMPT DURATION BASE HEAD ALLOW LABELS REPORT    # shell variables: quotes in a value cannot break out
+export MODEL REVISION TO PROMPT DURATION BASE HEAD ALLOW REPORT    # shell variables: quotes in a value cannot break out
 
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/node_modules/.bin:$(PATH)
@@ -78,8 +77,9 @@ plan: tools ## estimate waiting times and cost for RATE requests an hour, from t
 	@$(CDK) synth -q --output cdk.out/plan
 	@python -m local_aws.planner --rate "$(RATE)" --template cdk.out/plan/MusicGen-$(ENV).template.json $(PLAN)
 
+# make exits with 2 whatever fails: scripts call the module, or read `exit_code` in the report.
 gate: tools ## judge a change to stack, data, permissions and bill: BASE=main HEAD=feature ALLOW=replace
-	@python -m stack_gate --base "$$BASE" $(if $(HEAD),--head "$$HEAD") --allow "$$ALLOW" --labels "$$LABELS" \
+	@PYTHONPATH="$(CURDIR)/tools" python -P -s -m stack_gate --base "$$BASE" $(if $(HEAD),--head "$$HEAD") --allow "$$ALLOW" \
 	  $(if $(REPORT),--json "$$REPORT/report.json" --markdown "$$REPORT/comment.md") $(ARGS)
 
 smoke-test: tools ## generate a clip with the deployed stack and check it

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from stack_gate import GateError
-from stack_gate.collect import snapshots, virtualenvs
+from stack_gate.collect import packages, snapshots
+from stack_gate.collect.assembly import read_assembly
 from stack_gate.collect.git import WORKING_TREE, Repository
-from stack_gate.collect.snapshots import environment_names, read_prices, take_snapshots
-from stack_gate.collect.synthesis import read_assembly
+from stack_gate.collect.packages import Packages, app_packages, pip_options, staging_wheels
+from stack_gate.collect.snapshots import environment_names, read_prices, take_snapshot
 from stack_gate.template import Stack
 
-PINNED = "numpy==1.0 --hash=sha256:00\n"
+PINNED = f"numpy==1.0 \\\n    --hash=sha256:{'0' * 64}\n"
 OPTIONS = 'PIP_OPTIONS = ("--only-binary=:all:", "--platform=manylinux2014_aarch64", "--no-compile")\n'
 
 
@@ -86,33 +87,44 @@ def test_folder_without_a_repository_is_rejected(tmp_path: Path) -> None:
 
 
 def test_running_python_is_used_if_it_has_the_pins(tmp_path: Path) -> None:
-    version = virtualenvs._installed("pytest")  # pyright: ignore[reportPrivateUsage]
+    version = packages._installed("pytest")  # pyright: ignore[reportPrivateUsage]
     (tmp_path / "requirements.txt").write_text(f"pytest=={version}\n", encoding="utf-8")
 
-    assert virtualenvs.python_for(tmp_path, tmp_path / "cache") == Path(sys.executable)
+    assert app_packages(tmp_path, tmp_path / "cache") == Packages()
 
 
-def test_other_pins_get_a_cached_virtualenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_pins_are_installed_once_as_wheels_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
 
-    def pretend(command: list[str], failure: str) -> None:
+    def pretend(command: list[str], shown: str) -> None:
         commands.append(command)
-        if "venv" in command:
-            Path(command[-1]).mkdir(parents=True)
 
-    monkeypatch.setattr(virtualenvs, "_run", pretend)
+    monkeypatch.setattr(packages, "_run", pretend)
     (tmp_path / "requirements.txt").write_text("pytest==0.0.1\n", encoding="utf-8")
 
-    first = virtualenvs.python_for(tmp_path, tmp_path / "cache")
-    second = virtualenvs.python_for(tmp_path, tmp_path / "cache")
+    first = app_packages(tmp_path, tmp_path / "cache")
+    second = app_packages(tmp_path, tmp_path / "cache")
 
-    assert first == second != Path(sys.executable)
-    assert [command[1:3] for command in commands] == [["-m", "venv"], ["-m", "pip"]]
+    assert first == second != Packages()
+    (command,) = commands
+    assert command[:5] == [sys.executable, "-m", "pip", "install", "--target"]
+    assert {"--only-binary=:all:", "--no-deps"} <= set(command)
 
 
 def test_revision_without_pins_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(GateError, match=r"the revision has no requirements\.txt"):
-        virtualenvs.python_for(tmp_path, tmp_path)
+        app_packages(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["-e .", "./evil", "evil @ file:///evil", "git+https://host/evil", "--index-url http://h/", "a>=1", "-r b.txt"],
+)
+def test_requirement_that_is_no_pin_is_rejected(line: str, tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text(f"{line}\n", encoding="utf-8")
+
+    with pytest.raises(GateError, match="must pin every package"):
+        app_packages(tmp_path, tmp_path)
 
 
 @pytest.fixture
@@ -133,22 +145,22 @@ def test_wheels_are_downloaded_once_by_hash_and_then_found_without_an_index(
     def pretend(command: list[str], failure: str) -> None:
         commands.append(command)
 
-    monkeypatch.setattr(virtualenvs, "_run", pretend)
+    monkeypatch.setattr(packages, "_run", pretend)
 
-    first = virtualenvs.wheel_variables(bundling, Path("python"), bundling / "cache")
-    second = virtualenvs.wheel_variables(bundling, Path("python"), bundling / "cache")
+    first = staging_wheels(bundling, bundling / "cache")
+    second = staging_wheels(bundling, bundling / "cache")
 
     (command,) = commands
     assert "--require-hashes" in command
     assert "--platform=manylinux2014_aarch64" in command
     assert "--no-compile" not in command
     assert first == second
-    assert first["PIP_NO_INDEX"] == "1"
+    assert first.variables["PIP_NO_INDEX"] == "1"
 
 
 def test_failed_download_leaves_no_cached_wheels(bundling: Path) -> None:
-    with pytest.raises(GateError, match="could not download the wheels"):
-        virtualenvs.wheel_variables(bundling, Path(sys.executable), bundling / "cache")
+    with pytest.raises(GateError, match="could not get the wheels"):
+        staging_wheels(bundling, bundling / "cache")
 
     assert list((bundling / "cache/wheels").iterdir()) == []
 
@@ -156,7 +168,7 @@ def test_failed_download_leaves_no_cached_wheels(bundling: Path) -> None:
 def test_requirements_without_hashes_use_no_cached_wheels(bundling: Path) -> None:
     (bundling / "lambda/requirements.txt").write_text("numpy==1.0\n", encoding="utf-8")
 
-    assert virtualenvs.wheel_variables(bundling, Path("python"), bundling / "cache") == {}
+    assert staging_wheels(bundling, bundling / "cache") == Packages()
 
 
 @pytest.mark.parametrize("path", ["infra/staging_asset.py", "infra/constructs/staged_model.py"])
@@ -164,7 +176,7 @@ def test_pip_options_are_found_in_any_module_of_infra(path: str, tmp_path: Path)
     (tmp_path / path).parent.mkdir(parents=True)
     (tmp_path / path).write_text('PIP_OPTIONS = ("--platform=any",)\n', encoding="utf-8")
 
-    assert virtualenvs.pip_options(tmp_path) == ("--platform=any",)
+    assert pip_options(tmp_path) == ("--platform=any",)
 
 
 def test_assembly_is_read_with_the_files_of_its_assets(tmp_path: Path) -> None:
@@ -216,11 +228,11 @@ def test_snapshot_is_taken_once_for_a_tree(app: Path, tmp_path: Path, monkeypatc
 
     with Repository(app) as repository:
         tree = repository.tree("main")
-        (first,) = take_snapshots([tree], repository, tmp_path / "cache")
-        second, same = take_snapshots([tree, tree], repository, tmp_path / "cache")
+        first = take_snapshot(tree, repository, tmp_path / "cache")
+        second = take_snapshot(tree, repository, tmp_path / "cache")
 
     assert sorted(synthesised) == ["dev", "prod"]
-    assert first == second == same
+    assert first == second
     assert first.prices == {"ml.g5.xlarge": 1.5}
 
 

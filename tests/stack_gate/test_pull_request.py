@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from stack_gate.report.comment import GitHub, publish
+from stack_gate.boundary.github import GitHub
+from stack_gate.boundary.label_approvals import parse_record
+from stack_gate.report.comment import publish
 from tests.stack_gate.fakes.github import COMMIT, FakeGitHub, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,19 +125,21 @@ def test_worked_pull_request_in_the_docs_shows_the_real_comment(result: tuple[in
 
 def test_comment_is_posted_and_then_updated(result: tuple[int, dict[str, Any], str], tmp_path: Path) -> None:
     (tmp_path / "comment.md").write_text(result[2], encoding="utf-8")
-    (tmp_path / "number").write_text("7", encoding="utf-8")
+    (tmp_path / "report.json").write_text(json.dumps(result[1]), encoding="utf-8")
     fake = FakeGitHub()
 
     with serving(fake) as address:
         github = GitHub(address=address, repository="o/r", token="not-a-real-token")
-        publish(tmp_path, COMMIT, github)
-        publish(tmp_path, COMMIT, github)
+        publish(tmp_path, 7, COMMIT, github)
+        publish(tmp_path, 7, COMMIT, github)
 
-    assert [comment["body"].strip() for comment in fake.comments] == [result[2].strip()]
+    (body,) = [comment["body"].strip() for comment in fake.comments]
+    assert body.rpartition("\n")[0].strip() == result[2].strip()
+    assert set(parse_record(body).digests) == {"broaden", "money"}
 
 
 def test_labels_allow_the_pull_request(gate: Gate, result: tuple[int, dict[str, Any], str]) -> None:
-    code, output, _ = gate("--base", "main", "--head", "more-capacity", "--labels", "bug,gate:broaden,gate:money")
+    code, output, _ = gate("--base", "main", "--head", "more-capacity", "--allow", "broaden,money")
 
     assert code == 0
     assert "## Stack gate: pass" in output
@@ -146,6 +150,7 @@ def test_working_tree_without_changes_passes_against_its_own_commit(gate: Gate, 
 
     assert code == 0
     assert "No change." in output
+    assert "without isolation" not in output
     assert git(clone, "status", "--porcelain") == ""
 
 
@@ -161,6 +166,38 @@ def test_failed_synth_is_no_verdict(gate: Gate, clone: Path) -> None:
     assert "max_capacity must be 1 to 100, got 0" in error
 
 
+def test_make_says_the_exit_status_that_it_cannot_return(gate: Gate) -> None:
+    """Make exits with 2 whatever fails, so the gate states its own status last."""
+    _, _, error = gate("--base", "main", "--head", "more-capacity")
+
+    assert error.splitlines()[-1] == "stack gate: needs a label (exit status 1)"
+
+
+def test_base_without_a_gate_is_no_verdict(tmp_path: Path, gate: Gate, clone: Path) -> None:
+    git(clone, "switch", "--quiet", "--create", "no-gate", "main")
+    git(clone, "rm", "-r", "--quiet", "tools/stack_gate")
+    git(clone, "commit", "--quiet", "--message=no gate")
+    git(clone, "switch", "--quiet", "more-capacity")
+
+    code, _, error = gate("--base", "no-gate", "--head", "main")
+
+    assert code == 2
+    assert "has no gate" in error
+
+
+def test_gate_of_the_base_judges_for_a_checkout_with_another(gate: Gate, clone: Path) -> None:
+    """The base's gate is this one with another verdict; the running one hands over to it."""
+    git(clone, "switch", "--quiet", "--create", "other-gate", "main")
+    (clone / "tools/stack_gate/__main__.py").write_text("import sys\nsys.exit(1)\n", encoding="utf-8")
+    git(clone, "commit", "--quiet", "--all", "--message=other gate")
+    git(clone, "switch", "--quiet", "more-capacity")
+
+    code, _, error = gate("--base", "other-gate", "--head", "main")
+
+    assert code == 1
+    assert "judges, not this checkout's" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -168,7 +205,8 @@ def test_failed_synth_is_no_verdict(gate: Gate, clone: Path) -> None:
         (("--base", "--output=x"), "expected one argument"),
         (
             ("--base", "main", "--allow", "monney"),
-            "--allow must be a list of replace, broaden, exposure, retention, money, two-phase, unknown, got monney",
+            "--allow must be a list of gate, replace, broaden, exposure, retention, money, two-phase, unknown, "
+            "got monney",
         ),
     ],
 )

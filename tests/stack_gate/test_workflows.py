@@ -29,7 +29,7 @@ def actionlint(*paths: Path) -> list[dict[str, Any]]:
 
 
 def test_workflows_exist() -> None:
-    assert [path.name for path in WORKFLOWS] == ["deploy.yml", "drift.yml", "nightly.yml", "pr-comment.yml", "pr.yml"]
+    assert [path.name for path in WORKFLOWS] == ["deploy.yml", "drift.yml", "nightly.yml", "pr-gate.yml", "pr.yml"]
 
 
 def test_actionlint_finds_nothing() -> None:
@@ -97,12 +97,26 @@ def test_job_that_assumes_a_role_runs_no_code_of_the_pull_request() -> None:
     assert not any("actions/checkout" in step.get("uses", "") or "make" in step.get("run", "") for step in steps)
 
 
-def test_comment_is_posted_only_from_the_default_branch() -> None:
-    (job,) = parsed(ROOT / ".github/workflows/pr-comment.yml")["jobs"].values()
-    (checkout,) = [step for step in job["steps"] if "actions/checkout" in step.get("uses", "")]
+def test_gate_runs_the_bases_workflow_and_checks_out_nothing_else() -> None:
+    workflow = parsed(ROOT / ".github/workflows/pr-gate.yml")
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    checkouts = [step["with"] for step in steps if "actions/checkout" in step.get("uses", "")]
 
-    assert checkout["with"]["ref"] == "${{ github.event.repository.default_branch }}"
-    assert checkout["with"]["persist-credentials"] is False
+    triggers = {str(key): value for key, value in workflow.items()}["True"]
+    assert list(triggers) == ["pull_request_target"]
+    assert [given["ref"] for given in checkouts] == ["${{ github.event.pull_request.base.sha }}"] * 2
+    assert all(given["persist-credentials"] is False for given in checkouts)
+    assert not any("actions/cache" in step.get("uses", "") for step in steps)  # the base's cache would be written
+
+
+def test_only_the_comments_job_may_write_and_judging_has_no_token() -> None:
+    jobs = parsed(ROOT / ".github/workflows/pr-gate.yml")["jobs"]
+    (judge,) = [step for step in jobs["gate"]["steps"] if step.get("name") == "Judge"]
+
+    assert set(jobs["gate"]["permissions"].values()) == {"read"}
+    assert jobs["comment"]["permissions"] == {"contents": "read", "pull-requests": "write"}
+    assert "--require-isolation" in judge["run"]
+    assert "github.token" not in str(judge) and "secrets" not in str(jobs)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)

@@ -7,13 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from stack_gate import GateError
+from stack_gate.boundary.approvals import Approvals, read_acceptances
+from stack_gate.boundary.deployment import find_deployment_changes
+from stack_gate.boundary.files import ACCEPTANCES, find_gate_changes
+from stack_gate.boundary.launch import check_own_files, remember_own_files
+from stack_gate.collect import sandbox
 from stack_gate.collect.git import Repository
-from stack_gate.collect.snapshots import Snapshot, take_snapshots
+from stack_gate.collect.snapshots import Snapshot, take_snapshot
 from stack_gate.diff.properties import changed_values
 from stack_gate.diff.stacks import Pair, StackDiff, changed_assets, diff_stacks, pair_up
-from stack_gate.report.report import GATE_FILES, Comparison, Report
+from stack_gate.findings import digest_of
+from stack_gate.report.report import Comparison, Report
 from stack_gate.rules.cost import Prices, hourly_cost
 from stack_gate.rules.evaluate import evaluate
+from stack_gate.rules.tables import all_rules, known_types, type_facts
+from stack_gate.template import canonical
 
 
 def run(
@@ -22,27 +30,48 @@ def run(
     *,
     base: str,
     head: str,
-    allowed: frozenset[str],
+    approvals: Approvals,
     deployed: Path | None = None,
     environment: str | None = None,
+    require_isolation: bool = False,
 ) -> Report:
     """Compare two revisions. `deployed` is a template from an account that replaces the base of one environment.
 
-    Raise GateError if they cannot be compared.
+    Raise GateError if they cannot be compared. Everything that judges is loaded before the head's code runs.
     """
     started = time.monotonic()
+    isolated = sandbox.isolation() is not None
+    if require_isolation and not isolated:
+        raise GateError("isolation is required, and this machine offers none (unshare with user or root namespaces)")
+    remember_own_files()
+    load_tables()
     trees = [repository.tree(base), repository.tree(head)]
-    before, after = take_snapshots(trees, repository, cache)
+    acceptances = read_acceptances(repository.read(trees[0], ACCEPTANCES))
+    gate_findings = find_gate_changes(repository, *trees)
+    before = take_snapshot(trees[0], repository, cache)
+    after = take_snapshot(trees[1], repository, cache)
+    check_own_files()
     if deployed is not None:
         before = _deployed_snapshot(deployed, environment, after)
+    environments = compare_snapshots(before, after, environment)
+    found = [finding for listed in environments.values() for item in listed for finding in item.findings]
     return Report(
         base=deployed.name if deployed else trees[0].description,
         head=trees[1].description,
-        allowed=allowed,
-        environments=compare_snapshots(before, after, environment),
-        gate_changes=tuple(name for name in repository.changed_files(*trees) if name.startswith(GATE_FILES)),
+        allowed=replace(approvals, acceptances=acceptances).covered([*gate_findings, *found]),
+        environments=environments,
+        gate_findings=tuple(gate_findings),
+        isolated=isolated,
+        labels=dict(approvals.labels or {}),
         seconds=time.monotonic() - started,
     )
+
+
+def load_tables() -> None:
+    """Read every table of the rules, which stay in memory."""
+    for name in ("", *known_types()):
+        all_rules(name)
+        type_facts(name)
 
 
 def compare_snapshots(base: Snapshot, head: Snapshot, only: str | None = None) -> dict[str, list[Comparison]]:
@@ -53,7 +82,7 @@ def compare_snapshots(base: Snapshot, head: Snapshot, only: str | None = None) -
     pairs = {name: pair_up(base.environments.get(name, []), head.environments.get(name, [])) for name in names}
     price_tables: list[Prices] = [table for table in (head.prices, base.prices) if table]
     compared = iter(compare([pair for listed in pairs.values() for pair in listed], price_tables))
-    return {name: [next(compared) for _ in listed] for name, listed in pairs.items()}
+    return {name: [_with_digests(name, pair, next(compared)) for pair in listed] for name, listed in pairs.items()}
 
 
 def compare(pairs: Sequence[Pair], price_tables: Sequence[Prices]) -> list[Comparison]:
@@ -73,7 +102,7 @@ def _compare(diff: StackDiff, price_tables: Sequence[Prices]) -> Comparison:
     in_both = [name for name in names if name in base.resources and name in head.resources]
     return Comparison(
         name=head.name,
-        findings=evaluate(diff, price_tables),
+        findings=[*evaluate(diff, price_tables), *find_deployment_changes(base, head, is_new=diff.is_new)],
         impacts={impact: sorted(listed) for impact, listed in sorted(impacts.items())},
         values={names[name]: changed_values(base.properties(name), head.properties(name)) for name in in_both},
         redeploys=[[head.display(name) for name in chain] for chain in diff.redeploy_chains()],
@@ -82,6 +111,36 @@ def _compare(diff: StackDiff, price_tables: Sequence[Prices]) -> Comparison:
         after=None if diff.is_removed else hourly_cost(head, prices),
         permissions_broadened=diff.permissions_broadened,
     )
+
+
+def _with_digests(environment: str, pair: Pair, comparison: Comparison) -> Comparison:
+    """Return the comparison with a digest for each finding.
+
+    A text shows long values in part only. So the digest covers all of the resources that a finding names, on both
+    sides, or all of the rest of the template if it names none.
+    """
+    versions: dict[str, str] = {}
+    for side in (pair.base, pair.head):
+        for logical_id, resource in side.resources.items():
+            shown = side.display(logical_id)
+            versions[shown] = f"{versions.get(shown, '')}{logical_id}{canonical(resource)}"
+    rest = canonical(
+        [{**side.template, "Resources": None, "deployment": side.deployment} for side in (pair.base, pair.head)]
+    )
+    findings = [
+        replace(
+            finding,
+            digest=digest_of(
+                finding.class_name,
+                environment,
+                comparison.name,
+                *(finding.resource, finding.what, finding.why, finding.example),
+                versions.get(finding.resource, rest),
+            ),
+        )
+        for finding in comparison.findings
+    ]
+    return replace(comparison, findings=findings)
 
 
 def _deployed_snapshot(file: Path, environment: str | None, head: Snapshot) -> Snapshot:

@@ -21,7 +21,10 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A template with its entry in the cloud assembly. `region` and `account` are empty if the assembly has none."""
+    """A template with its entry in the cloud assembly. `region` and `account` are empty if the assembly has none.
+
+    `deployment` is what the assembly says of how the stack deploys: roles, tags, parameters, notifications.
+    """
 
     name: str
     template: dict[str, Json]
@@ -29,6 +32,7 @@ class Stack:
     account: str = ""
     termination_protection: bool = False
     assets: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
+    deployment: dict[str, Json] = field(default_factory=dict[str, Json])
 
     @property
     def resources(self) -> dict[str, dict[str, Json]]:

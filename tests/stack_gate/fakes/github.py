@@ -11,20 +11,24 @@ COMMIT = "a" * 40
 
 
 class FakeGitHub:
-    """One pull request, number 7, with comments that can be added and changed."""
+    """One pull request, number 7, with comments and labels that can be added and changed. Each call takes a second."""
 
     def __init__(self) -> None:
         self.comments: list[dict[str, Any]] = []
-        self.files = ["infra/stack.py"]
+        self.labels: set[str] = set()
+        self.events: list[dict[str, Any]] = []
         self.authorizations: set[str] = set()
+        self.seconds = 0
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         """Return status and JSON for a call below `/repos/o/r`."""
         route, _, query = path.removeprefix("/repos/o/r").partition("?")
         if (method, route) == ("GET", "/pulls/7"):
             return 200, {"head": {"sha": COMMIT}}
-        if (method, route) == ("GET", "/pulls/7/files"):
-            return 200, self._page([{"filename": name} for name in self.files], query)
+        if (method, route) == ("GET", "/issues/7/labels"):
+            return 200, self._page([{"name": name} for name in sorted(self.labels)], query)
+        if (method, route) == ("GET", "/issues/7/events"):
+            return 200, self._page(self.events, query)
         if (method, route) == ("GET", "/issues/7/comments"):
             return 200, self._page(self.comments, query)
         if (method, route) == ("POST", "/issues/7/comments"):
@@ -33,12 +37,40 @@ class FakeGitHub:
         return self._change(method, route, body)
 
     def add(self, login: str, body: str) -> None:
-        self.comments.append({"id": len(self.comments) + 1, "user": {"login": login}, "body": body})
+        comment = {"id": len(self.comments) + 1, "user": {"login": login}, "body": body, "updated_at": self.now()}
+        self.comments.append(comment)
+
+    def now(self) -> str:
+        """Return the next second, as GitHub writes it."""
+        self.seconds += 1
+        return f"2026-01-01T00:{self.seconds // 60:02}:{self.seconds % 60:02}Z"
+
+    def set_label(self, name: str, kind: str = "User", app: object = None) -> None:
+        """Let a person, or a program of kind "Bot", add a label."""
+        self.labels.add(name)
+        self._record("labeled", name, kind, app)
+
+    def remove_label(self, name: str) -> None:
+        self.labels.discard(name)
+        self._record("unlabeled", name, "User", None)
+
+    def _record(self, event: str, name: str, kind: str, app: object) -> None:
+        self.events.append(
+            {
+                "id": 1000 + len(self.events),
+                "event": event,
+                "label": {"name": name},
+                "actor": {"login": "someone", "type": kind},
+                "performed_via_github_app": app,
+                "created_at": self.now(),
+            }
+        )
 
     def _change(self, method: str, route: str, body: dict[str, Any]) -> tuple[int, Any]:
         for comment in self.comments:
             if (method, route) == ("PATCH", f"/issues/comments/{comment['id']}"):
                 comment["body"] = body["body"]
+                comment["updated_at"] = self.now()
                 return 200, comment
         return 404, {"message": "Not Found"}
 

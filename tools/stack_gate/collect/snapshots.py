@@ -4,18 +4,17 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from stack_gate import GateError, template
-from stack_gate.collect import synthesis
+from stack_gate.collect import assembly, sandbox, sandbox_init, synthesis
 from stack_gate.collect.git import Repository, Tree
+from stack_gate.collect.packages import collect_packages
 from stack_gate.collect.synthesis import synthesise
-from stack_gate.collect.virtualenvs import python_for, wheel_variables
 from stack_gate.template import Stack, is_object
 
 CDK_JSON = "cdk.json"
@@ -32,29 +31,27 @@ class Snapshot:
     prices: dict[str, float]
 
 
-def take_snapshots(trees: Sequence[Tree], repository: Repository, cache_folder: Path) -> list[Snapshot]:
-    """Return a snapshot per tree, synthesising in parallel what is not cached. Raise GateError if a synth fails."""
-    folder = cache_folder / "snapshots"
-    files = {tree.digest: folder / f"{tree.digest}-{_code_digest()}.json" for tree in trees}
-    snapshots = {digest: _load(file) for digest, file in files.items() if file.exists()}
-    missing = {tree.digest: tree for tree in trees if tree.digest not in snapshots}
+def take_snapshot(tree: Tree, repository: Repository, cache_folder: Path) -> Snapshot:
+    """Return a tree's snapshot, from the cache or by synthesising its environments in parallel.
+
+    Raise GateError if a synth fails. Take the base's first: without isolation, the head's code could change it.
+    """
+    file = cache_folder / "snapshots" / f"{tree.digest}-{_code_digest()}.json"
+    if file.exists():
+        return _load(file)
     with (
         tempfile.TemporaryDirectory(prefix="stack-gate-") as scratch,
         ThreadPoolExecutor(MAX_PARALLEL_SYNTHS) as executor,
     ):
-        sources = {digest: Path(scratch) / digest for digest in missing}
-        pending: dict[str, dict[str, Future[list[Stack]]]] = {}
-        for digest, source in sources.items():
-            repository.extract(missing[digest], source)
-            python = python_for(source, cache_folder)
-            variables = wheel_variables(source, python, cache_folder)
-            names = environment_names(source)
-            pending[digest] = {name: executor.submit(synthesise, source, name, python, variables) for name in names}
-        for digest, synths in pending.items():
-            stacks = {name: synth.result() for name, synth in synths.items()}
-            snapshots[digest] = Snapshot(environments=stacks, prices=read_prices(sources[digest]))
-            _store(snapshots[digest], files[digest])
-    return [snapshots[tree.digest] for tree in trees]
+        source, home = Path(scratch) / "source", Path(scratch) / "home"
+        home.mkdir()
+        repository.extract(tree, source)
+        names, prices = environment_names(source), read_prices(source)
+        packages = collect_packages(source, cache_folder)
+        synths = {name: executor.submit(synthesise, source, name, packages, home) for name in names}
+        snapshot = Snapshot(environments={name: synth.result() for name, synth in synths.items()}, prices=prices)
+    _store(snapshot, file)
+    return snapshot
 
 
 def environment_names(source: Path) -> list[str]:
@@ -101,5 +98,6 @@ def _store(snapshot: Snapshot, path: Path) -> None:
 @cache
 def _code_digest() -> str:
     """Hash of the code that takes snapshots, so that a change of it invalidates the cache."""
-    sources = (__file__, synthesis.__file__, template.__file__)
-    return hashlib.sha256(b"".join(Path(source).read_bytes() for source in sources)).hexdigest()[:8]
+    sources = (module.__file__ for module in (assembly, sandbox, sandbox_init, synthesis, template))
+    code = b"".join(Path(source).read_bytes() for source in (__file__, *filter(None, sources)))
+    return hashlib.sha256(code).hexdigest()[:8]

@@ -6,15 +6,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from stack_gate.boundary.approvals import Label, class_digests
+from stack_gate.boundary.label_approvals import MARK
 from stack_gate.diff.stacks import AssetChange
 from stack_gate.findings import CLASSES, Finding, label
 from stack_gate.rules.cost import Cost
 
 PASS, NEEDS_LABEL, COULD_NOT_RUN = 0, 1, 2
-GATE_FILES = ("tools/stack_gate/", ".github/")
-MARK = "<!-- stack-gate -->"  # identifies the gate's comment, so that the next run updates it
 MAX_CHARACTERS = 60_000  # GitHub accepts 65,536
 MAX_VALUES = 20
+NOT_ISOLATED = (
+    "The pull request's code ran without isolation, since this machine offers none: it could read this account's files "
+    "and processes, and could have changed this report."
+)
 IMPACTS = {
     "WILL_DESTROY": "destroyed",
     "WILL_ORPHAN": "left behind",
@@ -61,19 +65,25 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Both revisions, the classes that labels allow, the comparisons by environment, and changed files of the gate."""
+    """Both revisions, the classes that approvals cover, the comparisons by environment, and findings of class `gate`.
+
+    `isolated` says whether the revisions' code ran in a sandbox, `labels` what each label on the pull request covers.
+    """
 
     base: str
     head: str
     allowed: frozenset[str]
     environments: dict[str, list[Comparison]]
-    gate_changes: tuple[str, ...] = ()
+    gate_findings: tuple[Finding, ...] = ()
+    isolated: bool = True
+    labels: dict[str, Label] = field(default_factory=dict[str, Label])
     seconds: float = 0.0
 
     @property
     def findings(self) -> list[Finding]:
-        """Every finding of every environment."""
-        return [finding for listed in self.environments.values() for item in listed for finding in item.findings]
+        """Every finding of every environment, after those of class `gate`."""
+        found = [finding for listed in self.environments.values() for item in listed for finding in item.findings]
+        return [*self.gate_findings, *found]
 
     @property
     def classes(self) -> list[str]:
@@ -99,7 +109,10 @@ class Report:
             "labels_needed": [label(name) for name in self.classes],
             "labels_missing": [label(name) for name in self.missing],
             "allowed": _ordered(self.allowed),
-            "gate_changed": list(self.gate_changes),
+            "digests": class_digests(self.findings),
+            "label_approvals": {name: asdict(given) for name, given in self.labels.items()},
+            "isolated": self.isolated,
+            "gate_findings": [finding.as_json() for finding in self.gate_findings],
             "seconds": round(self.seconds, 1),
             "environments": {
                 name: [comparison.as_json() for comparison in listed] for name, listed in self.environments.items()
@@ -126,12 +139,13 @@ def _summary_lines(report: Report) -> Iterator[str]:
         yield f"## Stack gate: needs {'a label' if len(report.missing) == 1 else 'labels'}: {labels}\n"
     else:
         yield "## Stack gate: pass\n"
-    if report.gate_changes:
-        folders = sorted({name.rpartition("/")[0] for name in report.gate_changes})
-        yield f"**This change also alters the gate itself**, under {', '.join(f'`{name}`' for name in folders)}.\n"
+    if not report.isolated:
+        yield f"**{NOT_ISOLATED}**\n"
     for name in report.classes:
         count = len({(finding.resource, finding.what) for finding in report.findings if finding.class_name == name})
-        state = "allowed by its label" if name in report.allowed else "**needs its label**"
+        state = "approved" if name in report.allowed else "**needs its label**"
+        if name not in report.allowed and name in report.labels:
+            state = "**needs its label again**: the findings are not those that it was added for"
         yield f"- `{label(name)}` ({count}): {CLASSES[name]}; {state}"
     if not report.classes:
         yield "No data is lost, no one gains access, no protection is weakened, and the stack costs no more."
@@ -153,7 +167,9 @@ def _cost_cell(comparison: Comparison, name: str) -> str:
 
 
 def _environment_lines(report: Report) -> Iterator[str]:
-    """Yield one section for each group of environments that change alike."""
+    """Yield the findings of class `gate`, and one section for each group of environments that change alike."""
+    lines = [line for finding in report.gate_findings for line in _finding_lines(finding)]
+    yield from _section(f"**`{label('gate')}`**", lines)
     groups: dict[str, list[str]] = {}
     for environment, listed in report.environments.items():
         text = "\n".join(line for comparison in listed for line in _stack_lines(comparison))

@@ -1,0 +1,75 @@
+"""Let the base judge: run the gate's code as the base has it, whatever the checkout contains.
+
+On GitHub the gate starts from a checkout of the base. In a working tree, `make gate` starts the working tree's code,
+which hands over to the base's here, so that a developer sees what the pull request will.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from stack_gate import GateError
+from stack_gate.collect.git import Repository, Tree
+
+PACKAGE = "tools/stack_gate/"
+_OWN_FOLDER = Path(__file__).resolve().parents[1]
+
+
+def own_files() -> dict[str, bytes]:
+    """Return the running gate's files by their path in the repository."""
+    paths = [path for path in _OWN_FOLDER.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return {PACKAGE + path.relative_to(_OWN_FOLDER).as_posix(): path.read_bytes() for path in paths}
+
+
+def _digest() -> str:
+    listed = sorted(own_files().items())
+    return hashlib.sha256(
+        b"".join(name.encode() + b"\0" + hashlib.sha256(data).digest() for name, data in listed)
+    ).hexdigest()
+
+
+@cache
+def _digest_at_start() -> str:
+    return _digest()
+
+
+def remember_own_files() -> None:
+    """Note what the gate consists of, before any code of a revision runs."""
+    _digest_at_start()
+
+
+def check_own_files() -> None:
+    """Raise GateError if the gate's files have changed since they were noted."""
+    if _digest() != _digest_at_start():
+        raise GateError("the gate's own files changed while a revision was synthesised")
+
+
+def run_by_base(repository: Repository, base: Tree, arguments: Sequence[str]) -> int | None:
+    """Run the base's gate and return its exit status, or None if this is the base's gate.
+
+    Raise GateError if the base has no gate.
+    """
+    entries = {path: entry for path, entry in repository.files(base).items() if path.startswith(PACKAGE)}
+    if f"{PACKAGE}__main__.py" not in entries:
+        raise GateError(f"the base {base.description} has no gate ({PACKAGE}): merge the gate first, by itself")
+    contents = repository.blobs(base, (entry.blob for entry in entries.values()))
+    files = {path: contents[entry.blob] for path, entry in entries.items()}
+    if files == own_files():
+        return None
+    print(f"stack gate: the gate of {base.description} judges, not this checkout's", file=sys.stderr)
+    with tempfile.TemporaryDirectory(prefix="stack-gate-") as folder:
+        for path, data in files.items():
+            (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
+            (Path(folder) / path).write_bytes(data)
+        # Node looks for the template differ in the folders above the gate's.
+        (Path(folder) / "node_modules").symlink_to(_OWN_FOLDER.parents[1] / "node_modules")
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        variables |= {"PYTHONPATH": str(Path(folder) / "tools"), "PYTHONDONTWRITEBYTECODE": "1"}
+        # -P and -s: no module of the current folder or of the user's site stands before the gate's.
+        done = subprocess.run([sys.executable, "-P", "-s", "-m", "stack_gate", *arguments], env=variables)
+    return done.returncode
