@@ -1,5 +1,8 @@
 """Test a CPU's packed matrices: their error, rows that do not change each other, and builds without FBGEMM."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -151,6 +154,20 @@ def test_logits_of_smalls_width_and_depth_in_8_bits_are_within_two_per_cent() ->
     exact = deep_logits(weights)
     error = relative_error(deep_logits(packed_layers(weights, PACKINGS["int8"])), exact)
     assert 0.01 < error <= bound
+
+
+@pytest.mark.skipif(not cpu_matrices.has_fbgemm(), reason="FBGEMM's kernels are for x86")
+def test_packing_leaves_the_filters_of_warnings_to_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """catch_warnings replaces them for the whole process, and puts back those that it found."""
+    monkeypatch.delattr("warnings.catch_warnings")
+    assert isinstance(Int8Matrix(normal(8, 8)), PackedMatrix)
+
+
+@pytest.mark.skipif(not cpu_matrices.has_fbgemm(), reason="FBGEMM's kernels are for x86")
+def test_packing_warns_nobody() -> None:
+    code = "import torch; from musicgen_serving.engine.model import cpu_matrices as c; c.Int8Matrix(torch.ones(8, 8))"
+    done = subprocess.run([sys.executable, "-c", code], env=dict(os.environ), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_packed_weight_cannot_be_read_back() -> None:

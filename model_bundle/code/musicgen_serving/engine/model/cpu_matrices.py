@@ -13,6 +13,9 @@ import torch
 from musicgen_serving.engine.model.quantisation import MAX_LEVEL, UNPACKED, PackedMatrix, Packing, row_scales
 from musicgen_serving.json_log import JsonLog
 
+# torch 2.13 deprecates quantised tensors, but FBGEMM packs nothing else. Not within a function: catch_warnings would
+# restore the filters of a moment ago under other threads.
+warnings.filterwarnings("ignore", "torch.quantize_per_tensor, .* quantized tensor creation functions", UserWarning)
 SMALLEST = 1e-30  # of a row's magnitude, so that a row of zeros is not divided by zero
 
 
@@ -56,10 +59,8 @@ class Int8Matrix(PackedMatrix):
 
 
 def pack_int8(weight: torch.Tensor) -> torch.ScriptObject:
-    with warnings.catch_warnings():  # torch 2.13 deprecates quantised tensors, but FBGEMM packs nothing else
-        warnings.filterwarnings("ignore", ".*quantized tensor creation functions", UserWarning)
-        zeros = torch.zeros(len(weight), dtype=torch.long)
-        tensor = torch.quantize_per_channel(weight.float(), row_scales(weight).double(), zeros, 0, torch.qint8)
+    zeros = torch.zeros(len(weight), dtype=torch.long)
+    tensor = torch.quantize_per_channel(weight.float(), row_scales(weight).double(), zeros, 0, torch.qint8)
     return torch.ops.quantized.linear_prepack(tensor, None)
 
 
