@@ -7,7 +7,7 @@ import resource
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 import torch
@@ -99,12 +99,13 @@ def test_the_decoder_takes_the_bytes_that_are_allocated(config: DecoderConfig) -
 @pytest.mark.parametrize("kind", ["float16", "float32", "int8"])
 def test_a_cpus_formula_counts_each_matrix_in_the_kind_that_it_is_packed_in(kind: str) -> None:
     weights, element, total = random_weights(TINY, 100, torch.float32), ELEMENT_BYTES["cpu", kind], 0
+    sizes: dict[type, int] = {Int8Matrix: 1, Float16Matrix: 2, Float32Matrix: 4}
     for layer in [*weights.layers, weights]:
         for field in fields(layer):
             part = getattr(layer, field.name)
             if field.name in get_args(MatrixName):
-                packed = PACKINGS[kind].pack(field.name, part)
-                element_bytes = {Int8Matrix: 1, Float16Matrix: 2, Float32Matrix: 4}[type(packed)]
+                packed = PACKINGS[kind].pack(cast("MatrixName", field.name), part)
+                element_bytes = sizes[type(packed)]
                 total += part.numel() * element_bytes + (element.scales * len(part) if element_bytes == 1 else 0)
             elif field.name != "layers":
                 total += sum(one.nbytes for one in tensors_of(part))
