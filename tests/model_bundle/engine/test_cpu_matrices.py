@@ -117,7 +117,7 @@ def test_codes_equal_transformers_with_packed_weights(name: str, mono: Reference
 def test_int8_keeps_heads_text_and_the_second_feed_forward_matrix_in_16_bits(mono: Reference) -> None:
     weights = mono.runner(packing=PACKINGS["int8"]).weights
     for layer in weights.layers:
-        kinds = {name: type(getattr(layer, name)) for name in MATRICES}
+        kinds: dict[str, type] = {name: type(getattr(layer, name)) for name in MATRICES}
         assert kinds == dict.fromkeys(MATRICES, Int8Matrix) | {"cross_kv": Float16Matrix, "ffn_out": Float16Matrix}
     assert isinstance(weights.heads, Float16Matrix) and weights.dtype == torch.float32
 
