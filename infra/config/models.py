@@ -28,10 +28,11 @@ _CODEBOOKS, _CODES = 4, 2048  # of every mono model: the widths of the output he
 class ElementBytes(NamedTuple):
     """Bytes of an element of a loaded decoder: the layers' matrices, the others, everything else.
 
-    Scales are what an 8-bit matrix has for each of its outputs.
+    Scales are what an 8-bit matrix of a layer has for each of its outputs.
     """
 
-    layers: int
+    layers: int  # but the second feed-forward matrix
+    ffn_out: int
     others: int  # the output heads, and the cross-attention's keys and values of the text
     rest: int  # embeddings, norms and activations
     scales: int = 0
@@ -39,12 +40,12 @@ class ElementBytes(NamedTuple):
 
 # By device, and the kind of weights: a CPU multiplies matrices of any kind with activations in float32.
 ELEMENT_BYTES = {
-    ("cuda", "float16"): ElementBytes(2, 2, 2),
-    ("cuda", "float32"): ElementBytes(4, 4, 4),
-    ("cuda", "int8"): ElementBytes(1, 2, 2, scales=4),
-    ("cpu", "float16"): ElementBytes(2, 2, 4),
-    ("cpu", "float32"): ElementBytes(4, 4, 4),
-    ("cpu", "int8"): ElementBytes(1, 2, 4, scales=12),  # FBGEMM also keeps a zero point and a sum
+    ("cuda", "float16"): ElementBytes(2, 2, 2, 2),
+    ("cuda", "float32"): ElementBytes(4, 4, 4, 4),
+    ("cuda", "int8"): ElementBytes(1, 1, 2, 2, scales=4),
+    ("cpu", "float16"): ElementBytes(2, 2, 2, 4),
+    ("cpu", "float32"): ElementBytes(4, 4, 4, 4),
+    ("cpu", "int8"): ElementBytes(1, 2, 2, 4, scales=12),  # FBGEMM also keeps a zero point and a sum
 }
 
 
@@ -74,7 +75,7 @@ class Model:
     def decoder_bytes(self, element: ElementBytes) -> int:
         """Return the size of the loaded decoder, with the position embeddings of the longest clip."""
         text = 2 * self.layers * self.hidden_size**2  # projections of the text to keys and values
-        matrices = self.layers * self._layer_matrices + text + self._heads
+        matrices = self.layers * 14 * self.hidden_size**2 + text + self._heads  # of a layer: see _layers_bytes
         rest = self.decoder_parameters - matrices + MAX_POSITIONS * self.hidden_size
         return self._layers_bytes(element) + (text + self._heads) * element.others + rest * element.rest
 
@@ -87,17 +88,14 @@ class Model:
         return self._layers_bytes(element) + self._heads * element.others + norms * element.rest
 
     @property
-    def _layer_matrices(self) -> int:
-        """Elements: q, k, v and out; cross-attention's q and out; 4 + 4 of the feed-forward."""
-        return 14 * self.hidden_size**2
-
-    @property
     def _heads(self) -> int:
         return _CODEBOOKS * _CODES * self.hidden_size
 
     def _layers_bytes(self, element: ElementBytes) -> int:
-        outputs = 11 * self.hidden_size  # of the matrices in 8 bits: 6 of attention, 5 of the feed-forward
-        return self.layers * (self._layer_matrices * element.layers + outputs * element.scales)
+        """Return the size of q, k, v and out; cross-attention's q and out; the feed-forward's first, and its second."""
+        outputs = 11 if element.ffn_out == 1 else 10  # in units of the width, and in 8 bits, if any are
+        matrices = self.hidden_size**2 * (10 * element.layers + 4 * element.ffn_out)
+        return self.layers * (matrices + self.hidden_size * outputs * element.scales)
 
     def position_bytes(self, itemsize: int) -> int:
         """Return the self-attention's keys and values of one position of a clip: 2 x layers x width x rows."""

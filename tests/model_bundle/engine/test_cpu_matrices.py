@@ -1,11 +1,16 @@
 """Test a CPU's packed matrices: their error, rows that do not change each other, and builds without FBGEMM."""
 
-from typing import Any
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from musicgen_serving.engine.model import cpu_matrices
+from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.cpu_matrices import (
     PACKINGS,
     Float16Matrix,
@@ -14,14 +19,23 @@ from musicgen_serving.engine.model.cpu_matrices import (
     cpu_packing,
     max_input_level,
 )
-from musicgen_serving.engine.model.quantisation import UNPACKED, PackedMatrix, dense
+from musicgen_serving.engine.model.decoder import forward, text_kv
+from musicgen_serving.engine.model.quantisation import UNPACKED, MatrixName, PackedMatrix, Packing, dense
+from musicgen_serving.engine.model.weights import DecoderWeights
 from musicgen_serving.engine.sampling_params import SamplingParams
+from musicgen_serving.engine.step.paged_attention import paged_attention, write_text
+from musicgen_serving.engine.step.slots import allocate, batch_view
 from tests.model_bundle.helpers.kernel_inputs import relative_error
-from tests.model_bundle.helpers.reference_musicgen import Reference
+from tests.model_bundle.helpers.random_weights import random_weights
+from tests.model_bundle.helpers.reference_musicgen import CPU, Reference
 
 KINDS: dict[str, type[PackedMatrix]] = {"float32": Float32Matrix, "float16": Float16Matrix, "int8": Int8Matrix}
 ERRORS = {"float32": 2e-6, "float16": 5e-4, "int8": 2e-2}  # of normally distributed weights, relative
 FRAMES = 60
+MATRICES: list[MatrixName] = [name for name in get_args(MatrixName) if name != "heads"]
+SMALL = DecoderConfig(  # four of its 24 layers
+    layers=4, hidden=1024, heads=16, ffn=4096, vocabulary=2048, codebooks=4, channels=1, pad_token=2048
+)
 
 
 def normal(*shape: int) -> torch.Tensor:
@@ -100,11 +114,60 @@ def test_codes_equal_transformers_with_packed_weights(name: str, mono: Reference
         assert torch.equal(runner.codes(text, FRAMES), expected[text])
 
 
-def test_int8_keeps_heads_and_text_in_16_bits(mono: Reference) -> None:
+def test_int8_keeps_heads_text_and_the_second_feed_forward_matrix_in_16_bits(mono: Reference) -> None:
     weights = mono.runner(packing=PACKINGS["int8"]).weights
-    assert isinstance(weights.layers[0].ffn_in, Int8Matrix)
-    assert isinstance(weights.heads, Float16Matrix) and isinstance(weights.layers[0].cross_kv, Float16Matrix)
-    assert weights.dtype == torch.float32
+    for layer in weights.layers:
+        kinds: dict[str, type] = {name: type(getattr(layer, name)) for name in MATRICES}
+        assert kinds == dict.fromkeys(MATRICES, Int8Matrix) | {"cross_kv": Float16Matrix, "ffn_out": Float16Matrix}
+    assert isinstance(weights.heads, Float16Matrix) and weights.dtype == torch.float32
+
+
+def packed_layers(weights: DecoderWeights, packing: Packing) -> DecoderWeights:
+    layers = (
+        replace(layer, **{name: packing.pack(name, dense(getattr(layer, name))) for name in MATRICES})
+        for layer in weights.layers
+    )
+    return replace(weights, layers=tuple(layers))
+
+
+@torch.inference_mode()
+def deep_logits(weights: DecoderWeights) -> torch.Tensor:
+    """Return small's logits [3, 2, K * V] after 16, 32 and 64 random tokens; its 24 layers are four, six times over."""
+    deep, generator = replace(weights, layers=weights.layers * 6), torch.Generator().manual_seed(3)
+    states, logits = torch.randn(8, SMALL.hidden, generator=generator), list[torch.Tensor]()
+    slots = allocate(replace(SMALL, layers=len(deep.layers)), 1, 64, 8, CPU, torch.float32)
+    slots.set_pages(0, [1], [2])
+    for count in (16, 32, 64):
+        slots.activate(0, count, 8)
+        for layer, pages in zip(deep.layers, slots.kv, strict=True):
+            write_text(pages, [2], text_kv(layer, SMALL.heads, states))
+        tokens, position = torch.randint(2048, (1, 4, count), generator=generator), torch.arange(count)[None]
+        attention = paged_attention(batch_view(slots, 0, 1, count, 8), position)
+        logits.append(forward(deep, SMALL.heads, attention, tokens, position))
+    return torch.cat(logits)
+
+
+@pytest.mark.skipif(not cpu_matrices.has_fbgemm(), reason="FBGEMM's kernels are for x86")
+def test_logits_of_smalls_width_and_depth_in_8_bits_are_within_two_per_cent() -> None:
+    """Or 2.5 on a processor without VNNI, whose inputs have half the levels."""
+    weights, bound = random_weights(SMALL, 64, torch.float32), {127: 0.02, 63: 0.025}[max_input_level()]
+    exact = deep_logits(weights)
+    error = relative_error(deep_logits(packed_layers(weights, PACKINGS["int8"])), exact)
+    assert 0.01 < error <= bound
+
+
+@pytest.mark.skipif(not cpu_matrices.has_fbgemm(), reason="FBGEMM's kernels are for x86")
+def test_packing_leaves_the_filters_of_warnings_to_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """catch_warnings replaces them for the whole process, and puts back those that it found."""
+    monkeypatch.delattr("warnings.catch_warnings")
+    assert isinstance(Int8Matrix(normal(8, 8)), PackedMatrix)
+
+
+@pytest.mark.skipif(not cpu_matrices.has_fbgemm(), reason="FBGEMM's kernels are for x86")
+def test_packing_warns_nobody() -> None:
+    code = "import torch; from musicgen_serving.engine.model import cpu_matrices as c; c.Int8Matrix(torch.ones(8, 8))"
+    done = subprocess.run([sys.executable, "-c", code], env=dict(os.environ), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_packed_weight_cannot_be_read_back() -> None:
@@ -135,7 +198,7 @@ def test_a_row_of_zeros_stays_exactly_zero_next_to_others(name: str) -> None:
     """Rows without a text depend on it: they pass through cross-attention if a neighbour has a negative prompt."""
     x = normal(3, 64)
     x[1] = 0
-    weight = PACKINGS[name].layers(normal(128, 64))
+    weight = PACKINGS[name].most(normal(128, 64))
     assert isinstance(weight, PackedMatrix)
     out = weight.product(x)
     assert not out[1].any() and out[0].any() and out[2].any()

@@ -5,7 +5,7 @@
 
 import gc
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any
 
@@ -17,7 +17,7 @@ from musicgen_serving.engine.scheduler import Batch, Request, Sequence
 from musicgen_serving.engine.step import graphs
 from musicgen_serving.engine.step.graphs import Bucket, StepGraphs, make_buckets
 from musicgen_serving.engine.step.model_runner import ModelRunner
-from musicgen_serving.engine.step.slots import BatchView
+from musicgen_serving.engine.step.slots import BatchView, Slots
 from tests.model_bundle.helpers.fake_graph_recorder import FakeGraphRecorder
 from tests.model_bundle.helpers.reference_musicgen import Reference
 
@@ -123,7 +123,47 @@ def test_steps_with_a_negative_prompt_are_recorded_when_first_used(mono: Referen
             runner.step(0, 2 - step // 20 // 2, length=step + 1, text_length=11, max_top_k=128, use_top_p=True)
         codes.append(runner.codes(0, 40))
     assert torch.equal(*codes)
-    assert recorder.recorded == 6 + 1 and recorder.replayed == 43 - 1
+    assert recorder.recorded == 6 + 1 and recorder.replayed == 43
+
+
+class WrongGraphs(FakeGraphRecorder):
+    """A recorder whose replays do the work and more, or fail after it."""
+
+    def __init__(self, slots: Slots, fault: str) -> None:
+        super().__init__()
+        self._slots = slots
+        self._fault = fault
+
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        replay = super().record(work)
+
+        def wrong() -> None:
+            replay()
+            if self._fault == "raises":
+                raise RuntimeError("CUDA error: an illegal instruction was encountered")
+            if self._fault == "token":
+                self._slots.tokens[0, 0, self._slots.position[0]] += 1
+            elif self._fault == "position":
+                self._slots.position[0] += 1
+            else:
+                self._slots.nonfinite[0] = True
+
+        return wrong
+
+
+@pytest.mark.parametrize("fault", ["token", "position", "nonfinite", "raises"])
+def test_a_graph_recorded_while_serving_that_does_something_else_is_not_used(
+    fault: str, mono: Reference, memory_log: Any
+) -> None:
+    plain = run_session(mono.runner(slots=5), mono)
+    runner = mono.runner(slots=5)
+    recorder = WrongGraphs(runner.slots, fault)
+    assert runner.record_graphs(recorder, memory_log.log, budget=0).count == 0
+    for one, other in zip(plain, run_session(runner, mono), strict=True):
+        assert torch.equal(one[0], other[0])
+    lines = memory_log.events("self_check_failed")
+    assert 1 < len(lines) == recorder.recorded == recorder.replayed
+    assert all((line["part"], line["instead"]) == ("graphs", "a launch for each kernel") for line in lines)
 
 
 def test_the_largest_bucket_is_recorded_first(mono: Reference, memory_log: Any) -> None:

@@ -1,12 +1,13 @@
 """Test the formula for memory against what is really allocated, and the formula of the stack's configuration."""
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
+import ctypes
 import itertools
 import resource
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import pytest
 import torch
@@ -20,7 +21,13 @@ from infra.config.models import clip_pages as configured_clip_pages
 from musicgen_serving.engine.generator import MAX_SLOTS, Capacity
 from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, RESERVED, WeightFormat
 from musicgen_serving.engine.model.config import DecoderConfig
-from musicgen_serving.engine.model.cpu_matrices import PACKINGS, has_fbgemm
+from musicgen_serving.engine.model.cpu_matrices import (
+    PACKINGS,
+    Float16Matrix,
+    Float32Matrix,
+    Int8Matrix,
+    has_fbgemm,
+)
 from musicgen_serving.engine.model.memory import (
     ELEMENT_BYTES,
     clip_pages,
@@ -29,6 +36,7 @@ from musicgen_serving.engine.model.memory import (
     pages_that_fit,
     slot_bytes,
 )
+from musicgen_serving.engine.model.quantisation import MatrixName
 from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
 from musicgen_serving.engine.step.page_allocator import PageAllocator
 from musicgen_serving.engine.step.slots import Slots, allocate
@@ -87,7 +95,26 @@ def test_the_decoder_takes_the_bytes_that_are_allocated(config: DecoderConfig) -
         assert formula == sum(one.nbytes for one in tensors_of(allocated)), kind
 
 
+@pytest.mark.skipif(not has_fbgemm(), reason="FBGEMM's kernels are for x86")
+@pytest.mark.parametrize("kind", ["float16", "float32", "int8"])
+def test_a_cpus_formula_counts_each_matrix_in_the_kind_that_it_is_packed_in(kind: str) -> None:
+    weights, element, total = random_weights(TINY, 100, torch.float32), ELEMENT_BYTES["cpu", kind], 0
+    sizes: dict[type, int] = {Int8Matrix: 1, Float16Matrix: 2, Float32Matrix: 4}
+    for layer in [*weights.layers, weights]:
+        for field in fields(layer):
+            part = getattr(layer, field.name)
+            if field.name in get_args(MatrixName):
+                packed = PACKINGS[kind].pack(cast("MatrixName", field.name), part)
+                element_bytes = sizes[type(packed)]
+                total += part.numel() * element_bytes + (element.scales * len(part) if element_bytes == 1 else 0)
+            elif field.name != "layers":
+                total += sum(one.nbytes for one in tensors_of(part))
+    assert decoder_bytes(TINY, 100, element) == total
+
+
 def resident_bytes() -> int:
+    """Return what is resident without the holes that freed memory has left in malloc's heap."""
+    ctypes.CDLL(None).malloc_trim(0)
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
 
 
@@ -97,7 +124,7 @@ def test_matrices_packed_for_a_cpu_take_the_bytes_of_the_formula(kind: str) -> N
     """Nothing tells the size of a packed matrix, so measure what the process grows by for several of them."""
     rows, columns, count = 8448, 4096, 3  # over 32 MiB, so malloc returns blocks at once; columns: whole blocks of 512
     weight = torch.randn(rows, columns)
-    pack = PACKINGS[kind].layers
+    pack = PACKINGS[kind].most
     warm_up = pack(weight)  # libraries and thread-local buffers
     before = resident_bytes()
     packed = [pack(weight) for _ in range(count)]

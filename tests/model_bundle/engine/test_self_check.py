@@ -352,21 +352,21 @@ def weight(rows: int = 96, columns: int = 128) -> torch.Tensor:
 @pytest.mark.parametrize(("kind", "margin"), [("float32", 20), ("float16", 2), ("int8", 2)])
 def test_correct_matrices_stay_below_the_tolerance(kind: str, margin: float) -> None:
     check = MatrixCheck(PACKINGS[kind])
-    for pack in (check.packing.layers, check.packing.others):
-        pack(weight())
+    for name in ("qkv", "ffn_out", "heads"):
+        check.packing.pack(name, weight())
     assert 0 < check.error < MAX_ERROR[kind] / margin
 
 
 def test_8_bit_matrices_of_a_gpu_stay_below_the_tolerance() -> None:
     check = MatrixCheck(EIGHT_BIT)
-    check.packing.layers(weight())
+    check.packing.pack("qkv", weight())
     assert 0.004 < check.error < MAX_ERROR["int8"] / 4
     outliers = weight()
     outliers[:, 0] = 100  # a step of 0.8, in which everything else is lost
     outliers[:, 1:] *= 0.1
-    check.packing.layers(outliers)
+    check.packing.pack("qkv", outliers)
     assert check.error < MAX_ERROR["int8"] / 4  # the product is the outlier's
-    check.packing.others(weight())
+    check.packing.pack("heads", weight())
 
 
 class WrongMatrix(PackedMatrix):
@@ -394,10 +394,10 @@ def test_the_sample_has_a_matrix_of_each_layer_and_each_kind_in_seven_layers(kin
         packed.append(0)
         return WrongMatrix(one) if (len(packed) - 1) % 7 == kind else quantise(one)
 
-    check = MatrixCheck(Packing(pack, pack), CPU_SAMPLE)
+    check = MatrixCheck(Packing(pack), CPU_SAMPLE)
     for layer in range(1, 8):
         for _ in range(7):
-            check.packing.layers(weight(8, 8))
+            check.packing.pack("qkv", weight(8, 8))
         assert len(check._errors) == layer
     assert check.error > MAX_ERROR["int8"]
 
@@ -407,7 +407,7 @@ def test_the_sample_has_a_matrix_of_each_layer_and_each_kind_in_seven_layers(kin
 def test_wrong_packed_matrices_are_replaced_by_plain_ones(
     matrix: Any, staged_musicgen: Path, memory_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "cpu_packing", lambda name, log: (name, Packing(matrix, matrix)))
+    monkeypatch.setattr(loading, "cpu_packing", lambda name, log: (name, Packing(matrix)))
     generator = load(staged_musicgen, memory_log.log)
     assert isinstance(generator.runner.weights.layers[0].qkv, torch.Tensor)
     (line,) = memory_log.events("self_check_failed")
@@ -421,6 +421,6 @@ def test_wrong_packed_matrices_are_replaced_by_plain_ones(
 def test_8_bit_matrices_that_lose_too_much_are_refused(
     staged_musicgen: Path, memory_log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "cpu_packing", lambda name, log: (name, Packing(WrongMatrix, WrongMatrix)))
+    monkeypatch.setattr(loading, "cpu_packing", lambda name, log: (name, Packing(WrongMatrix)))
     with pytest.raises(ValueError, match=r"must be within 5% .* set MUSICGEN_WEIGHT_QUANTISATION=none"):
         load(staged_musicgen, memory_log.log, eight_bit=True)

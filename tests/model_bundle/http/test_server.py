@@ -3,7 +3,10 @@
 import http.client
 import io
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -266,3 +269,50 @@ def test_logs_one_line_per_invocation(client: Any, memory_log: Any) -> None:
     client.invoke({"texts": ["a"]}, X_Amzn_SageMaker_Inference_Id="my-id")
     (line,) = memory_log.events("invocation")
     assert (line["inference_id"], line["status"], line["seeds"]) == ("my-id", 200, [7])
+
+
+def test_ends_the_process_if_its_thread_dies_of_a_bug(
+    invocations: Invocations, memory_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = threading.Event()
+    server = ContainerServer("127.0.0.1", 0, invocations, memory_log.log, on_death=died.set)
+
+    def fail(client: socket.socket) -> None:
+        client.close()
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(server, "_serve", fail)
+    server.start()
+    socket.create_connection(("127.0.0.1", server.port)).close()
+    assert died.wait(30)
+    (line,) = memory_log.events("server_died")
+    assert line["error"] == "RuntimeError: a bug"
+
+
+def test_ends_the_process_if_anything_but_stop_cancels_its_thread(invocations: Invocations, memory_log: Any) -> None:
+    died = threading.Event()
+    server = ContainerServer("127.0.0.1", 0, invocations, memory_log.log, on_death=died.set)
+    server.start()
+    server._cancel()  # pyright: ignore[reportPrivateUsage]
+    assert died.wait(30) and len(memory_log.events("server_died")) == 1
+
+
+def test_does_not_end_the_process_when_stopped(invocations: Invocations, memory_log: Any) -> None:
+    died = threading.Event()
+    server = ContainerServer("127.0.0.1", 0, invocations, memory_log.log, on_death=died.set)
+    server.start()
+    server.stop()
+    assert not died.is_set() and memory_log.events("server_stopped") and not memory_log.events("server_died")
+
+
+def test_a_worker_whose_server_has_died_exits_with_1() -> None:
+    code = (
+        "import sys, threading; from musicgen_serving.http.server import ContainerServer\n"
+        "from musicgen_serving.http.invocation import Invocations; from musicgen_serving.json_log import JsonLog\n"
+        "log = JsonLog.to(None); server = ContainerServer('127.0.0.1', 0, Invocations(log, 1), log)\n"
+        "server.start(); server._cancel(); threading.Event().wait()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=dict(os.environ), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and "server_died" in done.stdout + done.stderr

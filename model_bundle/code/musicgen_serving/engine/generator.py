@@ -1,6 +1,5 @@
 """Text to samples: tokenizer, text encoder, decode engine and codec, loaded once."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, LoadTimer, WeightFo
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.scheduler import Batch, Request
 from musicgen_serving.engine.self_check import CHECK_TEXTS, SelfCheck, SelfCheckError, require_sound
-from musicgen_serving.engine.watchdog import HANG_SECONDS, Heartbeat, Watchdog
+from musicgen_serving.engine.watchdog import HANG_SECONDS, Heartbeat, Watchdog, end_worker
 from musicgen_serving.json_log import JsonLog
 
 Deliver = Callable[[int, NDArray[np.float32]], None]
@@ -170,11 +169,6 @@ class Generator:
         if not np.isfinite(audio).all():
             raise NonFiniteError("samples")
         return audio, on_host
-
-
-def end_worker() -> None:
-    """End the process without cleaning up, which could hang too; the supervisor starts a new worker."""
-    os._exit(1)
 
 
 def create_streams(device: torch.device) -> tuple[torch.cuda.Stream | None, torch.cuda.Stream | None]:

@@ -4,6 +4,7 @@ A step, a text's encoding or a decode that never returns holds its thread for go
 torch, so that the settings can use its default.
 """
 
+import os
 import sys
 import threading
 import time
@@ -100,6 +101,11 @@ def end_process(write_log: Callable[[], None], on_death: Callable[[], None]) -> 
         thread.join(LAST_LOG_SECONDS)
     finally:  # even if no thread can be started
         on_death()
+
+
+def end_worker() -> None:
+    """End the process without cleaning up, which could hang too; the supervisor starts a new worker."""
+    os._exit(1)
 
 
 def stacks() -> dict[str, list[str]]:

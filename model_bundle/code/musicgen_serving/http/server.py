@@ -18,6 +18,7 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import Any
 
+from musicgen_serving.engine.watchdog import end_process, end_worker
 from musicgen_serving.http.connection import Connection, Limits
 from musicgen_serving.http.invocation import Invocations
 from musicgen_serving.json_log import JsonLog
@@ -29,11 +30,12 @@ BACKOFF_SECONDS = 0.05
 
 
 class ContainerServer:
-    """Serves invocations on a port, once started."""
+    """Serves invocations on a port, once started; calls `on_death` if anything but `stop` ends its thread."""
 
     def __init__(
-        self, host: str, port: int, invocations: Invocations, log: JsonLog, *, limits: Limits | None = None
-    ) -> None:
+        self, host: str, port: int, invocations: Invocations, log: JsonLog, *, limits: Limits | None = None,
+        on_death: Callable[[], None] = end_worker,
+    ) -> None:  # fmt: skip
         self._invocations = invocations
         self._log = log
         # A connection costs a descriptor, and the rest of the process needs some.
@@ -50,6 +52,8 @@ class ContainerServer:
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._started = threading.Event()
         self._cancel: Callable[[], object] = self._listener.close
+        self._stopping = False
+        self._on_death = on_death
 
     def start(self) -> None:
         """Accept connections in a background thread."""
@@ -58,19 +62,21 @@ class ContainerServer:
 
     def stop(self) -> None:
         """Close the port and all connections."""
+        self._stopping = True
         self._cancel()
         self._thread.join()
         self._workers.shutdown()
 
     def _run(self) -> None:
-        """Serve until stopped. The port closes however this ends, so that a dead server does not look alive."""
+        """Serve until stopped; if this ends in any other way, end the process, which nobody could reach."""
         try:
             asyncio.run(self._accept_connections())
-        except asyncio.CancelledError:
-            self._log.write("server_stopped")
-        except BaseException as error:
-            self._log.exception("server_died", error)
-            raise
+        except BaseException as error:  # SystemExit as well
+            if self._stopping and isinstance(error, asyncio.CancelledError):
+                self._log.write("server_stopped")
+            else:
+                died = error  # `error` is unbound after this block
+                end_process(lambda: self._log.exception("server_died", died), self._on_death)
         finally:
             self._listener.close()
             self._reserve.close()

@@ -22,7 +22,8 @@ class MatrixCheck:
     """Packs matrices as `packing` does, and compares every `sample`-th product with that of the weight as read."""
 
     def __init__(self, packing: Packing, sample: int = 1) -> None:
-        self.packing = Packing(self._checked(packing.layers), self._checked(packing.others))
+        exceptions = {name: self._checked(pack) for name, pack in packing.exceptions.items()}
+        self.packing = Packing(self._checked(packing.most), exceptions)
         self._sample = sample
         self._seen = 0
         self._errors: list[torch.Tensor] = []

@@ -23,10 +23,11 @@ _PARAMETER_BYTES = 5 * 8 + 3 * 4 + 3  # of each slot in Slots: five int64, three
 class ElementBytes(NamedTuple):
     """Bytes of an element of a loaded decoder: the layers' matrices, the others, everything else.
 
-    Scales are what an 8-bit matrix has for each of its outputs.
+    Scales are what an 8-bit matrix of a layer has for each of its outputs.
     """
 
-    layers: int
+    layers: int  # but the second feed-forward matrix
+    ffn_out: int
     others: int  # the output heads, and the cross-attention's keys and values of the text
     rest: int  # embeddings, norms, activations, and keys and values
     scales: int = 0
@@ -34,12 +35,12 @@ class ElementBytes(NamedTuple):
 
 # By device, and the kind of weights (WeightFormat.name). A CPU's activations are in float32.
 ELEMENT_BYTES = {
-    ("cuda", "float16"): ElementBytes(2, 2, 2),
-    ("cuda", "float32"): ElementBytes(4, 4, 4),
-    ("cuda", "int8"): ElementBytes(1, 2, 2, scales=4),
-    ("cpu", "float16"): ElementBytes(2, 2, 4),
-    ("cpu", "float32"): ElementBytes(4, 4, 4),
-    ("cpu", "int8"): ElementBytes(1, 2, 4, scales=12),  # FBGEMM also keeps a zero point and a sum
+    ("cuda", "float16"): ElementBytes(2, 2, 2, 2),
+    ("cuda", "float32"): ElementBytes(4, 4, 4, 4),
+    ("cuda", "int8"): ElementBytes(1, 1, 2, 2, scales=4),
+    ("cpu", "float16"): ElementBytes(2, 2, 2, 4),
+    ("cpu", "float32"): ElementBytes(4, 4, 4, 4),
+    ("cpu", "int8"): ElementBytes(1, 2, 2, 4, scales=12),  # FBGEMM also keeps a zero point and a sum
 }
 
 
@@ -73,13 +74,13 @@ def slot_bytes(config: DecoderConfig, positions: int, tokens: int) -> int:
 def decoder_bytes(config: DecoderConfig, positions: int, element: ElementBytes) -> int:
     """Return the bytes of the loaded decoder without the projection of the text, which is in float32."""
     hidden, ffn = config.hidden, config.ffn
-    matrices = 6 * hidden**2 + 2 * hidden * ffn  # self-attention's four, cross-attention's query and output; two
-    outputs = 7 * hidden + ffn
+    matrices = 6 * hidden**2 + hidden * ffn  # self-attention's four, cross-attention's query and output; ffn_in
+    outputs = 6 * hidden + ffn + (hidden if element.ffn_out == 1 else 0)  # in 8 bits, if any are
     others = 2 * config.layers * hidden**2 + config.codebooks * config.vocabulary * hidden
     norms = (3 * config.layers + 1) * 2 * hidden
     embeddings = (config.codebooks * (config.vocabulary + 1) + positions) * hidden
-    layers = config.layers * (matrices * element.layers + outputs * element.scales)
-    return layers + others * element.others + (norms + embeddings) * element.rest
+    layer = matrices * element.layers + hidden * ffn * element.ffn_out + outputs * element.scales
+    return config.layers * layer + others * element.others + (norms + embeddings) * element.rest
 
 
 def pages_that_fit(config: DecoderConfig, slots: int, positions: int, tokens: int, itemsize: int, free: int) -> int:

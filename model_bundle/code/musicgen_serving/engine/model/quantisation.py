@@ -1,8 +1,9 @@
 """Weight matrices in floating point or in 8 bits (LLM.int8(), Dettmers et al. 2022), and their product."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch.nn import functional
@@ -40,12 +41,19 @@ Pack = Callable[[torch.Tensor], Matrix]
 """Turn a weight [out, in] into what is multiplied."""
 
 
+MatrixName = Literal["qkv", "self_out", "cross_q", "cross_kv", "cross_out", "ffn_in", "ffn_out", "heads"]
+"""A field of LayerWeights or DecoderWeights."""
+
+
 @dataclass(frozen=True)
 class Packing:
-    """How the decoder's matrices are multiplied: those that every layer reads in every step, and all others."""
+    """How the decoder's matrices are multiplied: all alike, except those named."""
 
-    layers: Pack
-    others: Pack  # the heads, and the cross-attention's key and value projection
+    most: Pack
+    exceptions: Mapping[MatrixName, Pack] = field(default_factory=dict[MatrixName, Pack])
+
+    def pack(self, name: MatrixName, weight: torch.Tensor) -> Matrix:
+        return self.exceptions.get(name, self.most)(weight)
 
 
 def keep(weight: torch.Tensor) -> torch.Tensor:
@@ -53,7 +61,7 @@ def keep(weight: torch.Tensor) -> torch.Tensor:
     return weight
 
 
-UNPACKED = Packing(keep, keep)
+UNPACKED = Packing(keep)
 
 
 def row_scales(weight: torch.Tensor) -> torch.Tensor:
@@ -68,8 +76,8 @@ def quantise(weight: torch.Tensor) -> Quantised:
     return Quantised((weight.float() / scale[:, None]).round_().to(torch.int8), scale)
 
 
-EIGHT_BIT = Packing(quantise, keep)
-"""LLM.int8() on a GPU: the heads stay as they are."""
+EIGHT_BIT = Packing(quantise, {"cross_kv": keep, "heads": keep})
+"""LLM.int8() on a GPU: what not every layer reads in every step stays as it is."""
 
 
 def dense(weight: Matrix) -> torch.Tensor:

@@ -20,7 +20,7 @@ from typing import Self
 import torch
 
 from musicgen_serving.engine.model.config import DecoderConfig
-from musicgen_serving.engine.model.quantisation import UNPACKED, Matrix, Packing
+from musicgen_serving.engine.model.quantisation import UNPACKED, Matrix, MatrixName, Packing
 
 CHUNK = 4 * 2**20  # bytes: large enough for a disk and PCIe to reach full speed
 READERS = 4  # enough to keep an NVMe disk or the page cache busy; each has one buffer being read and one being copied
@@ -89,23 +89,20 @@ def load_decoder(
         return Norm(stacked(f"{name}.weight", dtype=dtype), stacked(f"{name}.bias", dtype=dtype))
 
     def layer(name: str) -> LayerWeights:
-        def plain(module: str, *parts: str) -> torch.Tensor:
-            return stacked(*(f"{name}{module}{part}.weight" for part in parts or ("",)))
-
-        def matrix(module: str, *parts: str) -> Matrix:
-            return packing.layers(plain(module, *parts))
+        def matrix(field: MatrixName, module: str, *parts: str) -> Matrix:
+            return packing.pack(field, stacked(*(f"{name}{module}{part}.weight" for part in parts or ("",))))
 
         return LayerWeights(
             self_norm=norm(f"{name}self_attn_layer_norm"),
-            qkv=matrix("self_attn", ".q_proj", ".k_proj", ".v_proj"),
-            self_out=matrix("self_attn.out_proj"),
+            qkv=matrix("qkv", "self_attn", ".q_proj", ".k_proj", ".v_proj"),
+            self_out=matrix("self_out", "self_attn.out_proj"),
             cross_norm=norm(f"{name}encoder_attn_layer_norm"),
-            cross_q=matrix("encoder_attn.q_proj"),
-            cross_kv=packing.others(plain("encoder_attn", ".k_proj", ".v_proj")),
-            cross_out=matrix("encoder_attn.out_proj"),
+            cross_q=matrix("cross_q", "encoder_attn.q_proj"),
+            cross_kv=matrix("cross_kv", "encoder_attn", ".k_proj", ".v_proj"),
+            cross_out=matrix("cross_out", "encoder_attn.out_proj"),
             ffn_norm=norm(f"{name}final_layer_norm"),
-            ffn_in=matrix("fc1"),
-            ffn_out=matrix("fc2"),
+            ffn_in=matrix("ffn_in", "fc1"),
+            ffn_out=matrix("ffn_out", "fc2"),
         )
 
     codebooks = range(config.codebooks)
@@ -114,7 +111,7 @@ def load_decoder(
         positions=sinusoids(positions, config.hidden).to(device, dtype),
         layers=tuple(layer(f"{PREFIX}layers.{index}.") for index in range(config.layers)),
         final_norm=norm(f"{PREFIX}layer_norm"),
-        heads=packing.others(stacked(*(f"decoder.lm_heads.{codebook}.weight" for codebook in codebooks))),
+        heads=packing.pack("heads", stacked(*(f"decoder.lm_heads.{codebook}.weight" for codebook in codebooks))),
         project=norm("enc_to_dec_proj", torch.float32) if files.names("enc_to_dec_proj.") else None,
     )
 

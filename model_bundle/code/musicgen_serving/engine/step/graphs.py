@@ -111,15 +111,13 @@ class StepGraphs:
     def step(self, count: int, length: int, text_rows: int = 1) -> None:
         """Advance the active ones of the first `count` slots, none of which is at position `length` or beyond.
 
-        The first use of a bucket that was not recorded steps kernel by kernel, which rehearses its recording.
+        The first use of a bucket that was not recorded steps kernel by kernel, which rehearses its recording, and
+        checks that against the step.
         """
         bucket = self.find_bucket(count, length, text_rows)
         if bucket in self._replays:
             return self._replays[bucket]()
-        self._work(bucket)()
-        with _gc_paused():
-            self._record(bucket)
-        return None
+        return self._step_and_record(bucket)
 
     @property
     def recorded(self) -> tuple[Bucket, ...]:
@@ -144,21 +142,56 @@ class StepGraphs:
         smallest = min(fitting)
         return Bucket(smallest.slots, smallest.length, text_rows)
 
-    def _record(self, bucket: Bucket, *, rehearse: bool = False) -> None:
+    def _step_and_record(self, bucket: Bucket) -> None:
+        """Step kernel by kernel and record it; use the recording if, from the same state, its replay does the same.
+
+        Waits for the device. A replay writes the same keys and values to the same places.
+        """
+        work, state = self._work(bucket), self._views[bucket].state
+        parts = (state.tokens, state.position, state.nonfinite)  # all else that a step writes
+        before = [part.clone() for part in parts]
+        work()
+        with _gc_paused():
+            if not self._record(bucket):
+                return
+        expected, error = [part.clone() for part in parts], "another result than that of the step"
+        _restore(parts, before)
+        try:
+            self._replays[bucket]()
+            if all(torch.equal(*pair) for pair in zip(parts, expected, strict=True)):
+                return
+        except Exception as fault:  # of the device
+            error = repr(fault)
+        self._replays[bucket] = work
+        self._log.write(
+            "self_check_failed", part="graphs", instead="a launch for each kernel", bucket=repr(bucket), error=error
+        )
+        _restore(parts, before)
+        work()
+
+    def _record(self, bucket: Bucket, *, rehearse: bool = False) -> bool:
+        """Record a bucket; return False, with a log line, if it cannot be."""
         work = self._work(bucket)
         try:
             if rehearse:
                 self._recorder.rehearse(work)
             self._replays[bucket] = self._recorder.record(work)
             self._count += 1
+            return True
         except Exception as error:  # while serving, the step has been done: it must not fail or be repeated
             self._replays[bucket] = work
             self._log.write(
                 "graph_failed", slots=bucket.slots, length=bucket.length, text_rows=bucket.text_rows, error=repr(error)
             )
+            return False
 
     def _work(self, bucket: Bucket) -> Work:
         return lambda: self._step_fn(self._views[bucket], max_top_k=self._vocabulary, use_top_p=True)
+
+
+def _restore(parts: tuple[torch.Tensor, ...], values: list[torch.Tensor]) -> None:
+    for part, value in zip(parts, values, strict=True):
+        part.copy_(value)
 
 
 @contextmanager
