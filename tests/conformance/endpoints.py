@@ -13,7 +13,11 @@ from infra.config.images import image_uri
 _SERVICE = Path(__file__).with_name("obedient_bundle") / "obedient_service.py"
 INSTANCE_TYPE = "ml.m5.large"  # the suite needs no GPU; about $0.12 an hour
 # multi-model-server's own limits are 6.25 MiB and 120 s (developer guide, "Create an Asynchronous Inference Endpoint").
-GENEROUS = {"MMS_MAX_REQUEST_SIZE": "2000000000", "MMS_MAX_RESPONSE_SIZE": "2000000000", "OBEDIENT_MARK": "from the model"}
+GENEROUS = {
+    "MMS_MAX_REQUEST_SIZE": "2000000000",
+    "MMS_MAX_RESPONSE_SIZE": "2000000000",
+    "OBEDIENT_MARK": "from the model",
+}
 
 
 class AsyncEndpoint:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, NoReturn, cast
 from urllib.parse import unquote
 
+from botocore import xform_name
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult
 from moto.sagemaker.exceptions import AWSValidationException
@@ -23,12 +24,23 @@ from local_aws.sagemaker.endpoint import Endpoint, EndpointKey, EndpointRecord, 
 from local_aws.sagemaker.endpoint_config import EndpointConfig, resolve_config
 from local_aws.sagemaker.invocation_request import InvalidInvocation, parse_invocation
 from local_aws.sagemaker.production_variant import check_variant
+from local_aws.sagemaker.request_limits import check_request
 from local_aws.sagemaker.request_queue import QueueClosed, QueueFull
 from local_aws.sagemaker.variant import Variant
 
 _moto_create = SageMakerModelBackend.create_endpoint
+_moto_create_config = SageMakerModelBackend.create_endpoint_config
+_moto_create_model = SageMakerModelBackend.create_model
 _moto_delete = SageMakerModelBackend.delete_endpoint
 _moto_scale = SageMakerModelBackend.update_endpoint_weights_and_capacities
+_CHECKED = (  # the operations whose requests are checked against the API's limits
+    "CreateModel",
+    "CreateEndpointConfig",
+    "CreateEndpoint",
+    "UpdateEndpoint",
+    "UpdateEndpointWeightsAndCapacities",
+)
+_moto_answers: dict[str, Any] = {}  # moto's methods by name, so that a second `install` does not wrap the first's
 _launch: list[Launch] = []  # set by `install`
 
 
@@ -53,13 +65,17 @@ def install(*, launch: Launch = ServingStack) -> None:
     _launch[:] = [launch]
     _registry.cache_clear()
     FakeEndpointConfig.validate_production_variants = _validate_production_variants
+    SageMakerModelBackend.create_model = _create_model
+    SageMakerModelBackend.create_endpoint_config = _create_endpoint_config
     SageMakerModelBackend.create_endpoint = _create_endpoint
     SageMakerModelBackend.delete_endpoint = _delete_endpoint
     SageMakerModelBackend.update_endpoint = _update_endpoint
     SageMakerModelBackend.update_endpoint_weights_and_capacities = _update_endpoint_weights_and_capacities
-    SageMakerResponse.update_endpoint = _update_endpoint_response
+    _moto_answers["update_endpoint"] = _update_endpoint_response
     SageMakerRuntimeResponse.invoke_endpoint_async = _invoke_endpoint_async
     SageMakerRuntimeResponse.invoke_endpoint = _invoke_endpoint
+    for operation in _CHECKED:
+        _check_limits_of(operation)
 
 
 def find_endpoint(name: str, *, region: str = account.REGION) -> Endpoint | None:
@@ -76,6 +92,44 @@ def _registry() -> EndpointRegistry:
 
 
 # The functions below replace methods of moto: `self` is moto's object, and the parameters have moto's names.
+
+
+def _check_limits_of(operation: str) -> None:
+    """Make moto refuse requests that exceed the API's limits."""
+    name = xform_name(operation)
+    if name not in _moto_answers:
+        _moto_answers[name] = getattr(SageMakerResponse, name)
+    answer = _moto_answers[name]
+
+    @functools.wraps(answer)
+    def checked(self: SageMakerResponse) -> ActionResult:
+        parameters = json.loads(self.body)
+        try:
+            check_request(operation, parameters)
+        except ValueError as error:
+            raise AWSValidationException(str(error)) from error
+        if "CrossRegionTrafficConfig" in parameters and "AsyncInferenceConfig" in parameters:
+            raise AWSValidationException("CrossRegionTrafficConfig must not be specified with AsyncInferenceConfig")
+        return answer(self)
+
+    setattr(SageMakerResponse, name, checked)
+
+
+def _create_model(self: SageMakerModelBackend, model_name: str, **settings: Any) -> Any:
+    """CreateModel: refuse a name that exists, which moto would replace."""
+    if model_name in self._models:
+        raise AWSValidationException(f'Cannot create already existing model "{self._models[model_name].arn}".')
+    return _moto_create_model(self, model_name, **settings)
+
+
+def _create_endpoint_config(self: SageMakerModelBackend, endpoint_config_name: str, **settings: Any) -> Any:
+    """CreateEndpointConfig: refuse a name that exists, which moto would replace; add AWS's defaults."""
+    if existing := self.endpoint_configs.get(endpoint_config_name):
+        arn = existing.endpoint_config_arn
+        raise AWSValidationException(f'Cannot create already existing endpoint configuration "{arn}".')
+    for variant in settings["production_variants"]:
+        variant.setdefault("InitialVariantWeight", 1.0)
+    return _moto_create_config(self, endpoint_config_name, **settings)
 
 
 def _validate_production_variants(self: FakeEndpointConfig, production_variants: list[dict[str, Any]]) -> None:
