@@ -99,7 +99,9 @@ class AsyncEndpoint:
         self.await_status("InService", seconds=90)
 
     def delete(self) -> None:
-        """Delete the endpoint and wait until it is gone."""
+        """Delete the endpoint, once it does not change any more, and wait until it is gone."""
+        settled = ("InService", "Failed")
+        self.workspace.wait(lambda: self.describe()["EndpointStatus"] in settled, "the endpoint has settled", 60)
         self.sagemaker.delete_endpoint(EndpointName=self.name)
         listed = self.sagemaker.list_endpoints
         self.workspace.wait(lambda: not listed(NameContains=self.name)["Endpoints"], "the endpoint is gone", 60)

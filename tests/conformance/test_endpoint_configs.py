@@ -282,8 +282,8 @@ def test_an_endpoint_name_is_letters_digits_and_hyphens(create: Create, sagemake
     """EndpointName: at most 63 characters that match [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}."""
     config = create()
     for name in ("a_b", "-a", "x" * 64):
-        call = sagemaker.create_endpoint
-        assert refused(lambda name=name: call(EndpointName=name, EndpointConfigName=config))
+        arguments = {"EndpointName": name, "EndpointConfigName": config}
+        assert refused(lambda arguments=arguments: sagemaker.create_endpoint(**arguments))
 
 
 @documented(MODEL)
@@ -292,12 +292,8 @@ def test_a_model_environment_has_at_most_100_variables(sagemaker: Any, stack: As
     for environment in ({f"V{n}": "x" for n in range(101)}, {"V": "x" * 1025}, {"V" * 1025: "x"}):
         container = {"Image": "x", "ModelDataUrl": f"s3://{stack.bucket}/x.tar.gz", "Environment": environment}
         name = stack.workspace.name("model")
-        call = sagemaker.create_model
-        assert refused(
-            lambda name=name, container=container: call(
-                ModelName=name, ExecutionRoleArn=stack.role, PrimaryContainer=container
-            )
-        )
+        arguments = {"ModelName": name, "ExecutionRoleArn": stack.role, "PrimaryContainer": container}
+        assert refused(lambda arguments=arguments: sagemaker.create_model(**arguments))
 
 
 @documented(API + "API_ContainerDefinition.html")
@@ -305,13 +301,9 @@ def test_model_data_is_a_url(sagemaker: Any, stack: AsyncEndpoint) -> None:
     """ModelDataUrl: at most 1024 characters that match (https|s3)://([^/]+)/?(.*)."""
     for url in ("ftp://bucket/model.tar.gz", "s3://bucket/".ljust(1025, "x")):
         name = stack.workspace.name("model")
-        call = sagemaker.create_model
         container = {"Image": "x", "ModelDataUrl": url}
-        assert refused(
-            lambda name=name, container=container: call(
-                ModelName=name, ExecutionRoleArn=stack.role, PrimaryContainer=container
-            )
-        )
+        arguments = {"ModelName": name, "ExecutionRoleArn": stack.role, "PrimaryContainer": container}
+        assert refused(lambda arguments=arguments: sagemaker.create_model(**arguments))
 
 
 @documented(API + "API_DeleteModel.html")

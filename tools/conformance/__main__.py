@@ -89,10 +89,9 @@ def estimate(rows: list[Behaviour]) -> str:
     """Return what the rows cost in an account, in one line. Requests, messages and storage cost less than a cent."""
     texts = [(root() / file).read_text(encoding="utf-8") for file in {row.path.split("::")[0] for row in rows}]
     # One endpoint of the whole run, and one of each file that starts its own.
-    shared = any("endpoint: AsyncEndpoint" in text for text in texts) + sum(
-        "= AsyncEndpoint(" in text for text in texts
-    )
-    minutes = shared * _ENDPOINT_MINUTES + sum(row.minutes for row in rows)
+    own = sum("= AsyncEndpoint(" in text for text in texts)
+    endpoints = any("endpoint: AsyncEndpoint" in text for text in texts) + own
+    minutes = endpoints * _ENDPOINT_MINUTES + sum(row.minutes for row in rows)
     gpus = sum(row.gpu for row in rows)
     dollars = minutes / 60 * _INSTANCE_PRICE
     more = f", and {gpus} rows start GPU instances at their own price" if gpus else ""

@@ -19,6 +19,7 @@ from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from local_aws.emulator import account, clients
+from local_aws.sagemaker import scalable_targets
 from local_aws.sagemaker.container import Launch, ServingStack
 from local_aws.sagemaker.endpoint import Endpoint, EndpointKey, EndpointRecord, EndpointRegistry
 from local_aws.sagemaker.endpoint_config import EndpointConfig, resolve_config
@@ -83,6 +84,12 @@ def find_endpoint(name: str, *, region: str = account.REGION) -> Endpoint | None
     return _registry().find(EndpointKey(account.ACCOUNT_ID, region, name)) if _launch else None
 
 
+def all_endpoints(*, region: str = account.REGION) -> dict[str, Endpoint]:
+    """Return the region's endpoints by name, whatever their status; none if `install` was not called."""
+    found = _registry().all() if _launch else {}
+    return {key.name: endpoint for key, endpoint in found.items() if key.region == region}
+
+
 @functools.cache
 def _registry() -> EndpointRegistry:
     """Return all endpoints of this process; created when it is first needed, when the server's address is known."""
@@ -145,8 +152,8 @@ def _create_endpoint(
     self: SageMakerModelBackend, endpoint_name: str, endpoint_config_name: str, tags: list[dict[str, str]]
 ) -> FakeEndpoint:
     """CreateEndpoint: status Creating, then InService or Failed."""
-    if endpoint_name in self.endpoints:
-        arn = self.endpoints[endpoint_name].arn
+    taken = {name.lower(): endpoint.arn for name, endpoint in self.endpoints.items()}
+    if arn := taken.get(endpoint_name.lower()):  # the name is case-insensitive here, and only here
         raise AWSValidationException(f'Cannot create already existing endpoint "{arn}".')
     config = _resolve(self, endpoint_name, endpoint_config_name)
     record = _moto_create(self, endpoint_name, endpoint_config_name, tags)
@@ -155,12 +162,19 @@ def _create_endpoint(
 
 
 def _delete_endpoint(self: SageMakerModelBackend, endpoint_name: str) -> None:
-    """DeleteEndpoint: status Deleting while anything of the endpoint runs, then it is gone."""
+    """DeleteEndpoint: status Deleting while anything of the endpoint runs, then it is gone.
+
+    Refused while the endpoint changes, as in public reports. Its scalable targets are deregistered.
+    """
     key = _key(self, endpoint_name)
     endpoint = _registry().find(key)
     if endpoint is None:
         _moto_delete(self, endpoint_name)  # refuses an unknown name with AWS's message
         return
+
+    if endpoint.record.endpoint_status not in ("InService", "Failed"):
+        raise _in_progress(self, endpoint_name)
+    scalable_targets.deregister_all(key.account, key.region, key.name)
 
     def remove() -> None:
         _registry().remove(key)
@@ -178,6 +192,11 @@ def _update_endpoint(
     """
     endpoint = _find_in_service(self, endpoint_name)
     config = _resolve(self, endpoint_name, endpoint_config_name)
+    if (current := endpoint.variant) and _must_deregister(self, endpoint_name, current.config, config):
+        raise AWSValidationException(
+            f'The variant(s) "[{current.config.variant_name}]" must be deregistered as a scalable target with AWS Auto '
+            "Scaling before they can be removed or updated to modify instance type."
+        )
     if retain_instance_count and endpoint.variant:
         config = replace(config, initial_instance_count=endpoint.variant.desired)
     endpoint.update(config)
@@ -244,8 +263,25 @@ def _find_in_service(backend: SageMakerModelBackend, name: str) -> Endpoint:
     backend.describe_endpoint(name)  # refuses an unknown name with AWS's message
     endpoint = _registry().find(_key(backend, name))
     if endpoint is None or endpoint.record.endpoint_status != "InService":
-        raise AWSValidationException(f'Cannot update in-progress endpoint "{backend.endpoints[name].arn}".')
+        raise _in_progress(backend, name)
     return endpoint
+
+
+def _in_progress(backend: SageMakerModelBackend, name: str) -> AWSValidationException:
+    return AWSValidationException(f'Cannot update in-progress endpoint "{backend.endpoints[name].arn}".')
+
+
+def _must_deregister(
+    backend: SageMakerModelBackend, endpoint: str, current: EndpointConfig, new: EndpointConfig
+) -> bool:
+    """Return whether an update changes what autoscaling relies on while the variant is a scalable target.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html
+    """
+    changes = (current.variant_name, current.instance_types) != (new.variant_name, new.instance_types)
+    return changes and scalable_targets.is_registered(
+        backend.account_id, backend.region_name, endpoint, current.variant_name
+    )
 
 
 def _find_invocable(call: SageMakerRuntimeResponse) -> tuple[Endpoint, Variant]:

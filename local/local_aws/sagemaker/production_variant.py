@@ -1,4 +1,4 @@
-"""What CreateEndpointConfig accepts of a production variant: the rules between settings; `request_limits` has the rest."""
+"""Rules between the settings of a production variant; the limits of each are in `request_limits`."""
 
 import re
 from collections.abc import Mapping

@@ -25,27 +25,33 @@ def check_request(operation: str, parameters: Mapping[str, Any]) -> None:
 
 def _violations(value: Any, shape_name: str, path: str) -> Iterator[str]:
     shape = _model()["shapes"][shape_name]
-    kind = shape["type"]
-    if kind == "structure" and isinstance(value, dict):
-        for name in shape.get("required", []):
-            if value.get(name) is None:
-                yield _violation("null", _join(path, name), "Member must not be null")
-        for name, member in shape["members"].items():
-            if value.get(name) is not None:
-                yield from _violations(value[name], member["shape"], _join(path, name))
-    elif kind == "list" and isinstance(value, list):
-        yield from _outside(len(value), value, shape, path, "length")
-        for number, item in enumerate(value, start=1):
-            yield from _violations(item, shape["member"]["shape"], f"{path}.{number}.member")
-    elif kind == "map" and isinstance(value, dict):
-        yield from _outside(len(value), value, shape, path, "length")
-        for key, item in value.items():
-            yield from _violations(key, shape["key"]["shape"], f"{path}.key")
-            yield from _violations(item, shape["value"]["shape"], f"{path}.{key}.member")
-    elif kind == "string" and isinstance(value, str):
-        yield from _text_violations(value, shape, path)
-    elif kind in ("integer", "long", "float", "double") and isinstance(value, int | float):
-        yield from _outside(value, value, shape, path, "value")
+    match shape["type"], value:
+        case "structure", dict():
+            yield from _member_violations(value, shape, path)
+        case "list", list():
+            yield from _outside(len(value), value, shape, path, "length")
+            for number, item in enumerate(value, start=1):
+                yield from _violations(item, shape["member"]["shape"], f"{path}.{number}.member")
+        case "map", dict():
+            yield from _outside(len(value), value, shape, path, "length")
+            for key, item in value.items():
+                yield from _violations(key, shape["key"]["shape"], f"{path}.key")
+                yield from _violations(item, shape["value"]["shape"], f"{path}.{key}.member")
+        case "string", str():
+            yield from _text_violations(value, shape, path)
+        case "integer" | "long" | "float" | "double", int() | float():
+            yield from _outside(value, value, shape, path, "value")
+        case _:  # nothing is documented of other types
+            return
+
+
+def _member_violations(value: Mapping[str, Any], shape: Mapping[str, Any], path: str) -> Iterator[str]:
+    for name in shape.get("required", []):
+        if value.get(name) is None:
+            yield _violation("null", _join(path, name), "Member must not be null")
+    for name, member in shape["members"].items():
+        if value.get(name) is not None:
+            yield from _violations(value[name], member["shape"], _join(path, name))
 
 
 def _text_violations(value: str, shape: Mapping[str, Any], path: str) -> Iterator[str]:

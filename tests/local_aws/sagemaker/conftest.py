@@ -44,6 +44,9 @@ def stack(world: FakeWorld, request: pytest.FixtureRequest) -> Iterator[Endpoint
     stack = EndpointStack(f"e{abs(hash(request.node.nodeid)) % 10**10}")
     yield stack
     if stack.name in str(stack.sagemaker.list_endpoints()["Endpoints"]):
+        for container in world.containers:  # an endpoint that is changing cannot be deleted
+            container.ping_status = 200
+        wait_until(lambda: stack.describe()["EndpointStatus"] in ("InService", "Failed"))
         stack.sagemaker.delete_endpoint(EndpointName=stack.name)
         stack.await_gone()
 
