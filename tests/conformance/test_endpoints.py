@@ -1,7 +1,7 @@
 """An endpoint from CreateEndpoint to DeleteEndpoint: states, what is refused meanwhile, updates and capacity."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ def changing(workspace: Workspace) -> AsyncEndpoint:
 
 
 @contextlib.contextmanager
-def scalable(endpoint: AsyncEndpoint) -> Iterator[None]:
+def scalable(endpoint: AsyncEndpoint) -> Generator[None]:
     """Register the endpoint's variant as a scalable target."""
     autoscaling = endpoint.workspace.client("application-autoscaling")
     target = {

@@ -3,6 +3,9 @@
 The SDK checks types and minimums before it sends a request; lengths, patterns and sets of values are the service's.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (requests are JSON)
+
 import functools
 import re
 from collections.abc import Iterator, Mapping
