@@ -195,8 +195,8 @@ def test_requests_wait_at_zero_instances(changing: AsyncEndpoint) -> None:
     answer = changing.invoke({})
     assert changing.object(answer["OutputLocation"]) is None
     scale(changing, 1)
+    changing.await_status("InService", seconds=120)
     assert changing.await_object(answer["OutputLocation"])
-    changing.await_status("InService")
 
 
 @documented(API + "API_DeleteEndpoint.html")

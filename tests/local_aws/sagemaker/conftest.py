@@ -43,6 +43,7 @@ def stack(world: FakeWorld, request: pytest.FixtureRequest) -> Iterator[Endpoint
     """A stack with a unique name; its endpoint, if created, is deleted at the end."""
     stack = EndpointStack(f"e{abs(hash(request.node.nodeid)) % 10**10}")
     yield stack
+    world.ping_status = 200
     for container in world.containers:  # an endpoint that is changing cannot be deleted
         container.ping_status = 200
     wait_until(lambda: _status(stack) in (None, "InService", "Failed"))
