@@ -206,11 +206,3 @@ def test_the_output_is_absent_until_it_is_complete(endpoint: AsyncEndpoint) -> N
     answer = endpoint.invoke({"sleep": 1})
     assert endpoint.object(answer["OutputLocation"]) is None
     assert json.loads(endpoint.await_object(answer["OutputLocation"]))["body"]
-
-
-@documented(API + "API_AsyncInferenceClientConfig.html")
-def test_an_instance_gets_as_many_requests_as_configured(endpoint: AsyncEndpoint) -> None:
-    """MaxConcurrentInvocationsPerInstance is the maximum number of concurrent requests sent to the container."""
-    # One worker takes them one by one; the queue holds the others, and all are answered.
-    answers = [endpoint.invoke({"sleep": 0.2}) for _ in range(6)]
-    assert all(endpoint.await_object(answer["OutputLocation"]) for answer in answers)
