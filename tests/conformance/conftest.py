@@ -7,7 +7,7 @@ import pytest
 from conformance import targets
 from conformance.targets import Target
 from conformance.workspace import Workspace
-from tests.conformance.endpoints import AsyncEndpoint
+from tests.conformance.endpoints import GENEROUS, AsyncEndpoint
 
 
 @pytest.fixture(scope="session")
@@ -40,9 +40,11 @@ def fast_workspace(fast_target: Target) -> Iterator[Workspace]:
     made.close()
 
 
-@pytest.fixture(scope="module")
-def endpoint(workspace: Workspace) -> AsyncEndpoint:
-    """An endpoint in service that all tests of one file share: send requests, change nothing else."""
-    made = AsyncEndpoint(workspace)
+@pytest.fixture(scope="session")
+def endpoint(target: Target) -> Iterator[AsyncEndpoint]:
+    """An endpoint in service that the tests of all files share: send requests, change nothing else."""
+    workspace = Workspace(target)
+    made = AsyncEndpoint(workspace, environment=GENEROUS)
     made.create()
-    return made
+    yield made
+    workspace.close()

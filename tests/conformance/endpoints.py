@@ -12,6 +12,12 @@ from infra.config.images import image_uri
 
 _SERVICE = Path(__file__).with_name("obedient_bundle") / "obedient_service.py"
 INSTANCE_TYPE = "ml.m5.large"  # the suite needs no GPU; about $0.12 an hour
+# multi-model-server's own limits are 6.25 MiB and 120 s (developer guide, "Create an Asynchronous Inference Endpoint").
+GENEROUS = {
+    "MMS_MAX_REQUEST_SIZE": "2000000000",
+    "MMS_MAX_RESPONSE_SIZE": "2000000000",
+    "OBEDIENT_MARK": "from the model",
+}
 
 
 class AsyncEndpoint:
@@ -93,7 +99,9 @@ class AsyncEndpoint:
         self.await_status("InService", seconds=90)
 
     def delete(self) -> None:
-        """Delete the endpoint and wait until it is gone."""
+        """Delete the endpoint, once it does not change any more, and wait until it is gone."""
+        settled = ("InService", "Failed")
+        self.workspace.wait(lambda: self.describe()["EndpointStatus"] in settled, "the endpoint has settled", 60)
         self.sagemaker.delete_endpoint(EndpointName=self.name)
         listed = self.sagemaker.list_endpoints
         self.workspace.wait(lambda: not listed(NameContains=self.name)["Endpoints"], "the endpoint is gone", 60)

@@ -20,7 +20,7 @@ from conformance.workspace import TAG
 
 # ml.m5.large, real-time hosting, us-east-1: https://aws.amazon.com/sagemaker/pricing/ (dollars an hour)
 _INSTANCE_PRICE = 0.115
-_ENDPOINT_MINUTES = 20  # an endpoint that one file's tests share: start, requests, deletion
+_ENDPOINT_MINUTES = 20  # an endpoint that tests share: start, requests, deletion
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,9 +88,11 @@ def in_account(area: str, kinds: list[str]) -> int:
 
 def estimate(rows: list[Behaviour]) -> str:
     """Return what the rows cost in an account, in one line. Requests, messages and storage cost less than a cent."""
-    files = {row.path.split("::")[0] for row in rows}
-    shared = sum("endpoint: AsyncEndpoint" in (root() / file).read_text(encoding="utf-8") for file in files)
-    minutes = shared * _ENDPOINT_MINUTES + sum(row.minutes for row in rows)
+    texts = [(root() / file).read_text(encoding="utf-8") for file in {row.path.split("::")[0] for row in rows}]
+    # One endpoint of the whole run, and one of each file that starts its own.
+    own = sum("= AsyncEndpoint(" in text for text in texts)
+    endpoints = any("endpoint: AsyncEndpoint" in text for text in texts) + own
+    minutes = endpoints * _ENDPOINT_MINUTES + sum(row.minutes for row in rows)
     gpus = sum(row.gpu for row in rows)
     dollars = minutes / 60 * _INSTANCE_PRICE
     more = f", and {gpus} rows start GPU instances at their own price" if gpus else ""

@@ -4,6 +4,6 @@
 rights. The emulator installs it; autoscaling reads endpoints through `find_endpoint`.
 """
 
-from local_aws.sagemaker.api import find_endpoint, install
+from local_aws.sagemaker.api import all_endpoints, find_endpoint, install
 
-__all__ = ["find_endpoint", "install"]
+__all__ = ["all_endpoints", "find_endpoint", "install"]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, NoReturn, cast
 from urllib.parse import unquote
 
+from botocore import xform_name
 from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult
 from moto.sagemaker.exceptions import AWSValidationException
@@ -18,17 +19,29 @@ from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from local_aws.emulator import account, clients
+from local_aws.sagemaker import scalable_targets
 from local_aws.sagemaker.container import Launch, ServingStack
 from local_aws.sagemaker.endpoint import Endpoint, EndpointKey, EndpointRecord, EndpointRegistry
 from local_aws.sagemaker.endpoint_config import EndpointConfig, resolve_config
 from local_aws.sagemaker.invocation_request import InvalidInvocation, parse_invocation
 from local_aws.sagemaker.production_variant import check_variant
+from local_aws.sagemaker.request_limits import check_request
 from local_aws.sagemaker.request_queue import QueueClosed, QueueFull
 from local_aws.sagemaker.variant import Variant
 
 _moto_create = SageMakerModelBackend.create_endpoint
+_moto_create_config = SageMakerModelBackend.create_endpoint_config
+_moto_create_model = SageMakerModelBackend.create_model
 _moto_delete = SageMakerModelBackend.delete_endpoint
 _moto_scale = SageMakerModelBackend.update_endpoint_weights_and_capacities
+_CHECKED = (  # the operations whose requests are checked against the API's limits
+    "CreateModel",
+    "CreateEndpointConfig",
+    "CreateEndpoint",
+    "UpdateEndpoint",
+    "UpdateEndpointWeightsAndCapacities",
+)
+_moto_answers: dict[str, Any] = {}  # moto's methods by name, so that a second `install` does not wrap the first's
 _launch: list[Launch] = []  # set by `install`
 
 
@@ -53,18 +66,28 @@ def install(*, launch: Launch = ServingStack) -> None:
     _launch[:] = [launch]
     _registry.cache_clear()
     FakeEndpointConfig.validate_production_variants = _validate_production_variants
+    SageMakerModelBackend.create_model = _create_model
+    SageMakerModelBackend.create_endpoint_config = _create_endpoint_config
     SageMakerModelBackend.create_endpoint = _create_endpoint
     SageMakerModelBackend.delete_endpoint = _delete_endpoint
     SageMakerModelBackend.update_endpoint = _update_endpoint
     SageMakerModelBackend.update_endpoint_weights_and_capacities = _update_endpoint_weights_and_capacities
-    SageMakerResponse.update_endpoint = _update_endpoint_response
+    _moto_answers["update_endpoint"] = _update_endpoint_response
     SageMakerRuntimeResponse.invoke_endpoint_async = _invoke_endpoint_async
     SageMakerRuntimeResponse.invoke_endpoint = _invoke_endpoint
+    for operation in _CHECKED:
+        _check_limits_of(operation)
 
 
 def find_endpoint(name: str, *, region: str = account.REGION) -> Endpoint | None:
     """Return the endpoint of that name, whatever its status; None if there is none or `install` was not called."""
     return _registry().find(EndpointKey(account.ACCOUNT_ID, region, name)) if _launch else None
+
+
+def all_endpoints(*, region: str = account.REGION) -> dict[str, Endpoint]:
+    """Return the region's endpoints by name, whatever their status; none if `install` was not called."""
+    found = _registry().all() if _launch else {}
+    return {key.name: endpoint for key, endpoint in found.items() if key.region == region}
 
 
 @functools.cache
@@ -76,6 +99,44 @@ def _registry() -> EndpointRegistry:
 
 
 # The functions below replace methods of moto: `self` is moto's object, and the parameters have moto's names.
+
+
+def _check_limits_of(operation: str) -> None:
+    """Make moto refuse requests that exceed the API's limits."""
+    name = xform_name(operation)
+    if name not in _moto_answers:
+        _moto_answers[name] = getattr(SageMakerResponse, name)
+    answer = _moto_answers[name]
+
+    @functools.wraps(answer)
+    def checked(self: SageMakerResponse) -> ActionResult:
+        parameters = json.loads(self.body)
+        try:
+            check_request(operation, parameters)
+        except ValueError as error:
+            raise AWSValidationException(str(error)) from error
+        if "CrossRegionTrafficConfig" in parameters and "AsyncInferenceConfig" in parameters:
+            raise AWSValidationException("CrossRegionTrafficConfig must not be specified with AsyncInferenceConfig")
+        return answer(self)
+
+    setattr(SageMakerResponse, name, checked)
+
+
+def _create_model(self: SageMakerModelBackend, model_name: str, **settings: Any) -> Any:
+    """CreateModel: refuse a name that exists, which moto would replace."""
+    if model_name in self._models:
+        raise AWSValidationException(f'Cannot create already existing model "{self._models[model_name].arn}".')
+    return _moto_create_model(self, model_name, **settings)
+
+
+def _create_endpoint_config(self: SageMakerModelBackend, endpoint_config_name: str, **settings: Any) -> Any:
+    """CreateEndpointConfig: refuse a name that exists, which moto would replace; add AWS's defaults."""
+    if existing := self.endpoint_configs.get(endpoint_config_name):
+        arn = existing.endpoint_config_arn
+        raise AWSValidationException(f'Cannot create already existing endpoint configuration "{arn}".')
+    for variant in settings["production_variants"]:
+        variant.setdefault("InitialVariantWeight", 1.0)
+    return _moto_create_config(self, endpoint_config_name, **settings)
 
 
 def _validate_production_variants(self: FakeEndpointConfig, production_variants: list[dict[str, Any]]) -> None:
@@ -91,8 +152,8 @@ def _create_endpoint(
     self: SageMakerModelBackend, endpoint_name: str, endpoint_config_name: str, tags: list[dict[str, str]]
 ) -> FakeEndpoint:
     """CreateEndpoint: status Creating, then InService or Failed."""
-    if endpoint_name in self.endpoints:
-        arn = self.endpoints[endpoint_name].arn
+    taken = {name.lower(): endpoint.arn for name, endpoint in self.endpoints.items()}
+    if arn := taken.get(endpoint_name.lower()):  # the name is case-insensitive here, and only here
         raise AWSValidationException(f'Cannot create already existing endpoint "{arn}".')
     config = _resolve(self, endpoint_name, endpoint_config_name)
     record = _moto_create(self, endpoint_name, endpoint_config_name, tags)
@@ -101,12 +162,19 @@ def _create_endpoint(
 
 
 def _delete_endpoint(self: SageMakerModelBackend, endpoint_name: str) -> None:
-    """DeleteEndpoint: status Deleting while anything of the endpoint runs, then it is gone."""
+    """DeleteEndpoint: status Deleting while anything of the endpoint runs, then it is gone.
+
+    Refused while the endpoint changes, as in public reports. Its scalable targets are deregistered.
+    """
     key = _key(self, endpoint_name)
     endpoint = _registry().find(key)
     if endpoint is None:
         _moto_delete(self, endpoint_name)  # refuses an unknown name with AWS's message
         return
+
+    if endpoint.record.endpoint_status not in ("InService", "Failed"):
+        raise _in_progress(self, endpoint_name)
+    scalable_targets.deregister_all(key.account, key.region, key.name)
 
     def remove() -> None:
         _registry().remove(key)
@@ -124,6 +192,11 @@ def _update_endpoint(
     """
     endpoint = _find_in_service(self, endpoint_name)
     config = _resolve(self, endpoint_name, endpoint_config_name)
+    if (current := endpoint.variant) and _must_deregister(self, endpoint_name, current.config, config):
+        raise AWSValidationException(
+            f'The variant(s) "[{current.config.variant_name}]" must be deregistered as a scalable target with AWS Auto '
+            "Scaling before they can be removed or updated to modify instance type."
+        )
     if retain_instance_count and endpoint.variant:
         config = replace(config, initial_instance_count=endpoint.variant.desired)
     endpoint.update(config)
@@ -190,8 +263,25 @@ def _find_in_service(backend: SageMakerModelBackend, name: str) -> Endpoint:
     backend.describe_endpoint(name)  # refuses an unknown name with AWS's message
     endpoint = _registry().find(_key(backend, name))
     if endpoint is None or endpoint.record.endpoint_status != "InService":
-        raise AWSValidationException(f'Cannot update in-progress endpoint "{backend.endpoints[name].arn}".')
+        raise _in_progress(backend, name)
     return endpoint
+
+
+def _in_progress(backend: SageMakerModelBackend, name: str) -> AWSValidationException:
+    return AWSValidationException(f'Cannot update in-progress endpoint "{backend.endpoints[name].arn}".')
+
+
+def _must_deregister(
+    backend: SageMakerModelBackend, endpoint: str, current: EndpointConfig, new: EndpointConfig
+) -> bool:
+    """Return whether an update changes what autoscaling relies on while the variant is a scalable target.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-update.html
+    """
+    changes = (current.variant_name, current.instance_types) != (new.variant_name, new.instance_types)
+    return changes and scalable_targets.is_registered(
+        backend.account_id, backend.region_name, endpoint, current.variant_name
+    )
 
 
 def _find_invocable(call: SageMakerRuntimeResponse) -> tuple[Endpoint, Variant]:

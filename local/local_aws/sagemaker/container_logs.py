@@ -1,8 +1,10 @@
 """Sends a container's output to CloudWatch Logs with the execution role's rights, as SageMaker does."""
 
+import functools
 import logging
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +83,32 @@ class ContainerLogs:
             logs.create_log_group(logGroupName=self._group)
             logs.create_log_stream(logGroupName=self._group, logStreamName=self._stream)
         self._ready = True
+
+
+class PlatformLog:
+    """SageMaker's own log of an instance, stream `<stream>/data-log`: a line for each request that failed.
+
+    https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html; the form of a line is that of public
+    reports. The file at `path` and the stream appear with the first line. Thread-safe.
+    """
+
+    def __init__(self, path: Path, role: RoleSession, endpoint_name: str, stream: str) -> None:
+        self._path = path
+        self._follow = functools.partial(ContainerLogs, path, role, endpoint_name, f"{stream}/data-log")
+        self._logs: ContainerLogs | None = None
+        self._lock = threading.Lock()
+
+    def add(self, inference_id: str, text: str) -> None:
+        """Add a line about a request."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00")
+        with self._lock:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{now}:[sagemaker logs] [{inference_id}] {text}\n")
+            if self._logs is None:
+                self._logs = self._follow()
+
+    def stop(self) -> None:
+        """Send the remaining lines and stop."""
+        with self._lock:
+            if self._logs:
+                self._logs.stop()

@@ -4,8 +4,8 @@ import http.client
 import logging
 import threading
 import time
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,7 +20,7 @@ _MAX_DELIVERIES = 3  # then the request, not the container, is taken for the cau
 _MAX_BODY_BYTES = 2**30  # AWS: an asynchronous request or response may have 1 GB
 _BLOCK_BYTES = 2**20
 _POLL_SECONDS = 0.5
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 0.25  # AWS: a container must accept socket connection requests within 250 ms
 _MAX_RETRY_SECONDS = 30.0
 
 
@@ -54,22 +54,30 @@ class TimedOut(NamedTuple):
     """No complete response within InvocationTimeoutSeconds."""
 
 
+Note = Callable[[str, str], None]  # takes a failed request's inference ID and the reason
 Outcome = Response | Invalid | Busy | Lost | TimedOut
 
 
 class Dispatcher:
     """Takes requests from `queue` with one thread for each of the instance's `slots` until `stop_taking`.
 
-    Requests in progress on a container that stops return to the queue.
+    `note` is called for each request that fails. Requests in progress on a container that stops return to the queue.
     """
 
     def __init__(
-        self, base_url: str, slots: int, queue: RequestQueue, results: ResultWriter, role: RoleSession
+        self,
+        base_url: str,
+        slots: int,
+        queue: RequestQueue,
+        results: ResultWriter,
+        role: RoleSession,
+        note: Note = lambda inference_id, reason: None,
     ) -> None:
         self._base_url = base_url
         self._queue = queue
         self._results = results
         self._role = role
+        self._note = note
         self._stopping = threading.Event()
         self._in_progress: set[AsyncRequest] = set()
         self._threads = [
@@ -121,7 +129,7 @@ class Dispatcher:
         except (ClientError, BotoCoreError, ValueError) as error:
             self._results.metrics.add("RequestDownloadFailures")
             reason = f"ClientError: Failed to download the input from {request.input_location}: {error}"
-            self._results.fail(request, reason)
+            self._fail(request, reason)
             return True
         headers = {
             "Content-Type": request.content_type,
@@ -138,11 +146,14 @@ class Dispatcher:
 
     def _download(self, location: str) -> bytes:
         bucket, _, key = location.removeprefix("s3://").partition("/")
+        started = self._queue.clock()
         answer = self._role.client("s3").get_object(Bucket=bucket, Key=key)
         with answer["Body"] as body:
             if answer["ContentLength"] > _MAX_BODY_BYTES:
                 raise ValueError(f"input must have at most {_MAX_BODY_BYTES} bytes, got {answer['ContentLength']}")
-            return body.read()
+            content = body.read()
+        self._results.metrics.add("RequestDownloadLatency", (self._queue.clock() - started) * 1e6)  # microseconds
+        return content
 
     def _measure(self, request: AsyncRequest, outcome: Response | Invalid, started: float) -> None:
         """Add the metrics that SageMaker publishes of an invocation that the model answered."""
@@ -164,12 +175,12 @@ class Dispatcher:
                     f"ClientError: Received {side} error ({status}) from model. "
                     "See the SageMaker Endpoint logs in your account for more information."
                 )
-                self._results.fail(request, reason, body=body, content_type=content_type)
+                self._fail(request, reason, body=body, content_type=content_type)
             case Invalid(reason=reason):
-                self._results.fail(request, reason)
+                self._fail(request, reason)
             case TimedOut():
                 reason = f"ClientError: The model did not answer within {request.invocation_timeout:g} seconds."
-                self._results.fail(request, reason, status="Expired")
+                self._fail(request, reason, status="Expired")
             case Busy(retry_after=seconds):
                 answered = self._retry(request, seconds, "ClientError: The endpoint was deleted.")
                 self._stopping.wait(seconds)  # the slot waits too: it must not try the whole queue on this container
@@ -183,8 +194,12 @@ class Dispatcher:
         """Put the request back, or fail it for `reason` if that is not possible; return whether it failed."""
         if request.deliveries < _MAX_DELIVERIES and self._queue.put_back(request, delay=delay):
             return False
-        self._results.fail(request, reason)
+        self._fail(request, reason)
         return True
+
+    def _fail(self, request: AsyncRequest, reason: str, **response: Any) -> None:
+        self._note(request.inference_id, reason)
+        self._results.fail(request, reason, **response)
 
 
 def call_container(base_url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Outcome:

@@ -54,6 +54,11 @@ class EndpointRegistry:
         with self._lock:
             return self._endpoints.get(key)
 
+    def all(self) -> dict[EndpointKey, "Endpoint"]:
+        """Return every endpoint, whatever its status."""
+        with self._lock:
+            return dict(self._endpoints)
+
     def remove(self, key: EndpointKey) -> None:
         """Remove an endpoint that has stopped."""
         with self._lock:

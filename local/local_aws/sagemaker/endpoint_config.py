@@ -42,6 +42,7 @@ class EndpointConfig:
     failure_path: str | None
     success_topic: str | None
     error_topic: str | None
+    instance_types: tuple[str, ...] = ()
 
 
 def resolve_config(
@@ -81,6 +82,7 @@ def resolve_config(
         failure_path=failure_path.rstrip("/") if failure_path else None,
         success_topic=topics.get("SuccessTopic"),
         error_topic=topics.get("ErrorTopic"),
+        instance_types=tuple(pool["InstanceType"] for pool in variant.get("InstancePools") or [variant]),
     )
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from local_aws.emulator.clients import Runtime
 from local_aws.sagemaker.container import Container, Launch, answers_ping, container_environment, temporary_folder
-from local_aws.sagemaker.container_logs import ContainerLogs
-from local_aws.sagemaker.dispatcher import Dispatcher
+from local_aws.sagemaker.container_logs import ContainerLogs, PlatformLog
+from local_aws.sagemaker.dispatcher import Dispatcher, Note
 from local_aws.sagemaker.endpoint_config import EndpointConfig
 from local_aws.sagemaker.execution_role import CredentialsServer, RoleSession
 from local_aws.sagemaker.model_data import ModelDataError, fetch_model
@@ -43,11 +43,11 @@ class Instance:
     """Starts in a thread, serves until it fails or `stop` is called, and is never restarted.
 
     `state` is "starting", "in service" or "failed" (with `failure`, SageMaker's reason); `served` is set once it was in
-    service. `attach` starts the dispatcher to a container's base URL.
+    service. `attach` starts the dispatcher to a container's base URL, which notes failed requests.
     """
 
     def __init__(
-        self, config: EndpointConfig, role: RoleSession, host: Host, attach: Callable[[str], Dispatcher]
+        self, config: EndpointConfig, role: RoleSession, host: Host, attach: Callable[[str, Note], Dispatcher]
     ) -> None:
         self.state = "starting"
         self.failure = ""
@@ -59,6 +59,8 @@ class Instance:
         self._attach = attach
         self._folder = host.runtime.state / "endpoints" / config.endpoint_name / self._id
         self._temporary: Path | None = None
+        self._stream = f"{config.variant_name}/{self._id}"
+        self._platform = PlatformLog(self._folder.with_suffix(".data-log"), role, config.endpoint_name, self._stream)
         self._credentials: dict[str, str] = {}
         self._container: Container | None = None
         self._logs: ContainerLogs | None = None
@@ -107,6 +109,7 @@ class Instance:
         self._release()
         if dispatcher:
             dispatcher.join(_JOIN_SECONDS)
+        self._platform.stop()
         if threading.current_thread() is not self._thread:
             self._thread.join(_JOIN_SECONDS)
 
@@ -124,7 +127,7 @@ class Instance:
             with self._lock:
                 if not self._stopping.is_set():
                     self._last_healthy = time.monotonic()
-                    self._dispatcher = self._attach(container.base_url)
+                    self._dispatcher = self._attach(container.base_url, self._platform.add)
                     self.served = True
                     self.state = "in service"
 
@@ -145,8 +148,7 @@ class Instance:
         with self._lock:
             self._check_stopped()
             self._container = container = self._host.launch(environment, log)
-        stream = f"{config.variant_name}/{self._id}"
-        self._logs = ContainerLogs(log, self._role, config.endpoint_name, stream)
+        self._logs = ContainerLogs(log, self._role, config.endpoint_name, self._stream)
         deadline = time.monotonic() + config.startup_timeout
         while time.monotonic() < deadline and container.alive():
             self._check_stopped()

@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+import time
 from collections import deque
 from datetime import UTC, datetime
 from typing import Any
@@ -73,12 +74,14 @@ class ResultWriter:
 
     def complete(self, request: AsyncRequest, body: bytes, content_type: str) -> None:
         """Write the output object and notify the success topic."""
+        started = time.monotonic()
         try:
             self._write(request.output_location, body, content_type)
         except (ClientError, BotoCoreError) as error:
             self.metrics.add("ResponseUploadFailures")
             self.fail(request, f"ClientError: Failed to upload the response to {request.output_location}: {error}")
             return
+        self.metrics.add("ResponseUploadLatency", (time.monotonic() - started) * 1e6)  # microseconds
         self.metrics.add("InvocationsProcessed")
         parameters = {"contentType": content_type, "outputLocation": request.output_location}
         self._notify(request, "Completed", parameters)
@@ -86,7 +89,7 @@ class ResultWriter:
     def expire(self, request: AsyncRequest) -> None:
         """Fail a request that waited longer than its time to live."""
         reason = "ClientError: The request waited in the queue longer than RequestTTLSeconds."
-        self.fail(request, reason, status="Expired")
+        self.fail(request, reason, status="Expired", metric="ExpiredRequests")
 
     def fail(
         self,
@@ -96,12 +99,13 @@ class ResultWriter:
         body: bytes = b"",
         content_type: str = "text/plain",
         status: str = "Failed",
+        metric: str = "InvocationFailures",
     ) -> None:
         """Write the failure object, if the endpoint has a failure path, and notify the error topic.
 
         The object is `body`, what the container answered, or else the reason. `status` is "Failed" or "Expired".
         """
-        self.metrics.add("ExpiredRequests" if status == "Expired" else "InvocationFailures")
+        self.metrics.add(metric)
         parameters: dict[str, str] = {}
         if request.failure_location:
             try:

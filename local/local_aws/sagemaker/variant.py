@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from botocore.exceptions import CredentialRetrievalError
 
-from local_aws.sagemaker.dispatcher import Dispatcher
+from local_aws.sagemaker.dispatcher import Dispatcher, Note
 from local_aws.sagemaker.endpoint_config import EndpointConfig
 from local_aws.sagemaker.execution_role import RoleSession
 from local_aws.sagemaker.instance import Host, Instance
@@ -136,8 +136,8 @@ class Variant:
             with self._lock:
                 self._instances.extend(added)
 
-    def _attach(self, base_url: str) -> Dispatcher:
-        return Dispatcher(base_url, self.config.concurrency, self._queue, self.results, self._role)
+    def _attach(self, base_url: str, note: Note) -> Dispatcher:
+        return Dispatcher(base_url, self.config.concurrency, self._queue, self.results, self._role, note)
 
     def _scale_in(self, count: int) -> None:
         by_cost = sorted(self._instances, key=lambda instance: (instance.state == "in service", instance.busy))

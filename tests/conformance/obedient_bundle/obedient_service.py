@@ -2,12 +2,13 @@
 
 multi-model-server starts it, because MMS_DEFAULT_SERVICE_HANDLER names it; it needs the standard library only. A
 request is JSON: `sleep` (seconds), `status`, `size` (bytes of the answer), `content_type`, `exit` (end the worker),
-`sleep_once` (seconds, at the first delivery only). The answer says what the container received.
+`print` (a line of output), `variables` (names, whose values are answered). The answer says what the container received.
 """
 
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 
@@ -33,5 +34,15 @@ class ObedientService:
         context.set_response_content_type(0, wanted.get("content_type", "application/json"))
         if "size" in wanted:
             return ["x" * wanted["size"]]
+        if "print" in wanted:
+            print(wanted["print"], flush=True)
         headers = context.request_processor[0].get_request_properties()
-        return [json.dumps({"headers": headers, "body": text, "environment": sorted(os.environ), "pid": os.getpid()})]
+        answer = {
+            "headers": headers,
+            "body": text,
+            "environment": sorted(os.environ),
+            "variables": {name: os.environ.get(name) for name in wanted.get("variables", [])},
+            "pid": os.getpid(),
+            "code": str(Path(__file__).resolve()),
+        }
+        return [json.dumps(answer)]

@@ -55,6 +55,8 @@ class EndpointProbes:
         try:
             state = denials.wait("an endpoint", lambda: self._settled(name))
         finally:
+            while not self._settled(name):  # an endpoint that is changing cannot be deleted
+                time.sleep(0.2)
             self._sagemaker.delete_endpoint(EndpointName=name)
         if state["EndpointStatus"] != "InService":
             raise ProbeFailed(state["FailureReason"])

@@ -12,7 +12,8 @@ from typing import Any
 
 class FakeContainer:
     """A container in a thread. A request's JSON body sets its behaviour: `sleep` (seconds), `status`, `text`, `busy`
-    (answer 503 to the first n deliveries), `drop` (close the connection of the first n deliveries), `chunked`."""
+    (answer 503 to the first n deliveries), `drop` (close the connection of the first n deliveries), `chunked`,
+    `size` (bytes of the answer), `length` (Content-Length of the answer, whatever its size)."""
 
     def __init__(self, world: "FakeWorld", environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
@@ -79,14 +80,16 @@ class _ContainerHandler(BaseHTTPRequestHandler):
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b"no length")
+        elif "size" in wanted:
+            self._reply(200, b"x" * wanted["size"], length=wanted.get("length"))
         else:
             text = wanted.get("text", "done")
             self._reply(wanted.get("status", 200), json.dumps({"text": text}).encode())
 
-    def _reply(self, status: int, body: bytes, retry_after: str | None = None) -> None:
+    def _reply(self, status: int, body: bytes, retry_after: str | None = None, *, length: int | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(body) if length is None else length))
         if retry_after:
             self.send_header("Retry-After", retry_after)
         self.end_headers()

@@ -43,9 +43,18 @@ def stack(world: FakeWorld, request: pytest.FixtureRequest) -> Iterator[Endpoint
     """A stack with a unique name; its endpoint, if created, is deleted at the end."""
     stack = EndpointStack(f"e{abs(hash(request.node.nodeid)) % 10**10}")
     yield stack
-    if stack.name in str(stack.sagemaker.list_endpoints()["Endpoints"]):
+    world.ping_status = 200
+    for container in world.containers:  # an endpoint that is changing cannot be deleted
+        container.ping_status = 200
+    wait_until(lambda: _status(stack) in (None, "InService", "Failed"))
+    if _status(stack):
         stack.sagemaker.delete_endpoint(EndpointName=stack.name)
         stack.await_gone()
+
+
+def _status(stack: EndpointStack) -> str | None:
+    found = stack.sagemaker.list_endpoints(NameContains=stack.name)["Endpoints"]
+    return next((item["EndpointStatus"] for item in found if item["EndpointName"] == stack.name), None)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from conformance.behaviour import documented
 from local_aws.emulator import clients
 from local_aws.emulator.clients import Runtime
 from local_aws.sagemaker.container import (
@@ -23,6 +24,7 @@ from local_aws.sagemaker.container import (
 )
 from local_aws.sagemaker.endpoint_config import EndpointConfig
 
+CONTAINER = "https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html"
 LOCAL = Path(__file__).parents[3] / "local"
 SERVICE = """
 import os
@@ -37,6 +39,8 @@ import json, sys, time
 from pathlib import Path
 from local_aws.emulator import clients
 from local_aws.sagemaker.container import ServingStack
+
+CONTAINER = "https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html"
 given = json.loads(sys.argv[1])
 state = Path(given["state"])
 clients.set_runtime(clients.Runtime("http://127.0.0.1:1", state, state / "a.pem", state / "a.pem"))
@@ -100,10 +104,14 @@ def listening_addresses(session: int) -> set[str]:
     return found
 
 
+@documented(CONTAINER)
 def test_environment_is_the_models_with_what_a_process_needs_in_place_of_a_container(
     tmp_path: Path, config: EndpointConfig
 ) -> None:
-    """A missing region, for example, must fail here as it does on AWS: SageMaker sets no AWS_DEFAULT_REGION."""
+    """SageMaker sets environment variables using the ContainerDefinition.Environment string-to-string map.
+
+    A missing region, for example, must fail here as it does on AWS: SageMaker sets no AWS_DEFAULT_REGION.
+    """
     runtime = Runtime("https://127.0.0.1:1", tmp_path, tmp_path / "authority.pem", tmp_path / "trust.pem")
     model = {
         "MINE": "yes",

@@ -11,9 +11,12 @@ from typing import Any
 import boto3
 import pytest
 
+from conformance.behaviour import documented
 from local_aws.emulator import clients
 from local_aws.sagemaker.container_logs import ContainerLogs
 from local_aws.sagemaker.execution_role import CredentialsServer, RoleSession
+
+ROLES = "https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html"
 
 
 @pytest.fixture
@@ -30,9 +33,11 @@ def server() -> Iterator[CredentialsServer]:
     server.close()
 
 
+@documented(ROLES)
 def test_sdk_in_the_container_gets_the_roles_credentials(
     role: RoleSession, server: CredentialsServer, monkeypatch: pytest.MonkeyPatch, stack: Any
 ) -> None:
+    """The container's SDK acts with the execution role that was passed to CreateModel."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in server.register(role).items():

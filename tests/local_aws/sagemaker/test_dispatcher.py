@@ -10,11 +10,15 @@ from typing import Any, cast
 
 import pytest
 
+from conformance.behaviour import documented
 from local_aws.sagemaker.container import free_port
 from local_aws.sagemaker.dispatcher import Busy, Dispatcher, Outcome, call_container
 from local_aws.sagemaker.invocation_request import AsyncRequest
 from local_aws.sagemaker.request_queue import RequestQueue
 from local_aws.sagemaker.results import EndpointMetrics, ResultWriter
+
+MONITOR = "https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html"
+CONTAINER = "https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html"
 
 
 class ResultRecorder(ResultWriter):
@@ -97,7 +101,9 @@ def test_one_slot_serves_the_queue_in_order(bench: Bench) -> None:
     assert container.max_in_flight == 1
 
 
+@documented("https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_AsyncInferenceClientConfig.html")
 def test_instance_serves_one_request_per_slot_at_once(bench: Bench) -> None:
+    """MaxConcurrentInvocationsPerInstance: concurrent requests sent by the SageMaker client to the container."""
     for number in range(9):
         bench.send(f"r{number}", sleep=0.15)
     container = bench.serve(slots=3)
@@ -105,7 +111,9 @@ def test_instance_serves_one_request_per_slot_at_once(bench: Bench) -> None:
     assert container.max_in_flight == 3
 
 
+@documented(CONTAINER, unknown="AWS documents no retries; here 503 means busy, and the request is tried again")
 def test_request_is_retried_until_the_busy_container_accepts_it(bench: Bench) -> None:
+    """SageMaker passes the request to the container: one that answers 503 is busy."""
     bench.send("retried", busy=4, text="done")
     bench.serve()
     assert bench.results(1) == [("retried", "Completed", '{"text": "done"}')]
@@ -147,7 +155,9 @@ def test_request_is_delivered_again_after_a_broken_connection(bench: Bench) -> N
     assert len(bench.world.received) == 3
 
 
+@documented(CONTAINER, unknown="AWS documents no retries; here a request is delivered at most three times")
 def test_request_that_breaks_every_connection_fails_after_three_deliveries(bench: Bench) -> None:
+    """SageMaker passes the request to the container: one that breaks its connection has not answered."""
     bench.send("poison", drop=10**6)
     bench.send("neighbour", sleep=0.1)
     bench.serve()
@@ -217,7 +227,9 @@ def test_closed_queue_fails_the_request_that_was_being_retried(bench: Bench) -> 
         assert bench.results(1) == [("retried", "Failed", "ClientError: The endpoint was deleted.")]
 
 
+@documented(MONITOR)
 def test_metrics_of_invocations_have_sagemakers_units(bench: Bench) -> None:
+    """ModelLatency is in microseconds, TimeInBacklog and TotalProcessingTime are in milliseconds."""
     bench.send("fine", sleep=0.1)
     bench.send("refused", status=422)
     bench.serve(slots=1)

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 
+from conformance.behaviour import documented
 from local_aws.sagemaker.endpoint_config import EndpointConfig
 from local_aws.sagemaker.invocation_request import InvalidInvocation, parse_invocation
+
+INVOKE = "https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html"
 
 PREFIX = "X-Amzn-SageMaker-"
 
@@ -64,7 +67,9 @@ def test_values_at_their_limits_are_accepted(config: EndpointConfig) -> None:
     assert (request.expires_at, request.invocation_timeout) == (65, 3600)
 
 
+@documented(INVOKE)
 def test_defaults_are_those_of_aws(config: EndpointConfig) -> None:
+    """RequestTTLSeconds: the default is 21,600 seconds. InvocationTimeoutSeconds: the default is 900 seconds."""
     request = parse_invocation({}, b"{}", config, now=0)
     assert (request.expires_at, request.invocation_timeout) == (21_600, 900)
     assert request.failure_location is None

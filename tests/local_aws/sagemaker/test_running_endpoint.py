@@ -6,10 +6,18 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from conformance.behaviour import documented
 from local_aws.sagemaker import invocation_request
 
+API = "https://docs.aws.amazon.com/sagemaker/latest/APIReference/"
+GUIDE = "https://docs.aws.amazon.com/sagemaker/latest/dg/"
+UPDATE = API + "API_UpdateEndpoint.html"
+CONTAINER = GUIDE + "your-algorithms-inference-code.html"
 
+
+@documented(GUIDE + "async-inference-update-endpoint.html")
 def test_update_starts_the_new_container_before_the_old_one_stops(endpoint: Any, world: Any) -> None:
+    """SageMaker first provisions and switches to the new configuration before it deletes the previous resources."""
     endpoint.create_model("v2", {"VERSION": "2"})
     config = endpoint.configure("config2", model="v2")
     world.ping_status = 503
@@ -27,7 +35,9 @@ def test_update_starts_the_new_container_before_the_old_one_stops(endpoint: Any,
     assert endpoint.await_object(answer["OutputLocation"])
 
 
+@documented(UPDATE)
 def test_update_lets_the_old_container_finish_its_requests(endpoint: Any, world: Any) -> None:
+    """SageMaker shifts traffic to the new instances and deletes the old ones: there is no availability loss."""
     answer = endpoint.invoke({"sleep": 2, "text": "old"})
     endpoint.eventually(lambda: world.received)
     endpoint.sagemaker.update_endpoint(EndpointName=endpoint.name, EndpointConfigName=endpoint.configure("config2"))
@@ -37,7 +47,9 @@ def test_update_lets_the_old_container_finish_its_requests(endpoint: Any, world:
     endpoint.eventually(lambda: len(world.running) == 1)
 
 
+@documented(UPDATE)
 def test_update_that_retains_variant_properties_keeps_the_instance_count(endpoint: Any, world: Any) -> None:
+    """RetainAllVariantProperties: true retains variant properties, such as the instance count."""
     scale(endpoint, 2)
     endpoint.await_status("InService")
     endpoint.sagemaker.update_endpoint(
@@ -48,9 +60,11 @@ def test_update_that_retains_variant_properties_keeps_the_instance_count(endpoin
     endpoint.eventually(lambda: world.running == world.containers[2:] and len(world.running) == 2)
 
 
+@documented(UPDATE)
 def test_update_that_excludes_the_count_from_retention_starts_the_configured_instances(
     endpoint: Any, world: Any
 ) -> None:
+    """ExcludeRetainedVariantProperties: properties to override with the values provided by EndpointConfig."""
     scale(endpoint, 2)
     endpoint.await_status("InService")
     endpoint.sagemaker.update_endpoint(
@@ -64,7 +78,12 @@ def test_update_that_excludes_the_count_from_retention_starts_the_configured_ins
     endpoint.eventually(lambda: world.running == world.containers[2:] and len(world.running) == 1)
 
 
+@documented(
+    UPDATE,
+    unknown="AWS documents no update at zero instances; here the new fleet starts as configured and serves the queue",
+)
 def test_update_at_zero_instances_starts_the_new_ones(endpoint: Any, world: Any) -> None:
+    """UpdateEndpoint deploys the configuration to a new fleet of instances."""
     scale(endpoint, 0)
     endpoint.await_status("InService")
     answer = endpoint.invoke({"text": "waited"})
@@ -73,7 +92,9 @@ def test_update_at_zero_instances_starts_the_new_ones(endpoint: Any, world: Any)
     assert len(world.running) == 1
 
 
+@documented(CONTAINER)
 def test_failed_update_keeps_the_old_container_and_configuration(endpoint: Any, world: Any) -> None:
+    """If the container does not pass health checks, the update requested by UpdateEndpoint is not completed."""
     before = endpoint.describe()["EndpointConfigName"]
     world.ping_status = 500
     config = endpoint.configure("config2", ContainerStartupHealthCheckTimeoutInSeconds=60)
@@ -114,7 +135,9 @@ def test_requests_wait_while_scaled_to_zero_and_are_served_after_waking(endpoint
     assert len(world.containers) == 2
 
 
+@documented(API + "API_AsyncInferenceClientConfig.html")
 def test_scaled_out_endpoint_uses_all_instances(endpoint: Any, world: Any) -> None:
+    """MaxConcurrentInvocationsPerInstance is the maximum number of concurrent requests sent to the container."""
     scale(endpoint, 3)
     endpoint.await_status("InService")
     assert len(world.running) == 3
@@ -124,7 +147,12 @@ def test_scaled_out_endpoint_uses_all_instances(endpoint: Any, world: Any) -> No
     assert [container.max_in_flight for container in world.containers] == [2, 2, 2]
 
 
+@documented(
+    API + "API_UpdateEndpointWeightsAndCapacities.html",
+    unknown="AWS does not say what becomes of requests in progress on an instance that goes; here they are finished",
+)
 def test_scaling_in_completes_all_requests(endpoint: Any, world: Any) -> None:
+    """UpdateEndpointWeightsAndCapacities updates the capacity of a variant."""
     scale(endpoint, 2)
     endpoint.await_status("InService")
     answers = [endpoint.invoke({"sleep": 1.5}, InferenceId=f"r{number}") for number in range(4)]
@@ -145,7 +173,9 @@ def test_unknown_variant_is_refused(endpoint: Any) -> None:
         )
 
 
+@documented(CONTAINER)
 def test_dead_container_is_replaced_and_its_request_served(endpoint: Any, world: Any) -> None:
+    """SageMaker launches new inference containers to replace unhealthy instances."""
     answer = endpoint.invoke({"sleep": 1.5, "text": "survives"})
     endpoint.eventually(lambda: world.received)
     world.containers[0].stop()
@@ -154,9 +184,11 @@ def test_dead_container_is_replaced_and_its_request_served(endpoint: Any, world:
     assert endpoint.messages(1)[0]["invocationStatus"] == "Completed"
 
 
+@documented(CONTAINER)
 def test_container_that_stops_answering_its_ping_is_replaced(
     stack: Any, world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """SageMaker sends periodic GET requests to the /ping endpoint, and replaces unhealthy instances."""
     monkeypatch.setattr("local_aws.sagemaker.variant._UNHEALTHY_SECONDS", 0.5)
     stack.create_endpoint(stack.configure())
     stack.await_status("InService")
@@ -164,7 +196,9 @@ def test_container_that_stops_answering_its_ping_is_replaced(
     stack.eventually(lambda: len(world.running) == 1 and len(world.containers) == 2)
 
 
+@documented(API + "API_runtime_InvokeEndpointAsync.html")
 def test_request_expires_while_no_instance_runs(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RequestTTLSeconds: maximum age in seconds a request can be in the queue before it is marked as expired."""
     scale(endpoint, 0)
     endpoint.await_status("InService")
     monkeypatch.setattr(invocation_request, "_DEFAULT_TTL_SECONDS", 1)

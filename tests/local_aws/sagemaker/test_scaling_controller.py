@@ -160,6 +160,7 @@ def test_metrics_are_published_with_sagemakers_dimensions(
         "Invocation5XXErrors": {"EndpointName", "VariantName"},
         "ModelLatency": {"EndpointName", "VariantName"},
         "TimeInBacklog": {"EndpointName", "VariantName"},
+        "ResponseUploadLatency": {"EndpointName", "VariantName"},
         "TotalProcessingTime": {"EndpointName", "VariantName"},
         "CPUUtilization": {"EndpointName", "VariantName"},
     }

@@ -4,9 +4,13 @@ import json
 from types import SimpleNamespace
 from typing import Any, cast
 
+from conformance.behaviour import documented
 from local_aws.emulator import clients
 from local_aws.emulator.process import LocalAws
 from local_aws.walkthrough.client import Invocation, NotificationQueue
+
+CREATE = "https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-create-endpoint.html"
+NOTIFICATION = "https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_AsyncInferenceNotificationConfig.html"
 
 # Developer guide, "Create Endpoint" of asynchronous inference.
 DOCUMENTED = {"eventVersion": "1.0", "eventSource": "aws:sagemaker", "eventName": "TestNotification"}
@@ -20,7 +24,9 @@ def received(endpoint: Any) -> list[dict[str, Any]]:
 BOTH = [DOCUMENTED | {"topic": topic} for topic in ("error", "success")]
 
 
+@documented(CREATE)
 def test_creation_update_and_each_capacity_change_send_one_to_both_topics(endpoint: Any) -> None:
+    """Test notifications are sent after CreateEndpoint, UpdateEndpoint and UpdateEndpointWeightsAndCapacities."""
     assert received(endpoint) == BOTH
     for count in (2, 0):
         endpoint.sagemaker.update_endpoint_weights_and_capacities(
@@ -33,7 +39,9 @@ def test_creation_update_and_each_capacity_change_send_one_to_both_topics(endpoi
     assert received(endpoint) == BOTH
 
 
+@documented(CREATE, unknown="AWS does not say what follows if not; here, as in public reports, the endpoint fails")
 def test_endpoint_fails_before_it_starts_an_instance_if_a_topic_refuses(stack: Any, world: Any) -> None:
+    """The test notification lets SageMaker check that you have the required permissions."""
     clients.client("sns").delete_topic(TopicArn=stack.topics["ErrorTopic"])
     stack.create_endpoint(stack.configure())
     reason = stack.await_status("Failed")["FailureReason"]
@@ -41,7 +49,9 @@ def test_endpoint_fails_before_it_starts_an_instance_if_a_topic_refuses(stack: A
     assert world.containers == []
 
 
+@documented(NOTIFICATION)
 def test_endpoint_without_topics_sends_none(stack: Any) -> None:
+    """If no topic is provided, no notification is sent."""
     stack.topics = {}
     stack.create_endpoint(stack.configure())
     stack.await_status("InService")

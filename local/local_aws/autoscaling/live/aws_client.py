@@ -8,6 +8,7 @@ from typing import Any
 
 from local_aws.autoscaling.rules.alarms import AlarmEvaluator
 from local_aws.autoscaling.rules.autoscaler import ScalableTarget
+from local_aws.autoscaling.rules.endpoint_metrics import unit_of
 from local_aws.autoscaling.rules.metrics import Metric
 from local_aws.autoscaling.rules.scaling_config import Description, parse_alarm
 from local_aws.emulator import clients
@@ -66,6 +67,7 @@ class AwsApi:
         for metric, value in samples:
             dimensions = [{"Name": name, "Value": text} for name, text in sorted(metric.dimensions)]
             datum = {"MetricName": metric.name, "Dimensions": dimensions, "Timestamp": at, "Value": value}
+            datum["Unit"] = unit_of(metric.name)
             by_namespace.setdefault(metric.namespace, []).append(datum)
         for namespace, data in by_namespace.items():
             for start in range(0, len(data), _MAX_SAMPLES):

@@ -16,7 +16,7 @@ from local_aws.autoscaling.live.accelerated_clock import CLOCK_FACTOR, Accelerat
 from local_aws.autoscaling.live.aws_client import AwsApi
 from local_aws.autoscaling.rules.alarms import AlarmEvaluator
 from local_aws.autoscaling.rules.controller import PERIOD_SECONDS, Controller
-from local_aws.autoscaling.rules.endpoint_metrics import DURATIONS, EndpointLoad
+from local_aws.autoscaling.rules.endpoint_metrics import DURATIONS, EndpointLoad, endpoint_samples
 from local_aws.autoscaling.rules.scaling_config import Description, ScalingConfig, endpoint_and_variant
 from local_aws.emulator import clients
 from local_aws.sagemaker.endpoint import Endpoint
@@ -46,6 +46,7 @@ class ScalingService:
         self._aws = AwsApi()
         self._started_at = datetime.now(UTC)
         self._controllers: dict[str, tuple[Controller, EndpointVariant]] = {}
+        self._unscaled: dict[str, EndpointVariant] = {}
         self._alarm_descriptions: dict[str, Description] = {}
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="scaling")
@@ -63,11 +64,12 @@ class ScalingService:
         targets = {target["ResourceId"]: target for target in self._aws.targets()}
         for deregistered in self._controllers.keys() - targets.keys():
             del self._controllers[deregistered]
+        starts_at = self._started_at + timedelta(seconds=self._clock.now - PERIOD_SECONDS)
+        self._publish_unscaled({endpoint_and_variant(resource_id)[0] for resource_id in targets}, starts_at)
         if not targets:
             return
         policies, alarms, actions = self._aws.policies(), self._aws.alarms(), self._aws.scheduled_actions()
         self._alarm_descriptions = {alarm["AlarmName"]: alarm for alarm in alarms}
-        starts_at = self._started_at + timedelta(seconds=self._clock.now - PERIOD_SECONDS)
         for resource_id, target in targets.items():
             scheduled = [action for action in actions if action["ResourceId"] == resource_id]
             try:
@@ -78,6 +80,20 @@ class ScalingService:
                     scaling_history.append(scaling_history.path_of(self._folder, controller.endpoint), minute)
             except (ValueError, KeyError) as error:  # an unsupported target must not stop the others
                 _log.warning("%s is not scaled at %g s: %r", resource_id, self._clock.now, error)
+
+    def _publish_unscaled(self, scaled: set[str], starts_at: datetime) -> None:
+        """Publish the metrics of the endpoints that are no scalable targets; controllers publish the others'."""
+        endpoints = {name: endpoint for name, endpoint in sagemaker.all_endpoints().items() if name not in scaled}
+        for gone in self._unscaled.keys() - endpoints.keys():
+            del self._unscaled[gone]
+        for name, endpoint in endpoints.items():
+            if (variant := endpoint.variant) is None:
+                continue
+            if name not in self._unscaled or self._unscaled[name].endpoint is not endpoint:
+                factor = self._clock.factor
+                self._unscaled[name] = EndpointVariant(endpoint, name, variant.config.variant_name, self._aws, factor)
+            samples = endpoint_samples(name, variant.config.variant_name, self._unscaled[name].load())
+            self._aws.publish(samples, starts_at)
 
     def _run(self) -> None:
         while self._clock.next_minute(self._stopped):

@@ -11,7 +11,25 @@ from local_aws.autoscaling.rules.metrics import Metric
 
 NAMESPACE = "AWS/SageMaker"
 HOST_NAMESPACE = "/aws/sagemaker/Endpoints"
-DURATIONS = ("TimeInBacklog", "TotalProcessingTime", "ModelLatency")  # in ms, ms and µs
+DURATIONS = {  # each metric's unit
+    "TimeInBacklog": "Milliseconds",
+    "TotalProcessingTime": "Milliseconds",
+    "ModelLatency": "Microseconds",
+    "RequestDownloadLatency": "Microseconds",
+    "ResponseUploadLatency": "Microseconds",
+}
+_UNITS = {
+    **DURATIONS,
+    "ApproximateAgeOfOldestRequest": "Seconds",
+    "Invocation4XXErrors": "None",
+    "Invocation5XXErrors": "None",
+    "CPUUtilization": "Percent",
+}
+
+
+def unit_of(metric: str) -> str:
+    """Return the CloudWatch unit of one of these metrics."""
+    return _UNITS.get(metric, "Count")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ _UPDATABLE = (
     "RetainAllVariantProperties",
     "RetainDeploymentConfig",
 )
+_IN_PROGRESS = ("Creating", "Updating", "RollingBack", "SystemUpdating")
 _POLL_SECONDS = 0.3
 # Longer than the download plus health check that an endpoint configuration may allow (3600 s each).
 _TIMEOUT_SECONDS = 7500.0
@@ -86,14 +87,27 @@ class Endpoint(Handler):
         if any(old.get(key) != new.get(key) for key in _UPDATABLE):
             settings = pick(new, *_UPDATABLE)
             settings["EndpointConfigName"] = _name_of(new["EndpointConfigName"])
-            context.call("sagemaker", "UpdateEndpoint", {"EndpointName": _name_of(physical_id), **settings})
+            if not _refused_before(context, physical_id, settings["EndpointConfigName"]):
+                context.call("sagemaker", "UpdateEndpoint", {"EndpointName": _name_of(physical_id), **settings})
         context.replace_tags("sagemaker", {"ResourceArn": physical_id}, old, new, ("DeleteTags", "AddTags"))
         return _wait_in_service(context, physical_id)
 
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
+        while (endpoint := _describe(context, physical_id)) and endpoint["EndpointStatus"] in _IN_PROGRESS:
+            time.sleep(_POLL_SECONDS)  # SageMaker refuses to delete an endpoint that is changing
         context.client("sagemaker").delete_endpoint(EndpointName=_name_of(physical_id))
         while _describe(context, physical_id) is not None:
             time.sleep(_POLL_SECONDS)
+
+
+def _refused_before(context: Context, arn: str, config: str) -> bool:
+    """Return whether this update only undoes one that SageMaker had refused, because the endpoint was changing.
+
+    The endpoint then still has the configuration that it is to get back, and the same refusal must not end the
+    rollback.
+    """
+    endpoint = _describe(context, arn) or {}
+    return endpoint.get("EndpointConfigName") == config and endpoint.get("EndpointStatus") in _IN_PROGRESS
 
 
 def _wait_in_service(context: Context, arn: str) -> Outcome:
