@@ -96,7 +96,7 @@ def run(template: dict[str, Any], arrivals: list[Arrival]) -> SimulationResult:
 def test_scheduled_instance_starts_in_time_and_ends_afterwards(warm_template: dict[str, Any]) -> None:
     result = run(warm_template, [Arrival(9 * HOUR, 60.0), Arrival(12 * HOUR, 60.0)])
     decisions = {minute.at / 60: minute.decision.reason for minute in result.minutes if minute.decision}
-    assert decisions[8 * 60] == "scheduled bounds: 0 -> 1"
+    assert decisions[8 * 60] == "new bounds: 0 -> 1"
     assert decisions[10 * 60] == "FollowBacklog: 1 -> 0"
     ready, woken = (request.time_to_result for request in result.requests)
     assert ready == 60.0
