@@ -1,7 +1,7 @@
 """Every change to moto's internals by this package, in one place: `install` applies them to the pinned version.
 
-`sagemaker.install` replaces moto's SageMaker endpoints and its checks of their configurations; `s3_rules.install` wraps
-moto's S3;
+`sagemaker.install` replaces moto's SageMaker endpoints and its checks of their configurations; `s3_rules`,
+`cloudwatch_rules` and `scaling_rules` wrap moto's checks of these services;
 `autoscaling.live.scaling_service` only starts a thread.
 """
 
@@ -17,7 +17,7 @@ from moto.s3.models import FakeBucket
 
 from local_aws import sagemaker
 from local_aws.autoscaling.live import scaling_service as scaling
-from local_aws.emulator import s3_rules
+from local_aws.emulator import cloudwatch_rules, s3_rules, scaling_rules
 from local_aws.emulator.cloudformation.backend import LocalCloudFormation
 from local_aws.emulator.iam import authorization
 from local_aws.emulator.lambda_functions import invocation
@@ -38,6 +38,8 @@ def install() -> None:
     """Apply all patches; call once, in the server's process, after `clients.set_runtime`."""
     check_moto_version()
     s3_rules.install()
+    cloudwatch_rules.install()
+    scaling_rules.install()
     mixin, bucket = cast(Any, ActionAuthenticatorMixin), cast(Any, FakeBucket)
     mixin._authenticate_and_authorize_action = authorization.authorize  # instead of moto's own policies
     bucket.get_permission = authorization.bucket_permission

@@ -32,7 +32,7 @@ class ScalableVariant(Protocol):
     @property
     def settled(self) -> bool: ...
 
-    def set_desired(self, count: int) -> None: ...
+    def apply(self, decision: Decision) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Controller:
         self._autoscaler = Autoscaler(config.target, config.policies)
         self._autoscaler.register(config.target, enforce=True)
         self._load = EndpointLoad(0, 0.0, ())
-        self._published: Sequence[tuple[Metric, float]] = ()
+        self.published: Sequence[tuple[Metric, float]] = ()
         self.deploy(config)
 
     def deploy(self, config: ScalingConfig) -> None:
@@ -96,8 +96,8 @@ class Controller:
         """Measure the minute that ends at `now`. Its samples carry the minute's start, as on CloudWatch."""
         self._run_scheduled_actions(now)
         self._load = self._variant.load()
-        self._published = list(endpoint_samples(self.endpoint, self.variant_name, self._load))
-        for metric, value in self._published:
+        self.published = list(endpoint_samples(self.endpoint, self.variant_name, self._load))
+        for metric, value in self.published:
             self._monitor.store.put(metric, value, now - PERIOD_SECONDS)
 
     def scale(self, now: float) -> Minute:
@@ -110,13 +110,13 @@ class Controller:
             settled=self._variant.settled,
         )
         if decision:
-            self._variant.set_desired(decision.desired)
+            self._variant.apply(decision)
         # The alarms of target tracking are its own; those in CloudWatch only show them.
         alarms = [alarm for alarm in self._monitor.alarms if not alarm.definition.name.startswith(TRACKING_PREFIX)]
         alarms += self._autoscaler.alarms
         states: dict[str, AlarmState] = {alarm.definition.name: alarm.state for alarm in alarms}
         load, desired = self._load, self._variant.desired
-        return Minute(now, load.backlog, load.instances, desired, states, self._published, decision)
+        return Minute(now, load.backlog, load.instances, desired, states, self.published, decision)
 
     def _run_scheduled_actions(self, now: float) -> None:
         """Set the bounds of the scheduled actions whose minute begins at `now`."""
