@@ -104,7 +104,7 @@ def _check_alarm(definition: dict[str, Any]) -> None:
 
 def _periods(definition: dict[str, Any]) -> list[int]:
     """Return the periods of the alarm's metrics; refuse one without a metric, or with other than one result."""
-    queries = definition.get("metric_data_queries") or []
+    queries: list[Any] = definition.get("metric_data_queries") or []
     if bool(queries) == bool(definition.get("metric_name")):
         raise ValidationError("either MetricName or Metrics must be specified")
     if queries:
@@ -132,7 +132,8 @@ def _invoke_actions(backend: Any) -> None:
         alarm = self.alarms[alarm_name]
         states = {"oldState": {"stateValue": before}, "newState": {"stateValue": state_value, "stateReason": reason}}
         _record(alarm_name, "StateUpdate", f"Alarm updated from {before} to {state_value}", states)
-        for arn in getattr(alarm, _ACTIONS[state_value]) or () if alarm.actions_enabled else ():
+        arns: list[str] = (getattr(alarm, _ACTIONS[state_value]) or []) if alarm.actions_enabled else []
+        for arn in arns:
             if arn.split(":")[2:3] == ["sns"]:
                 subject = f'{state_value}: "{alarm_name}" in US East (N. Virginia)'
                 message = json.dumps(_notification(alarm, before))
@@ -226,7 +227,7 @@ def _check_metric_data(backend: Any) -> None:
         for datum in metric_data:
             if len(datum.get("Dimensions") or ()) > _MAX_DIMENSIONS:
                 raise InvalidParameterValue(f"a metric must have at most {_MAX_DIMENSIONS} dimensions")
-            values = datum.get("Values") or ()
+            values: list[float] = datum.get("Values") or []
             if len(values) > _MAX_VALUES:
                 raise InvalidParameterValue(f"Values must have at most {_MAX_VALUES} items, got {len(values)}")
             for value in (*values, *([datum["Value"]] if "Value" in datum else [])):

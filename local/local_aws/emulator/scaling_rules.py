@@ -242,7 +242,7 @@ def _check_scheduled_actions(backend: Any) -> None:
         identity = (action["service_namespace"], action["resource_id"], action["scalable_dimension"])
         _require_target(self, *identity)
         known = any(_is_action(item, *identity, action["scheduled_action_name"]) for item in self.scheduled_actions)
-        bounds = action.get("scalable_target_action") or {}
+        bounds: dict[str, Any] = action.get("scalable_target_action") or {}
         if not known and not (action.get("schedule") and bounds):
             raise _refuse("a new scheduled action must have a Schedule and a ScalableTargetAction")
         _check_bounds(bounds.get("MinCapacity"), bounds.get("MaxCapacity"))
