@@ -149,7 +149,10 @@ def error_code(call: Callable[[], Any]) -> tuple[str, str]:
 def _is_gone(error: ClientError) -> bool:
     """Return whether a removal failed because the test had removed the resource itself."""
     text = str(error).lower()
-    return any(words in text for words in ("not exist", "not found", "could not find", "nosuch", "non-existent", "404"))
+    return any(
+        words in text
+        for words in ("not exist", "not found", "objectnotfound", "could not find", "nosuch", "non-existent", "404")
+    )
 
 
 def _delete_bucket(s3: Any, name: str) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from conformance.behaviour import documented
 from local_aws.autoscaling.rules.alarms import Alarm, AlarmState, TreatMissingData, next_state
 from local_aws.autoscaling.rules.metrics import Metric, MetricSeries
 
@@ -36,8 +37,10 @@ def state_after(row: str, needed: int, treatment: TreatMissingData, before: Alar
 
 
 @pytest.mark.parametrize("before", ["OK", "ALARM", "INSUFFICIENT_DATA"])
+@documented("https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarms-and-missing-data.html")
 @pytest.mark.parametrize(("needed", "table"), [(3, THREE_OF_THREE), (2, TWO_OF_THREE)])
 def test_states_match_the_documentation(needed: int, table: dict[str, tuple[str, ...]], before: AlarmState) -> None:
+    """AWS's two tables of the states after each pattern of breaching, other and missing data points."""
     for row, states in table.items():
         expected = [before if state == "retain" else state for state in states]
         assert [state_after(row, needed, treatment, before) for treatment in TREATMENTS] == expected, row

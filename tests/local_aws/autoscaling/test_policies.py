@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from conformance.behaviour import documented
 from local_aws.autoscaling.rules.metrics import MetricSeries
 from local_aws.autoscaling.rules.policies import StepAdjustment as Step
 from local_aws.autoscaling.rules.policies import StepScaling, TargetTracking
@@ -15,8 +16,10 @@ IN = StepScaling(
 )
 
 
+@documented("https://docs.aws.amazon.com/autoscaling/application/userguide/step-scaling-policy-overview.html")
 @pytest.mark.parametrize(("capacity", "metric", "change"), [(10, 55, 0), (10, 60, 1), (11, 70, 3), (10, 69.9, 1)])
 def test_scale_out_steps_match_the_user_guide(capacity: int, metric: float, change: int) -> None:
+    """AWS's example: at 10 instances, steps of 0, 10 and 30 percent from 50, 60 and 70."""
     assert OUT.change(capacity, [metric], THRESHOLD) == change
 
 
@@ -25,7 +28,9 @@ def test_scale_in_steps_match_the_user_guide(capacity: int, metric: float, chang
     assert IN.change(capacity, [metric], THRESHOLD) == change
 
 
+@documented("https://docs.aws.amazon.com/autoscaling/application/userguide/step-scaling-policy-overview.html")
 def test_percentages_round_towards_zero_but_change_at_least_one() -> None:
+    """PercentChangeInCapacity rounds down above 1, and to 1 between 0 and 1, and accordingly below zero."""
     policy = StepScaling("p", "p", "PercentChangeInCapacity", (Step(10, 0),))
     assert [policy.change(capacity, [50], THRESHOLD) for capacity in (0, 1, 19, 20)] == [0, 1, 1, 2]
 
@@ -35,7 +40,9 @@ def test_percentages_respect_the_minimum_magnitude() -> None:
     assert policy.change(4, [50], THRESHOLD) == 2
 
 
+@documented("https://docs.aws.amazon.com/autoscaling/application/userguide/step-scaling-policy-overview.html")
 def test_exact_capacity_is_reached_from_any_capacity() -> None:
+    """ExactCapacity changes the current capacity to the specified value."""
     policy = StepScaling("p", "p", "ExactCapacity", (Step(5, 0),))
     assert [policy.change(capacity, [50], THRESHOLD) for capacity in (3, 5, 8)] == [2, 0, -3]
 

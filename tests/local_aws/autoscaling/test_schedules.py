@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from conformance.behaviour import documented
 from local_aws.autoscaling.rules.controller import MONDAY
 from local_aws.autoscaling.rules.scheduled_actions import ScheduledAction
 from local_aws.autoscaling.rules.template import Template, read_endpoint, read_scaling
@@ -27,6 +28,9 @@ def due_minutes(schedule: str, start: datetime, minutes: int, timezone: str = "U
     return [moment.strftime("%a %H:%M") for moment in moments if wanted.due(moment)]
 
 
+@documented(
+    "https://docs.aws.amazon.com/autoscaling/application/userguide/scheduled-scaling-using-cron-expressions.html"
+)
 @pytest.mark.parametrize(
     ("schedule", "due"),
     [
@@ -38,10 +42,13 @@ def due_minutes(schedule: str, start: datetime, minutes: int, timezone: str = "U
     ],
 )
 def test_due_minutes_of_a_week(schedule: str, due: list[str]) -> None:
+    """Cron expressions have six fields, with ranges, lists, steps and names; days of the week begin on Sunday."""
     assert due_minutes(schedule, MONDAY, 7 * 24 * 60) == due
 
 
+@documented("https://docs.aws.amazon.com/autoscaling/application/userguide/scheduled-scaling-overview.html")
 def test_schedule_follows_its_time_zone_and_summer_time() -> None:
+    """A recurring action in a time zone with daylight saving time adjusts to it."""
     winter, summer = datetime(2026, 1, 5, tzinfo=UTC), datetime(2026, 7, 6, tzinfo=UTC)
     at_nine = "cron(0 9 ? * MON *)"
     assert due_minutes(at_nine, winter, 24 * 60, "Europe/Berlin") == ["Mon 08:00"]
@@ -93,10 +100,12 @@ def run(template: dict[str, Any], arrivals: list[Arrival]) -> SimulationResult:
     return simulate(scaling, arrivals, Assumptions(startup=300.0), concurrency=concurrency, instances=0)
 
 
+@documented("https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PutScheduledAction.html")
 def test_scheduled_instance_starts_in_time_and_ends_afterwards(warm_template: dict[str, Any]) -> None:
+    """At the scheduled time, a capacity below the minimum scales out to the minimum."""
     result = run(warm_template, [Arrival(9 * HOUR, 60.0), Arrival(12 * HOUR, 60.0)])
     decisions = {minute.at / 60: minute.decision.reason for minute in result.minutes if minute.decision}
-    assert decisions[8 * 60] == "scheduled bounds: 0 -> 1"
+    assert decisions[8 * 60] == "new bounds: 0 -> 1"
     assert decisions[10 * 60] == "FollowBacklog: 1 -> 0"
     ready, woken = (request.time_to_result for request in result.requests)
     assert ready == 60.0
@@ -104,7 +113,9 @@ def test_scheduled_instance_starts_in_time_and_ends_afterwards(warm_template: di
     assert result.at_zero
 
 
+@documented("https://docs.aws.amazon.com/autoscaling/application/APIReference/API_PutScheduledAction.html")
 def test_maximum_capacity_of_a_schedule_is_enforced_too(warm_template: dict[str, Any]) -> None:
+    """At the scheduled time, a capacity above the maximum scales in to the maximum."""
     scaling = dataclasses.replace(
         read_scaling(Template(warm_template)),
         scheduled_actions=(ScheduledAction("close", "at(2026-01-05T00:05:00)", "UTC", None, 0),),

@@ -7,7 +7,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from local_aws import sagemaker
-from local_aws.emulator import clients
+from local_aws.emulator import clients, cloudwatch_rules
 from local_aws.emulator.clients import Runtime
 from local_aws.sagemaker.endpoint_config import EndpointConfig, ModelData
 from tests.local_aws.helpers.endpoint_stack import EndpointStack, wait_until
@@ -18,12 +18,13 @@ _current: list[FakeWorld] = []
 
 @pytest.fixture(scope="session")
 def sagemaker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of moto's server, over plain http, with the SageMaker patches installed once."""
+    """The URL of moto's server, over plain http, with the patches of SageMaker and CloudWatch installed once."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     state = tmp_path_factory.mktemp("state")
     clients.set_runtime(Runtime(f"http://{host}:{port}", state, state / "unused.pem", state / "unused.pem"))
+    cloudwatch_rules.install()
     sagemaker.install(launch=lambda environment, log: _current[0].launch(environment, log))
     yield f"http://{host}:{port}"
     server.stop()

@@ -1,14 +1,15 @@
 """Calls to the embedded AWS that CloudWatch and Application Auto Scaling make internally on AWS."""
 
-import json
 import logging
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
+
+from moto.cloudwatch.models import MetricAggregatedDatum, MetricDatum, MetricDatumBase, cloudwatch_backends
 
 from local_aws.autoscaling.rules.alarms import AlarmEvaluator
 from local_aws.autoscaling.rules.autoscaler import ScalableTarget
-from local_aws.autoscaling.rules.endpoint_metrics import unit_of
+from local_aws.autoscaling.rules.endpoint_metrics import HOST_NAMESPACE, NAMESPACE, unit_of
 from local_aws.autoscaling.rules.metrics import Metric
 from local_aws.autoscaling.rules.scaling_config import Description, parse_alarm
 from local_aws.emulator import clients
@@ -25,6 +26,7 @@ class AwsApi:
 
     def __init__(self) -> None:
         self._unsupported_alarms: set[str] = set()
+        self._samples_seen = 0
 
     def targets(self) -> list[Description]:
         """Return the endpoint variants registered as scalable targets."""
@@ -74,20 +76,26 @@ class AwsApi:
                 batch = data[start : start + _MAX_SAMPLES]
                 clients.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=batch)
 
-    def set_alarm_state(self, description: Description, alarm: AlarmEvaluator, at: datetime) -> None:
-        """Store the alarm's new state and publish it to the topics among the state's actions.
-
-        `description`: the alarm in DescribeAlarms, with its previous state.
-        """
-        reason = _state_reason(alarm)
+    def set_alarm_state(self, alarm: AlarmEvaluator) -> None:
+        """Store the alarm's new state; CloudWatch then publishes it to the topics among the state's actions."""
         clients.client("cloudwatch").set_alarm_state(
-            AlarmName=alarm.definition.name, StateValue=alarm.state, StateReason=reason
+            AlarmName=alarm.definition.name, StateValue=alarm.state, StateReason=_state_reason(alarm)
         )
-        for arn in alarm.actions:
-            if arn.split(":")[2:3] == ["sns"]:
-                subject = f'{alarm.state}: "{alarm.definition.name}"'
-                message = json.dumps(_notification(description, alarm, reason, at))
-                clients.client("sns").publish(TopicArn=arn, Message=message, Subject=subject[:100])
+
+    def new_samples(self) -> list[tuple[Metric, float, float]]:
+        """Return the samples that others have published since the last call, with their age in seconds."""
+        data = cloudwatch_backends[ACCOUNT_ID][REGION].metric_data
+        start, self._samples_seen = self._samples_seen, len(data)
+        now = datetime.now(UTC)
+        found: list[tuple[Metric, float, float]] = []
+        for datum in data[start : self._samples_seen]:
+            if datum.namespace in (NAMESPACE, HOST_NAMESPACE):  # the controllers have these already
+                continue
+            dimensions = {str(item.name): str(item.value) for item in datum.dimensions}
+            metric = Metric.of(datum.namespace, datum.name, dimensions)
+            age = (now - datum.timestamp.replace(tzinfo=datum.timestamp.tzinfo or UTC)).total_seconds()
+            found += [(metric, value, age) for value in _values(datum)]
+        return found
 
     def set_desired(self, endpoint: str, variant: str, count: int) -> None:
         clients.client("sagemaker").update_endpoint_weights_and_capacities(
@@ -109,30 +117,12 @@ def _state_reason(evaluator: AlarmEvaluator) -> str:
     return f"{rule}; recent datapoints: {values}"
 
 
-def _notification(description: Description, evaluator: AlarmEvaluator, reason: str, at: datetime) -> dict[str, Any]:
-    """Return the message that CloudWatch publishes when an alarm's state changes.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Notify_Users_Alarm_Changes.html
-    """
-    alarm = evaluator.definition
-    return {
-        "AlarmName": alarm.name,
-        "AlarmDescription": description.get("AlarmDescription"),
-        "AWSAccountId": ACCOUNT_ID,
-        "AlarmArn": description["AlarmArn"],
-        "NewStateValue": evaluator.state,
-        "NewStateReason": reason,
-        "StateChangeTime": at.strftime("%Y-%m-%dT%H:%M:%S.000+0000"),
-        "Region": REGION,
-        "OldStateValue": str(description.get("StateValue")),
-        "Trigger": {
-            "MetricName": description.get("MetricName"),
-            "Namespace": description.get("Namespace"),
-            "Period": description.get("Period"),
-            "EvaluationPeriods": alarm.evaluation_periods,
-            "DatapointsToAlarm": alarm.datapoints_to_alarm,
-            "ComparisonOperator": alarm.comparison,
-            "Threshold": alarm.threshold,
-            "TreatMissingData": alarm.treat_missing_data,
-        },
-    }
+def _values(datum: MetricDatumBase) -> list[float]:
+    """Return a datum's value; for a set of statistics, values with the same sum, minimum, maximum and count."""
+    if isinstance(datum, MetricDatum):
+        return [datum.value]
+    assert isinstance(datum, MetricAggregatedDatum)
+    count = int(datum.sample_count)
+    if count < 3:
+        return [datum.min, datum.max][-count:] if count else []
+    return [datum.min, datum.max, *[(datum.sum - datum.min - datum.max) / (count - 2)] * (count - 2)]

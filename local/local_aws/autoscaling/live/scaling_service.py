@@ -4,6 +4,7 @@ import atexit
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from local_aws import sagemaker
 from local_aws.autoscaling.live import scaling_history
 from local_aws.autoscaling.live.accelerated_clock import CLOCK_FACTOR, AcceleratedClock
 from local_aws.autoscaling.live.aws_client import AwsApi
-from local_aws.autoscaling.rules.alarms import AlarmEvaluator
+from local_aws.autoscaling.rules.alarm_monitor import AlarmMonitor
+from local_aws.autoscaling.rules.autoscaler import Decision
 from local_aws.autoscaling.rules.controller import PERIOD_SECONDS, Controller
 from local_aws.autoscaling.rules.endpoint_metrics import DURATIONS, EndpointLoad, endpoint_samples
-from local_aws.autoscaling.rules.scaling_config import Description, ScalingConfig, endpoint_and_variant
-from local_aws.emulator import clients
+from local_aws.autoscaling.rules.scaling_config import Description, ScalingConfig, endpoint_and_variant, parse_alarm
+from local_aws.emulator import clients, scaling_rules
 from local_aws.sagemaker.endpoint import Endpoint
 from local_aws.sagemaker.results import EndpointMetrics
 
@@ -47,7 +49,7 @@ class ScalingService:
         self._started_at = datetime.now(UTC)
         self._controllers: dict[str, tuple[Controller, EndpointVariant]] = {}
         self._unscaled: dict[str, EndpointVariant] = {}
-        self._alarm_descriptions: dict[str, Description] = {}
+        self._monitor = AlarmMonitor(self._aws.set_alarm_state)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="scaling")
 
@@ -64,25 +66,44 @@ class ScalingService:
         targets = {target["ResourceId"]: target for target in self._aws.targets()}
         for deregistered in self._controllers.keys() - targets.keys():
             del self._controllers[deregistered]
-        starts_at = self._started_at + timedelta(seconds=self._clock.now - PERIOD_SECONDS)
-        self._publish_unscaled({endpoint_and_variant(resource_id)[0] for resource_id in targets}, starts_at)
+        now = self._clock.now
+        alarms = self._aws.alarms()
+        self._monitor.deploy(parse_alarm(alarm) for alarm in alarms)
+        self._monitor.set_states({alarm["AlarmName"]: alarm["StateValue"] for alarm in alarms})
+        for metric, value, age in self._aws.new_samples():
+            # However fast the clock: a sample of this moment belongs to this minute, an older one is as old as it says.
+            self._monitor.store.put(metric, value, now - PERIOD_SECONDS - max(0.0, age - PERIOD_SECONDS))
+        self._sample_unscaled({endpoint_and_variant(resource_id)[0] for resource_id in targets})
+        running = self._sampled_controllers(targets, alarms)
+        self._monitor.evaluate(now)
+        for controller in running:
+            minute = controller.scale(now)
+            scaling_history.append(scaling_history.path_of(self._folder, controller.endpoint), minute)
+
+    def _sampled_controllers(self, targets: Mapping[str, Description], alarms: list[Description]) -> list[Controller]:
+        """Sample every endpoint with a scalable target, publish its metrics, and return their controllers."""
         if not targets:
-            return
-        policies, alarms, actions = self._aws.policies(), self._aws.alarms(), self._aws.scheduled_actions()
-        self._alarm_descriptions = {alarm["AlarmName"]: alarm for alarm in alarms}
+            return []
+        policies, actions = self._aws.policies(), self._aws.scheduled_actions()
+        running: list[Controller] = []
         for resource_id, target in targets.items():
             scheduled = [action for action in actions if action["ResourceId"] == resource_id]
             try:
                 config = ScalingConfig.of(target, policies, alarms, scheduled)
                 if (controller := self._controller(resource_id, config)) is not None:
-                    minute = controller.tick(self._clock.now)
-                    self._aws.publish(minute.published, starts_at)
-                    scaling_history.append(scaling_history.path_of(self._folder, controller.endpoint), minute)
+                    controller.sample(self._clock.now)
+                    self._aws.publish(controller.published, self._minute_starts_at)
+                    running.append(controller)
             except (ValueError, KeyError) as error:  # an unsupported target must not stop the others
                 _log.warning("%s is not scaled at %g s: %r", resource_id, self._clock.now, error)
+        return running
 
-    def _publish_unscaled(self, scaled: set[str], starts_at: datetime) -> None:
-        """Publish the metrics of the endpoints that are no scalable targets; controllers publish the others'."""
+    @property
+    def _minute_starts_at(self) -> datetime:
+        return self._started_at + timedelta(seconds=self._clock.now - PERIOD_SECONDS)
+
+    def _sample_unscaled(self, scaled: set[str]) -> None:
+        """Measure the endpoints that are no scalable targets, and publish their metrics; controllers do the others."""
         endpoints = {name: endpoint for name, endpoint in sagemaker.all_endpoints().items() if name not in scaled}
         for gone in self._unscaled.keys() - endpoints.keys():
             del self._unscaled[gone]
@@ -92,8 +113,10 @@ class ScalingService:
             if name not in self._unscaled or self._unscaled[name].endpoint is not endpoint:
                 factor = self._clock.factor
                 self._unscaled[name] = EndpointVariant(endpoint, name, variant.config.variant_name, self._aws, factor)
-            samples = endpoint_samples(name, variant.config.variant_name, self._unscaled[name].load())
-            self._aws.publish(samples, starts_at)
+            samples = list(endpoint_samples(name, variant.config.variant_name, self._unscaled[name].load()))
+            for metric, value in samples:
+                self._monitor.store.put(metric, value, self._clock.now - PERIOD_SECONDS)
+            self._aws.publish(samples, self._minute_starts_at)
 
     def _run(self) -> None:
         while self._clock.next_minute(self._stopped):
@@ -114,12 +137,9 @@ class ScalingService:
                 controller.deploy(config)
                 return controller
         variant = EndpointVariant(endpoint, name, variant_name, self._aws, self._clock.factor)
-        controller = Controller(config, variant, self._on_alarm_change, self._aws.register, epoch=self._started_at)
+        controller = Controller(config, variant, self._monitor, self._aws.register, epoch=self._started_at)
         self._controllers[resource_id] = (controller, variant)
         return controller
-
-    def _on_alarm_change(self, alarm: AlarmEvaluator) -> None:
-        self._aws.set_alarm_state(self._alarm_descriptions[alarm.definition.name], alarm, datetime.now(UTC))
 
 
 class EndpointVariant:
@@ -150,12 +170,19 @@ class EndpointVariant:
         """Whether the endpoint is InService; SageMaker refuses changes while it is Updating."""
         return self.endpoint.variant is not None and self.endpoint.record.endpoint_status == "InService"
 
-    def set_desired(self, count: int) -> None:
-        """Request `count` instances. Log a refusal, as a failed scaling activity on AWS."""
+    def apply(self, decision: Decision) -> None:
+        """Request the decided instances. Record the scaling activity; SageMaker's refusal makes it a failed one."""
+        cause = "minimum or maximum capacity was set"
+        if decision.policy:
+            cause = f"monitor alarm {decision.alarm} in state ALARM triggered policy {decision.policy}"
+        failure = ""
         try:
-            self._aws.set_desired(self._name, self._variant, count)
+            self._aws.set_desired(self._name, self._variant, decision.desired)
         except ClientError as error:
-            _log.warning("endpoint %s does not scale to %d: %s", self._name, count, error)
+            _log.warning("endpoint %s does not scale to %d: %s", self._name, decision.desired, error)
+            failure = str(error)
+        resource_id = f"endpoint/{self._name}/variant/{self._variant}"
+        scaling_rules.record_activity(resource_id, decision.desired, cause, failure)
 
     def _events(self) -> dict[str, tuple[float, ...]]:
         """Return the events since the previous call, including those of a deployment that an update just replaced."""

@@ -8,7 +8,7 @@ https://docs.aws.amazon.com/autoscaling/application/userguide/step-scaling-polic
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from local_aws.autoscaling.rules.alarms import AlarmEvaluator
 from local_aws.autoscaling.rules.metrics import MetricStore
@@ -17,11 +17,15 @@ from local_aws.autoscaling.rules.policies import ScalingPolicy, StepScaling, Tar
 
 @dataclass(frozen=True)
 class ScalableTarget:
-    """A scalable target as RegisterScalableTarget defines it."""
+    """A scalable target as RegisterScalableTarget defines it.
+
+    `suspended`: DynamicScalingIn, DynamicScalingOut and ScheduledScaling, those that SuspendedState suspends.
+    """
 
     resource_id: str
     min_capacity: int
     max_capacity: int
+    suspended: frozenset[str] = frozenset()
 
     def clamp(self, capacity: int) -> int:
         return min(max(capacity, self.min_capacity), self.max_capacity)
@@ -29,16 +33,23 @@ class ScalableTarget:
 
 @dataclass(frozen=True)
 class Decision:
-    """A new desired capacity and the reason for it."""
+    """A new desired capacity and the reason for it.
+
+    `policy` is the name of the policy behind it and `alarm` the alarm that invoked that policy, both empty when the
+    bounds are.
+    """
 
     desired: int
     reason: str
+    policy: str = ""
+    alarm: str = ""
 
 
 @dataclass(frozen=True)
 class _Proposal:
     policy: ScalingPolicy
     capacity: int
+    alarm: str
 
 
 @dataclass
@@ -87,7 +98,7 @@ class Autoscaler:
         return [alarm for tracking in self._tracking for alarm in (tracking.high, tracking.low)]
 
     def register(self, target: ScalableTarget, *, enforce: bool = False) -> None:
-        """Replace the bounds. A scheduled action enforces them at once; otherwise they apply from the next change."""
+        """Replace the target. `enforce` moves the capacity into its bounds at once, as a new registration does."""
         self.target = target
         self._enforce_bounds = enforce or self._enforce_bounds
 
@@ -108,7 +119,7 @@ class Autoscaler:
         enforce, self._enforce_bounds = self._enforce_bounds, False
         if enforce and self.target.clamp(desired) != desired:
             bounded = self.target.clamp(desired)
-            return Decision(bounded, f"scheduled bounds: {desired} -> {bounded}")
+            return Decision(bounded, f"new bounds: {desired} -> {bounded}")
         proposal = self._choose(
             [*self._step_proposals(alarms, desired), *self._tracking_proposals(desired)], desired, now
         )
@@ -120,11 +131,16 @@ class Autoscaler:
             self._last_scale_in = None  # scaling out ends the cooldown of an earlier scale-in
         else:
             self._last_scale_in = self._in_progress
-        return Decision(proposal.capacity, f"{proposal.policy.name}: {desired} -> {proposal.capacity}")
+        reason = f"{proposal.policy.name}: {desired} -> {proposal.capacity}"
+        return Decision(proposal.capacity, reason, proposal.policy.name, proposal.alarm)
 
     def _step_proposals(self, alarms: Iterable[AlarmEvaluator], desired: int) -> list[_Proposal]:
         return [
-            _Proposal(policy, desired + policy.change(desired, alarm.recent, alarm.definition.threshold))
+            _Proposal(
+                policy,
+                desired + policy.change(desired, alarm.recent, alarm.definition.threshold),
+                alarm.definition.name,
+            )
             for alarm in alarms
             for arn in alarm.actions
             if (policy := self._steps.get(arn))
@@ -137,25 +153,31 @@ class Autoscaler:
         for tracking in self._tracking:
             policy = tracking.policy
             if tracking.high.state == "ALARM":
-                capacity = max(desired, policy.capacity(desired, tracking.high.recent[-1]))
+                alarm, capacity = tracking.high, max(desired, policy.capacity(desired, tracking.high.recent[-1]))
             elif all_ready and tracking.ready_to_scale_in:
-                capacity = min(desired, policy.capacity(desired, tracking.low.recent[-1]))
+                alarm, capacity = tracking.low, min(desired, policy.capacity(desired, tracking.low.recent[-1]))
             else:
                 continue
-            proposals.append(_Proposal(policy, capacity))
+            proposals.append(_Proposal(policy, capacity, alarm.definition.name))
         return proposals
 
     def _choose(self, proposals: list[_Proposal], desired: int, now: float) -> _Proposal | None:
         """Prefer any scale-out; otherwise scale in to the largest proposed capacity."""
+        suspended = self.target.suspended
+        proposals = [
+            item
+            for item in proposals
+            if ("DynamicScalingOut" if item.capacity > desired else "DynamicScalingIn") not in suspended
+        ]
         out = [item for item in proposals if item.capacity > desired]
         if out:
-            candidates = [_Proposal(item.policy, self._less_recently_added(item, desired, now)) for item in out]
+            candidates = [replace(item, capacity=self._less_recently_added(item, desired, now)) for item in out]
         else:
             last = self._last_scale_in
             allowed = [p for p in proposals if not (last and last.in_cooldown(p.policy.scale_in_cooldown, now))]
             largest = max((item.capacity for item in allowed), default=desired)
             candidates = [item for item in allowed if item.capacity == largest]
-        bounded = [_Proposal(item.policy, self.target.clamp(item.capacity)) for item in candidates]
+        bounded = [replace(item, capacity=self.target.clamp(item.capacity)) for item in candidates]
         best = max(bounded, key=lambda item: item.capacity, default=None)
         if best and (best.capacity > desired if out else best.capacity < desired):
             return best

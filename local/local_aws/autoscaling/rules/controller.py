@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from local_aws.autoscaling.rules.alarms import AlarmEvaluator, AlarmState
+from local_aws.autoscaling.rules.alarm_monitor import AlarmMonitor
+from local_aws.autoscaling.rules.alarms import AlarmState
 from local_aws.autoscaling.rules.autoscaler import Autoscaler, Decision, ScalableTarget
 from local_aws.autoscaling.rules.endpoint_metrics import EndpointLoad, endpoint_samples
-from local_aws.autoscaling.rules.metrics import Metric, MetricStore
+from local_aws.autoscaling.rules.metrics import Metric
 from local_aws.autoscaling.rules.scaling_config import ScalingConfig, endpoint_and_variant
 
 PERIOD_SECONDS = 60.0
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+TRACKING_PREFIX = "TargetTracking-endpoint/"  # of the alarms that a target tracking policy creates in CloudWatch
 
 
 class ScalableVariant(Protocol):
@@ -30,7 +32,7 @@ class ScalableVariant(Protocol):
     @property
     def settled(self) -> bool: ...
 
-    def set_desired(self, count: int) -> None: ...
+    def apply(self, decision: Decision) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -49,63 +51,78 @@ class Minute:
 class Controller:
     """Scale `variant` according to `config`, which `deploy` may replace at any time.
 
-    `on_alarm_change` is called for each alarm that changes its state, `on_new_bounds` when a scheduled action sets
-    bounds. `epoch` is the time of day at 0 seconds of the clock; the default is a Monday's midnight.
+    `monitor` holds the account's samples and alarms, by default only this endpoint's. `on_new_bounds` is called when a
+    scheduled action sets bounds. `epoch` is the time of day at 0 seconds of the clock; the default is a Monday's
+    midnight.
     """
 
     def __init__(
         self,
         config: ScalingConfig,
         variant: ScalableVariant,
-        on_alarm_change: Callable[[AlarmEvaluator], None] | None = None,
+        monitor: AlarmMonitor | None = None,
         on_new_bounds: Callable[[ScalableTarget], None] | None = None,
         *,
         epoch: datetime = MONDAY,
     ) -> None:
         self.endpoint, self.variant_name = endpoint_and_variant(config.target.resource_id)
         self._variant = variant
-        self._on_alarm_change = on_alarm_change
+        self._monitor = monitor or AlarmMonitor()
         self._on_new_bounds = on_new_bounds
         self._epoch = epoch
-        self._store = MetricStore()
-        self._alarms: dict[str, AlarmEvaluator] = {}
         self._config = config
         self._autoscaler = Autoscaler(config.target, config.policies)
+        self._autoscaler.register(config.target, enforce=True)
+        self._load = EndpointLoad(0, 0.0, ())
+        self.published: Sequence[tuple[Metric, float]] = ()
         self.deploy(config)
 
     def deploy(self, config: ScalingConfig) -> None:
-        """Replace the configuration: changed alarms and policies start over, unchanged ones keep their state."""
+        """Replace the configuration. Changed policies start over; changed bounds are enforced at once."""
         if self._config.policies != config.policies:
             self._autoscaler = Autoscaler(config.target, config.policies)
+        changed = config.target != self._autoscaler.target or self._config.target != config.target
         self._config = config
-        self._autoscaler.register(config.target)
-        kept = {alarm.definition.name: alarm for alarm in self._alarms.values() if alarm.definition in config.alarms}
-        self._alarms = {alarm.name: kept.get(alarm.name) or AlarmEvaluator(alarm) for alarm in config.alarms}
+        self._autoscaler.register(config.target, enforce=changed)
+        self._monitor.deploy(config.alarms)
 
     def tick(self, now: float) -> Minute:
-        """Process the minute that ends at `now`. Its samples carry the minute's start, as on CloudWatch."""
+        """Process the minute that ends at `now`: sample, evaluate the alarms, scale."""
+        self.sample(now)
+        self._monitor.evaluate(now)
+        return self.scale(now)
+
+    def sample(self, now: float) -> None:
+        """Measure the minute that ends at `now`. Its samples carry the minute's start, as on CloudWatch."""
         self._run_scheduled_actions(now)
-        load = self._variant.load()
-        published = list(endpoint_samples(self.endpoint, self.variant_name, load))
-        for metric, value in published:
-            self._store.put(metric, value, now - PERIOD_SECONDS)
-        for alarm in self._alarms.values():
-            if alarm.evaluate(self._store, now) and self._on_alarm_change:
-                self._on_alarm_change(alarm)
+        self._load = self._variant.load()
+        self.published = list(endpoint_samples(self.endpoint, self.variant_name, self._load))
+        for metric, value in self.published:
+            self._monitor.store.put(metric, value, now - PERIOD_SECONDS)
+
+    def scale(self, now: float) -> Minute:
+        """Apply the policies to the alarms' states at `now`."""
         decision = self._autoscaler.decide(
-            self._store, self._alarms.values(), now, desired=self._variant.desired, settled=self._variant.settled
+            self._monitor.store,
+            self._monitor.alarms,
+            now,
+            desired=self._variant.desired,
+            settled=self._variant.settled,
         )
         if decision:
-            self._variant.set_desired(decision.desired)
-        alarms = [*self._alarms.values(), *self._autoscaler.alarms]
+            self._variant.apply(decision)
+        # The alarms of target tracking are its own; those in CloudWatch only show them.
+        alarms = [alarm for alarm in self._monitor.alarms if not alarm.definition.name.startswith(TRACKING_PREFIX)]
+        alarms += self._autoscaler.alarms
         states: dict[str, AlarmState] = {alarm.definition.name: alarm.state for alarm in alarms}
-        return Minute(now, load.backlog, load.instances, self._variant.desired, states, published, decision)
+        load, desired = self._load, self._variant.desired
+        return Minute(now, load.backlog, load.instances, desired, states, self.published, decision)
 
     def _run_scheduled_actions(self, now: float) -> None:
         """Set the bounds of the scheduled actions whose minute begins at `now`."""
         moment = self._epoch + timedelta(seconds=now)
         for action in self._config.scheduled_actions:
-            if action.due(moment):
+            if action.due(moment) and "ScheduledScaling" not in self._config.target.suspended:
                 target = self._autoscaler.target
                 minimum = target.min_capacity if action.min_capacity is None else action.min_capacity
                 maximum = target.max_capacity if action.max_capacity is None else action.max_capacity

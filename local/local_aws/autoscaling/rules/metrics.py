@@ -1,6 +1,6 @@
 """Metric samples, and the series of datapoints that an alarm evaluates."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import fmean
@@ -38,17 +38,16 @@ class Metric:
 
 
 class MetricStore:
-    """Samples by metric, kept for 26 hours. Times are in seconds and must not decrease within one metric."""
+    """Samples by metric, kept for 26 hours. Times are in seconds; a sample may arrive late."""
 
     def __init__(self) -> None:
         self._samples: dict[Metric, tuple[list[float], list[float]]] = {}  # times, values
 
     def put(self, metric: Metric, value: float, at: float) -> None:
         times, values = self._samples.setdefault(metric, ([], []))
-        if times and at < times[-1]:
-            raise ValueError(f"at must be {times[-1]:g} or later for {metric}, got {at:g}")
-        times.append(at)
-        values.append(value)
+        place = bisect_right(times, at)
+        times.insert(place, at)
+        values.insert(place, value)
         if at - times[0] > 2 * _RETENTION_SECONDS:  # rarely and in bulk: deleting a list's head is slow
             cut = bisect_left(times, at - _RETENTION_SECONDS)
             del times[:cut], values[:cut]

@@ -7,6 +7,7 @@ shape for a CloudFormation template.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Literal, cast, get_args
 
 from local_aws.autoscaling.rules.alarms import Alarm, AlarmState, TreatMissingData
@@ -51,7 +52,7 @@ class ScalingConfig:
         Raise ValueError for anything unsupported.
         """
         return cls(
-            ScalableTarget(target["ResourceId"], int(target["MinCapacity"]), int(target["MaxCapacity"])),
+            _parse_target(target),
             tuple(
                 _parse_policy(policy)
                 for policy in policies
@@ -105,6 +106,13 @@ def endpoint_and_variant(resource_id: str) -> tuple[str, str]:
     return parts[1], parts[3]
 
 
+def _parse_target(description: Description) -> ScalableTarget:
+    settings: Description = description.get("SuspendedState") or {}
+    suspended = frozenset(name.removesuffix("Suspended") for name, value in settings.items() if value is True)
+    least, most = int(description["MinCapacity"]), int(description["MaxCapacity"])
+    return ScalableTarget(description["ResourceId"], least, most, suspended)
+
+
 def _parse_policy(description: Description) -> ScalingPolicy:
     arn, name = description["PolicyARN"], description["PolicyName"]
     if description["PolicyType"] == "StepScaling":
@@ -147,6 +155,8 @@ def _parse_scheduled_action(description: Description) -> ScheduledAction:
         timezone=description.get("Timezone") or "UTC",
         min_capacity=None if minimum is None else int(minimum),
         max_capacity=None if maximum is None else int(maximum),
+        starts_at=_moment(description.get("StartTime")),
+        ends_at=_moment(description.get("EndTime")),
     )
 
 
@@ -191,6 +201,11 @@ def _parse_metric_series(
     if field == "Stat":
         period = int(settings.get("Period") or period)
     return MetricSeries(Metric.of(metric["Namespace"], metric["MetricName"], dimensions), str(settings[field]), period)
+
+
+def _moment(value: Any) -> datetime | None:
+    """Return a time of a Describe call; None for a template's text, which has no need of it yet."""
+    return value.astimezone(UTC) if isinstance(value, datetime) else None
 
 
 def _number(description: Description, field: str, default: float) -> float:

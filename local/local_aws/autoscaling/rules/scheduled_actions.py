@@ -19,6 +19,8 @@ _FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (1, 7), (1970, 2199))
 class ScheduledAction:
     """Set the target's bounds when `schedule` matches in `timezone`; a bound of None stays as it is.
 
+    A recurring schedule begins at `starts_at` and ends at `ends_at`, where given.
+
     Raise ValueError unless `schedule` is `cron(...)`, without L, W and #, or `at(yyyy-mm-ddThh:mm:ss)`.
     """
 
@@ -27,6 +29,8 @@ class ScheduledAction:
     timezone: str
     min_capacity: int | None
     max_capacity: int | None
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -38,6 +42,8 @@ class ScheduledAction:
 
     def due(self, moment: datetime) -> bool:
         """Return whether the action is due in the minute of `moment` (timezone-aware)."""
+        if (self.starts_at and moment < self.starts_at) or (self.ends_at and moment > self.ends_at):
+            return False
         local = moment.astimezone(ZoneInfo(self.timezone))
         if self._at:
             return local.replace(second=0, microsecond=0, tzinfo=None) == self._at.replace(second=0)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from local_aws.autoscaling.rules.autoscaler import Decision
 from local_aws.autoscaling.rules.endpoint_metrics import EndpointLoad
 
 Outcome = Literal["Completed", "Failed", "Expired"]
@@ -139,6 +140,9 @@ class SimulatedEndpoint:
 
         self._events.after(self._assumptions.ttl, expire)
         self._dispatch()
+
+    def apply(self, decision: Decision) -> None:
+        self.set_desired(decision.desired)
 
     def set_desired(self, count: int) -> None:
         """Launch instances, or end some: first those not yet in service, then idle ones; busy ones drain."""

@@ -18,7 +18,14 @@ from local_aws.emulator.account import ACCOUNT_ID, ROOT_ACCESS_KEY_ID
 from local_aws.emulator.iam.actions import required_access
 from local_aws.emulator.iam.conditions import UnsupportedConditionError
 from local_aws.emulator.iam.policies import Access, Caller, Verdict, identity_verdict, resource_verdict
-from local_aws.emulator.iam.sessions import Session, authenticate, is_anonymous, is_form, trust_verdict
+from local_aws.emulator.iam.sessions import (
+    Session,
+    authenticate,
+    check_expiry,
+    is_anonymous,
+    is_form,
+    trust_verdict,
+)
 
 _current = threading.local()  # `session`: who sends the request that this thread is answering, once authenticated
 
@@ -36,6 +43,8 @@ def middleware(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[by
 def authorize(response: Any, request_class: type, resource: str = "*") -> None:
     """Return if the request is allowed, raise the service's own error if not. moto calls this."""
     presigned = response.querystring.get("X-Amz-Credential", [""])[0]
+    if presigned:
+        check_expiry(response)
     credential = response.headers.get("Authorization") or (f"Credential={presigned}" if presigned else "")
     if f"Credential={ROOT_ACCESS_KEY_ID}/" in credential:
         return

@@ -22,6 +22,8 @@ from moto.sts.models import AssumedRole, sts_backends
 from local_aws.emulator.account import ACCOUNT_ID, REGION
 from local_aws.emulator.iam.policies import Access, Caller, Verdict, identity_verdict, resource_verdict
 
+_MAX_PRESIGNED_SECONDS = 604_800  # a week
+
 
 @dataclass(frozen=True)
 class Session:
@@ -109,6 +111,18 @@ def _session(response: Any, assumed: AssumedRole, service: str) -> Session:
     return Session(Caller((assumed.arn, role.arn), ACCOUNT_ID), role_name, service, context)
 
 
+def check_expiry(response: Any) -> None:
+    """Raise S3's error for a presigned URL that has expired, or was to last for more than a week."""
+    query = {name: values[0] for name, values in parse_qs(response.parsed_url.query).items()}
+    seconds = int(query.get("X-Amz-Expires", "0"))
+    if not 1 <= seconds <= _MAX_PRESIGNED_SECONDS:
+        code = "AuthorizationQueryParametersError"
+        raise s3_errors.S3ClientError(code, f"X-Amz-Expires must be 1 to {_MAX_PRESIGNED_SECONDS}, got {seconds}")
+    signed = dt.datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
+    if dt.datetime.now(dt.UTC) > signed + dt.timedelta(seconds=seconds):
+        raise s3_errors.S3ClientError("AccessDenied", "Request has expired")
+
+
 def _presigned_by(response: Any) -> AssumedRole:
     """Return the role session that signed a presigned S3 URL (SigV4 in the query); raise S3's error if invalid."""
     query = {name: values[0] for name, values in parse_qs(response.parsed_url.query).items()}
@@ -116,9 +130,6 @@ def _presigned_by(response: Any) -> AssumedRole:
     session = sts_backends[ACCOUNT_ID]["aws"].get_assumed_role_from_access_key(key_id)
     if session is None or session.session_token != query.get("X-Amz-Security-Token"):
         raise s3_errors.S3InvalidAccessKeyIdError()
-    signed = dt.datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=dt.UTC)
-    if dt.datetime.now(dt.UTC) > signed + dt.timedelta(seconds=int(query["X-Amz-Expires"])):
-        raise s3_errors.S3AccessDeniedError()
     credentials = Credentials(session.access_key_id, session.secret_access_key, session.session_token)
     signer: Any = S3SigV4QueryAuth(credentials, service, region)
     unsigned = [pair for pair in response.parsed_url.query.split("&") if not pair.startswith("X-Amz-Signature=")]
