@@ -21,7 +21,7 @@ from moto.s3.utils import compute_checksum
 from local_aws import sagemaker
 from local_aws.autoscaling.live import scaling_service as scaling
 from local_aws.emulator.cloudformation.backend import LocalCloudFormation
-from local_aws.emulator.iam import authorization
+from local_aws.emulator.iam import authorization, quotas
 from local_aws.emulator.lambda_functions import invocation
 
 SUPPORTED_VERSION = "5.2.5"
@@ -45,6 +45,7 @@ def install() -> None:
     mixin, bucket = cast(Any, ActionAuthenticatorMixin), cast(Any, FakeBucket)
     mixin._authenticate_and_authorize_action = authorization.authorize  # instead of moto's own policies
     bucket.get_permission = authorization.bucket_permission
+    quotas.install()
     _patch_lambda(LambdaFunction, LambdaBackend)
     _patch_cloudformation(cloudformation_backends, CloudFormationResponse)
     sagemaker.install()
