@@ -20,9 +20,10 @@ from moto.s3.utils import compute_checksum
 
 from local_aws import sagemaker
 from local_aws.autoscaling.live import scaling_service as scaling
+from local_aws.emulator.cloudformation import request_checks
 from local_aws.emulator.cloudformation.backend import LocalCloudFormation
 from local_aws.emulator.iam import authorization, quotas
-from local_aws.emulator.lambda_functions import invocation
+from local_aws.emulator.lambda_functions import invocation, settings
 
 SUPPORTED_VERSION = "5.2.5"
 # Only those that moto really computes: it may substitute CRC-32 for CRC-32C and CRC-64/NVME.
@@ -69,6 +70,7 @@ def _patch_cloudformation(backends: Any, responses: Any) -> None:
 
     responses.execute_change_set = execute_change_set
     responses._validate_different_update = accept_unchanged
+    request_checks.install(responses)
 
 
 def _patch_lambda(function: Any, backend: Any) -> None:
@@ -96,6 +98,7 @@ def _patch_lambda(function: Any, backend: Any) -> None:
     function.__init__ = init
     function.get_configuration = get_configuration
     function.update_configuration = update_configuration
+    settings.install(function, backend)
 
 
 def _patch_s3_multipart(responses: Any) -> None:

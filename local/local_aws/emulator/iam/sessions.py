@@ -14,13 +14,22 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from moto.core.exceptions import JsonRESTError, _RESTError
 from moto.iam.access_control import AssumedRoleAccessKey
+from moto.iam.exceptions import NotFoundException
 from moto.iam.models import IAMBackend, iam_backends
 from moto.s3 import exceptions as s3_errors
 from moto.sts.models import AssumedRole, sts_backends
 
 from local_aws.emulator.account import ACCOUNT_ID, REGION
 from local_aws.emulator.iam.context_keys import request_context
-from local_aws.emulator.iam.policies import Access, Caller, Context, Verdict, identity_verdict, resource_verdict
+from local_aws.emulator.iam.policies import (
+    Access,
+    Caller,
+    Context,
+    Verdict,
+    identity_verdict,
+    resource_verdict,
+    statements_of,
+)
 
 
 @dataclass(frozen=True)
@@ -158,6 +167,20 @@ def trust_verdict(role_arn: str, access: Access, caller: Caller) -> Verdict:
     """Evaluate a role's trust policy for `caller`; raise moto's error if the role does not exist."""
     role = _iam().get_role(role_arn.rpartition("/")[2])
     return resource_verdict(role.assume_role_policy_document, access, caller)
+
+
+def service_may_assume(role_arn: str, service: str) -> bool:
+    """Return whether an existing role's trust policy allows a service; its conditions are not evaluated."""
+    try:
+        document = _iam().get_role(role_arn.rpartition("/")[2]).assume_role_policy_document
+    except NotFoundException:
+        return False
+    bare = [{**statement, "Condition": {}} for statement in statements_of(document)]
+    access = Access("sts:AssumeRole", role_arn)
+    return (
+        resource_verdict({"Statement": bare}, access, Caller((service,), ACCOUNT_ID, is_service=True))
+        is Verdict.ALLOWED
+    )
 
 
 def max_session_seconds(role_arn: str) -> int:
