@@ -227,7 +227,7 @@ def test_named_roles_need_a_capability(stack: Stack) -> None:
 def test_roles_need_a_capability(stack: Stack) -> None:
     """If you don't specify CAPABILITY_IAM or CAPABILITY_NAMED_IAM, CloudFormation returns an InsufficientCapabilities
     error for a template with IAM resources."""
-    role = {"Role": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": {}}}}
+    role: dict[str, Any] = {"Role": {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": {}}}}
     assert refused(stack, role)[0] == "InsufficientCapabilitiesException"
 
 

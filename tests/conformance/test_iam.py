@@ -1,6 +1,7 @@
 """How IAM decides: explicit and implicit denials, boundaries, resource policies, passing roles, quotas."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -70,7 +71,8 @@ def test_a_resource_policy_alone_may_allow(identities: Identities, workspace: Wo
 def test_a_resource_policy_may_deny(identities: Identities, workspace: Workspace) -> None:
     """An explicit deny in a resource-based policy overrides the allow of the identity's policy."""
     role = identities.role(*identities.everything)
-    statement = {"Effect": "Deny", "Action": "s3:GetObject", "Resource": f"{identities.arn}/*", "Principal": "*"}
+    statement: dict[str, Any] = {**allow("s3:GetObject", resource=f"{identities.arn}/*"), "Effect": "Deny"}
+    statement["Principal"] = "*"
     s3 = workspace.client("s3")
     statement["Condition"] = {"ArnEquals": {"aws:PrincipalArn": role}}
     s3.put_bucket_policy(Bucket=identities.bucket, Policy=policy([statement]))
@@ -145,7 +147,7 @@ def test_an_absent_key_is_hidden_from_who_may_not_list(identities: Identities) -
     assert status(reader, allow("s3:ListBucket", resource=identities.arn)) == "NoSuchKey"
 
 
-def _creates_function(identities: Identities, workspace: Workspace, *statements: dict[str, object]) -> str:
+def _creates_function(identities: Identities, workspace: Workspace, *statements: dict[str, Any]) -> str:
     """Create a function under a role with these statements; return `created` or the error's code."""
     passed = workspace.role("lambda", [])
     rights = [allow("lambda:*", resource="*")]

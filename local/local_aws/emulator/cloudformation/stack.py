@@ -141,8 +141,9 @@ class LocalStack(Stack):
     @property
     def parameter_list(self) -> list[dict[str, Any]]:
         """The parameters as DescribeStacks returns them: moto looks for the values of NoEcho, not for their names."""
-        hidden = self.resources.no_echo_parameter_keys
-        values = self.resources.resolved_parameters
+        resources: Any = self.resources
+        hidden = resources.no_echo_parameter_keys
+        values: dict[str, Any] = resources.resolved_parameters
         return [{"ParameterKey": key, "ParameterValue": "****" if key in hidden else values[key]} for key in values]
 
     def imports(self) -> set[str]:

@@ -1,7 +1,7 @@
 """Condition keys: what a request says about itself, for the policies that are evaluated against it."""
 
-# pyright: reportPrivateUsage=false
-# (moto keeps the reading of parameters private)
+# pyright: reportPrivateUsage=false, reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# (moto keeps the reading of parameters private; requests are JSON)
 
 import datetime as dt
 from typing import Any
@@ -85,9 +85,9 @@ def _tags(response: Any) -> dict[str, str]:
     """Return the tags in a request's parameters, which services write as a list or as an object."""
     found: Any = response._get_param("Tags") or response._get_param("tags")
     if isinstance(found, dict):
-        return {str(key): str(value) for key, value in found.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] -- JSON
-    items: list[Any] = found if isinstance(found, list) else []
-    pairs = ({str(name).lower(): value for name, value in item.items()} for item in items if isinstance(item, dict))
-    return {
-        str(pair.get("key", pair.get("tagkey"))): str(pair.get("value", pair.get("tagvalue", ""))) for pair in pairs
-    }
+        return {str(key): str(value) for key, value in found.items()}
+    tags: dict[str, str] = {}
+    for item in found if isinstance(found, list) else []:
+        pair = {str(name).lower(): str(value) for name, value in item.items()}
+        tags[pair.get("key", pair.get("tagkey", ""))] = pair.get("value", pair.get("tagvalue", ""))
+    return tags

@@ -175,7 +175,7 @@ def service_may_assume(role_arn: str, service: str) -> bool:
         document = _iam().get_role(role_arn.rpartition("/")[2]).assume_role_policy_document
     except NotFoundException:
         return False
-    bare = [{**statement, "Condition": {}} for statement in statements_of(document)]
+    bare: list[dict[str, Any]] = [{**statement, "Condition": {}} for statement in statements_of(document)]
     access = Access("sts:AssumeRole", role_arn)
     return (
         resource_verdict({"Statement": bare}, access, Caller((service,), ACCOUNT_ID, is_service=True))
@@ -185,7 +185,7 @@ def service_may_assume(role_arn: str, service: str) -> bool:
 
 def max_session_seconds(role_arn: str) -> int:
     """Return the longest session of a role that a caller may ask for."""
-    return int(_iam().get_role(role_arn.rpartition("/")[2]).max_session_duration)
+    return int(_iam().get_role(role_arn.rpartition("/")[2]).max_session_duration or 3600)
 
 
 def assume_role_for_service(

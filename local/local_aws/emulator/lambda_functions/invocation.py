@@ -124,7 +124,8 @@ def _parse(body: Any, limit: int) -> str:
 def _run_event(function: Any, event: str, prepared: Prepared, trace: str) -> None:
     """Run an event, and retry it after an error as often as the event invoke configuration says (by default twice)."""
     request_id = str(uuid.uuid4())  # all attempts have the same
-    config: dict[str, Any] = next((item.response() for item in function.event_invoke_config), {})
+    configured: list[Any] = function.event_invoke_config
+    config: dict[str, Any] = configured[0].response() if configured else {}
     attempts = 1 + int(config.get("MaximumRetryAttempts", 2))
     expires = time.monotonic() + int(config.get("MaximumEventAgeInSeconds", _MAX_EVENT_AGE_SECONDS))
     try:
