@@ -18,9 +18,10 @@ from moto.s3.models import FakeBucket
 from local_aws import sagemaker
 from local_aws.autoscaling.live import scaling_service as scaling
 from local_aws.emulator import cloudwatch_rules, s3_rules, scaling_rules
+from local_aws.emulator.cloudformation import request_checks
 from local_aws.emulator.cloudformation.backend import LocalCloudFormation
-from local_aws.emulator.iam import authorization
-from local_aws.emulator.lambda_functions import invocation
+from local_aws.emulator.iam import authorization, quotas
+from local_aws.emulator.lambda_functions import invocation, settings
 
 SUPPORTED_VERSION = "5.2.5"
 
@@ -43,6 +44,7 @@ def install() -> None:
     mixin, bucket = cast(Any, ActionAuthenticatorMixin), cast(Any, FakeBucket)
     mixin._authenticate_and_authorize_action = authorization.authorize  # instead of moto's own policies
     bucket.get_permission = authorization.bucket_permission
+    quotas.install()
     _patch_lambda(LambdaFunction, LambdaBackend)
     _patch_cloudformation(cloudformation_backends, CloudFormationResponse)
     sagemaker.install()
@@ -66,6 +68,7 @@ def _patch_cloudformation(backends: Any, responses: Any) -> None:
 
     responses.execute_change_set = execute_change_set
     responses._validate_different_update = accept_unchanged
+    request_checks.install(responses)
 
 
 def _patch_lambda(function: Any, backend: Any) -> None:
@@ -93,3 +96,4 @@ def _patch_lambda(function: Any, backend: Any) -> None:
     function.__init__ = init
     function.get_configuration = get_configuration
     function.update_configuration = update_configuration
+    settings.install(function, backend)

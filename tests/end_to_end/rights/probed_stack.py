@@ -73,9 +73,15 @@ class ProbedStack:
         return _CLIENT_ROLE if principal == CLIENT else self.permissions.physical(principal)
 
     def keys(self, principal: str) -> Keys:
-        """Return credentials of a session of the principal's role."""
-        arn = f"arn:aws:iam::{self.aws.account_id}:role/{self.role(principal)}"
+        """Return credentials of a session of the principal's role, which trusts the account while it is assumed."""
+        iam, role = self.aws.client("iam"), self.role(principal)
+        trust = iam.get_role(RoleName=role)["Role"]["AssumeRolePolicyDocument"]
+        account = {"Effect": "Allow", "Principal": {"AWS": self.aws.account_id}, "Action": "sts:AssumeRole"}
+        opened = {**trust, "Statement": [*trust["Statement"], account]}
+        arn = f"arn:aws:iam::{self.aws.account_id}:role/{role}"
+        iam.update_assume_role_policy(RoleName=role, PolicyDocument=json.dumps(opened))
         session = self.aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="probe")["Credentials"]
+        iam.update_assume_role_policy(RoleName=role, PolicyDocument=json.dumps(trust))
         return session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"]
 
     def failure_without(self, permission: Permission) -> str | None:

@@ -10,6 +10,7 @@ import pytest
 
 from local_aws.emulator.process import LocalAws
 
+_CAPABILITIES = ["CAPABILITY_NAMED_IAM"]
 _FINAL = ("_COMPLETE", "_FAILED")
 
 
@@ -33,9 +34,10 @@ class Stack:
         """Create or update the stack; return its final status."""
         body = json.dumps({"Resources": resources, **template})
         if self.id:
-            self._client.update_stack(StackName=self.name, TemplateBody=body)
+            self._client.update_stack(StackName=self.name, TemplateBody=body, Capabilities=_CAPABILITIES)
         else:
-            self.id = self._client.create_stack(StackName=self.name, TemplateBody=body)["StackId"]
+            created = self._client.create_stack(StackName=self.name, TemplateBody=body, Capabilities=_CAPABILITIES)
+            self.id = created["StackId"]
         return self.wait()
 
     def delete(self) -> str:

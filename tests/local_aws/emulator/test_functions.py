@@ -120,14 +120,12 @@ def test_node_function_finds_the_aws_sdk(stack: Any, function_resources: Any) ->
     assert 0 < answer["left"] <= 10_000
 
 
-def test_invocation_fails_if_the_role_does_not_trust_lambda(stack: Any, function_resources: Any) -> None:
-    parts = function_resources("def handler(event, context): return 1")
-    principal = parts["Role"]["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]
-    parts["Role"]["Properties"]["AssumeRolePolicyDocument"] = {
-        "Version": "2012-10-17",
-        "Statement": [{**principal, "Principal": {"Service": "ec2.amazonaws.com"}}],
-    }
-    stack.deploy(parts)
+def test_invocation_fails_if_the_role_no_longer_trusts_lambda(stack: Any, function_resources: Any) -> None:
+    stack.deploy(function_resources("def handler(event, context): return 1"))
+    statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam = stack.aws.client("iam")
+    iam.update_assume_role_policy(RoleName=stack.physical_id("Role"), PolicyDocument=document)
     with pytest.raises(ClientError, match=r"AccessDeniedException.*lambda\.amazonaws\.com"):
         invoke(stack, {})
 

@@ -6,6 +6,7 @@
 import threading
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from moto.cloudformation.exceptions import AlreadyExistsException, CloudFormationError, ValidationError
@@ -14,6 +15,7 @@ from moto.cloudformation.utils import generate_changeset_id, generate_stack_id, 
 
 from local_aws.emulator.cloudformation.change_set import LocalChangeSet
 from local_aws.emulator.cloudformation.deployment import Kind, delete_resources, deploy
+from local_aws.emulator.cloudformation.request_checks import check_parameters
 from local_aws.emulator.cloudformation.stack import LocalStack
 from local_aws.emulator.cloudformation.template_order import Template, parse_template
 
@@ -39,6 +41,8 @@ class LocalCloudFormation(CloudFormationBackend):
     def create_stack(self, name: str, template: str, parameters: dict[str, Any], **options: Any) -> Stack:
         parsed = parse_template(template)
         stack = self._new_stack(name, parameters, options.get("tags"))
+        stack.enable_termination_protection = bool(options.get("enable_termination_protection"))
+        check_parameters(parsed, parameters)
         stack.validate_template(parsed, parameters)
         self.stacks[stack.stack_id] = stack
         self._start_deployment(stack, parsed, template, parameters, "CREATE")
@@ -47,6 +51,7 @@ class LocalCloudFormation(CloudFormationBackend):
     def update_stack(self, name: str, template: str, role_arn: str | None, parameters: Any, tags: Any) -> Stack:
         stack = self._find_updatable(name)
         parsed, resolved = parse_template(template), self._resolve_update_parameters(stack, parameters)
+        check_parameters(parsed, resolved)
         stack.validate_template(parsed, resolved)
         if parsed == stack.template_dict and resolved == stack.parameters:
             raise ValidationError(message="No updates are to be performed.")
@@ -64,6 +69,9 @@ class LocalCloudFormation(CloudFormationBackend):
         stack.record_event("DELETE_IN_PROGRESS", "User Initiated")
 
         def work() -> None:
+            if importers := self._importers(stack):
+                stack.record_event("DELETE_FAILED", f"Export {importers[0]} cannot be deleted as it is in use")
+                return
             if not delete_resources(stack):
                 return
             self._drop_exports(stack)
@@ -91,6 +99,10 @@ class LocalCloudFormation(CloudFormationBackend):
             stack = self._find_updatable(stack_name)
         else:
             stack = self._stack_in_review(stack_name, parameters, tags)
+        waiting = [item for item in self.change_sets.values() if item.execution_status != "EXECUTE_COMPLETE"]
+        if any(item.change_set_name == change_set_name and item.stack_id == stack.stack_id for item in waiting):
+            raise AlreadyExistsException(f"ChangeSet {change_set_name} already exists")
+        check_parameters(parsed, parameters)
         stack.validate_template(parsed, parameters)
         self.stacks[stack.stack_id] = stack
         change_set_id = generate_changeset_id(change_set_name, self.region_name, self.account_id)
@@ -103,12 +115,14 @@ class LocalCloudFormation(CloudFormationBackend):
         self.change_sets[change_set.change_set_id] = change_set
         return change_set.change_set_id, stack.stack_id
 
-    def describe_change_set(self, change_set_name: str) -> ChangeSet:
-        return self._find_change_set(change_set_name, None)
+    def describe_change_set(self, change_set_name: str, stack_name: str | None = None) -> ChangeSet:
+        return self._find_change_set(change_set_name, stack_name)
 
-    def delete_change_set(self, change_set_name: str) -> None:
-        for key in [key for key, item in self.change_sets.items() if change_set_name in (key, item.change_set_name)]:
-            del self.change_sets[key]
+    def delete_change_set(self, change_set_name: str, stack_name: str | None = None) -> None:
+        for key, item in list(self.change_sets.items()):
+            matches = stack_name in (None, item.stack_name, item.stack_id)
+            if change_set_name == key or (change_set_name == item.change_set_name and matches):
+                del self.change_sets[key]
 
     def execute_change_set(self, change_set_name: str, stack_name: str | None = None) -> None:
         change_set = self._find_change_set(change_set_name, stack_name)
@@ -118,6 +132,10 @@ class LocalCloudFormation(CloudFormationBackend):
                 f"[{change_set.execution_status}]"
             )
         change_set.execution_status = "EXECUTE_COMPLETE"
+        others = [key for key, item in self.change_sets.items() if item.stack_id == change_set.stack_id]
+        for key in others:
+            if self.change_sets[key] is not change_set:
+                del self.change_sets[key]  # they are not valid for the updated stack
         stack = self.stacks[change_set.stack_id]
         stack.tags = change_set.tags or {}
         kind: Kind = "CREATE" if change_set.change_set_type == "CREATE" else "UPDATE"
@@ -134,6 +152,31 @@ class LocalCloudFormation(CloudFormationBackend):
             self.exports.update({export.name: export for export in stack.exports})
 
         _run_in_thread(stack, work, f"{kind}_FAILED" if kind == "CREATE" else "UPDATE_ROLLBACK_FAILED")
+
+    def retain(self, name_or_stack_id: str, logical_ids: list[str]) -> None:
+        """Keep these resources when the stack is deleted; ValidationError unless a deletion has failed."""
+        stack = self._find_stack(name_or_stack_id)
+        if stack is None or not logical_ids:
+            return
+        if stack.status != "DELETE_FAILED":
+            raise ValidationError(
+                message=f"Invalid operation on stack [{stack.stack_id}]. To retain resources, the stack must be in "
+                "DELETE_FAILED state"
+            )
+        for name in set(logical_ids) & set(stack.resources.deployed):
+            stack.resources.deployed[name] = replace(stack.resources.deployed[name], deletion_policy="Retain")
+
+    def _importers(self, stack: LocalStack) -> list[str]:
+        """Return which of the stack's exports other stacks import, each with their names."""
+        found: list[str] = []
+        for export in stack.exports:
+            users = [
+                other.name
+                for other in self.stacks.values()
+                if isinstance(other, LocalStack) and other is not stack and export.name in other.imports()
+            ]
+            found += [f"{export.name} (by {', '.join(users)})"] if users else []
+        return found
 
     def _drop_exports(self, stack: LocalStack) -> None:
         for name in [name for name, item in self.exports.items() if item.exporting_stack_id == stack.stack_id]:
@@ -165,7 +208,7 @@ class LocalCloudFormation(CloudFormationBackend):
         """Return a new stack, not yet stored; raise AlreadyExistsException if its name is taken."""
         if self._find_stack(name) is not None:
             raise AlreadyExistsException(f"Stack [{name}] already exists")
-        return LocalStack(
+        stack = LocalStack(
             stack_id=generate_stack_id(name, self.region_name, self.account_id),
             name=name,
             template={},
@@ -175,6 +218,8 @@ class LocalCloudFormation(CloudFormationBackend):
             tags=tags,
             cross_stack_resources=self.exports,
         )
+        stack.cross_stack_resources = self.exports  # moto takes another dictionary while this one is empty
+        return stack
 
     def _find_change_set(self, name: str, stack_name: str | None) -> ChangeSet:
         for key, item in self.change_sets.items():

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
+from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.parsing import OutputMap
 from moto.core.exceptions import ServiceException
 
@@ -31,6 +32,7 @@ def deploy(stack: LocalStack, template: Template, text: str, parameters: dict[st
         outputs = OutputMap(stack.resource_map, {"Outputs": template.get("Outputs", {})}, stack.stack_id)
         for name in outputs:
             outputs[name]  # evaluate now: a wrong output must fail the deployment, not the reader
+        _check_exports(stack, outputs)
     except (StepFailedError, ServiceException) as error:
         reason = str(error)
         if isinstance(error, StepFailedError):
@@ -57,6 +59,16 @@ def delete_resources(stack: LocalStack) -> bool:
     if survivors:
         stack.record_event("DELETE_FAILED", _failed_to_delete(survivors))
     return not survivors
+
+
+def _check_exports(stack: LocalStack, outputs: OutputMap) -> None:
+    """Raise ValidationError if another stack exports one of the names."""
+    for export in outputs.exports:
+        other = stack.cross_stack_resources.get(export.name)
+        if other is not None and other.exporting_stack_id != stack.stack_id:
+            raise ValidationError(
+                message=f"Export with name {export.name} is already exported by stack {other.exporting_stack_id}"
+            )
 
 
 def _set_template(stack: LocalStack, template: Template, text: str, parameters: dict[str, Any]) -> None:

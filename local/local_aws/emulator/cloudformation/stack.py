@@ -138,6 +138,31 @@ class LocalStack(Stack):
         defaults = {name: str(slot["Default"]) for name, slot in declared.items() if "Default" in slot}
         return defaults | self.parameters
 
+    @property
+    def parameter_list(self) -> list[dict[str, Any]]:
+        """The parameters as DescribeStacks returns them: moto looks for the values of NoEcho, not for their names."""
+        resources: Any = self.resources
+        hidden = resources.no_echo_parameter_keys
+        values: dict[str, Any] = resources.resolved_parameters
+        return [{"ParameterKey": key, "ParameterValue": "****" if key in hidden else values[key]} for key in values]
+
+    def imports(self) -> set[str]:
+        """Return the names of the exports that the deployed template imports."""
+        found: set[str] = set()
+
+        def search(value: Any) -> None:
+            if isinstance(value, list):
+                for item in value:
+                    search(item)
+            elif isinstance(value, Mapping):
+                if "Fn::ImportValue" in value:
+                    found.add(str(self.resources.resolve({"name": value["Fn::ImportValue"]}).get("name")))
+                for item in value.values():
+                    search(item)
+
+        search([self.template_dict.get("Resources", {}), self.template_dict.get("Outputs", {})])
+        return found
+
     def validate_template(self, template: Template, parameters: dict[str, Any]) -> None:
         """Raise ValidationError for a template without resources, with a cycle or with unsupported types."""
         if not template.get("Resources"):

@@ -7,10 +7,22 @@ from urllib.parse import parse_qs, unquote
 from moto.secretsmanager.models import secretsmanager_backends
 
 from local_aws.emulator.account import ACCOUNT_ID
-from local_aws.emulator.iam.policies import Access
+from local_aws.emulator.iam.context_keys import request_context
+from local_aws.emulator.iam.policies import Access, Context
 
 # API operations whose IAM action has another name.
 _RENAMED = {"lambda:Invoke": "lambda:InvokeFunction", "lambda:InvokeAsync": "lambda:InvokeFunction"}
+
+# Operations that hand a role to their service -> the parameter with its ARN.
+_PASSED_ROLES = {
+    "cloudformation:CreateChangeSet": "RoleARN",
+    "cloudformation:CreateStack": "RoleARN",
+    "cloudformation:DeleteStack": "RoleARN",
+    "cloudformation:UpdateStack": "RoleARN",
+    "lambda:CreateFunction": "Role",
+    "lambda:UpdateFunctionConfiguration": "Role",
+    "sagemaker:CreateModel": "ExecutionRoleArn",
+}
 
 # S3 sub-resource in the query -> what follows Get, Put or Delete in the action's name (service authorization reference,
 # "Actions, resources, and condition keys for Amazon S3").
@@ -47,13 +59,7 @@ _DELETABLE = frozenset({"BucketPolicy", "BucketWebsite", "ObjectTagging"})
 
 def required_access(response: Any, service: str, hint: str) -> list[Access]:
     """Return the permissions that a request needs, from moto's `response`; `hint` is the resource as moto sees it."""
-    context = {
-        "aws:securetransport": "true" if str(response.uri).startswith("https:") else "false",
-        "aws:requestedregion": str(response.region),
-        "aws:resourceaccount": ACCOUNT_ID,
-        "s3:resourceaccount": ACCOUNT_ID,
-        "aws:principalaccount": ACCOUNT_ID,
-    }
+    context = request_context(response)
     if service == "s3":
         return _s3_access(response, hint, context)
     action = f"{service}:{response._get_action()}"
@@ -61,11 +67,24 @@ def required_access(response: Any, service: str, hint: str) -> list[Access]:
         context["cloudwatch:namespace"] = str(response._get_param("Namespace") or "")
     find_resource = _RESOURCES.get(service)
     resource = find_resource(response) if find_resource else None
-    return [Access(_RENAMED.get(action, action), resource or hint, context)]
+    if action == "sts:AssumeRole":
+        names = {"sts:externalid": "ExternalId", "sts:rolesessionname": "RoleSessionName"}
+        context |= {key: str(response._get_param(name)) for key, name in names.items() if response._get_param(name)}
+    found = [Access(_RENAMED.get(action, action), resource or hint, context)]
+    parameter = _PASSED_ROLES.get(action)
+    role = response._get_param(parameter) if parameter else None
+    if role:
+        found.append(Access("iam:PassRole", role, {**context, "iam:passedtoservice": f"{service}.amazonaws.com"}))
+    return found
 
 
-def _s3_access(response: Any, hint: str, context: Mapping[str, str]) -> list[Access]:
+def _s3_access(response: Any, hint: str, context: Context) -> list[Access]:
     query = parse_qs(response.parsed_url.query, keep_blank_values=True)
+    headers = {str(name).lower(): str(value) for name, value in response.headers.items()}
+    names = [name for name in headers if name.startswith("x-amz-") or name in ("if-match", "if-none-match")]
+    context = {**context, **{f"s3:{name}": headers[name] for name in names}}
+    if "versionId" in query:
+        context = {**context, "s3:versionid": query["versionId"][0]}
     name = hint.partition(":::")[2]
     if name in ("", "*"):
         return [Access("s3:ListAllMyBuckets", "*", context)]

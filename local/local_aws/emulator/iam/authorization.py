@@ -1,11 +1,13 @@
 """Authorise every request to the embedded AWS before moto handles it.
 
-The administrator's key may do everything. A role's session is checked against the policies deployed on the role and on
-the resource. Any other caller is refused, except for an S3 object whose bucket policy is public.
+The administrator's key may do everything but assume a role that does not trust the account. A role's session is checked
+against the policies deployed on the role and on the resource. Any other caller is refused, except for an S3 object
+whose bucket policy is public.
 """
 
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 from moto.core.exceptions import AccessDeniedError, JsonRESTError
@@ -16,6 +18,7 @@ from moto.sns.models import sns_backends
 
 from local_aws.emulator.account import ACCOUNT_ID, ROOT_ACCESS_KEY_ID
 from local_aws.emulator.iam.actions import required_access
+from local_aws.emulator.iam.assume_role import administrator_may_assume, assume_role_verdict, check_session
 from local_aws.emulator.iam.conditions import UnsupportedConditionError
 from local_aws.emulator.iam.policies import Access, Caller, Verdict, identity_verdict, resource_verdict
 from local_aws.emulator.iam.sessions import (
@@ -24,9 +27,10 @@ from local_aws.emulator.iam.sessions import (
     check_expiry,
     is_anonymous,
     is_form,
-    trust_verdict,
+    principal_context,
 )
 
+_ADMINISTRATOR = f"arn:aws:iam::{ACCOUNT_ID}:root"
 _current = threading.local()  # `session`: who sends the request that this thread is answering, once authenticated
 
 
@@ -47,6 +51,11 @@ def authorize(response: Any, request_class: type, resource: str = "*") -> None:
         check_expiry(response)
     credential = response.headers.get("Authorization") or (f"Credential={presigned}" if presigned else "")
     if f"Credential={ROOT_ACCESS_KEY_ID}/" in credential:
+        if response.service_name == "sts" and response._get_action() == "AssumeRole":
+            (access,) = required_access(response, "sts", resource)
+            if not administrator_may_assume(access):
+                raise AccessDeniedError(_ADMINISTRATOR, f"{access.action} on resource: {access.resource}")
+            check_session(response, chained=False)
         return
     if is_anonymous(response):
         _authorize_anonymous(response, resource)
@@ -59,6 +68,8 @@ def authorize(response: Any, request_class: type, resource: str = "*") -> None:
         if not is_bulk and not (access.action == "sts:GetCallerIdentity" or is_allowed(session, access)):
             _deny(response, session, access)
         _hide_absence(response, session, access)
+        if access.action == "sts:AssumeRole":
+            check_session(response, chained=True)
 
 
 def bucket_permission(bucket: FakeBucket, action: str, resource: str) -> PermissionResult:
@@ -70,9 +81,10 @@ def bucket_permission(bucket: FakeBucket, action: str, resource: str) -> Permiss
 
 
 def is_allowed(session: Session, access: Access) -> bool:
-    """Return whether the session's identity and resource policies and its boundary together allow `access`."""
+    """Return whether the session's identity, session and resource policies and its boundary allow `access`."""
+    access = replace(access, context={**access.context, **principal_context(session)})
     try:
-        within_boundary = session.boundary_allows(access)
+        within_boundary = session.boundary_allows(access) and session.policy_allows(access)
         verdicts = [identity_verdict(session.policies(), access), _resource_verdict(access, session.caller)]
     except UnsupportedConditionError as error:
         print(f"denied {access.action} on {access.resource}: {error}", flush=True)
@@ -113,7 +125,7 @@ def _resource_verdict(access: Access, caller: Caller) -> Verdict:
     document: Any = None
     service = access.action.partition(":")[0]
     if access.action == "sts:AssumeRole":
-        return _assume_role_verdict(access, caller)
+        return assume_role_verdict(access, caller)
     if service == "s3":
         bucket = s3_backends[ACCOUNT_ID]["aws"].buckets.get(access.resource.partition(":::")[2].partition("/")[0])
         document = bucket.policy if bucket else None
@@ -121,20 +133,6 @@ def _resource_verdict(access: Access, caller: Caller) -> Verdict:
         topic = sns_backends[ACCOUNT_ID][access.resource.split(":")[3]].topics.get(access.resource)
         document = topic.policy if topic else None
     return resource_verdict(document, access, caller) if document else Verdict.SILENT
-
-
-def _assume_role_verdict(access: Access, caller: Caller) -> Verdict:
-    """Evaluate a role's trust policy for another role's session.
-
-    ALLOWED if it names that role, SILENT if it names only the account (then the other role's policies decide), DENIED
-    if it names neither.
-    """
-    verdict = trust_verdict(access.resource, access, caller)
-    if verdict is not Verdict.SILENT:
-        return verdict
-    account = Caller((*caller.names, ACCOUNT_ID, f"arn:aws:iam::{ACCOUNT_ID}:root"), ACCOUNT_ID)
-    delegated = trust_verdict(access.resource, access, account) is Verdict.ALLOWED
-    return Verdict.SILENT if delegated else Verdict.DENIED
 
 
 def _deny(response: Any, session: Session, access: Access) -> None:

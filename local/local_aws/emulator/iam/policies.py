@@ -4,13 +4,12 @@
 # (policies are JSON)
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from local_aws.emulator.iam.conditions import conditions_hold, matches
+from local_aws.emulator.iam.conditions import Context, conditions_hold, matches, substitute
 
 
 class Verdict(Enum):
@@ -27,7 +26,7 @@ class Access:
 
     action: str
     resource: str
-    context: Mapping[str, str] = field(default_factory=dict[str, str])
+    context: Context = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def resource_verdict(document: str | bytes | Mapping[str, Any], access: Access, 
     return _combine(
         statement["Effect"]
         for statement in statements_of(document)
-        if _applies_to(statement, access) and _names(statement.get("Principal"), caller, statement["Effect"])
+        if _names_caller(statement, caller) and _applies_to(statement, access)
     )
 
 
@@ -83,18 +82,23 @@ def _applies_to(statement: Mapping[str, Any], access: Access) -> bool:
     )
 
 
-def _element_matches(statement: Mapping[str, Any], name: str, value: str, context: Mapping[str, str]) -> bool:
+def _element_matches(statement: Mapping[str, Any], name: str, value: str, context: Context) -> bool:
     negated = f"Not{name}" in statement
     patterns = _as_list(statement.get(f"Not{name}" if negated else name))
     if not patterns:
         return name == "Resource"  # a trust policy has no Resource: it applies to its role
-    ignore_case = name == "Action"
-    return negated != any(matches(_substitute(item, context), value, ignore_case=ignore_case) for item in patterns)
+    if name == "Action":
+        return negated != any(matches(item, value, ignore_case=True) for item in patterns)
+    resources = [substitute(item, context) for item in patterns]
+    if None in resources and negated:
+        return False  # without the variable's value, the statement does not say what it excludes
+    return negated != any(matches(item, value) for item in resources if item is not None)
 
 
-def _substitute(pattern: str, context: Mapping[str, str]) -> str:
-    """Replace policy variables such as `${aws:PrincipalArn}`."""
-    return re.sub(r"\$\{([^}]+)\}", lambda found: context.get(found[1].lower(), found[0]), pattern)
+def _names_caller(statement: Mapping[str, Any], caller: Caller) -> bool:
+    if "NotPrincipal" in statement:  # allowed with Deny only: it denies everyone else
+        return not _names(statement["NotPrincipal"], caller, "Allow")
+    return _names(statement.get("Principal"), caller, statement["Effect"])
 
 
 def _names(principal: Any, caller: Caller, effect: str) -> bool:

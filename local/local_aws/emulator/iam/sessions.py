@@ -5,7 +5,6 @@
 
 import datetime as dt
 import hmac
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
@@ -15,12 +14,22 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from moto.core.exceptions import JsonRESTError, _RESTError
 from moto.iam.access_control import AssumedRoleAccessKey
+from moto.iam.exceptions import NotFoundException
 from moto.iam.models import IAMBackend, iam_backends
 from moto.s3 import exceptions as s3_errors
 from moto.sts.models import AssumedRole, sts_backends
 
 from local_aws.emulator.account import ACCOUNT_ID, REGION
-from local_aws.emulator.iam.policies import Access, Caller, Verdict, identity_verdict, resource_verdict
+from local_aws.emulator.iam.context_keys import request_context
+from local_aws.emulator.iam.policies import (
+    Access,
+    Caller,
+    Context,
+    Verdict,
+    identity_verdict,
+    resource_verdict,
+    statements_of,
+)
 
 _MAX_PRESIGNED_SECONDS = 604_800  # a week
 
@@ -32,7 +41,8 @@ class Session:
     caller: Caller
     role_name: str
     service: str
-    context: Mapping[str, str] = field(default_factory=dict[str, str])
+    context: Context = field(default_factory=dict[str, str])
+    policy: str = ""  # the session policy that was given when the role was assumed
 
     def policies(self) -> list[str]:
         """Return the role's current inline and attached policies as JSON."""
@@ -41,6 +51,13 @@ class Session:
         return [*role.policies.values()] + [
             version.document for versions in attached for version in versions if version.is_default
         ]
+
+    def policy_allows(self, access: Access) -> bool:
+        """Return whether the session policy allows `access`; True without one.
+
+        It also limits what a resource policy grants; on AWS that is so only where the policy names the role.
+        """
+        return not self.policy or identity_verdict([self.policy], access) is Verdict.ALLOWED
 
     def boundary_allows(self, access: Access) -> bool:
         """Return whether the role's permissions boundary allows `access`.
@@ -104,11 +121,23 @@ def _session(response: Any, assumed: AssumedRole, service: str) -> Session:
         raise error
     role_name = assumed.role_arn.rpartition("/")[2]
     role = _iam().get_role(role_name)
-    context = {
-        "aws:securetransport": "true" if str(response.uri).startswith("https:") else "false",
+    return Session(
+        Caller((assumed.arn, role.arn), ACCOUNT_ID), role_name, service, request_context(response), assumed.policy or ""
+    )
+
+
+def principal_context(session: Session) -> dict[str, str]:
+    """Return the condition keys that describe a session's principal."""
+    role = _iam().get_role(session.role_name)
+    tags = {str(tag["Key"]).lower(): str(tag["Value"]) for tag in role.tags}
+    return {
+        "aws:principalaccount": ACCOUNT_ID,
         "aws:principalarn": role.arn,
+        "aws:principaltype": "AssumedRole",
+        "aws:userid": f"{role.id}:{session.caller.names[0].rpartition('/')[2]}",
+        "aws:multifactorauthpresent": "false",
+        **{f"aws:principaltag/{key}": value for key, value in tags.items()},
     }
-    return Session(Caller((assumed.arn, role.arn), ACCOUNT_ID), role_name, service, context)
 
 
 def check_expiry(response: Any) -> None:
@@ -151,13 +180,32 @@ def trust_verdict(role_arn: str, access: Access, caller: Caller) -> Verdict:
     return resource_verdict(role.assume_role_policy_document, access, caller)
 
 
+def service_may_assume(role_arn: str, service: str) -> bool:
+    """Return whether an existing role's trust policy allows a service; its conditions are not evaluated."""
+    try:
+        document = _iam().get_role(role_arn.rpartition("/")[2]).assume_role_policy_document
+    except NotFoundException:
+        return False
+    bare: list[dict[str, Any]] = [{**statement, "Condition": {}} for statement in statements_of(document)]
+    access = Access("sts:AssumeRole", role_arn)
+    return (
+        resource_verdict({"Statement": bare}, access, Caller((service,), ACCOUNT_ID, is_service=True))
+        is Verdict.ALLOWED
+    )
+
+
+def max_session_seconds(role_arn: str) -> int:
+    """Return the longest session of a role that a caller may ask for."""
+    return int(_iam().get_role(role_arn.rpartition("/")[2]).max_session_duration or 3600)
+
+
 def assume_role_for_service(
     role_arn: str, service: str, session_name: str, *, source_arn: str = "", duration_seconds: int = 3600
 ) -> dict[str, str]:
     """Assume a role as an AWS service does; return the credentials under boto3's argument names.
 
     Raise PermissionError unless the role's trust policy allows `service` (such as `sagemaker.amazonaws.com`) on behalf
-    of `source_arn`. (The administrator may assume any role here.)
+    of `source_arn`.
     """
     context = {"aws:sourceaccount": ACCOUNT_ID} | ({"aws:sourcearn": source_arn} if source_arn else {})
     caller = Caller((service,), ACCOUNT_ID, is_service=True)

@@ -7,6 +7,7 @@ import base64
 import datetime as dt
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -29,6 +30,8 @@ from local_aws.emulator import child_processes, clients
 from local_aws.emulator.environment import endpoint_environment
 from local_aws.emulator.iam.sessions import assume_role_for_service
 from local_aws.emulator.lambda_functions.deployment_package import DeploymentPackageError, extract
+from local_aws.emulator.lambda_functions.destinations import Attempted, send_record
+from local_aws.emulator.lambda_functions.limits import ThrottledError, concurrency_slot, next_trace
 
 _HERE = Path(__file__).parent
 # Functions find programs on PATH, and Node functions the SDK that AWS's own Node runtime contains: of the project that
@@ -49,6 +52,8 @@ _MAX_EVENT_BYTES = 1_048_576
 _MAX_SYNC_BYTES = 6_291_556
 # AWS waits for one minute, then two.
 _RETRY_SECONDS = (1.0, 2.0)
+_MAX_EVENT_AGE_SECONDS = 21_600
+_THROTTLE_SECONDS, _MAX_THROTTLE_SECONDS = 1.0, 300.0
 _TAIL_BYTES = 4096
 # Events by function ARN that still run or will be retried.
 _pending: Counter[str] = Counter()
@@ -94,13 +99,15 @@ def invoke(function: Any, body: Any, headers: Any, response_headers: Any) -> byt
     event = _parse(body, _MAX_EVENT_BYTES if kind == "Event" else _MAX_SYNC_BYTES)
     if kind == "DryRun":
         return b""
+    trace = next_trace(function, headers.get("X-Amzn-Trace-Id", ""))
     prepared = prepare(function)
     if kind == "Event":
         with _pending_lock:
             _pending[function.function_arn] += 1
-        threading.Thread(target=_run_event, args=(function, event, prepared), daemon=True).start()
+        threading.Thread(target=_run_event, args=(function, event, prepared, trace), daemon=True).start()
         return b""
-    result = run(function, event, prepared)
+    with concurrency_slot(function):
+        result = run(function, event, prepared, trace, str(uuid.uuid4()))
     if result.error is not None:
         response_headers["x-amz-function-error"] = result.error
     tail = result.log.encode()[-_TAIL_BYTES:]
@@ -123,20 +130,42 @@ def _parse(body: Any, limit: int) -> str:
     return text
 
 
-def _run_event(function: Any, event: str, prepared: Prepared) -> None:
+def _run_event(function: Any, event: str, prepared: Prepared, trace: str) -> None:
     """Run an event, and retry it after an error as often as the event invoke configuration says (by default twice)."""
+    request_id = str(uuid.uuid4())  # all attempts have the same
+    configured: list[Any] = function.event_invoke_config
+    config: dict[str, Any] = configured[0].response() if configured else {}
+    attempts = 1 + int(config.get("MaximumRetryAttempts", 2))
+    expires = time.monotonic() + int(config.get("MaximumEventAgeInSeconds", _MAX_EVENT_AGE_SECONDS))
     try:
-        configured = (item.response().get("MaximumRetryAttempts", 2) for item in function.event_invoke_config)
-        retries = int(next(configured, 2))
-        result = run(function, event, prepared)
-        for attempt in range(retries):
-            if result.error is None:
-                break
-            time.sleep(_RETRY_SECONDS[attempt])
-            result = run(function, event, prepare(function))
+        for attempt in range(attempts):
+            if attempt:
+                time.sleep(_RETRY_SECONDS[attempt - 1])
+            result = _run_when_possible(function, event, prepared, trace, request_id, expires)
+            if result is None:
+                return  # too old: dropped
+            if result.error is None or attempt == attempts - 1:
+                outcome = (request_id, event, result.payload, result.error, attempt + 1, prepared.credentials)
+                send_record(function, config, Attempted(*outcome))
+                return
     finally:
         with _pending_lock:
             _pending[function.function_arn] -= 1
+
+
+def _run_when_possible(
+    function: Any, event: str, prepared: Prepared, trace: str, request_id: str, expires: float
+) -> Result | None:
+    """Run the event as soon as the function's concurrency allows; return None if it expires before."""
+    pause = _THROTTLE_SECONDS
+    while time.monotonic() < expires:
+        try:
+            with concurrency_slot(function):
+                return run(function, event, prepare(function), trace, request_id)
+        except ThrottledError:
+            time.sleep(pause)
+            pause = min(2 * pause, _MAX_THROTTLE_SECONDS)
+    return None
 
 
 def prepare(function: Any) -> Prepared:
@@ -166,23 +195,30 @@ def _command(runtime: str) -> list[str]:
     raise LambdaClientError("InvalidRuntimeException", message)
 
 
-def run(function: Any, event: str, prepared: Prepared) -> Result:
-    """Run moto's `function` once on `event` (JSON text); end it after its `Timeout`."""
-    request_id = str(uuid.uuid4())
+def run(function: Any, event: str, prepared: Prepared, trace: str, request_id: str) -> Result:
+    """Run moto's `function` once on `event` (JSON text); end it after its `Timeout`.
+
+    `trace` is the trace header for the function's own requests.
+    """
+    stream = f"{dt.datetime.now(dt.UTC):%Y/%m/%d}/[$LATEST]{uuid.uuid4().hex}"
     work = Path(tempfile.mkdtemp(prefix="invocation-", dir=clients.runtime().state))
     try:
-        result = _run_process(function, event, request_id, prepared, work)
+        environment = _environment(function, request_id, prepared, work) | {
+            "AWS_LAMBDA_LOG_STREAM_NAME": stream,
+            "_X_AMZN_TRACE_ID": trace,
+        }
+        result = _run_process(function, event, request_id, prepared, environment)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    _write_log(function, request_id, result.log, prepared.credentials)
+    _write_log(function, stream, result.log, prepared.credentials)
     return result
 
 
-def _run_process(function: Any, event: str, request_id: str, prepared: Prepared, work: Path) -> Result:
+def _run_process(function: Any, event: str, request_id: str, prepared: Prepared, environment: dict[str, str]) -> Result:
+    work = Path(environment["HOME"])
     (work / "tmp").mkdir()
     (work / "event.json").write_text(event, encoding="utf-8")
     timeout, registry = float(function.timeout), clients.runtime().children
-    environment = _environment(function, request_id, prepared, work)
     started, timed_out = time.monotonic(), False
     with (work / "log").open("wb") as log:
         process = child_processes.spawn(
@@ -196,10 +232,15 @@ def _run_process(function: Any, event: str, request_id: str, prepared: Prepared,
             child_processes.end(process, registry=registry, grace_seconds=0.2)
     elapsed = time.monotonic() - started
     output = (work / "log").read_text(encoding="utf-8", errors="replace")
-    text = f"START RequestId: {request_id}\n{output}\nEND RequestId: {request_id}\n"
-    text += f"REPORT RequestId: {request_id} Duration: {elapsed * 1000:.0f} ms\n"
+    text = f"START RequestId: {request_id} Version: $LATEST\n{output}\nEND RequestId: {request_id}\n"
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024  # of the largest process so far
+    text += (
+        f"REPORT RequestId: {request_id}\tDuration: {elapsed * 1000:.2f} ms\tBilled Duration: {elapsed * 1000:.0f} ms\t"
+        f"Memory Size: {function.memory_size} MB\tMax Memory Used: {memory} MB\t\n"
+    )
     if timed_out:
-        return _failure("Sandbox.Timedout", f"Task timed out after {timeout:.2f} seconds", text)
+        message = f"RequestId: {request_id} Error: Task timed out after {timeout:.2f} seconds"
+        return _failure("Sandbox.Timedout", message, text)
     if not (work / "answer.json").exists():
         code = process.returncode
         ending = f"exit status {code}" if code >= 0 else f"signal: {signal.strsignal(-code)}".lower()
@@ -223,12 +264,13 @@ def _environment(function: Any, request_id: str, prepared: Prepared, work: Path)
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
         "LAMBDA_TASK_ROOT": str(prepared.task),
+        "LAMBDA_RUNTIME_DIR": str(_HERE),
         "_HANDLER": str(function.handler),
         "AWS_LAMBDA_FUNCTION_NAME": function.function_name,
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_size),
         "AWS_LAMBDA_LOG_GROUP_NAME": function.logs_group_name,
-        "AWS_LAMBDA_LOG_STREAM_NAME": request_id,
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "AWS_EXECUTION_ENV": f"AWS_Lambda_{function.run_time}",
         "AWS_ACCESS_KEY_ID": credentials["aws_access_key_id"],
         "AWS_SECRET_ACCESS_KEY": credentials["aws_secret_access_key"],
@@ -247,17 +289,13 @@ def log_file(function_arn: str) -> Path:
     return clients.runtime().state / "lambda-logs" / f"{function_arn.rpartition(':')[2]}.log"
 
 
-def _write_log(function: Any, request_id: str, text: str, credentials: dict[str, str]) -> None:
+def _write_log(function: Any, stream: str, text: str, credentials: dict[str, str]) -> None:
     """Write an invocation's output to its log group, with the role's permissions, and to `log_file`.
 
     If the role may not log, only the file says so; AWS does not report it at all.
     """
     logs = clients.client_with("logs", credentials, function.region)
-    day = dt.datetime.now(dt.UTC).strftime("%Y/%m/%d")
-    target = {
-        "logGroupName": function.logs_group_name,
-        "logStreamName": f"{day}/[$LATEST]{request_id.replace('-', '')}",
-    }
+    target = {"logGroupName": function.logs_group_name, "logStreamName": stream}
     now = int(time.time() * 1000)
     lines = [line[:_MAX_LOG_MESSAGE] for line in text.splitlines() if line.strip()]
     events = [{"timestamp": now, "message": line} for line in lines]

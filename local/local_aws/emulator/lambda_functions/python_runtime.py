@@ -10,6 +10,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,26 @@ class Context:
         return max(0, int((self._deadline - time.monotonic()) * 1000))
 
 
+class RuntimeFault(Exception):
+    """An error of Lambda's runtime, not of the handler; `kind` is its errorType."""
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+def find_handler() -> Callable[[Any, Context], Any]:
+    """Return the handler that the environment names."""
+    module, _, name = os.environ["_HANDLER"].rpartition(".")
+    try:
+        loaded = importlib.import_module(module.replace("/", "."))
+    except ImportError as error:
+        raise RuntimeFault("Runtime.ImportModuleError", f"Unable to import module '{module}': {error}") from error
+    if not hasattr(loaded, name):
+        raise RuntimeFault("Runtime.HandlerNotFound", f"Handler '{name}' missing on module '{module}'")
+    return getattr(loaded, name)
+
+
 def main() -> None:
     """Run the handler that the environment names."""
     deadline = time.monotonic() + float(os.environ["LOCAL_LAMBDA_TIMEOUT_SECONDS"])
@@ -44,16 +65,21 @@ def main() -> None:
     sys.path[0] = os.environ["LAMBDA_TASK_ROOT"]
     answer: dict[str, Any]
     try:
-        module, _, name = os.environ["_HANDLER"].rpartition(".")
-        handler = getattr(importlib.import_module(module.replace("/", ".")), name)
-        payload = handler(event, Context(deadline))
-        json.dumps(payload)  # an answer that is not JSON is the function's error
+        payload = find_handler()(event, Context(deadline))
+        try:
+            json.dumps(payload)
+        except (TypeError, ValueError) as error:  # an answer that is not JSON is the function's error
+            raise RuntimeFault("Runtime.MarshalError", f"Unable to marshal response: {error}") from error
         answer = {"payload": payload}
+    except RuntimeFault as error:
+        print(f"[ERROR] {error.kind}: {error}")
+        content = {"errorMessage": str(error), "errorType": error.kind, "requestId": Context.aws_request_id}
+        answer = {"payload": content | {"stackTrace": []}, "error": "Unhandled"}
     except Exception as error:  # any exception of the function is its answer
         traceback.print_exc()
-        trace = traceback.format_tb(error.__traceback__)
+        context = {"requestId": Context.aws_request_id, "stackTrace": traceback.format_tb(error.__traceback__)}
         answer = {
-            "payload": {"errorMessage": str(error), "errorType": type(error).__name__, "stackTrace": trace},
+            "payload": {"errorMessage": str(error), "errorType": type(error).__name__} | context,
             "error": "Unhandled",
         }
     (folder / "answer.json").write_text(json.dumps(answer), encoding="utf-8")

@@ -18,7 +18,6 @@ _CONFIGURATION = (
     "Timeout",
     "TracingConfig",
 )
-# RecursiveLoop has no effect here: recursive invocations are never stopped.
 _OTHER_PROPERTIES = ("Architectures", "Code", "FunctionName", "RecursiveLoop", "ReservedConcurrentExecutions", "Tags")
 # Lambda's defaults for a property that was removed.
 _DEFAULTS: dict[str, Any] = {"Description": "", "Environment": {"Variables": {}}, "MemorySize": 128, "Timeout": 3}
@@ -68,6 +67,8 @@ def _finish(context: Context, name: str, properties: Properties) -> Outcome:
     if "ReservedConcurrentExecutions" in properties:
         count = int(properties["ReservedConcurrentExecutions"])
         context.client("lambda").put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=count)
+    loop = properties.get("RecursiveLoop", "Terminate")
+    context.client("lambda").put_function_recursion_config(FunctionName=name, RecursiveLoop=loop)
     return Outcome(name, {"Arn": context.arn("lambda", f"function:{name}")})
 
 
@@ -75,18 +76,21 @@ class EventInvokeConfig(Handler):
     """Retries and maximum age of asynchronous invocations; `Ref` is a generated name."""
 
     types = ("AWS::Lambda::EventInvokeConfig",)
-    properties = frozenset({"FunctionName", "MaximumEventAgeInSeconds", "MaximumRetryAttempts", "Qualifier"})
+    properties = frozenset(
+        {"DestinationConfig", "FunctionName", "MaximumEventAgeInSeconds", "MaximumRetryAttempts", "Qualifier"}
+    )
     immutable = frozenset({"FunctionName", "Qualifier"})
 
     def create(self, context: Context, properties: Properties) -> Outcome:
         if properties.get("Qualifier", "$LATEST") != "$LATEST":
             raise ResourceFailedError(f"Qualifier must be $LATEST, got {properties['Qualifier']}")
-        settings = pick(properties, "FunctionName", "MaximumEventAgeInSeconds", "MaximumRetryAttempts")
+        settings = pick(
+            properties, "DestinationConfig", "FunctionName", "MaximumEventAgeInSeconds", "MaximumRetryAttempts"
+        )
         context.call("lambda", "PutFunctionEventInvokeConfig", settings)
         return Outcome(context.new_name())
 
     def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
-        self.delete(context, physical_id, old)  # moto would add a second configuration instead of changing the first
         self.create(context, new)
         return Outcome(physical_id)
 

@@ -113,28 +113,55 @@ def test_trust_policy_applies_its_conditions_to_a_service(source: str, verdict: 
 @pytest.mark.parametrize(
     ("block", "holds"),
     [
-        ({"StringEquals": {"k": ["a", "b"]}}, True),
-        ({"StringNotEquals": {"k": ["a", "b"]}}, False),
-        ({"StringLike": {"k": "b*"}}, True),
-        ({"StringEquals": {"absent": "a"}}, False),
-        ({"StringNotEquals": {"absent": "a"}}, True),
-        ({"StringEqualsIfExists": {"absent": "a"}}, True),
-        ({"Null": {"absent": "true"}}, True),
-        ({"Null": {"k": "true"}}, False),
-        ({"ForAllValues:StringEquals": {"absent": "a"}}, True),
-        ({"ForAnyValue:StringEquals": {"absent": "a"}}, False),
-        ({"NumericLessThanEquals": {"n": 5}}, True),
-        ({"NumericGreaterThan": {"n": "5"}}, False),
-        ({"StringEquals": {"K": "b"}, "Null": {"absent": True}}, True),
+        ({"StringEquals": {"s3:prefix": ["a", "b"]}}, True),
+        ({"StringNotEquals": {"s3:prefix": ["a", "b"]}}, False),
+        ({"StringLike": {"s3:prefix": "b*"}}, True),
+        ({"StringEquals": {"aws:SourceVpc": "a"}}, False),
+        ({"StringNotEquals": {"aws:SourceVpc": "a"}}, True),
+        ({"StringEqualsIfExists": {"aws:SourceVpc": "a"}}, True),
+        ({"Null": {"aws:SourceVpc": "true"}}, True),
+        ({"Null": {"s3:prefix": "true"}}, False),
+        ({"ForAllValues:StringEquals": {"aws:SourceVpc": "a"}}, True),
+        ({"ForAnyValue:StringEquals": {"aws:SourceVpc": "a"}}, False),
+        ({"ForAnyValue:StringNotEquals": {"aws:SourceVpc": "a"}}, False),
+        ({"ForAllValues:StringEquals": {"aws:TagKeys": ["x", "y", "z"]}}, True),
+        ({"ForAllValues:StringEquals": {"aws:TagKeys": ["x"]}}, False),
+        ({"ForAnyValue:StringEquals": {"aws:TagKeys": ["x"]}}, True),
+        ({"ForAnyValue:StringEquals": {"aws:TagKeys": ["z"]}}, False),
+        ({"ArnLike": {"aws:PrincipalArn": "arn:aws:iam::1:role/*"}}, True),
+        ({"ArnLike": {"aws:PrincipalArn": "arn:*"}}, False),
+        ({"IpAddress": {"aws:SourceIp": "127.0.0.0/8"}}, True),
+        ({"NotIpAddress": {"aws:SourceIp": "127.0.0.0/8"}}, False),
+        ({"DateLessThan": {"aws:CurrentTime": "2030-01-01T00:00:00Z"}}, True),
+        ({"DateLessThan": {"aws:CurrentTime": "1999-01-01T00:00:00Z"}}, False),
+        ({"NumericLessThanEquals": {"s3:max-keys": 5}}, True),
+        ({"NumericGreaterThan": {"s3:max-keys": "5"}}, False),
+        ({"StringEquals": {"S3:Prefix": "b"}, "Null": {"aws:SourceVpc": True}}, True),
     ],
 )
 def test_conditions_follow_the_iam_documentation(block: dict[str, dict[str, Any]], holds: bool) -> None:
-    assert conditions_hold(block, {"k": "b", "n": "5"}) is holds
+    context = {
+        "s3:prefix": "b",
+        "s3:max-keys": "5",
+        "aws:tagkeys": ("x", "y"),
+        "aws:principalarn": "arn:aws:iam::1:role/r",
+        "aws:sourceip": "127.0.0.1",
+        "aws:currenttime": "2026-05-01T00:00:00Z",
+    }
+    assert conditions_hold(block, context) is holds
 
 
-def test_unsupported_condition_operator_raises() -> None:
-    with pytest.raises(UnsupportedConditionError, match="IpAddress"):
-        conditions_hold({"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}, {})
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"BinaryEquals": {"aws:SourceIp": "eA=="}},
+        {"StringNotEquals": {"ec2:InstanceType": "t2.micro"}},  # AWS may supply it; this emulator never does
+        {"StringEquals": {"aws:TagKeys": "x"}},  # a multivalued key needs a set operator
+    ],
+)
+def test_unsupported_condition_raises(block: dict[str, dict[str, Any]]) -> None:
+    with pytest.raises(UnsupportedConditionError, match="is not supported"):
+        conditions_hold(block, {"aws:tagkeys": ("x", "y"), "aws:sourceip": "127.0.0.1"})
 
 
 @pytest.mark.parametrize(
