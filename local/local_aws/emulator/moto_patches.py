@@ -1,6 +1,7 @@
 """Every change to moto's internals by this package, in one place: `install` applies them to the pinned version.
 
-`sagemaker.install` replaces moto's SageMaker endpoints and its checks of their configurations;
+`sagemaker.install` replaces moto's SageMaker endpoints and its checks of their configurations; `operations.install`
+replaces what moto lacks or answers otherwise than AWS;
 `autoscaling.live.scaling_service` only starts a thread.
 """
 
@@ -20,6 +21,7 @@ from moto.s3.utils import compute_checksum
 
 from local_aws import sagemaker
 from local_aws.autoscaling.live import scaling_service as scaling
+from local_aws.emulator import operations
 from local_aws.emulator.cloudformation.backend import LocalCloudFormation
 from local_aws.emulator.iam import authorization
 from local_aws.emulator.lambda_functions import invocation
@@ -47,6 +49,7 @@ def install() -> None:
     bucket.get_permission = authorization.bucket_permission
     _patch_lambda(LambdaFunction, LambdaBackend)
     _patch_cloudformation(cloudformation_backends, CloudFormationResponse)
+    operations.install()
     sagemaker.install()
     scaling.install()
 

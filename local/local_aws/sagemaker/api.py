@@ -18,6 +18,7 @@ from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from local_aws.emulator import account, clients
+from local_aws.sagemaker import descriptions
 from local_aws.sagemaker.container import Launch, ServingStack
 from local_aws.sagemaker.endpoint import Endpoint, EndpointKey, EndpointRecord, EndpointRegistry
 from local_aws.sagemaker.endpoint_config import EndpointConfig, resolve_config
@@ -58,6 +59,7 @@ def install(*, launch: Launch = ServingStack) -> None:
     SageMakerModelBackend.update_endpoint = _update_endpoint
     SageMakerModelBackend.update_endpoint_weights_and_capacities = _update_endpoint_weights_and_capacities
     SageMakerResponse.update_endpoint = _update_endpoint_response
+    descriptions.install(find_endpoint)
     SageMakerRuntimeResponse.invoke_endpoint_async = _invoke_endpoint_async
     SageMakerRuntimeResponse.invoke_endpoint = _invoke_endpoint
 

@@ -1,7 +1,7 @@
 """An endpoint configuration with its model, resolved to what an endpoint runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # Defaults. The first is AWS's documented ping time-out. AWS documents none for the second and calls the third "an
@@ -42,6 +42,8 @@ class EndpointConfig:
     failure_path: str | None
     success_topic: str | None
     error_topic: str | None
+    image: str = ""
+    async_inference: Mapping[str, Any] = field(default_factory=dict[str, Any])  # as DescribeEndpoint shows it
 
 
 def resolve_config(
@@ -81,6 +83,8 @@ def resolve_config(
         failure_path=failure_path.rstrip("/") if failure_path else None,
         success_topic=topics.get("SuccessTopic"),
         error_topic=topics.get("ErrorTopic"),
+        image=container.get("Image") or "",
+        async_inference=config["AsyncInferenceConfig"],
     )
 
 

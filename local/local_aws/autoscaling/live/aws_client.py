@@ -6,12 +6,15 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from local_aws.autoscaling.rules.alarms import AlarmEvaluator
 from local_aws.autoscaling.rules.autoscaler import ScalableTarget
 from local_aws.autoscaling.rules.metrics import Metric
 from local_aws.autoscaling.rules.scaling_config import Description, parse_alarm
 from local_aws.emulator import clients
 from local_aws.emulator.account import ACCOUNT_ID, REGION
+from local_aws.emulator.operations import alarms
 
 _log = logging.getLogger(__name__)
 _NAMESPACE = "sagemaker"
@@ -85,7 +88,12 @@ class AwsApi:
             if arn.split(":")[2:3] == ["sns"]:
                 subject = f'{alarm.state}: "{alarm.definition.name}"'
                 message = json.dumps(_notification(description, alarm, reason, at))
-                clients.client("sns").publish(TopicArn=arn, Message=message, Subject=subject[:100])
+                try:
+                    clients.client("sns").publish(TopicArn=arn, Message=message, Subject=subject[:100])
+                except ClientError as error:  # as on AWS, a failed action is in the alarm's history
+                    alarms.record_action(alarm.definition.name, arn, str(error))
+                    continue
+            alarms.record_action(alarm.definition.name, arn)  # the autoscaler carries out scaling actions
 
     def set_desired(self, endpoint: str, variant: str, count: int) -> None:
         clients.client("sagemaker").update_endpoint_weights_and_capacities(

@@ -15,10 +15,12 @@ from local_aws.autoscaling.live import scaling_history
 from local_aws.autoscaling.live.accelerated_clock import CLOCK_FACTOR, AcceleratedClock
 from local_aws.autoscaling.live.aws_client import AwsApi
 from local_aws.autoscaling.rules.alarms import AlarmEvaluator
-from local_aws.autoscaling.rules.controller import PERIOD_SECONDS, Controller
+from local_aws.autoscaling.rules.autoscaler import Decision
+from local_aws.autoscaling.rules.controller import PERIOD_SECONDS, Controller, Minute
 from local_aws.autoscaling.rules.endpoint_metrics import DURATIONS, EndpointLoad
 from local_aws.autoscaling.rules.scaling_config import Description, ScalingConfig, endpoint_and_variant
 from local_aws.emulator import clients
+from local_aws.emulator.operations import scaling
 from local_aws.sagemaker.endpoint import Endpoint
 from local_aws.sagemaker.results import EndpointMetrics
 
@@ -67,17 +69,29 @@ class ScalingService:
             return
         policies, alarms, actions = self._aws.policies(), self._aws.alarms(), self._aws.scheduled_actions()
         self._alarm_descriptions = {alarm["AlarmName"]: alarm for alarm in alarms}
-        starts_at = self._started_at + timedelta(seconds=self._clock.now - PERIOD_SECONDS)
+        # Samples carry the time of day, whatever the clock's factor: the last hour of a metric has all of them.
+        starts_at = datetime.now(UTC) - timedelta(seconds=PERIOD_SECONDS / self._clock.factor)
         for resource_id, target in targets.items():
             scheduled = [action for action in actions if action["ResourceId"] == resource_id]
             try:
                 config = ScalingConfig.of(target, policies, alarms, scheduled)
                 if (controller := self._controller(resource_id, config)) is not None:
-                    minute = controller.tick(self._clock.now)
+                    minute = self._tick(resource_id, controller, config)
                     self._aws.publish(minute.published, starts_at)
                     scaling_history.append(scaling_history.path_of(self._folder, controller.endpoint), minute)
             except (ValueError, KeyError) as error:  # an unsupported target must not stop the others
                 _log.warning("%s is not scaled at %g s: %r", resource_id, self._clock.now, error)
+
+    def _tick(self, resource_id: str, controller: Controller, config: ScalingConfig) -> Minute:
+        """Process the minute, and record what Application Auto Scaling calls scaling activities."""
+        _, variant = self._controllers[resource_id]
+        if variant.settled:
+            scaling.complete_activities(resource_id)
+        minute = controller.tick(self._clock.now)
+        if minute.decision:
+            cause = _cause(minute.decision, minute, config)
+            scaling.begin_activity(resource_id, minute.decision.desired, cause, variant.refusal)
+        return minute
 
     def _run(self) -> None:
         while self._clock.next_minute(self._stopped):
@@ -106,6 +120,19 @@ class ScalingService:
         self._aws.set_alarm_state(self._alarm_descriptions[alarm.definition.name], alarm, datetime.now(UTC))
 
 
+def _cause(decision: Decision, minute: Minute, config: ScalingConfig) -> str:
+    """Return the activity's cause in Application Auto Scaling's words."""
+    name = decision.reason.rpartition(": ")[0]
+    policy = next((item for item in config.policies if item.name == name), None)
+    if policy is None:
+        return f"scheduled action set the bounds {config.target.min_capacity} to {config.target.max_capacity}"
+    triggers = [
+        alarm.name for alarm in config.alarms if any(policy.arn in arns for arns in alarm.actions.values())
+    ] or [alarm for alarm in minute.alarms if name in alarm]
+    active = next((alarm for alarm in triggers if minute.alarms.get(alarm) == "ALARM"), name)
+    return f"monitor alarm {active} in state ALARM triggered policy {name}"
+
+
 class EndpointVariant:
     """The only variant of a running endpoint, as a ScalableVariant. `factor`: the speed of the controller's clock."""
 
@@ -116,6 +143,7 @@ class EndpointVariant:
         self._aws = aws
         self._factor = factor
         self._metrics: EndpointMetrics | None = None
+        self.refusal: str | None = None  # SageMaker's message about the last requested count, if it refused that
 
     def load(self) -> EndpointLoad:
         """Return the current load. All instances run on this machine, so each has the machine's CPU use."""
@@ -136,9 +164,11 @@ class EndpointVariant:
 
     def set_desired(self, count: int) -> None:
         """Request `count` instances. Log a refusal, as a failed scaling activity on AWS."""
+        self.refusal = None
         try:
             self._aws.set_desired(self._name, self._variant, count)
         except ClientError as error:
+            self.refusal = str(error)
             _log.warning("endpoint %s does not scale to %d: %s", self._name, count, error)
 
     def _events(self) -> dict[str, tuple[float, ...]]:

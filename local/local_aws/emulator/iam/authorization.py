@@ -37,7 +37,8 @@ def authorize(response: Any, request_class: type, resource: str = "*") -> None:
     """Return if the request is allowed, raise the service's own error if not. moto calls this."""
     presigned = response.querystring.get("X-Amz-Credential", [""])[0]
     credential = response.headers.get("Authorization") or (f"Credential={presigned}" if presigned else "")
-    if f"Credential={ROOT_ACCESS_KEY_ID}/" in credential:
+    signed_v2 = response.querystring.get("AWSAccessKeyId", [""])[0]  # `aws s3 presign` in version 1
+    if f"Credential={ROOT_ACCESS_KEY_ID}/" in credential or signed_v2 == ROOT_ACCESS_KEY_ID:
         return
     if is_anonymous(response):
         _authorize_anonymous(response, resource)
