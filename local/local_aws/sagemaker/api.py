@@ -87,6 +87,7 @@ def _validate_production_variants(self: FakeEndpointConfig, production_variants:
             check_variant(variant)
         except ValueError as error:
             raise AWSValidationException(str(error)) from error
+        variant.setdefault("InitialVariantWeight", 1.0)  # documented default, which Describe calls show
 
 
 def _create_endpoint(

@@ -48,14 +48,12 @@ def _install_backend(backend: Any, subscription: Any) -> None:
         if not _is_pending(self):
             deliver(self, *arguments, **options)
 
-    def publish_to_topic(self: Any, message: str, arn: str | None, *arguments: Any, **options: Any) -> Any:
+    def publish_to_topic(self: Any, message: str, arn: str | None = None, **options: Any) -> Any:
         if arn and arn.count(":") == 5 and arn not in self.topics:
             raise SNSNotFoundError("Topic does not exist")
-        return publish(self, message, arn, *arguments, **options)
+        return publish(self, message, arn=arn, **options)
 
     backend.subscribe, backend.publish, subscription.publish = subscribe_pending, publish_to_topic, deliver_confirmed
-    backend.list_subscriptions = _listing(backend.list_subscriptions)
-    backend.list_subscriptions_by_topic = _listing(backend.list_subscriptions_by_topic)
 
 
 def _install_responses(responses: Any) -> None:
@@ -83,6 +81,8 @@ def _install_responses(responses: Any) -> None:
 
     responses.subscribe, responses.get_topic_attributes = answer_pending, count_pending
     responses.confirm_subscription = refuse_token
+    responses.list_subscriptions = _listing(responses.list_subscriptions)
+    responses.list_subscriptions_by_topic = _listing(responses.list_subscriptions_by_topic)
 
 
 def _is_pending(subscription: Any) -> bool:
@@ -92,9 +92,10 @@ def _is_pending(subscription: Any) -> bool:
 def _listing(listing: Any) -> Any:
     """Return `listing` with `PendingConfirmation` in place of the ARN of a pending subscription."""
 
-    def listed(self: Any, *arguments: Any, **options: Any) -> Any:
-        found, token = listing(self, *arguments, **options)
-        return [_shown(item) for item in found], token
+    def listed(self: Any) -> Any:
+        found = listing(self)
+        found.result["Subscriptions"] = [_shown(item) for item in found.result["Subscriptions"]]
+        return found
 
     return listed
 
