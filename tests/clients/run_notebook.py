@@ -47,7 +47,7 @@ def main() -> int:
             "sagemaker_session_bucket": outputs["OutputBucketName"],
         } | stored
     home = state / "sdk-home"
-    settings = sdk_settings(home, aws.endpoint_url, bucket, prefix="in" if arguments.stack else "")
+    settings = sdk_settings(home, aws.endpoint_url, bucket)
     environment = aws.environment() | settings | {"PIP_NO_INDEX": "1", "SAGEMAKER_SUPPRESS_V2_WARNING": "1"}
     environment.pop("PYTHONPATH", None)
     environment["PATH"] = f"{arguments.python.absolute().parent}{os.pathsep}{environment['PATH']}"

@@ -14,15 +14,12 @@ from botocore.loaders import Loader
 from local_aws.emulator.account import REGION
 
 
-def sdk_settings(folder: Path, endpoint_url: str, default_bucket: str, prefix: str = "") -> dict[str, str]:
-    """Write a home folder and a configuration to `folder`; return the variables that select them.
-
-    `prefix` is put before every key that the SDK itself chooses in the bucket.
-    """
+def sdk_settings(folder: Path, endpoint_url: str, default_bucket: str) -> dict[str, str]:
+    """Write a home folder and a configuration to `folder`; return the variables that select them."""
     models = folder / ".aws" / "models"
     models.mkdir(parents=True, exist_ok=True)
     (models / "endpoints.json").write_text(json.dumps(_endpoints(urlsplit(endpoint_url).netloc)), encoding="utf-8")
-    session = {"DefaultS3Bucket": default_bucket} | ({"DefaultS3ObjectKeyPrefix": prefix} if prefix else {})
+    session = {"DefaultS3Bucket": default_bucket}
     config = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"Session": session}}}}
     path = folder / "sagemaker.yaml"
     path.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML
