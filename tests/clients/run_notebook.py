@@ -6,6 +6,9 @@ cell that fails, or with 2 after a cell's time limit: the sample waits for an ou
 which a failed request never writes.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# (nbformat is only partly typed)
+
 import argparse
 import json
 import os
@@ -66,7 +69,7 @@ def _install_kernel(home: Path, python: Path, environment: dict[str, str]) -> No
 
 
 def _run(path: Path, home: Path, stored: dict[str, str], timeout: float) -> int:
-    notebook: Any = nbformat.read(path, as_version=4)  # pyright: ignore[reportUnknownMemberType]
+    notebook: Any = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook, timeout=timeout, kernel_name="sample", resources={"metadata": {"path": str(path.absolute().parent)}}
     )

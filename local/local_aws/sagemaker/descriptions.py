@@ -3,7 +3,7 @@
 The SDKs' own classes reject an empty `DataCaptureConfig`, whose members are required.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportAttributeAccessIssue=false
+# pyright: reportAttributeAccessIssue=false, reportPrivateUsage=false
 # (moto's classes are extended by assignment; the version is pinned and checked at start)
 
 from collections.abc import Callable
