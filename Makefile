@@ -20,19 +20,22 @@ HEAD ?=
 ALLOW ?=
 REPORT ?=
 BENCH ?=
+NOTEBOOK ?=
+STATE ?=
 FIRST ?= 0
 EXTRACTORS ?=
 GPU_PYTHON ?=
-export MODEL REVISION TO PROMPT DURATION BASE HEAD ALLOW REPORT    # shell variables: quotes in a value cannot break out
+export MODEL REVISION TO PROMPT DURATION BASE HEAD ALLOW REPORT NOTEBOOK STATE    # shell variables: quotes in a value cannot break out
 
 VENV := .venv
+CLIENTS := sagemaker-2 sagemaker-3 awscli-1
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/node_modules/.bin:$(PATH)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/lambda:$(CURDIR)/model_bundle/code:$(CURDIR)/local:$(CURDIR)/tools
 export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth preflight deploy diff destroy plan gate smoke-test mirror bench-staging bench-engine bench-gpu test-gpu conformance soak fuzz simulate test-extract docs lock clean
+.PHONY: help local test lint format synth preflight deploy diff destroy plan gate smoke-test mirror bench-staging bench-engine bench-gpu test-gpu conformance soak fuzz simulate test-extract test-clients sample docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -116,6 +119,13 @@ simulate: tools ## run 100,000 schedules of the staging protocol with crashes, d
 test-extract: tools ## extract a staged tarball with every tool that is installed; EXTRACTORS=all fails for a missing one
 	EXTRACTORS="$(EXTRACTORS)" pytest -rs tests/stage_model/archive/test_extraction.py
 
+test-clients: tools $(CLIENTS:%=.venv-clients/%/.ready) ## test the embedded AWS with real clients: sagemaker 2 and 3, the AWS CLI 1
+	TEST_CLIENTS=1 pytest -p no:randomly --durations=5 tests/clients $(ARGS)
+
+sample: tools .venv-clients/sagemaker-2/.ready ## run a notebook of the published AWS sample: NOTEBOOK=path STATE=.local/run-… (of make local KEEP=1)
+	python -m tests.clients.run_notebook "$$NOTEBOOK" --state "$$STATE" --stack "MusicGen-$(ENV)" \
+	  --python .venv-clients/sagemaker-2/bin/python $(ARGS)
+
 docs: tools ## regenerate the tables of docs/configuration.md, docs/capacity.md, docs/engine.md and local/README.md
 	@python -m infra.reference
 	@python -m local_aws.emulator.reference
@@ -126,12 +136,14 @@ lock: tools ## recompile requirements*.txt and package-lock.json from their sour
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-dev.in \
 	  | grep -vE '^(nvidia-|cuda-|triton==)' > requirements-dev.txt   # torch's CPU build needs none of these
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-checkov.in -o requirements-checkov.txt
+	for client in $(CLIENTS); do uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  requirements-clients-$$client.in | grep -vE '^(nvidia-|cuda-|triton==)' > requirements-clients-$$client.txt; done
 	uv pip compile -q --no-header --generate-hashes --python-version 3.14 --no-emit-index-url --no-emit-find-links \
 	  lambda/requirements.in -o lambda/requirements.txt
 	npm install --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## delete everything the targets created
-	rm -rf $(VENV) $(VENV)-checkov node_modules cdk.out .local
+	rm -rf $(VENV) $(VENV)-checkov $(VENV)-clients node_modules cdk.out .local
 
 # ---- installation -----------------------------------------------------------------------------------------
 
@@ -149,6 +161,12 @@ $(VENV)/.ready: requirements.txt requirements-dev.txt requirements-serving.txt
 $(VENV)-checkov/.ready: requirements-checkov.txt
 	$(PYTHON) -m venv $(VENV)-checkov
 	$(VENV)-checkov/bin/pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
+	touch $@
+
+# Clients that conflict with the project's boto3 and with each other.
+.venv-clients/%/.ready: requirements-clients-%.txt
+	$(PYTHON) -m venv .venv-clients/$*
+	.venv-clients/$*/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 node_modules/.ready: package-lock.json | $(VENV)/.ready

@@ -46,6 +46,7 @@ def install() -> None:
     _record_deletions(backend)
     _check_metric_data(backend)
     backend.get_metric_statistics = _get_metric_statistics
+    _leave_out_no_metrics(responses)
     responses.describe_alarm_history = _describe_alarm_history
 
 
@@ -61,6 +62,20 @@ def _start_without_data(alarm: Any) -> None:
         self.state_value = "INSUFFICIENT_DATA"
 
     alarm.__init__ = init
+
+
+def _leave_out_no_metrics(responses: Any) -> None:
+    """Leave out `Metrics` of an alarm on one metric, which moto shows as an empty list."""
+    describe = responses.describe_alarms
+
+    @functools.wraps(describe)
+    def describe_alarms(self: Any) -> ActionResult:
+        found = describe(self)
+        for alarm in found.result["MetricAlarms"]:
+            alarm.metric_data_queries = alarm.metric_data_queries or None
+        return found
+
+    responses.describe_alarms = describe_alarms
 
 
 def _keep_state_on_update(backend: Any) -> None:

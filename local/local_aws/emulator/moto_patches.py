@@ -1,7 +1,8 @@
 """Every change to moto's internals by this package, in one place: `install` applies them to the pinned version.
 
-`sagemaker.install` replaces moto's SageMaker endpoints and its checks of their configurations; `s3_rules`,
-`cloudwatch_rules` and `scaling_rules` wrap moto's checks of these services;
+`sagemaker.install` replaces moto's SageMaker endpoints and its checks of their configurations; `operations.install`
+replaces what moto lacks or answers otherwise than AWS; `s3_rules`, `cloudwatch_rules` and `scaling_rules` wrap moto's
+checks of these services;
 `autoscaling.live.scaling_service` only starts a thread.
 """
 
@@ -17,7 +18,7 @@ from moto.s3.models import FakeBucket
 
 from local_aws import sagemaker
 from local_aws.autoscaling.live import scaling_service as scaling
-from local_aws.emulator import cloudwatch_rules, s3_rules, scaling_rules
+from local_aws.emulator import cloudwatch_rules, operations, s3_rules, scaling_rules
 from local_aws.emulator.cloudformation import request_checks
 from local_aws.emulator.cloudformation.backend import LocalCloudFormation
 from local_aws.emulator.iam import authorization, quotas
@@ -47,6 +48,7 @@ def install() -> None:
     quotas.install()
     _patch_lambda(LambdaFunction, LambdaBackend)
     _patch_cloudformation(cloudformation_backends, CloudFormationResponse)
+    operations.install()
     sagemaker.install()
     scaling.install()
 

@@ -1,21 +1,17 @@
-"""What Application Auto Scaling checks, creates, deletes and records where moto does not."""
+"""What Application Auto Scaling checks, creates and deletes where moto does not."""
 
 # pyright: reportPrivateUsage=false
 # (moto keeps a policy's body private)
 
 import functools
 import itertools
-import json
-import time
 import uuid
-from collections import deque
 from typing import Any
 
 from moto.applicationautoscaling.models import (
     ApplicationAutoscalingBackend,
     FakeApplicationAutoscalingPolicy,
 )
-from moto.applicationautoscaling.responses import ApplicationAutoScalingResponse
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.exceptions import JsonRESTError
 
@@ -26,21 +22,17 @@ from local_aws.autoscaling.rules.scheduled_actions import ScheduledAction
 from local_aws.emulator.account import ACCOUNT_ID, REGION
 
 _MAX_STEPS = 20
-_MAX_ACTIVITIES = 1000
-_activities: deque[dict[str, Any]] = deque(maxlen=_MAX_ACTIVITIES)
 
 
 def install() -> None:
     """Wrap moto's Application Auto Scaling; call once."""
     backend: Any = ApplicationAutoscalingBackend
     policy: Any = FakeApplicationAutoscalingPolicy
-    responses: Any = ApplicationAutoScalingResponse
     _check_registrations(backend)
     _delete_with_the_target(backend)
     _check_policies(backend)
     _check_scheduled_actions(backend)
     _create_tracking_alarms(policy)
-    responses.describe_scaling_activities = _describe_scaling_activities
 
 
 def _refuse(message: str) -> JsonRESTError:
@@ -269,47 +261,3 @@ def _check_scheduled_actions(backend: Any) -> None:
 def _is_action(item: Any, namespace: str, resource_id: str, dimension: str, name: str) -> bool:
     found = (item.service_namespace, item.resource_id, item.scalable_dimension, item.scheduled_action_name)
     return found == (namespace, resource_id, dimension, name)
-
-
-# ---- activities --------------------------------------------------------------------------------------------
-
-
-def record_activity(resource_id: str, count: int, cause: str, failure: str = "") -> None:
-    """Record that Application Auto Scaling has set, or failed to set, an endpoint's instance count.
-
-    The texts are AWS's:
-    https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-scaling-activities.html
-    """
-    done = f"Successfully set desired instance count to {count}. Change successfully fulfilled by sagemaker."
-    now = time.time()
-    _activities.append(
-        {
-            "ActivityId": str(uuid.uuid4()),
-            "ServiceNamespace": "sagemaker",
-            "ResourceId": resource_id,
-            "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
-            "Description": f"Setting desired instance count to {count}.",
-            "Cause": cause,
-            "StartTime": now,
-            "EndTime": now,
-            "StatusCode": "Failed" if failure else "Successful",
-            "StatusMessage": f"Failed to set desired instance count to {count}. Reason: {failure}" if failure else done,
-        }
-    )
-
-
-def _describe_scaling_activities(self: Any) -> str:
-    """Return the newest activities first."""
-    wanted = {
-        name: value
-        for name in ("ServiceNamespace", "ResourceId", "ScalableDimension")
-        if (value := self._get_param(name)) is not None
-    }
-    if "ScalableDimension" in wanted and "ResourceId" not in wanted:
-        raise _refuse("if you specify a scalable dimension, you must also specify a resource ID")
-    found = [item for item in reversed(list(_activities)) if wanted.items() <= item.items()]
-    first, count = int(self._get_param("NextToken") or 0), int(self._get_param("MaxResults") or 50)
-    answer: dict[str, Any] = {"ScalingActivities": found[first : first + count]}
-    if first + count < len(found):
-        answer["NextToken"] = str(first + count)
-    return json.dumps(answer)

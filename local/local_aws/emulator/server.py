@@ -11,16 +11,13 @@ import signal
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import ThreadedWSGIServer
-from werkzeug.wrappers import Response
 
-from local_aws.emulator import child_processes, clients, moto_imports, response_urls
+from local_aws.emulator import child_processes, clients, moto_imports, response_urls, unsupported
 from local_aws.emulator.account import ACCOUNT_ID
 from local_aws.emulator.certificates import make_certificates
 from local_aws.emulator.environment import write_trust_bundle
@@ -74,7 +71,7 @@ def serve(state: Path, port: int, *, exit_with_stdin: bool) -> None:
 
     moto_patches.install()
     app: Any = DomainDispatcherApplication(create_backend_app)
-    for middleware in (refuse_unsupported, authorization.middleware, response_urls.middleware):
+    for middleware in (unsupported.middleware, authorization.middleware, response_urls.middleware):
         app = middleware(app)
     server.app = app
     stop = threading.Event()
@@ -104,27 +101,6 @@ def _lock(state: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit(f"the state folder must belong to one embedded AWS, but another runs on {state}")
-
-
-def refuse_unsupported(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[bytes]]:
-    """Answer 400 to an operation that moto lacks: its own 500 makes SDKs retry for half a minute."""
-
-    def handle(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        try:
-            return app(environ, start_response)
-        except NotImplementedError as error:
-            message, code = str(error), "UnsupportedOperationException"
-        print(f"not supported: {message}", flush=True)
-        content_type = str(environ.get("CONTENT_TYPE", ""))
-        if "json" in content_type:
-            body = json.dumps({"__type": code, "message": message})
-        else:
-            content_type = "text/xml"
-            detail = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
-            body = f"<ErrorResponse>{detail}</ErrorResponse>"
-        return Response(body, 400, content_type=content_type)(environ, start_response)
-
-    return handle
 
 
 def _wait_for_parent(stop: threading.Event) -> None:

@@ -19,7 +19,7 @@ from moto.sagemaker.responses import SageMakerResponse
 from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from local_aws.emulator import account, clients
-from local_aws.sagemaker import scalable_targets
+from local_aws.sagemaker import descriptions, scalable_targets
 from local_aws.sagemaker.container import Launch, ServingStack
 from local_aws.sagemaker.endpoint import Endpoint, EndpointKey, EndpointRecord, EndpointRegistry
 from local_aws.sagemaker.endpoint_config import EndpointConfig, resolve_config
@@ -73,6 +73,7 @@ def install(*, launch: Launch = ServingStack) -> None:
     SageMakerModelBackend.update_endpoint = _update_endpoint
     SageMakerModelBackend.update_endpoint_weights_and_capacities = _update_endpoint_weights_and_capacities
     _moto_answers["update_endpoint"] = _update_endpoint_response
+    descriptions.install(find_endpoint)
     SageMakerRuntimeResponse.invoke_endpoint_async = _invoke_endpoint_async
     SageMakerRuntimeResponse.invoke_endpoint = _invoke_endpoint
     for operation in _CHECKED:
@@ -146,6 +147,7 @@ def _validate_production_variants(self: FakeEndpointConfig, production_variants:
             check_variant(variant)
         except ValueError as error:
             raise AWSValidationException(str(error)) from error
+        variant.setdefault("InitialVariantWeight", 1.0)  # documented default, which Describe calls show
 
 
 def _create_endpoint(

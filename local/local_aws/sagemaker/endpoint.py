@@ -36,6 +36,13 @@ class EndpointKey(NamedTuple):
     name: str
 
 
+class PendingDeployment(NamedTuple):
+    """A configuration that an endpoint is being created with or updated to."""
+
+    config: EndpointConfig
+    started_at: datetime
+
+
 class EndpointRegistry:
     """All endpoints of one embedded AWS; `launch` starts their containers."""
 
@@ -83,6 +90,8 @@ class Endpoint:
 
     def __init__(self, record: EndpointRecord, config: EndpointConfig, host: Host) -> None:
         self.record = record
+        self.deployed = config  # or, until the endpoint is first in service, what is being deployed
+        self.pending: PendingDeployment | None = PendingDeployment(config, datetime.now(UTC))
         self.queue = RequestQueue()
         self.variant: Variant | None = None
         self._host = host
@@ -97,6 +106,7 @@ class Endpoint:
 
     def update(self, config: EndpointConfig) -> None:
         """Start a new variant next to the old one, then drain and stop the old one; on failure the old one stays."""
+        self.pending = PendingDeployment(config, datetime.now(UTC))
         self._set_status("Updating")
         self._spawn(lambda: self._update(config))
 
@@ -139,14 +149,17 @@ class Endpoint:
             self._set_status("Failed", str(error))
         else:
             self._set_status("InService")
+        self.pending = None
 
     def _update(self, config: EndpointConfig) -> None:
         try:
             old = self._start_variant(config)
         except ProvisioningError as error:
+            self.pending = None
             self._set_status("InService", str(error))  # AWS rolls back: in service as before, with the reason
             return
         self.record.endpoint_config_name = config.endpoint_config_name
+        self.deployed, self.pending = config, None
         for variant in self.record.production_variants:
             variant["DesiredInstanceCount"] = config.initial_instance_count
         self._set_status("InService")

@@ -1,7 +1,7 @@
 """An endpoint configuration with its model, resolved to what an endpoint runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # Defaults. The first is AWS's documented ping time-out. AWS documents none for the second and calls the third "an
@@ -43,6 +43,8 @@ class EndpointConfig:
     success_topic: str | None
     error_topic: str | None
     instance_types: tuple[str, ...] = ()
+    image: str = ""
+    async_inference: Mapping[str, Any] = field(default_factory=dict[str, Any])  # as DescribeEndpoint shows it
 
 
 def resolve_config(
@@ -83,6 +85,8 @@ def resolve_config(
         success_topic=topics.get("SuccessTopic"),
         error_topic=topics.get("ErrorTopic"),
         instance_types=tuple(pool["InstanceType"] for pool in variant.get("InstancePools") or [variant]),
+        image=container.get("Image") or "",
+        async_inference=config["AsyncInferenceConfig"],
     )
 
 

@@ -20,7 +20,8 @@ from local_aws.autoscaling.rules.autoscaler import Decision
 from local_aws.autoscaling.rules.controller import PERIOD_SECONDS, Controller
 from local_aws.autoscaling.rules.endpoint_metrics import DURATIONS, EndpointLoad, endpoint_samples
 from local_aws.autoscaling.rules.scaling_config import Description, ScalingConfig, endpoint_and_variant, parse_alarm
-from local_aws.emulator import clients, scaling_rules
+from local_aws.emulator import clients
+from local_aws.emulator.operations import scaling
 from local_aws.sagemaker.endpoint import Endpoint
 from local_aws.sagemaker.results import EndpointMetrics
 
@@ -77,6 +78,8 @@ class ScalingService:
         running = self._sampled_controllers(targets, alarms)
         self._monitor.evaluate(now)
         for controller in running:
+            if controller.settled:
+                scaling.complete_activities(controller.resource_id)
             minute = controller.scale(now)
             scaling_history.append(scaling_history.path_of(self._folder, controller.endpoint), minute)
 
@@ -100,7 +103,8 @@ class ScalingService:
 
     @property
     def _minute_starts_at(self) -> datetime:
-        return self._started_at + timedelta(seconds=self._clock.now - PERIOD_SECONDS)
+        """The time of day, whatever the clock's factor: the last hour of a metric has all samples of it."""
+        return datetime.now(UTC) - timedelta(seconds=PERIOD_SECONDS / self._clock.factor)
 
     def _sample_unscaled(self, scaled: set[str]) -> None:
         """Measure the endpoints that are no scalable targets, and publish their metrics; controllers do the others."""
@@ -175,14 +179,14 @@ class EndpointVariant:
         cause = "minimum or maximum capacity was set"
         if decision.policy:
             cause = f"monitor alarm {decision.alarm} in state ALARM triggered policy {decision.policy}"
-        failure = ""
+        refusal = None
         try:
             self._aws.set_desired(self._name, self._variant, decision.desired)
         except ClientError as error:
             _log.warning("endpoint %s does not scale to %d: %s", self._name, decision.desired, error)
-            failure = str(error)
+            refusal = str(error)
         resource_id = f"endpoint/{self._name}/variant/{self._variant}"
-        scaling_rules.record_activity(resource_id, decision.desired, cause, failure)
+        scaling.begin_activity(resource_id, decision.desired, cause, refusal)
 
     def _events(self) -> dict[str, tuple[float, ...]]:
         """Return the events since the previous call, including those of a deployment that an update just replaced."""

@@ -65,7 +65,8 @@ class Controller:
         *,
         epoch: datetime = MONDAY,
     ) -> None:
-        self.endpoint, self.variant_name = endpoint_and_variant(config.target.resource_id)
+        self.resource_id = config.target.resource_id
+        self.endpoint, self.variant_name = endpoint_and_variant(self.resource_id)
         self._variant = variant
         self._monitor = monitor or AlarmMonitor()
         self._on_new_bounds = on_new_bounds
@@ -85,6 +86,11 @@ class Controller:
         self._config = config
         self._autoscaler.register(config.target, enforce=changed)
         self._monitor.deploy(config.alarms)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the variant has reached its instance count and accepts another change."""
+        return self._variant.settled
 
     def tick(self, now: float) -> Minute:
         """Process the minute that ends at `now`: sample, evaluate the alarms, scale."""

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
@@ -109,6 +110,8 @@ class LocalStack(Stack):
     """A stack whose resources are created by a deployment, not on first access as in moto."""
 
     stack_status_reason: str | None = None
+    last_updated_time: datetime | None = None
+    deletion_time: datetime | None = None
 
     def _create_resource_map(self) -> DeployedResources:
         resources = DeployedResources(
@@ -178,6 +181,10 @@ class LocalStack(Stack):
     def record_event(self, status: str, reason: str | None = None) -> None:
         """Record that the stack itself has reached `status`."""
         self._record(self.name, "AWS::CloudFormation::Stack", self.stack_id, status, reason)
+        if status in ("UPDATE_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS"):
+            self.last_updated_time = self.events[-1].timestamp
+        elif status == "DELETE_IN_PROGRESS":
+            self.deletion_time = self.events[-1].timestamp
         # Set the status last: a client that sees a final status must find all events before it.
         self.status = status
         self.stack_status_reason = reason  # DescribeStacks reads it

@@ -50,7 +50,8 @@ def authorize(response: Any, request_class: type, resource: str = "*") -> None:
     if presigned:
         check_expiry(response)
     credential = response.headers.get("Authorization") or (f"Credential={presigned}" if presigned else "")
-    if f"Credential={ROOT_ACCESS_KEY_ID}/" in credential:
+    signed_v2 = response.querystring.get("AWSAccessKeyId", [""])[0]  # `aws s3 presign` in version 1
+    if f"Credential={ROOT_ACCESS_KEY_ID}/" in credential or signed_v2 == ROOT_ACCESS_KEY_ID:
         if response.service_name == "sts" and response._get_action() == "AssumeRole":
             (access,) = required_access(response, "sts", resource)
             if not administrator_may_assume(access):

@@ -1,0 +1,1 @@
+"""A running endpoint, and scripts run by another environment."""
