@@ -63,9 +63,20 @@ def read_assembly(folder: Path) -> list[Stack]:
                 account="" if account == "unknown-account" else account,
                 termination_protection=bool(properties.get("terminationProtection")),
                 assets=_read_assets(folder, folder / f"{name}.assets.json"),
+                asset_keys=_asset_keys(folder / f"{name}.assets.json"),
             )
             stacks.append(stack)
     return stacks
+
+
+def _asset_keys(manifest: Path) -> list[str] | None:
+    """Return the object keys under which the deployment uploads the stack's assets, None without a manifest."""
+    if not manifest.exists():
+        return None
+    files: dict[str, dict[str, Any]] = _read_json(manifest).get("files", {})
+    return sorted(
+        {destination["objectKey"] for entry in files.values() for destination in entry["destinations"].values()}
+    )
 
 
 def _read_assets(folder: Path, manifest: Path) -> dict[str, dict[str, str]]:
