@@ -22,11 +22,17 @@ CHANGING = "AWS's reference only says so of SystemUpdating; in public reports it
 
 
 @pytest.fixture(scope="module")
-def changing(workspace: Workspace) -> AsyncEndpoint:
-    """An endpoint of this file, which its tests change one after the other; each leaves it in service."""
-    made = AsyncEndpoint(workspace)
-    made.create()
-    return made
+def own(workspace: Workspace) -> AsyncEndpoint:
+    """What an endpoint of this file needs."""
+    return AsyncEndpoint(workspace)
+
+
+@pytest.fixture
+def changing(own: AsyncEndpoint) -> AsyncEndpoint:
+    """An endpoint that the file's tests change one after the other; each leaves it in service, or deleted."""
+    if not own.sagemaker.list_endpoints(NameContains=own.name)["Endpoints"]:
+        own.create()
+    return own
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ _SERVICES: Mapping[str, tuple[str, ...]] = {
     },
     "monitoring": ("cloudwatch",),
     "sagemaker": ("sagemaker", "sagemaker-runtime"),
+    "tagging": ("resourcegroupstaggingapi",),
 }
 # SageMaker operations that do something here; moto only records the others.
 _SAGEMAKER = re.compile(
@@ -54,7 +55,9 @@ def middleware(app: WsgiApp) -> WsgiApp:
         except NotImplementedError as error:
             found = _NOT_IMPLEMENTED.search(str(error))
             return _refusal(environ, service, target, found.group(1) if found else "")(environ, start_response)
-        if response.mimetype == "text/html" and response.status_code in (404, 405):  # moto has no such URL
+        # moto has no such URL; its answers to HEAD, which have no body, are HTML as well.
+        no_such_url = response.mimetype == "text/html" and response.status_code in (404, 405)
+        if no_such_url and environ["REQUEST_METHOD"] != "HEAD":
             return _refusal(environ, service, target)(environ, start_response)
         return response(environ, start_response)
 

@@ -24,8 +24,13 @@ def install(function: Any, backend: Any) -> None:
         construct(self, account_id, spec, *args, **kwargs)
 
     def set_function_code(self: Any, updated_spec: dict[str, Any]) -> None:
+        before: dict[str, Any] = dict(self.__dict__)
         set_code(self, updated_spec)
-        check_package(getattr(self, "code_bytes", b""))
+        try:
+            check_package(getattr(self, "code_bytes", b""))
+        except LambdaClientError:
+            self.__dict__ = before  # a refused update changes nothing
+            raise
 
     def update_configuration(self: Any, config_updates: dict[str, Any]) -> dict[str, Any]:
         check_configuration(config_updates)
