@@ -190,9 +190,8 @@ def _check_completions(responses: Any) -> None:
             raise InvalidPartOrder
         _check_upload_exists(self)
         _check_write_conditions(self)
-        _check_completion(
-            self.backend.get_bucket(self.bucket_name).multiparts[self._get_param("uploadId")], self, parts
-        )
+        upload = self.backend.get_bucket(self.bucket_name).multiparts[self._get_param("uploadId")]
+        _check_completion(upload, self.headers, parts)
         return iter(parts)
 
     responses._complete_multipart_body = complete_multipart_body
