@@ -200,6 +200,7 @@ def test_a_cancellation_fails_the_engines_request_whenever_it_comes(
     late = engine_request()
     before.observe(late)
     for request in (running, late):
+        wait_until(lambda request=request: request.done)  # before the wait below, which has no limit
         with pytest.raises(RequestCancelledError):
             request.wait()
 
