@@ -36,7 +36,7 @@ REPLACED = (
     "moto.sagemakerruntime.responses:SageMakerRuntimeResponse.invoke_endpoint",
     "moto.sagemakerruntime.responses:SageMakerRuntimeResponse.invoke_endpoint_async",
 )
-_WHOLE_MODULES = ("moto.s3:exceptions",)
+_WHOLE_MODULES = ("moto.awslambda:urls", "moto.s3:exceptions")
 
 
 def find_changed(listed: dict[str, str | None]) -> str | None:
