@@ -406,9 +406,9 @@ def test_buckets_have_an_encryption_configuration(s3: Any, bucket: str) -> None:
     assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
 
 
-@documented(f"{API}/API_CreateBucket.html")
+@documented(f"{GUIDE}/access-control-block-public-access.html")
 def test_new_buckets_block_public_access(s3: Any, bucket: str) -> None:
-    """By default, all Block Public Access settings are enabled for new buckets."""
+    """By default, new buckets, access points, and objects don't allow public access."""
     settings = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     assert len(settings) == 4
     assert all(settings.values())
