@@ -44,7 +44,7 @@ class Activity:
 
     def shown(self) -> dict[str, Any]:
         """Return the activity as DescribeScalingActivities shows it."""
-        found = {
+        found: dict[str, Any] = {
             "ActivityId": self.activity_id,
             "ServiceNamespace": "sagemaker",
             "ResourceId": self.resource_id,
