@@ -22,7 +22,7 @@ from typing import Any
 
 LIST = Path(__file__).with_suffix(".json")
 PACKAGE = Path(__file__).parents[1]
-_WHOLE_MODULES = ("moto.s3:exceptions",)
+_WHOLE_MODULES = ("moto.awslambda:urls", "moto.s3:exceptions")
 
 
 def find_changed(listed: dict[str, str | None]) -> str | None:

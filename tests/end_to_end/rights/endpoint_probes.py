@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from local_aws.emulator.process import LocalAws
+from local_aws.walkthrough.client import let_sns_send
 from tests.end_to_end.rights.access_denials import PROBE_PREFIX, AccessDenials, ProbeFailed
 from tests.end_to_end.rights.deployed_permissions import DeployedPermissions
 
@@ -89,7 +90,7 @@ class EndpointProbes:
 
     def _subscribe(self, aws: LocalAws, topics: list[str]) -> str:
         queue = self._sqs.create_queue(QueueName="probe-messages")["QueueUrl"]
-        arn = self._sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        arn = let_sns_send(self._sqs, queue)
         for topic in topics:
             aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
         return queue

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from local_aws.emulator.process import LocalAws
+from local_aws.walkthrough.client import let_sns_send
 
 BUNDLE = Path(__file__).parents[3] / "model_bundle" / "code"
 NAME = "real"
@@ -230,7 +231,7 @@ def test_output_is_written_when_the_role_may_not_publish_the_message(
 ) -> None:
     sqs, sns = real.aws.client("sqs"), real.aws.client("sns")
     queue = sqs.create_queue(QueueName="messages")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    arn = let_sns_send(sqs, queue)
     sns.subscribe(TopicArn=real.topic, Protocol="sqs", Endpoint=arn)
     real.aws.client("iam").delete_role_policy(RoleName="execution", PolicyName="notify")
     try:
