@@ -65,7 +65,8 @@ def test_a_role_may_say_for_whom_sagemaker_assumes_it(stack: Any) -> None:
     accepted = [{"ArnLike": {"aws:SourceArn": mine}}, {"StringEquals": {"aws:SourceAccount": "123456789012"}}]
     refused = [{"ArnLike": {"aws:SourceArn": other}}, {"StringEquals": {"aws:SourceAccount": "999999999999"}}]
     for number, condition in enumerate(accepted + refused):
-        trust = {**ROLE_TRUST, "Statement": [{**ROLE_TRUST["Statement"][0], "Condition": condition}]}
+        trust: Any = json.loads(json.dumps(ROLE_TRUST))
+        trust["Statement"][0]["Condition"] = condition
         name = f"{stack.name}-{number}"
         arn = clients.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"][
             "Arn"
