@@ -74,6 +74,12 @@ def authorize(response: Any, request_class: type, resource: str = "*") -> None:
             check_session(response, chained=True)
 
 
+def caller_credentials() -> dict[str, str] | None:
+    """Return the credentials that signed the request of this thread; None if they are the administrator's."""
+    session: Session | None = getattr(_current, "session", None)
+    return session.credentials if session else None
+
+
 def bucket_permission(bucket: FakeBucket, action: str, resource: str) -> PermissionResult:
     """Decide on each key of a bulk deletion; moto also calls this in other requests, before authentication."""
     session: Session | None = getattr(_current, "session", None)
