@@ -37,7 +37,14 @@ _ACTIONS = {
     "ReceiveMessage": "sqs:ReceiveMessage",
     "DeleteMessage": "sqs:DeleteMessage",
 }
-_DENIED = ("AccessDenied", "AccessDeniedException", "Forbidden", "403", "UnauthorizedOperation", "AccessDenied.Exception")
+_DENIED = (
+    "AccessDenied",
+    "AccessDeniedException",
+    "Forbidden",
+    "403",
+    "UnauthorizedOperation",
+    "AccessDenied.Exception",
+)
 _SKEWED = ("RequestTimeTooSkewed", "RequestExpired", "RequestInTheFuture")
 _BAD_CREDENTIALS = (
     "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException",
@@ -126,7 +133,9 @@ def _translate_answer(error: ClientError, what: str) -> MusicGenError:
     if name in _DENIED or "not authorized to perform" in message:
         action = _action(error, message)
         policy = "attach the policy of the stack's output ClientPolicyArn"
-        also = " or s3:ListBucket, without which S3 also refuses keys that do not exist yet" * (action == "s3:GetObject")
+        also = " or s3:ListBucket, without which S3 also refuses keys that do not exist yet" * (
+            action == "s3:GetObject"
+        )
         return PermissionMissing(f"permission {action}{also} is missing for {what}; {policy} or allow it", action)
     if name in _BAD_CREDENTIALS:
         return AccessError(f"AWS does not accept the credentials: {name}: {message}")

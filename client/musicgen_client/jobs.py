@@ -55,7 +55,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Update:
-    """A change of a job's state, for progress displays: planned, queued, in doubt, generating, uploading, or a result."""
+    """A change of a job's state, for displays: planned, queued, in doubt, generating, uploading, or how it ended."""
 
     job: str
     stage: str
@@ -283,7 +283,9 @@ def raise_unless_completed(record: Record) -> None:
         raise _ERRORS.get(record.status or "", RequestFailed)(record.error or "no reason given")
 
 
-def batch(requests: Iterable[tuple[Request, dict[str, Any]]], salt: str) -> Iterator[tuple[str, Request, dict[str, Any]]]:
+def batch(
+    requests: Iterable[tuple[Request, dict[str, Any]]], salt: str
+) -> Iterator[tuple[str, Request, dict[str, Any]]]:
     """Give each request of a batch an id that is the same in every run: of its content and its count among equals."""
     seen: Counter[str] = Counter()
     for request, label in requests:
@@ -292,4 +294,3 @@ def batch(requests: Iterable[tuple[Request, dict[str, Any]]], salt: str) -> Iter
         job = job_id(request.body(), f"{salt}/{seen[key]}")
         # The seed, too, has to be the same in every run.
         yield job, request if request.seed is not None else request.with_seed(int(job[1:9], 16)), label
-

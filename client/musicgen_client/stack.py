@@ -46,7 +46,9 @@ def find_stack(cloudformation: AnyClient, name: str) -> Stack:
     status = described["StackStatus"]
     wanted = ("EndpointName", "InputBucketName", "OutputBucketName")
     if missing := [output for output in wanted if output not in outputs]:
-        if status in _BROKEN or status.startswith(("CREATE_", "DELETE_", "ROLLBACK_")) and status != "CREATE_COMPLETE":
+        if status in _BROKEN or (
+            status.startswith(("CREATE_", "DELETE_", "ROLLBACK_")) and status != "CREATE_COMPLETE"
+        ):
             reason = described.get("StackStatusReason", "no reason given")
             raise StackError(f"stack {name} is not deployed: it is {status} ({reason})")
         raise StackError(f"stack {name} has no output {', '.join(missing)}; is it a MusicGen stack?")

@@ -112,9 +112,7 @@ class Transport:
     def started(self, job: str) -> bool:
         """Whether the container has written anything for a job: progress or a clip."""
         try:
-            found = self._clients.s3.list_objects_v2(
-                Bucket=self.stack.output_bucket, Prefix=f"audio/{job}/", MaxKeys=1
-            )
+            found = self._clients.s3.list_objects_v2(Bucket=self.stack.output_bucket, Prefix=f"audio/{job}/", MaxKeys=1)
         except (ClientError, BotoCoreError) as error:
             raise translate(error, f"s3://{self.stack.output_bucket}/audio/") from error
         return bool(found.get("KeyCount", len(found.get("Contents", []))))
@@ -162,7 +160,7 @@ class Transport:
         raise ServiceError(f"{url} could not be read in {_READ_ATTEMPTS} attempts: {problem}")
 
     def presign(self, url: str, seconds: int) -> str:
-        """Return an HTTPS URL with which anyone can read an object for some time, at most as long as the credentials."""
+        """Return an HTTPS URL with which anyone can read an object, at most as long as the credentials live."""
         bucket, _, key = url.removeprefix("s3://").partition("/")
         return self._clients.s3.generate_presigned_url(
             "get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=seconds

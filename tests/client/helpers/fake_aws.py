@@ -221,7 +221,11 @@ class FakeAws:
         return {"Stacks": [{"StackStatus": "CREATE_COMPLETE", "Outputs": listed}]}
 
     def _describe_endpoint(self, **_: Any) -> dict[str, Any]:
-        variant = {"VariantName": "AllTraffic", "CurrentInstanceCount": self.instances, "DesiredInstanceCount": 1}
+        variant = {
+            "VariantName": "AllTraffic",
+            "CurrentInstanceCount": self.instances,
+            "DesiredInstanceCount": self.instances,
+        }
         return {"EndpointStatus": "InService", "ProductionVariants": [variant]}
 
     def _scale(self, **call: Any) -> None:
