@@ -203,7 +203,8 @@ class MusicGen:
                 stopper.stop()
                 if step is not None:
                     await asyncio.wait([step])  # a generator that runs in a thread cannot be closed
-                    step.cancelled() or step.exception()
+                    if not step.cancelled():
+                        step.exception()  # retrieved, so that asyncio does not report it a second time
                 outcomes.close()
 
     def download(self, record: Record) -> list[Clip]:

@@ -41,7 +41,7 @@ class Clip:
         import numpy as np
 
         channels, values = _values(self.wav)
-        return np.frombuffer(values, np.int16).reshape(-1, channels).T.astype(np.float32) / 32768
+        return np.frombuffer(values, np.int16).reshape(-1, channels).T.astype(np.float32) / np.float32(32768)
 
     @property
     def file_name(self) -> str:

@@ -159,7 +159,8 @@ def _check_text(field: str, text: object) -> None:
 
 def _check_number(field: str, value: object, low: float, high: float, integer: bool) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and low <= value <= high and (not integer or int(value) == value):
+    number = cast("float", value)
+    if is_number and low <= number <= high and (not integer or int(number) == number):
         return
     kind = "an integer" if integer else "a number"
     raise InvalidRequest(f"{field} must be {kind} from {low} to {high}, got {shown(value)}")

@@ -48,7 +48,7 @@ def variant(sagemaker: AnyClient, endpoint: str) -> dict[str, Any]:
 def endpoint_status(stack: Stack, clients: Clients) -> Status:
     """Ask SageMaker and CloudWatch; PermissionMissing names what the caller may not do."""
     described = variant(clients.sagemaker, stack.endpoint)
-    variants = described.get("ProductionVariants") or [{}]
+    variants: list[dict[str, Any]] = described.get("ProductionVariants") or [{}]
     current, desired = (int(variants[0].get(f"{name}InstanceCount", 0)) for name in ("Current", "Desired"))
     values = _latest(clients.cloudwatch, stack.endpoint)
     backlog = values["backlog"]

@@ -228,13 +228,15 @@ def _failure_status(message: str, *, is_server_error: bool) -> str:
 def parse_notification(body: str) -> dict[str, Any] | None:
     """Return the message of SageMaker in a queue's message if it reports a request; else None (docs/api.md)."""
     try:
-        event = json.loads(body)
+        event: Any = json.loads(body)
         if isinstance(event, dict) and "Message" in event:
             event = json.loads(cast("str", event["Message"]))
     except (ValueError, TypeError):
         return None
-    is_result = isinstance(event, dict) and event.get("eventName") == "InferenceResult" and "inferenceId" in event
-    return cast("dict[str, Any]", event) if is_result else None
+    if not isinstance(event, dict):
+        return None
+    fields = cast("dict[str, Any]", event)
+    return fields if fields.get("eventName") == "InferenceResult" and "inferenceId" in fields else None
 
 
 def is_transient(error: MusicGenError) -> bool:

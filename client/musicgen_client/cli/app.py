@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from musicgen_client.api import MusicGen
 from musicgen_client.cli.play import play as play_file
 from musicgen_client.cli.progress import Progress
 from musicgen_client.clip import Clip
-from musicgen_client.errors import InvalidRequest, MusicGenError, RequestFailed
+from musicgen_client.errors import InvalidRequest, MusicGenError
 from musicgen_client.history import History
 from musicgen_client.jobs import Limits
 from musicgen_client.journal import Record
@@ -175,7 +175,7 @@ def _generate(
 
 
 @contextmanager
-def _interruptible(music: MusicGen, *, quiet: bool) -> Iterator[Progress]:
+def _interruptible(music: MusicGen, *, quiet: bool) -> Generator[Progress, None, None]:
     """Show progress; on Ctrl-C say how to fetch what goes on."""
     progress = Progress(Console(stderr=True), music.status, quiet=quiet)
     try:
@@ -346,8 +346,6 @@ def main() -> None:
     """Run the command and exit with the documented status."""
     try:
         app(standalone_mode=True)
-    except RequestFailed as error:
-        _end(error)
     except MusicGenError as error:
         _end(error)
     except KeyboardInterrupt:
