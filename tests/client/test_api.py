@@ -134,7 +134,7 @@ def test_queue_reports_results(connect: Callable[..., MusicGen], aws: FakeAws, r
         return {"Messages": [{"Body": body, "ReceiptHandle": "r"} for body in envelopes] + [test]}
 
     wrapped.__name__ = "_receive"
-    aws._receive = wrapped  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+    aws._receive = wrapped  # pyright: ignore[reportPrivateUsage]
     music = connect(queue_url="https://queue")
     clip = music.generate("x", duration=0.1)
     assert clip.duration == 0.1
@@ -178,7 +178,7 @@ def test_ten_thousand_prompts_are_read_as_there_is_room(connect: Callable[..., M
     outcomes = connect().generate_many(prompts(), duration=0.02, window=8)  # pyright: ignore[reportArgumentType]
     for done, _ in zip(range(1, 51), outcomes, strict=False):
         assert read <= done + 16
-    outcomes.close()  # pyright: ignore[reportAttributeAccessIssue]
+    del outcomes
 
 
 def test_failed_request_does_not_stop_the_others(music: MusicGen, aws: FakeAws) -> None:

@@ -28,7 +28,7 @@ from musicgen_client.errors import (
     ServiceError,
     StackError,
 )
-from tests.client.helpers.fake_aws import FakeAws, client_error
+from tests.client.helpers.fake_aws import FakeAws, Queued, client_error, wav
 
 NO = "User: arn:aws:iam::1:user/x is not authorized to perform: {} on resource: y"
 
@@ -52,21 +52,31 @@ def stack(status: str, outputs: dict[str, str]) -> Callable[[FakeAws], None]:
         def _describe(**_: Any) -> dict[str, Any]:
             return {"Stacks": [described]}
 
-        aws._describe = _describe  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        aws._describe = _describe  # pyright: ignore[reportPrivateUsage]
 
     return install
 
 
 def answer(body: bytes) -> Callable[[FakeAws], None]:
-    return lambda aws: setattr(aws, "answer", lambda _: (200, body))
+    def answers(_: Queued) -> tuple[int, bytes]:
+        return 200, body
+
+    return lambda aws: setattr(aws, "answer", answers)
 
 
 def audio(content: bytes) -> Callable[[FakeAws], None]:
-    return lambda aws: setattr(aws, "clip", lambda _duration, _seed: content)
+    def clip(_duration: float, _seed: int) -> bytes:
+        return content
+
+    return lambda aws: setattr(aws, "clip", clip)
 
 
 def call_error(code: str, message: str, operation: str, status: int = 400) -> ClientError:
     return client_error(code, message, operation=operation, status=status)
+
+
+def _cut(duration: float, seed: int) -> bytes:
+    return wav(duration, seed)[:-2000]
 
 
 ROWS: list[tuple[str, Callable[[FakeAws], None], type[MusicGenError], str, int]] = [
@@ -99,14 +109,8 @@ ROWS: list[tuple[str, Callable[[FakeAws], None], type[MusicGenError], str, int]]
     ("another container", answer(b"<html>"), ContractError, "is not one of a MusicGen container", 3),
     ("fields missing", answer(b'{"contract": 1}'), ContractError, "the response has no generated_outputs_s3, seeds", 3),
     ("corrupt audio", audio(b"RIFFjunk"), CorruptAudio, "is not a WAV file", 1),
-    ("truncated audio", lambda aws: setattr(aws, "clip", lambda d, s: _cut(d, s)), CorruptAudio, "must last", 1),
+    ("truncated audio", lambda aws: setattr(aws, "clip", _cut), CorruptAudio, "must last", 1),
 ]  # fmt: skip
-
-
-def _cut(duration: float, seed: int) -> bytes:
-    from tests.client.helpers.fake_aws import wav
-
-    return wav(duration, seed)[:-2000]
 
 
 @pytest.mark.parametrize(("name", "install", "error", "message", "exit_status"), ROWS, ids=[row[0] for row in ROWS])
@@ -127,9 +131,12 @@ def test_fault_becomes_an_exception_that_says_what_to_do(
     assert raised.value.exit_status == exit_status
 
 
-def test_failed_endpoint_shows_its_reason(music: MusicGen, aws: FakeAws) -> None:
-    described = {"EndpointStatus": "Failed", "FailureReason": "no capacity"}
-    music.clients.sagemaker.describe_endpoint = lambda **_: described
+def test_failed_endpoint_shows_its_reason(connect: Callable[..., MusicGen]) -> None:
+    def describe_endpoint(**_: Any) -> dict[str, str]:
+        return {"EndpointStatus": "Failed", "FailureReason": "no capacity"}
+
+    music = connect()
+    music.clients.sagemaker.describe_endpoint = describe_endpoint
     with pytest.raises(EndpointError, match="endpoint music has failed: no capacity"):
         music.status()
 

@@ -21,7 +21,8 @@ LIMITS = Limits(ttl=600, time_limit=60, margin=30, window=8)
 
 
 def jobs(count: int) -> Iterator[tuple[str, Request, dict[str, Any]]]:
-    requests = ((Request(texts=(f"tune {index // 2}",), duration=0.02), {}) for index in range(count))
+    label: dict[str, Any] = {}
+    requests = ((Request(texts=(f"tune {index // 2}",), duration=0.02), label) for index in range(count))
     return batch(requests, "test")  # every prompt twice: two jobs, not one
 
 
@@ -74,6 +75,14 @@ def tearing_writes(
     monkeypatch.setattr(journal_module, "write_line", write)
 
 
+def _nothing(_: int) -> None:
+    """Do not wait for the disk."""
+
+
+def _no_audio(_duration: float, _seed: int) -> bytes:
+    return b""
+
+
 @pytest.mark.parametrize(
     ("seed", "members"),
     [(0, ("Body", "Filename")), (1, ("Body", "Filename")), (2, ())],
@@ -82,9 +91,9 @@ def tearing_writes(
 def test_thousand_jobs_survive_random_kills(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, members: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(journal_module.os, "fsync", lambda _: None)  # speed; kills here do not take the machine
+    monkeypatch.setattr(journal_module.os, "fsync", _nothing)  # speed; kills here do not take the machine
     chance = random.Random(seed)
-    aws = FakeAws(seed=seed, members=members, seconds=3, clip=lambda *_: b"")
+    aws = FakeAws(seed=seed, members=members, seconds=3, clip=_no_audio)
 
     def fault(name: str, when: str) -> None:
         if chance.random() < (0.01 if name in ("invoke", "write") else 0.001):

@@ -41,6 +41,14 @@ def wav(seconds: float, seed: int, rate: int = 32_000) -> bytes:
     return buffer.getvalue()
 
 
+def _presign(_name: str, Params: dict[str, str], ExpiresIn: int) -> str:  # noqa: N803
+    return f"https://s3/{Params['Key']}?{ExpiresIn}"
+
+
+def _delete_message(**_: Any) -> None:
+    """Delete nothing: a received message is gone."""
+
+
 @dataclass
 class Queued:
     id: str
@@ -86,9 +94,9 @@ class FakeAws:
             get_object=self._call(self._get),
             put_object=self._call(self._put),
             list_objects_v2=self._call(self._list),
-            generate_presigned_url=lambda _name, Params, ExpiresIn: f"https://s3/{Params['Key']}?{ExpiresIn}",  # noqa: N803
+            generate_presigned_url=_presign,
         )
-        sqs = SimpleNamespace(receive_message=self._call(self._receive), delete_message=lambda **_: None)
+        sqs = SimpleNamespace(receive_message=self._call(self._receive), delete_message=_delete_message)
         runtime = SimpleNamespace(meta=meta, invoke_endpoint_async=self._call(self._invoke))
         cloudformation = SimpleNamespace(describe_stacks=self._call(self._describe))
         sagemaker = SimpleNamespace(
