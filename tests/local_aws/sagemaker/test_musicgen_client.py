@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import musicgen_client
 from local_aws.emulator import clients
 from local_aws.emulator.account import ROOT_ACCESS_KEY_ID, ROOT_SECRET_ACCESS_KEY
 from musicgen_client import Limits, MusicGen, Request
@@ -113,11 +114,12 @@ def test_killed_process_loses_no_job_and_generates_none_twice(
     deployed: str, endpoint: Any, generated: Counter[str], tmp_path: Path
 ) -> None:
     chance, kills = random.Random(5), 0
+    environment = {**os.environ, "PYTHONPATH": str(Path(musicgen_client.__file__).parents[1])}
     journal = History(deployed).of_batch("batch")
     deadline = time.monotonic() + 400
     while True:
         assert time.monotonic() < deadline
-        process = subprocess.Popen([sys.executable, "-c", PROCESS, deployed, str(JOBS)])
+        process = subprocess.Popen([sys.executable, "-c", PROCESS, deployed, str(JOBS)], env=environment)
         before = journal.stat().st_size if journal.exists() else 0
         until = before + chance.randrange(200, 4000)  # bytes of the journal
         while process.poll() is None:
