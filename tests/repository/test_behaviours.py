@@ -8,6 +8,7 @@ from conformance.behaviour import behaviours, root
 
 def test_the_page_is_current() -> None:
     assert page.PAGE.read_text(encoding="utf-8") == page.current(), "run: make conformance"
+    assert page.README.read_text(encoding="utf-8") == page.readme(), "run: make conformance"
 
 
 def test_what_differs_or_is_unknown_has_a_reason() -> None:

@@ -7,8 +7,10 @@ from itertools import groupby
 from typing import NamedTuple
 
 from conformance.behaviour import Behaviour, behaviours, root
+from local_aws.emulator import reference
 
 PAGE = root() / "docs" / "behaviours.md"
+README = root() / "local" / "README.md"  # of the embedded AWS, which shows the score
 RESULTS = root() / "docs" / "conformance"
 
 
@@ -91,6 +93,13 @@ def current() -> str:
     return render(behaviours(), stored("moto"), stored("account"))
 
 
+def readme() -> str:
+    """Return the embedded AWS's README with the score as it should be now."""
+    sentence = scores(behaviours(), stored("moto")).strip().splitlines()[-1]
+    return reference.fill(README.read_text(encoding="utf-8"), "score", sentence + "\n")
+
+
 def write() -> None:
-    """Write the page."""
+    """Write the page, and the score into the embedded AWS's README."""
     PAGE.write_text(current(), encoding="utf-8")
+    README.write_text(readme(), encoding="utf-8")

@@ -1,23 +1,34 @@
-"""Fill the generated block of the package's README: `python -m local_aws.emulator.reference`, part of `make docs`."""
+"""Fill the generated blocks of the package's README: `python -m local_aws.emulator.reference`, part of `make docs`."""
 
 import re
 from itertools import groupby
 from pathlib import Path
 
 README = Path(__file__).parents[2] / "README.md"
-_BLOCK = re.compile(r"(<!-- generated: resource types -->\n).*?(<!-- end -->\n)", re.DOTALL)
+
+
+def fill(text: str, block: str, content: str) -> str:
+    """Return `text` with `content` in its block `<!-- generated: … -->`; ValueError if there is no such block."""
+    pattern = re.compile(rf"(<!-- generated: {block} -->\n).*?(<!-- end -->\n)", re.DOTALL)
+    filled, count = pattern.subn(lambda found: found[1] + content + found[2], text)
+    if count != 1:
+        raise ValueError(f"the page must have one block `<!-- generated: {block} -->`, got {count}")
+    return filled
 
 
 def readme() -> str:
-    """Return the README with the resource types of the registry, a line for each service."""
+    """Return the README with the services and the resource types, a line for each service's types."""
     from local_aws.emulator.resources import supported_types
+    from local_aws.emulator.unsupported import supported_services
 
     services = groupby(supported_types(), key=lambda name: name.rpartition("::")[0])
     lines = [
         f"- `{service}`: " + ", ".join(f"`{name.rpartition('::')[2]}`" for name in names) + "\n"
         for service, names in services
     ]
-    return _BLOCK.sub(lambda found: found[1] + "".join(lines) + found[2], README.read_text(encoding="utf-8"))
+    listed = ", ".join(f"`{name}`" for name in supported_services())
+    text = fill(README.read_text(encoding="utf-8"), "services", f"{listed}.\n")
+    return fill(text, "resource types", "".join(lines))
 
 
 if __name__ == "__main__":

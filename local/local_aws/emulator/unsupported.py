@@ -39,6 +39,11 @@ _SIGNED_BY = re.compile(r"Credential=[^/\s]+/\d{8}/[^/]*/([^/]+)/aws4_request")
 _NOT_IMPLEMENTED = re.compile(r"The (\w+) action has not been implemented")
 
 
+def supported_services() -> list[str]:
+    """Return the SDK's names of the services that run here."""
+    return sorted(name for names in _SERVICES.values() for name in names)
+
+
 def middleware(app: WsgiApp) -> WsgiApp:
     """Answer 400 with a message that names service and operation; pass on what is supported."""
 
