@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,10 @@ class Draft:
 
     def stack(self) -> Stack:
         """Return the changed stack."""
-        return Stack(
-            name=self._stack.name,
+        return replace(
+            self._stack,
             template=self.template,
-            region=self._stack.region,
-            account=self._stack.account,
             termination_protection=self.termination_protection,
-            assets=self._stack.assets,
             asset_keys=self.asset_keys,
         )
 
