@@ -78,7 +78,11 @@ def test_answers_are_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
     assert answers(one, ['"a"'], tmp_path / "cache") == ["a"]
     (tmp_path / "scripts/run.py").touch()
-    monkeypatch.setattr(children, "_run", lambda *_: pytest.fail("it ran again"))
+
+    def run_again(*_: object) -> None:
+        pytest.fail("it ran again")
+
+    monkeypatch.setattr(children, "_run", run_again)
     assert answers(one, ['"a"'], tmp_path / "cache") == ["a"]
 
 
@@ -111,7 +115,11 @@ if {broken!r} in text: sys.exit('cannot read')
 (Path(sys.argv[1]) / '0.json').write_text('[]')
 """
     linter = lint.Linter(name="some-lint", child=child(monkeypatch, tmp_path, code), missing="")
-    monkeypatch.setattr(outcomes, "linters", lambda _: [linter])
+
+    def only_this(_: object) -> list[lint.Linter]:
+        return [linter]
+
+    monkeypatch.setattr(outcomes, "linters", only_this)
     sides: list[dict[str, Json]] = [{"Description": "base"}, {"Description": "head"}]
     pair = Pair(base=Stack(name="S", template=sides[0]), head=Stack(name="S", template=sides[1]))
     monkeypatch.setattr(outcomes, "planner", lambda: linter.child)

@@ -33,11 +33,13 @@ def failures(paths: list[Path]) -> dict[str, list[dict[str, str]]]:
         text = report.read_text(encoding="utf-8") if report.exists() else '{"pluginReports": []}'
         plugins: list[Any] = json.loads(text)["pluginReports"]
         for plugin in plugins:
-            for violation in plugin["violations"] if plugin["pluginName"] == "AwsSolutions" else []:
-                for construct in violation["violatingConstructs"]:
+            violations: list[dict[str, Any]] = plugin["violations"] if plugin["pluginName"] == "AwsSolutions" else []
+            for violation in violations:
+                constructs: list[dict[str, Any]] = violation["violatingConstructs"]
+                for construct in constructs:
                     number, _, place = str(construct["constructPath"]).partition("/")
-                    row = {"rule": violation["ruleName"], "resource": place.removeprefix("Included/")}
-                    found[number.removeprefix("T")].append({**row, "text": violation["description"][:300]})
+                    row = {"rule": str(violation["ruleName"]), "resource": place.removeprefix("Included/")}
+                    found[number.removeprefix("T")].append({**row, "text": str(violation["description"])[:300]})
     return found
 
 
