@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stack_gate.boundary.launch import COMPANIONS, PACKAGE
+
 ROOT = Path(__file__).resolve().parents[2]
 APP = """
 import json, os
@@ -108,7 +110,12 @@ def make_repository(folder: Path) -> Path:
     """Create the repository, with its base on `main` checked out."""
     folder.mkdir(parents=True)
     ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "tools/stack_gate", folder / "tools/stack_gate", ignore=ignored)
+    for name in (PACKAGE, *COMPANIONS):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        else:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
     settings: dict[str, object] = {"app": "python3 app.py", "context": {"environments": {"dev": {}}}}
     write(
         folder,

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from stack_gate.__main__ import main
+from stack_gate.checks import outcomes
 from stack_gate.collect import sandbox, synthesis
 from tests.stack_gate.attacks import ATTACKS
 from tests.stack_gate.small_app import ROOT, app, commit, git, install_cdk_stub, make_repository, write
@@ -45,6 +46,7 @@ def judge(
     monkeypatch.chdir(repository)
     cdk = install_cdk_stub(cache.parent / "stub")
     monkeypatch.setenv("PATH", os.pathsep.join([str(cdk), os.environ["PATH"]]))
+    monkeypatch.setattr(outcomes, "linters", lambda _: [])  # seconds for each attack; test_checks.py has them
     report = repository.parent / "report.json"
     code = main(["--base", "main", "--head", "attack", "--cache", str(cache), "--json", str(report), *options])
     return code, json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}

@@ -109,7 +109,7 @@ def test_removed_environment_leaves_its_stack_unmanaged() -> None:
     base = Snapshot(environments={"dev": [stack], "old": [stack]}, prices={})
     head = Snapshot(environments={"dev": [stack]}, prices={})
 
-    compared = compare_snapshots(base, head)
+    compared, _ = compare_snapshots(base, head)
 
     assert compared["dev"][0].findings == []
     assert [finding.class_name for finding in compared["old"][0].findings] == ["replace"]

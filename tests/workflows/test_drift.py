@@ -1,4 +1,4 @@
-"""drift.yml: an account that cannot be asked is no account without drift."""
+"""drift.yml and pr.yml: an account that cannot be asked is no account without drift, nor one without the stack."""
 
 import json
 import shutil
@@ -6,11 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflows.steps import ROOT, run, step
+from tests.workflows.steps import ROOT, job, run, step
 
 FETCH = step("drift", "drift", "Fetch the deployed template")
+PR_FETCH = step("pr", "deployed", "Fetch the deployed template")
 COMPARE = step("drift", "drift", "Compare the account with the stack")
 ENVIRONMENTS = step("drift", "environments", "Read the environments from cdk.json")
+PR_ENVIRONMENTS = step("pr", "environments", "Read the environments from the base's cdk.json")
+
+
+def test_pull_requests_ask_as_the_nightly_run_does() -> None:
+    assert (PR_FETCH["run"], PR_ENVIRONMENTS["run"]) == (FETCH["run"], ENVIRONMENTS["run"])
+    assert (
+        job("pr", "deployed")["environment"] == job("drift", "drift")["environment"] == "${{ matrix.environment }}-read"
+    )
+    (checkout,) = [step for step in job("pr", "environments")["steps"] if "checkout" in step.get("uses", "")]
+    assert checkout["with"]["ref"] == "${{ github.event.pull_request.base.sha }}"
 
 
 def refusal(code: str, message: str) -> str:

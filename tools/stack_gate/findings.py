@@ -9,6 +9,7 @@ CLASSES = {
     "replace": "data or the endpoint is destroyed or replaced",
     "broaden": "someone gains access, or the gate cannot rule it out",
     "exposure": "public access, TLS, encryption or isolation is weakened",
+    "lint": "cfn-lint, checkov or cdk-nag newly finds something, or is told not to",
     "retention": "data, versions or logs are kept for a different time",
     "money": "idle or peak cost rises",
     "service": "requests wait longer, fail or are never answered",

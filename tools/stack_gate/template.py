@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -16,6 +16,7 @@ Json = Any
 TOKEN = re.compile(r"⟦([^⟧]*)⟧")
 _ASSET_HASH = re.compile(r"\b[0-9a-f]{64}\b")
 _ASSET_KEY = re.compile(r"[0-9a-f]{64}\.(zip|json)")
+_REFERENCE = re.compile(r"<([A-Za-z0-9]{1,255})((?:\.[A-Za-z0-9.]+)?)>")
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -24,6 +25,7 @@ class Stack:
     """A template with its entry in the cloud assembly. `region` and `account` are empty if the assembly has none.
 
     `deployment` is what the assembly says of how the stack deploys: roles, tags, parameters, notifications.
+    `acknowledged` has the rules that constructs are excepted from, with reasons, by construct path.
     """
 
     name: str
@@ -34,8 +36,9 @@ class Stack:
     assets: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     deployment: dict[str, Json] = field(default_factory=dict[str, Json])
     asset_keys: list[str] | None = None  # object keys of the asset manifest; None if there is no manifest
+    acknowledged: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
 
-    @property
+    @cached_property
     def resources(self) -> dict[str, dict[str, Json]]:
         """Resources by logical id, without entries that are none (`malformed` lists them)."""
         entries = as_object(self.template.get("Resources"))
@@ -70,6 +73,10 @@ class Stack:
     def display_tokens(self, text: str) -> str:
         """Return a resolved text with construct paths in place of tokens."""
         return TOKEN.sub(lambda found: f"<{self.display(found.group(1))}>", text)
+
+    def display_references(self, text: str) -> str:
+        """Return a text with construct paths in place of logical ids in `<LogicalId>` and `<LogicalId.Attribute>`."""
+        return _REFERENCE.sub(lambda found: f"<{self.display(found.group(1))}{found.group(2)}>", text)
 
 
 def _is_resource(entry: Json) -> bool:

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,19 @@ def synthesise(folder: Path, **overrides: Any) -> Stack:
     app = App(outdir=str(folder), context={**context, **own})
     MusicGenStack(app, config=from_context({**context, **overrides}))
     app.synth()
+    _enclose_assets(folder)
     return read_assembly(folder)[0]
+
+
+def _enclose_assets(folder: Path) -> None:
+    """Point assets that were not bundled, which are folders of this repository, at an empty folder of the assembly."""
+    (empty := folder / "not-bundled").mkdir(exist_ok=True)
+    for path in folder.glob("*.assets.json"):
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        for entry in manifest["files"].values():
+            if not (folder / entry["source"]["path"]).resolve().is_relative_to(folder.resolve()):
+                entry["source"]["path"] = empty.name
+        path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
 class Draft:
@@ -44,13 +57,10 @@ class Draft:
 
     def stack(self) -> Stack:
         """Return the changed stack."""
-        return Stack(
-            name=self._stack.name,
+        return replace(
+            self._stack,
             template=self.template,
-            region=self._stack.region,
-            account=self._stack.account,
             termination_protection=self.termination_protection,
-            assets=self._stack.assets,
             asset_keys=self.asset_keys,
         )
 

@@ -17,13 +17,37 @@ from stack_gate import GateError
 from stack_gate.collect.git import Repository, Tree
 
 PACKAGE = "tools/stack_gate/"
-_OWN_FOLDER = Path(__file__).resolve().parents[1]
+# What the gate reads and runs besides: the tables of images and prices, and the planner.
+COMPANIONS = (
+    "infra/__init__.py",
+    "infra/config/",
+    "local/local_aws/__init__.py",
+    "local/local_aws/autoscaling/",
+    "local/local_aws/planner/",
+)
+# Programs beside the gate that a copy of it needs as well: the template differ's packages, and checkov.
+INSTALLED = ("node_modules", ".venv-checkov")
+
+
+def own_root() -> Path:
+    """Return the folder that holds the running gate and its companions: a checkout of the base or a copy."""
+    return Path(__file__).resolve().parents[3]
 
 
 def own_files() -> dict[str, bytes]:
-    """Return the running gate's files by their path in the repository."""
-    paths = [path for path in _OWN_FOLDER.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    return {PACKAGE + path.relative_to(_OWN_FOLDER).as_posix(): path.read_bytes() for path in paths}
+    """Return the running gate's files and companions by their path in the repository."""
+    found: dict[str, bytes] = {}
+    for name in (PACKAGE, *COMPANIONS):
+        place = own_root() / name
+        for path in place.rglob("*") if place.is_dir() else [place]:
+            if path.is_file() and "__pycache__" not in path.parts:
+                found[path.relative_to(own_root()).as_posix()] = path.read_bytes()
+    return found
+
+
+def own_digest() -> str:
+    """Return a hash of the gate's files as they were before any code of a revision ran."""
+    return _digest_at_start()
 
 
 def _digest() -> str:
@@ -54,7 +78,7 @@ def run_by_base(repository: Repository, base: Tree, arguments: Sequence[str]) ->
 
     Raise GateError if the base has no gate.
     """
-    entries = {path: entry for path, entry in repository.files(base).items() if path.startswith(PACKAGE)}
+    entries = {path: entry for path, entry in repository.files(base).items() if path.startswith((PACKAGE, *COMPANIONS))}
     if f"{PACKAGE}__main__.py" not in entries:
         raise GateError(f"the base {base.description} has no gate ({PACKAGE}): merge the gate first, by itself")
     contents = repository.blobs(base, (entry.blob for entry in entries.values()))
@@ -66,8 +90,8 @@ def run_by_base(repository: Repository, base: Tree, arguments: Sequence[str]) ->
         for path, data in files.items():
             (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
             (Path(folder) / path).write_bytes(data)
-        # Node looks for the template differ in the folders above the gate's.
-        (Path(folder) / "node_modules").symlink_to(_OWN_FOLDER.parents[1] / "node_modules")
+        for name in INSTALLED:  # where Node and the gate look for them: in the folders above the gate's
+            (Path(folder) / name).symlink_to(own_root() / name)
         variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         variables |= {"PYTHONPATH": str(Path(folder) / "tools"), "PYTHONDONTWRITEBYTECODE": "1"}
         # -P and -s: no module of the current folder or of the user's site stands before the gate's.

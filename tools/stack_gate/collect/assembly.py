@@ -80,6 +80,7 @@ def _stack(
         assets=_read_assets(root, folder, entries),
         asset_keys=asset_keys,
         deployment=_deployment(artifact, properties, entries),
+        acknowledged=_acknowledged(folder, root, artifact),
     )
     for entry in map(as_object, entries.values()):
         path = str(as_object(entry.get("source")).get("path", ""))
@@ -116,6 +117,20 @@ def _deployment(artifact: dict[str, Json], properties: dict[str, Json], entries:
     if tags and "tags" not in kept:
         kept["tags"] = {str(as_object(tag).get("Key", as_object(tag).get("key"))): tag for tag in tags}
     return {name: value for name, value in kept.items() if value not in (None, [], {})}
+
+
+def _acknowledged(folder: Path, root: Path, artifact: dict[str, Json]) -> dict[str, dict[str, str]]:
+    """Return the rules that constructs are excepted from, with reasons, by construct path below the stack."""
+    metadata = as_object(artifact.get("metadata"))
+    if "additionalMetadataFile" in artifact:
+        metadata = {**metadata, **_read_json(root, folder / str(artifact["additionalMetadataFile"]))}
+    found: dict[str, dict[str, str]] = {}
+    for path, listed in metadata.items():
+        for entry in map(as_object, as_list(listed)):
+            if entry.get("type") == "aws:cdk:acknowledged-rules":
+                rules = {str(rule): str(reason) for rule, reason in as_object(entry.get("data")).items()}
+                found.setdefault(path.removeprefix("/").partition("/")[2], {}).update(rules)
+    return found
 
 
 def _read_assets(root: Path, folder: Path, entries: dict[str, Json]) -> dict[str, dict[str, str]]:

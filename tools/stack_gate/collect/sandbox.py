@@ -76,6 +76,7 @@ def run(
     read_only: Sequence[Path],
     writable: Sequence[Path],
     timeout_seconds: float,
+    memory_bytes: int = MEMORY_BYTES,
 ) -> Finished:
     """Run a command in `folder`, isolated if that is possible here, with exactly these environment variables.
 
@@ -95,7 +96,7 @@ def run(
             start_new_session=True,
         )
         try:
-            reason = _watch(process, timeout_seconds)
+            reason = _watch(process, timeout_seconds, memory_bytes)
         finally:
             _kill(process)
         end = max(0, output.tell() - 4 * MAX_OUTPUT_CHARACTERS)
@@ -142,7 +143,7 @@ def _outermost(paths: Sequence[Path]) -> list[Path]:
     return [path for path in unique if not any(other in path.parents for other in unique)]
 
 
-def _watch(process: subprocess.Popen[bytes], timeout_seconds: float) -> str:
+def _watch(process: subprocess.Popen[bytes], timeout_seconds: float, memory_bytes: int) -> str:
     """Wait for the process. Return why it has to be killed, "" if it ended by itself."""
     deadline = time.monotonic() + timeout_seconds
     ended = threading.Event()
@@ -154,8 +155,8 @@ def _watch(process: subprocess.Popen[bytes], timeout_seconds: float) -> str:
         count, used = _usage(process.pid)
         if count > MAX_PROCESSES:
             return f"it started more than {MAX_PROCESSES} processes"
-        if used > MEMORY_BYTES:
-            return f"it used more than {MEMORY_BYTES >> 30} GiB of memory"
+        if used > memory_bytes:
+            return f"it used more than {memory_bytes >> 30} GiB of memory"
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+from stack_gate.iam.conditions import Condition
 from stack_gate.iam.patterns import PatternSet, covered
 from stack_gate.iam.policies import EVERYONE, Statement
 from stack_gate.template import TOKEN, Stack
@@ -29,8 +30,8 @@ EXAMPLE_ACTIONS = """
 
 def describe_request(part: Statement, stack: Stack, allowed: list[Statement]) -> str:
     """Return `<who>: <action> on <resource> when <condition>`, preferring an action that `allowed` does not give."""
-    condition = " and ".join(sorted(clause.describe() for clause in part.condition))
-    when = f" when {stack.display_tokens(condition)}" if condition else ""
+    condition = describe_condition(part.condition, stack)
+    when = f" when {condition}" if condition else ""
     resource = stack.display_tokens(part.resources.patterns[0]) if part.resources.patterns else "nothing"
     if part.resources.negated:
         resource = f"anything but {resource}"
@@ -39,6 +40,11 @@ def describe_request(part: Statement, stack: Stack, allowed: list[Statement]) ->
     else:
         resource = resource.replace("*", "anything")
     return f"{_describe_principals(part.principals, stack)}: {_example_action(part, allowed)} on {resource}{when}"
+
+
+def describe_condition(condition: Condition, stack: Stack) -> str:
+    """Return a condition's clauses, "" if there are none."""
+    return stack.display_tokens(" and ".join(sorted(clause.describe() for clause in condition)))
 
 
 def describe_managed_policy(arn: str, identity: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from stack_gate.boundary.approvals import Label, class_digests
 from stack_gate.boundary.label_approvals import MARK
+from stack_gate.checks.forecast import LOAD, LOAD_IN_WORDS, Forecast, describe_change
 from stack_gate.diff.stacks import AssetChange
 from stack_gate.findings import CLASSES, Finding, label
 from stack_gate.rules.cost import Cost
@@ -28,6 +29,7 @@ IMPACTS = {
     "WILL_UPDATE": "updated in place",
     "NO_CHANGE": "changed only in the template",
 }
+GRAVE = ("WILL_DESTROY", "WILL_ORPHAN", "WILL_REPLACE", "MAY_REPLACE")
 _MARKUP = re.compile(r"([\\`*_\[\]|#~!])")
 
 
@@ -35,18 +37,22 @@ _MARKUP = re.compile(r"([\\`*_\[\]|#~!])")
 class Comparison:
     """What a change does to one stack.
 
-    `impacts` are resources by CDK's impact, `values` the changed values of each, `redeploys` chains of resources that
-    are deployed again. `before` or `after` is None for a stack that the change adds or removes.
+    `impacts` are resources by CDK's impact, `values` the changed values of each, `images` the container images that
+    change, `redeploys` chains of resources that are deployed again. `before` or `after`, and the planner's forecasts,
+    are None for a stack that the change adds or removes.
     """
 
     name: str
     findings: list[Finding]
     impacts: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     values: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    images: list[str] = field(default_factory=list[str])
     redeploys: list[list[str]] = field(default_factory=list[list[str]])
     assets: list[AssetChange] = field(default_factory=list[AssetChange])
     before: Cost | None = None
     after: Cost | None = None
+    forecast_before: Forecast | None = None
+    forecast_after: Forecast | None = None
     permissions_broadened: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -55,10 +61,13 @@ class Comparison:
             "findings": [finding.as_json() for finding in self.findings],
             "resources": self.impacts,
             "values": self.values,
+            "images": self.images,
             "redeploys": self.redeploys,
             "assets": [asdict(change) for change in self.assets],
             "cost_before": asdict(self.before) if self.before else None,
             "cost_after": asdict(self.after) if self.after else None,
+            "forecast_before": asdict(self.forecast_before) if self.forecast_before else None,
+            "forecast_after": asdict(self.forecast_after) if self.forecast_after else None,
             "cdk_says_permissions_broadened": self.permissions_broadened,
         }
 
@@ -67,7 +76,8 @@ class Comparison:
 class Report:
     """Both revisions, the classes that approvals cover, the comparisons by environment, and findings of class `gate`.
 
-    `isolated` says whether the revisions' code ran in a sandbox, `labels` what each label on the pull request covers.
+    `isolated` says whether the revisions' code ran in a sandbox, `notes` what could not be compared, `labels` what each
+    label on the pull request covers.
     """
 
     base: str
@@ -76,6 +86,7 @@ class Report:
     environments: dict[str, list[Comparison]]
     gate_findings: tuple[Finding, ...] = ()
     isolated: bool = True
+    notes: tuple[str, ...] = ()
     labels: dict[str, Label] = field(default_factory=dict[str, Label])
     seconds: float = 0.0
 
@@ -112,6 +123,8 @@ class Report:
             "digests": class_digests(self.findings),
             "label_approvals": {name: asdict(given) for name, given in self.labels.items()},
             "isolated": self.isolated,
+            "not_compared": list(self.notes),
+            "load": LOAD,
             "gate_findings": [finding.as_json() for finding in self.gate_findings],
             "seconds": round(self.seconds, 1),
             "environments": {
@@ -147,16 +160,65 @@ def _summary_lines(report: Report) -> Iterator[str]:
         if name not in report.allowed and name in report.labels:
             state = "**needs its label again**: the findings are not those that it was added for"
         yield f"- `{label(name)}` ({count}): {CLASSES[name]}; {state}"
-    if not report.classes:
-        yield "No data is lost, no one gains access, no protection is weakened, and the stack costs no more."
+    if not report.classes and _nothing_differs(report):
+        yield "The stacks do not differ, nor does what judges and deploys them."
+    elif not report.classes:
+        yield (
+            "No rule found lost data, new access, weaker protection or higher cost. "
+            "docs/gate.md lists what the rules do not see."
+        )
     yield ""
-    yield "| environment | stack | idle, before → after | at most, before → after |"
-    yield "|---|---|---|---|"
+    yield from _first_lines(report)
+    yield from _cost_lines(report)
+    for note in report.notes:
+        yield f"{_escape(note)}\n"
+
+
+def _nothing_differs(report: Report) -> bool:
+    every = [comparison for listed in report.environments.values() for comparison in listed]
+    return not any(comparison.impacts or comparison.assets for comparison in every)
+
+
+def _first_lines(report: Report) -> Iterator[str]:
+    """Yield what a reviewer should see first, whatever the verdict: what is destroyed or replaced, and other images."""
+    groups: dict[str, list[str]] = {}
+    for environment, listed in report.environments.items():
+        for comparison in listed:
+            for impact in GRAVE:
+                if comparison.impacts.get(impact):
+                    names = ", ".join(map(_escape, comparison.impacts[impact]))
+                    groups.setdefault(f"**{IMPACTS[impact]}**: {names}", []).append(environment)
+            for line in comparison.images:
+                groups.setdefault(f"**another image**: {_escape(line)}", []).append(environment)
+    order = [*(IMPACTS[impact] for impact in GRAVE), "another image"]
+    lines = sorted(groups, key=lambda line: order.index(line.removeprefix("**").partition("**")[0]))
+    yield from (f"- {line} ({' and '.join(dict.fromkeys(groups[line]))})" for line in lines)
+    if lines:
+        yield ""
+
+
+def _cost_lines(report: Report) -> Iterator[str]:
+    """Yield the table of costs, and of the planner's forecasts if there are any."""
+    every = [comparison for listed in report.environments.values() for comparison in listed]
+    planned = any(comparison.forecast_before or comparison.forecast_after for comparison in every)
+    titles = [
+        "environment",
+        "stack",
+        "idle",
+        "at most",
+        *(["a month\\*", "95 % have a result within\\*"] if planned else []),
+    ]
+    yield f"| {' | '.join(titles)} |"
+    yield "|---" * len(titles) + "|"
     for name, listed in report.environments.items():
         for comparison in listed:
-            idle, peak = _cost_cell(comparison, "idle"), _cost_cell(comparison, "peak")
-            yield f"| {name} | {comparison.name} | {idle} | {peak} |"
+            cells = [name, comparison.name, _cost_cell(comparison, "idle"), _cost_cell(comparison, "peak")]
+            if planned:
+                cells += describe_change(comparison.forecast_before, comparison.forecast_after)
+            yield f"| {' | '.join(cells)} |"
     yield ""
+    if planned:
+        yield f"\\* Estimated by the planner for {LOAD_IN_WORDS}; instances only.\n"
 
 
 def _cost_cell(comparison: Comparison, name: str) -> str:

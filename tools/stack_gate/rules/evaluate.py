@@ -12,6 +12,7 @@ from stack_gate.rules.permissions import find_access_by_tag, find_missing_tls, f
 from stack_gate.rules.predicates import PREDICATES
 from stack_gate.rules.scaling import find_scaling_changes
 from stack_gate.rules.secrets import find_environments, find_secrets
+from stack_gate.rules.suppressions import find_suppressions
 from stack_gate.rules.tables import JUDGE_NEW, all_rules, foreign_rows, stack_finding, type_facts
 from stack_gate.rules.two_phase import find_two_phase_changes
 from stack_gate.template import as_object, canonical
@@ -114,19 +115,23 @@ def find_unknown_changes(diff: StackDiff) -> Iterator[Finding]:
             yield stack_finding("unknown_type", resource=stack.display(logical_id), what=what)
     for part in _changed_keys(base.template, head.template):
         if part not in HARMLESS_PARTS:
-            yield stack_finding("unknown_part", what=f"the template's {part} change")
-    parameters = (as_object(stack.template.get("Parameters")) for stack in (base, head))
+            what = ValueChange((part,), base.template.get(part), head.template.get(part)).describe()
+            yield stack_finding("unknown_part", what=f"the template's {what}")
+    parameters = [as_object(stack.template.get("Parameters")) for stack in (base, head)]
     used = canonical(
         [{key: value for key, value in stack.template.items() if key != "Rules"} for stack in (base, head)]
     )
     for name in _changed_keys(*parameters):
         if f'{{"Ref": "{name}"}}' in used or f"${{{name}}}" in used:
-            what = f"parameter {name}, which resources, outputs or conditions use, changes"
+            change = ValueChange((name,), parameters[0].get(name), parameters[1].get(name)).describe()
+            what = f"parameter {change}; resources, outputs or conditions use it"
             yield stack_finding("unknown_part", what=what)
     for logical_id, resource in head.resources.items():
         for name in _changed_keys(base.resources.get(logical_id, {}), resource):
             if name not in HARMLESS_ATTRIBUTES:
-                yield stack_finding("unknown_part", resource=head.display(logical_id), what=f"its {name} changes")
+                old = base.resources.get(logical_id, {}).get(name)
+                what = f"its {ValueChange((name,), old, resource.get(name)).describe()}"
+                yield stack_finding("unknown_part", resource=head.display(logical_id), what=what)
 
 
 def _changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
@@ -147,6 +152,7 @@ RULES: tuple[Callable[[StackDiff], Iterable[Finding]], ...] = (
     find_scaling_changes,
     find_kept_versions,
     find_two_phase_changes,
+    find_suppressions,
     find_unknown_changes,
     find_network_access,
 )

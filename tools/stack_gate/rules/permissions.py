@@ -13,7 +13,13 @@ from itertools import product
 from stack_gate.diff.stacks import StackDiff
 from stack_gate.findings import Finding
 from stack_gate.iam.conditions import Clause, alternatives, any_of, implies, is_impossible
-from stack_gate.iam.example_requests import describe_actions, describe_managed_policy, describe_request, example_rank
+from stack_gate.iam.example_requests import (
+    describe_actions,
+    describe_condition,
+    describe_managed_policy,
+    describe_request,
+    example_rank,
+)
 from stack_gate.iam.patterns import covered
 from stack_gate.iam.policies import EVERYONE, Permissions, Statement, read_permissions
 from stack_gate.rules.tables import stack_finding
@@ -22,6 +28,8 @@ from stack_gate.template import TOKEN, Json, Resolver, Stack, as_list, canonical
 Findings = dict[tuple[str, int], list[Finding]]  # by kind and index of the statement
 
 MAX_COMPARISONS = 500_000  # of a part with a statement, in one direction: a few seconds
+
+MAX_LISTED = 4  # actions or resources that a finding names
 
 # The action that must be denied without TLS, by type.
 TLS_ACTIONS = {"AWS::S3::Bucket": "s3:*", "AWS::SNS::Topic": "sns:publish", "AWS::SQS::Queue": "sqs:*"}
@@ -92,12 +100,10 @@ def _find_new_access(before: Permissions, after: Permissions, head: Stack) -> Fi
 
 
 def _report_new_access(new: list[Statement], shown: str, head: Stack, allowed: list[Statement]) -> Iterator[Finding]:
-    resources = head.display_tokens(new[0].resources.describe())
-    more = f", and {len(new) - 1} more like this" if len(new) > 1 else ""
     yield stack_finding(
         "new_access",
         resource=shown,
-        what=f"allows {describe_actions(new[0].actions)} on {resources}{more}",
+        what=f"allows {_describe_parts(new, head)}{_lost_condition(new[0], allowed, head)}",
         example=describe_request(new[0], head, allowed),
     )
     for part in new:
@@ -105,6 +111,33 @@ def _report_new_access(new: list[Statement], shown: str, head: Stack, allowed: l
             example = describe_request(part, head, allowed)
             yield stack_finding("everyone", resource=shown, what="names everyone as principal", example=example)
             return
+
+
+def _describe_parts(parts: list[Statement], stack: Stack) -> str:
+    """Return the actions of parts with the resources of each, in part if there are many."""
+    resources: dict[str, list[str]] = {}
+    for part in parts:
+        listed = resources.setdefault(describe_actions(part.actions), [])
+        name = stack.display_tokens(part.resources.describe())
+        listed += [name] if name not in listed else []
+    actions: dict[str, list[str]] = {}
+    for action, names in resources.items():
+        actions.setdefault(_listed(names), []).append(action)
+    return _listed([f"{_listed(several)} on {names}" for names, several in actions.items()], "; ")
+
+
+def _listed(names: Sequence[str], separator: str = ", ") -> str:
+    more = [f"{len(names) - MAX_LISTED} more"] if len(names) > MAX_LISTED else []
+    return separator.join([*names[:MAX_LISTED], *more])
+
+
+def _lost_condition(part: Statement, allowed: Sequence[Statement], stack: Stack) -> str:
+    """Return the condition under which the base allows a part, and the head's: it was dropped or is wider."""
+    before = {describe_condition(other.condition, stack) for other in allowed if _spans(other, part)}
+    if not before:
+        return ""
+    now = describe_condition(part.condition, stack)
+    return f"{f' when {now}' if now else ' always'}; the base allows it only when {' or when '.join(sorted(before))}"
 
 
 def _find_lost_denials(before: Permissions, after: Permissions, base: Stack, head: Stack) -> Findings:
@@ -124,7 +157,9 @@ def _find_lost_denials(before: Permissions, after: Permissions, base: Stack, hea
         lost = [part for part in _split(statement) if _still_exists(part, head) and not _is_covered(part, others)]
         if lost:
             resources = base.display_tokens(lost[0].resources.describe())
-            what = f"no longer denies {describe_actions(statement.actions)} on {resources}"
+            condition = describe_condition(statement.condition, base)
+            when = f" when {condition}" if condition else ""
+            what = f"no longer denies {describe_actions(statement.actions)} on {resources}{when}"
             example = describe_request(lost[0], base, [])
             finding = stack_finding("lost_denial", resource=base.display(logical_id), what=what, example=example)
             found["lost", index] = [finding]
