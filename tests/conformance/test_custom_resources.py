@@ -178,8 +178,7 @@ def test_unchanged_properties_send_nothing(stack: Stack, provider: Provider) -> 
     unknown="AWS does not say what a provider receives when an update is rolled back; here, an Update back",
 )
 def test_a_rolled_back_update_is_another_update(stack: Stack, provider: Provider) -> None:
-    """Custom resource provider requests with RequestType set to Update are sent when there's any change to the
-    properties of the custom resource within the template."""
+    """A stack's update that is rolled back sends the custom resource an Update with the previous properties."""
     stack.create({"Thing": provider.resource(Id="same", Name="a")})
     broken = {**BROKEN, "DependsOn": "Thing"}
     assert stack.update({"Thing": provider.resource(Id="same", Name="b"), "B": broken}) == "UPDATE_ROLLBACK_COMPLETE"

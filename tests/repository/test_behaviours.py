@@ -15,9 +15,9 @@ def test_what_differs_or_is_unknown_has_a_reason() -> None:
     assert [row.id for row in behaviours() if row.status != "same" and len(row.reason) < 20] == []
 
 
-def test_statements_are_not_repeated() -> None:
-    repeated = [statement for statement, count in Counter(row.statement for row in behaviours()).items() if count > 1]
-    assert repeated == []
+def test_a_file_states_nothing_twice() -> None:
+    counts = Counter((row.path.partition("::")[0], row.statement) for row in behaviours())
+    assert [row for row, count in counts.items() if count > 1] == []
 
 
 def test_rows_name_existing_tests() -> None:

@@ -45,7 +45,8 @@ def render(rows: Sequence[Behaviour], moto: Results, account: Results) -> str:
         parts.append(f"## {title(area)}\n\n| behaviour | AWS | here | moto | account |\n|---|---|---|---|---|")
         for row in group:
             here = row.status if row.status == "same" else f"**{row.status}**: {row.reason}"
-            cells = [f"[{row.name}](../{row.path.split('::')[0]})", f"{row.statement} [↗]({row.link})", here]
+            statement = row.statement.replace("](", "]&#40;")  # a pattern is no link
+            cells = [f"[{row.name}](../{row.path.split('::')[0]})", f"{statement} [↗]({row.link})", here]
             cells += [outcome(row, moto.outcomes), outcome(row, account.outcomes)]
             parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         parts.append("")
