@@ -39,6 +39,11 @@ def listener() -> Generator[int]:
         yield server.getsockname()[1]
 
 
+def no_linters(*_: object) -> list[object]:
+    """Stand in for the linters, which take seconds for each attack; test_checks.py has them."""
+    return []
+
+
 def judge(
     repository: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, *options: str
 ) -> tuple[int, dict[str, object]]:
@@ -46,7 +51,7 @@ def judge(
     monkeypatch.chdir(repository)
     cdk = install_cdk_stub(cache.parent / "stub")
     monkeypatch.setenv("PATH", os.pathsep.join([str(cdk), os.environ["PATH"]]))
-    monkeypatch.setattr(outcomes, "linters", lambda _: [])  # seconds for each attack; test_checks.py has them
+    monkeypatch.setattr(outcomes, "linters", no_linters)
     report = repository.parent / "report.json"
     code = main(["--base", "main", "--head", "attack", "--cache", str(cache), "--json", str(report), *options])
     return code, json.loads(report.read_text(encoding="utf-8")) if report.exists() else {}
