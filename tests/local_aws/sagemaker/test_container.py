@@ -203,7 +203,8 @@ def test_a_container_has_30_seconds_to_end(
         "print('ended by itself', flush=True)\n"
     )
     monkeypatch.setattr(container, "_ENTRYPOINT", script)
-    clients.set_runtime(Runtime("http://127.0.0.1:1", tmp_path, tmp_path / "a.pem", tmp_path / "a.pem"))
+    runtime = Runtime("http://127.0.0.1:1", tmp_path, tmp_path / "a.pem", tmp_path / "a.pem")
+    monkeypatch.setattr(clients, "_runtime", [runtime])
     log = tmp_path / "log"
     stack = ServingStack(environment, log)
     wait_until(lambda: log.exists() and "started" in log.read_text())

@@ -20,7 +20,7 @@ from tests.stack_gate.mutants.stacks import Draft
 @mutant("broaden")
 def wildcard_reaches_past_the_prefix(draft: Draft) -> None:
     statement = next(item for item in draft.statements(CLIENT) if item["Action"] == "s3:PutObject")
-    statement["Resource"]["Fn::Join"][1][-1] = "/*"
+    statement["Resource"][0]["Fn::Join"][1][-1] = "/*"
 
 
 @mutant("broaden")

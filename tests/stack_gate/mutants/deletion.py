@@ -45,7 +45,7 @@ def bucket_gets_a_name(draft: Draft) -> None:
     draft.properties(OUT)["BucketName"] = "musicgen-outputs"
 
 
-@mutant("replace", "broaden", "exposure")
+@mutant("replace", "broaden", "exposure", "lint")
 def bucket_moves_to_another_logical_id(draft: Draft) -> None:
     draft.rename(OUT, "StorageResultBucket00000000")
 
@@ -84,7 +84,7 @@ def one_instance_always_runs(draft: Draft) -> None:
 # destroyed and replaced
 
 
-@mutant("replace", "exposure")
+@mutant("replace", "exposure", "lint")
 def bucket_is_removed(draft: Draft) -> None:
     for path in (EMPTIER, OUT_POLICY, OUT):
         draft.remove(path)

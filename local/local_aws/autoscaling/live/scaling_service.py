@@ -107,7 +107,8 @@ class ScalingService:
     @property
     def _minute_starts_at(self) -> datetime:
         """The time of day, whatever the clock's factor: the last hour of a metric has all samples of it."""
-        return datetime.now(UTC) - timedelta(seconds=PERIOD_SECONDS / self._clock.factor)
+        seconds = (self._clock.now - PERIOD_SECONDS) / self._clock.factor
+        return self._started_at + timedelta(seconds=seconds)  # exactly a period apart, however late a round is
 
     def _sample_unscaled(self, scaled: set[str]) -> None:
         """Measure the endpoints that are no scalable targets, and publish their metrics; controllers do the others."""

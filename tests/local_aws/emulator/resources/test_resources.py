@@ -84,7 +84,10 @@ def test_scaling_and_alarms_are_deleted_with_their_stack(stack: Any) -> None:
         "ResourceId": "endpoint/none/variant/v",
         "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
     }
-    step = {"AdjustmentType": "ChangeInCapacity", "StepAdjustments": [{"ScalingAdjustment": 1}]}
+    step = {
+        "AdjustmentType": "ChangeInCapacity",
+        "StepAdjustments": [{"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}],
+    }
     policy = {"PolicyName": "wake", "PolicyType": "StepScaling", "StepScalingPolicyConfiguration": step}
     alarm = {"Namespace": "n", "MetricName": "m", "Statistic": "Average", "Period": "60", "EvaluationPeriods": "2"}
     alarm |= {"Threshold": "1", "ComparisonOperator": "GreaterThanOrEqualToThreshold"}
