@@ -74,13 +74,6 @@ def _adapt_audiocraft(values: Fields) -> None:
         values["do_sample"] = False
 
 
-def _adapt_huggingface(values: Fields) -> None:
-    """Apply the rule of transformers that guidance of 1 or less is off."""
-    scale: Any = values.get("guidance_scale")
-    if _is_number(scale) and scale < 1:
-        values["guidance_scale"] = 1
-
-
 _FORMATS: dict[Source, _Format] = {
     Source.REPLICATE: _Format(
         texts=("prompt", "description"),
@@ -116,7 +109,6 @@ _FORMATS: dict[Source, _Format] = {
         silent=frozenset(("use_cache", "options")),  # how the service computes and caches
         nested=("parameters", "generation_parameters"),
         several=True,
-        adapt=_adapt_huggingface,
     ),
     Source.OPENAI: _Format(
         texts=("input", "prompt", "text"),

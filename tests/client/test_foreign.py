@@ -45,9 +45,9 @@ ACCEPTED: list[tuple[Source, dict[str, Any], dict[str, Any]]] = [
     (R, {"prompt": "x", "normalization_strategy": "peak", "output_format": "mp3"}, {"texts": ("x",), "duration": 8}),
     # replicate/cog-musicgen, first predict.py: description and strategy
     (R, {"description": "organ", "duration": 12, "strategy": "loudness", "seed": -1}, {"texts": ("organ",), "duration": 12}),
-    # a Discord bot's call of b05b1dff: floats where integers are documented
+    # a web function's call of the HTTP API: floats where integers are documented
     (R, {"prompt": "x", "temperature": 1.0, "top_k": 250, "top_p": 0.0}, {"texts": ("x",), "duration": 8, "temperature": 1.0, "top_k": 250}),
-    # a Next.js route's call of b05b1dff: JSON in another order, strong guidance
+    # docs.scenario.com, Meta MusicGen: guidance of up to 10
     (R, {"classifier_free_guidance": 10, "prompt": "x", "duration": 15}, {"texts": ("x",), "duration": 15, "guidance_scale": 10}),
     # AutoGPT's block "AI Music Generator": melody-large, all six parameters
     (R, {**EVERYTHING, "model_version": "melody-large", "normalization_strategy": "rms", "duration": 8}, {"texts": ("triumphant theme",), "duration": 8, **SAMPLING}),
@@ -73,10 +73,10 @@ ACCEPTED: list[tuple[Source, dict[str, Any], dict[str, Any]]] = [
     (H, {"inputs": "x", "audio": None, "parameters": None}, {"texts": ("x",)}),
     # huggingface.co/docs/api-inference: options
     (H, {"inputs": "x", "options": {"wait_for_model": True, "use_cache": False}}, {"texts": ("x",)}),
-    # router.huggingface.co with a provider; huggingface.js's textToSpeech
+    # @huggingface/inference, arguments of textToSpeech: model and provider beside inputs
     (H, {"inputs": "x", "model": "facebook/musicgen-small", "provider": "hf-inference"}, {"texts": ("x",)}),
-    # transformers, MusicGen: guidance_scale of 1 or less is off; nucleus sampling; greedy
-    (H, {"inputs": "x", "parameters": {"guidance_scale": 0}}, {"texts": ("x",), "guidance_scale": 1}),
+    # transformers, MusicGen: guidance_scale of 1 is off; nucleus sampling; greedy
+    (H, {"inputs": "x", "parameters": {"guidance_scale": 1}}, {"texts": ("x",), "guidance_scale": 1}),
     (H, {"inputs": "x", "parameters": {"top_p": 0.95, "top_k": 0, "seed": 3}}, {"texts": ("x",), "top_p": 0.95, "top_k": 0, "seed": 3}),
     (H, {"inputs": "x", "parameters": {"do_sample": False, "max_new_tokens": 400}}, {"texts": ("x",), "do_sample": False, "max_new_tokens": 400}),
     # docs.nano-gpt.com/api-reference/music-generation: a music model behind /v1/audio/speech
@@ -136,6 +136,7 @@ REFUSED: list[tuple[Source, Any, str]] = [
      "classifier_free_guidance, temperature, top_k, top_p, seed"),
     (R, {"prompt": "x", "multi_band_diffusion": True}, "must have no multi_band_diffusion true"),
     (R, {"prompt": "x", "continuation": 0}, "must have no continuation 0"),
+    # a Next.js route's call of b05b1dff has 33 s, more than MusicGen generates at once
     (R, {"prompt": "x", "duration": 33}, "replicate request: duration must be a number from 0.02 to 30, got 33"),
     (R, {"prompt": "x", "classifier_free_guidance": 0}, "replicate request: classifier_free_guidance must be a number from 1 to 20, got 0"),
     (R, {"prompt": "x", "webhook": "https://a"}, 'must have no webhook "https://a"'),
@@ -146,6 +147,7 @@ REFUSED: list[tuple[Source, Any, str]] = [
     (R, {"prompt": "x", "top_p": "0"}, 'replicate request: top_p must be a number from 1e-06 to 1, got "0"'),
     (H, {"inputs": "x", "parameters": {"num_beams": 4, "max_length": 1500}}, "huggingface request must have no num_beams 4, max_length 1500; supported are inputs, max_new_tokens"),
     (H, {"inputs": "x", "parameters": {"max_new_tokens": 2000}}, "huggingface request: max_new_tokens must be an integer from 4 to 1503, got 2000"),
+    (H, {"inputs": "x", "parameters": {"guidance_scale": 0}}, "huggingface request: guidance_scale must be a number from 1 to 20, got 0"),
     (H, {"inputs": ["x", ""]}, "huggingface request: inputs[1] must be a string of 1 to 1000 characters, got 0 characters"),
     (H, {"inputs": "x", "parameters": {"duration": 3, "max_new_tokens": 9}}, "must have one of duration and max_new_tokens, got both"),
     (AI, {"model": "m", "input": "x", "speed": 1.5, "instructions": "sing"}, 'openai request must have no speed 1.5, instructions "sing"'),
