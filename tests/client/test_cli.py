@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -171,6 +172,31 @@ def test_file_of_requests_of_another_service_is_continued(run: Run, aws: FakeAws
     command = ("generate", "--from", "huggingface", "-f", "all.jsonl", "-o", "out", "--json")
     assert sorted(clip["prompt"] for clip in lines(run(*command))) == [f"tune {index}" for index in range(5)]
     assert run(*command).stdout == "" and sum(aws.generated.values()) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "message"),
+    [
+        ((), ["one", "two", "x" * 1001], "line 3 of rows: texts[0] must be a string of 1 to 1000 characters, got 1001"),
+        (("--from", "openai"), ['{"input": "a"}', "", '{"input": "b", "speed": 2}'], "line 3 of rows: openai request"),
+    ],
+)  # fmt: skip
+def test_wrong_line_of_a_file_is_named_before_anything_is_sent(
+    run: Run, tmp_path: Path, aws: FakeAws, options: tuple[str, ...], rows: list[str], message: str
+) -> None:
+    (tmp_path / "rows").write_text("\n".join(rows))
+    result = run("generate", *options, "-f", "rows")
+    assert result.exit_code == 2 and message in str(result.exception)
+    assert aws.calls["invoke"] == 0
+
+
+def test_pipe_is_read_once(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = Thread(target=(tmp_path / "pipe").write_text, args=("one\ntwo\n",))
+    writer.start()
+    result = run("generate", "-f", "pipe", "-d", "0.02", "--json")
+    writer.join()
+    assert sorted(clip["prompt"] for clip in lines(result)) == ["one", "two"]
 
 
 @pytest.mark.parametrize(

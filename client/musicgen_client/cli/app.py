@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from musicgen_client.api import MusicGen
-from musicgen_client.cli.inputs import lines, maker, payload
+from musicgen_client.cli.inputs import maker, payload, requests_of
 from musicgen_client.cli.play import play as play_file
 from musicgen_client.cli.progress import Progress
 from musicgen_client.clip import Clip
@@ -124,13 +124,11 @@ def generate(
         "negative_prompt": negative, "seed": seed, "progress": percent,
     }  # fmt: skip
     make = maker(parameters, count, source, random_seed=file is None, note=lambda text: typer.echo(text, err=True))
-    items = lines(file, source) if file else [payload(item) for item in prompts or []] if source else prompts or []
-    if not file:
-        for item in items:
-            make(item)  # a wrong argument is refused before anything is sent
+    items = [payload(item) if source else item for item in prompts or []]
+    # What is wrong is refused before anything is sent.
+    requests = requests_of(file, source, make) if file else [request for item in items for request in make(item)]
     out.mkdir(parents=True, exist_ok=True)
     music = connect(context.obj, Limits(window=window, ttl=ttl, time_limit=time_limit))
-    requests = (request for item in items for request in make(item))
     batch = f"{out.absolute()} {count} {json.dumps(parameters, sort_keys=True)}" + (f" {source}" if source else "")
     name = None if file is None or fresh else batch
     with Report(html) if html else nullcontext() as report:

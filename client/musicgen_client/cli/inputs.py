@@ -70,8 +70,28 @@ def payload(argument: str) -> str:
     return text
 
 
-def lines(file: Path, source: Source | None) -> Iterator[str]:
-    """Yield the prompts or payloads of a file or of standard input, one at a time."""
+def requests_of(file: Path, source: Source | None, make: Callable[[str], list[Request]]) -> Iterator[Request]:
+    """Return the requests of a file's lines, read one at a time.
+
+    A file that can be read twice is checked first, so that a wrong line is refused before anything is sent. Raises
+    InvalidRequest, then or later, that names the line.
+    """
+    if file.is_file():
+        for _ in _requests(file, source, make):
+            pass
+    return _requests(file, source, make)
+
+
+def _requests(file: Path, source: Source | None, make: Callable[[str], list[Request]]) -> Iterator[Request]:
+    for number, text in _lines(file, source):
+        try:
+            yield from make(text)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"line {number} of {file}: {error}") from error
+
+
+def _lines(file: Path, source: Source | None) -> Iterator[tuple[int, str]]:
+    """Yield the prompts or payloads of a file or of standard input, each with its line's number."""
     limit = _MAX_JSON_LINE if source else _MAX_LINE
     with _open(file) as stream:
         number = 0
@@ -80,7 +100,7 @@ def lines(file: Path, source: Source | None) -> Iterator[str]:
             if len(line.rstrip("\r\n")) > limit:
                 raise InvalidRequest(f"line {number} of {file} must have at most {limit} characters, got more")
             if text := line.strip():
-                yield text
+                yield number, text
 
 
 def _decoded(stream: IO[str], name: str, size: int, *, line: bool = False) -> str:
