@@ -34,6 +34,14 @@ DEFAULT_TTL = 3600  # seconds that a request may wait; covers an endpoint that w
 DEFAULT_TIME_LIMIT = 900  # seconds that it may run: SageMaker's default
 MARGIN = 120.0  # seconds for redelivery and the clock's corrections before an attempt counts as gone
 _FIRST_POLL, _POLL_GROWTH, _MAX_POLL = 0.5, 1.4, 5.0  # seconds
+# Stages of progress.json (docs/api.md): what they are for a job whose answer is not there yet. SageMaker publishes it
+# a moment after the container has written the last one.
+_STAGES = {
+    "queued": "queued",
+    "generating": "generating",
+    "uploading": "uploading",
+    **dict.fromkeys(("done", "failed", "cancelled"), "finishing"),
+}
 _ERRORS: dict[str, type[RequestFailed]] = {
     "refused": RequestRefused,
     "failed": RequestFailed,
@@ -55,7 +63,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Update:
-    """A change of a job's state, for displays: planned, queued, in doubt, generating, uploading, or how it ended."""
+    """A change of a job's state, for displays.
+
+    `stage` is planned, queued, in doubt, retrying, generating, uploading, finishing (the container has answered,
+    SageMaker has not), or how the job ended: completed, refused, failed, expired, cancelled.
+    """
 
     job: str
     stage: str
@@ -217,7 +229,7 @@ class Runner:
         stage = "queued" if record.event == events.SENT else "in doubt"
         percent: float | None = None
         if record.request.get("progress") and (progress := self._transport.progress(record.id)):
-            stage, percent = progress.stage, progress.percent
+            stage, percent = _STAGES.get(progress.stage, stage), progress.percent
         elif poll.delay >= _MAX_POLL and self._transport.started(record.id):
             stage = "generating"
         self._update(record.id, stage, percent)

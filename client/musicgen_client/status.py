@@ -22,7 +22,7 @@ class Status:
     desired_instances: int
     backlog: int | None  # requests that wait or run
     oldest_seconds: float | None
-    revision: str | None
+    staged_model: str | None  # the digest of what was staged, from its folder's name; no commit of the Hub
     usd_per_hour: float | None  # of the instances that run now
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def endpoint_status(stack: Stack, clients: Clients) -> Status:
         desired_instances=desired,
         backlog=None if backlog is None else round(backlog),
         oldest_seconds=values["age"],
-        revision=next((part for part in reversed(digest) if len(part) >= 32), None),
+        staged_model=next((part for part in reversed(digest) if len(part) >= 32), None),
         usd_per_hour=None if stack.usd_per_hour is None else stack.usd_per_hour * current,
     )
 

@@ -17,6 +17,7 @@ MAX_INLINE_BYTES = 128_000
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _READ_ATTEMPTS = 5
 JSON = "application/json"
+_CANCELLED = "the request was cancelled by the client"  # the container's answer with status 409
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ def parse_failure(content: bytes) -> Result:
 
 
 def _failure_status(message: str, *, is_server_error: bool) -> str:
-    if "cancelled by the client" in message:
+    if _CANCELLED in message and " must " not in message:  # a refusal may quote the sentence from a prompt
         return "cancelled"
     if not is_server_error and ("RequestTTLSeconds" in message or "expired" in message.lower()):
         return "expired"

@@ -1,10 +1,13 @@
 """MusicGen and Clip against an AWS in virtual time."""
 
 import asyncio
+import io
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,7 +22,11 @@ from musicgen_client.errors import (
     RequestRefused,
     WaitTimeout,
 )
+from musicgen_client.transport import parse_failure
+from musicgen_serving.engine.errors import RequestCancelledError
 from tests.client.helpers.fake_aws import FakeAws
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_prompt_becomes_a_clip(music: MusicGen, aws: FakeAws) -> None:
@@ -45,6 +52,39 @@ def test_clip_is_saved_whole_under_its_own_name_and_shown_in_a_notebook(music: M
     assert "&lt;b&gt;piano" in clip._repr_html_() and "<audio controls" in clip._repr_html_()  # pyright: ignore[reportPrivateUsage]
 
 
+def test_every_stage_of_the_container_is_known_and_only_an_answer_ends_a_job(music: MusicGen, aws: FakeAws) -> None:
+    documented = re.search(r'\| "stage" \|(.*)\|', (DOCS / "api.md").read_text(encoding="utf-8"))
+    assert documented
+    stages = re.findall(r"`(\w+)`", documented[1])
+    assert stages == ["queued", "generating", "uploading", "done", "failed", "cancelled"]
+    shown: dict[str, list[str]] = {}
+    for stage in [*stages, "of a newer container"]:
+        aws.seconds, updates = 20, list[Update]()
+        get = music.clients.s3.get_object
+
+        def get_object(get: Any = get, stage: str = stage, **call: Any) -> Any:
+            found = get(**call)
+            if call["Key"].endswith("progress.json"):
+                found["Body"] = io.BytesIO(json.dumps({"stage": stage, "percent": 50}).encode())
+            return found
+
+        music.clients.s3.get_object = get_object
+        music.generate("x", duration=0.1, progress=True, on_update=updates.append)
+        music.clients.s3.get_object = get
+        assert updates[-1].stage == "completed"
+        shown[stage] = sorted({update.stage for update in updates} - {"planned", "queued", "completed"})
+    assert shown == {
+        "queued": [], "generating": ["generating"], "uploading": ["uploading"], "done": ["finishing"],
+        "failed": ["finishing"], "cancelled": ["finishing"], "of a newer container": [],
+    }  # fmt: skip
+
+
+def test_refusal_that_quotes_a_cancellation_is_a_refusal() -> None:
+    sentence = 'texts[0] must be a string of 1 to 1000 characters, got "the request was cancelled by the client"'
+    assert parse_failure(json.dumps({"error": sentence}).encode()).status == "refused"
+    assert parse_failure(json.dumps({"error": str(RequestCancelledError())}).encode()).status == "cancelled"
+
+
 def test_variations_have_consecutive_seeds_in_requests_of_sixteen(music: MusicGen, aws: FakeAws) -> None:
     clips = music.variations("march", 18, duration=0.02, seed=2**32 - 2)
     assert [clip.seed for clip in clips] == [2**32 - 2, 2**32 - 1, *range(16)]
@@ -63,7 +103,7 @@ def test_invalid_request_is_refused_before_anything_is_sent(music: MusicGen, aws
         (b'{"error": "texts must be an array, got 3"}', RequestRefused, "texts must be an array, got 3"),
         (b'{"error": "model failed: it must stop", "error_id": "a1"}', RequestFailed, "must stop (error_id a1)"),
         (b"ClientError: the container died", RequestFailed, "the container died"),
-        (b'{"error": "cancelled by the client"}', RequestCancelled, "cancelled by the client"),
+        (b'{"error": "the request was cancelled by the client"}', RequestCancelled, "cancelled by the client"),
         (b"", RequestFailed, "no reason given"),
     ],
 )

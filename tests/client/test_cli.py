@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from musicgen_client import MusicGen
 from musicgen_client.cli import app as cli
 from musicgen_client.cli import play as player
 from musicgen_client.errors import MusicGenError
+from musicgen_serving.engine.errors import RequestCancelledError
 from tests.client.helpers.fake_aws import FakeAws, client_error
 
 Run = Callable[..., Result]
@@ -103,7 +105,9 @@ def test_list_get_and_again_find_an_earlier_job(run: Run, tmp_path: Path) -> Non
 
 
 def test_status_and_wake(run: Run, aws: FakeAws) -> None:
-    assert lines(run("status", "--json"))[0]["state"] == "idle"
+    (status,) = lines(run("status", "--json"))
+    assert (status["state"], status["staged_model"]) == ("idle", "d" * 64) and "revision" not in status
+    assert f"staged model   {'d' * 64}" in run("status").stdout
     aws.instances = 0
     assert "price          $0/h now" in run("status").stdout
     assert "an instance is starting" in run("wake").stdout
@@ -149,11 +153,92 @@ def test_wrong_arguments_are_refused(run: Run, arguments: tuple[str, ...], exit_
     assert message in str(result.exception)
 
 
+def test_request_of_another_service_is_generated_with_its_own_parameters(run: Run, tmp_path: Path) -> None:
+    payload = {"input": {"prompt": "waltz", "duration": 1, "seed": 5, "top_p": 0, "model_version": "stereo-large"}}
+    (tmp_path / "payload.json").write_text(json.dumps(payload, indent=2))
+    result = run("generate", "--from", "replicate", "payload.json", "--json")
+    (clip,) = lines(result)
+    assert (clip["prompt"], clip["seconds"], clip["seed"]) == ("waltz", 1.0, 5)
+    assert result.stderr.count('note: model_version "stereo-large" has no effect') == 1
+    inline = run("generate", "--from", "audiocraft", '{"descriptions": ["a", "b"], "duration": 0.1}', "--json")
+    assert [clip["prompt"] for clip in lines(inline)] == ["a", "b"]
+    more = run("generate", "--from", "openai", "-", "-n", "2", "--seed", "9", "--json", stdin='{"input": "c"}')
+    assert [clip["seed"] for clip in lines(more)] == [9, 10]
+
+
+def test_file_of_requests_of_another_service_is_continued(run: Run, aws: FakeAws, tmp_path: Path) -> None:
+    rows = [{"inputs": f"tune {index}", "parameters": {"duration": 0.1}} for index in range(5)]
+    (tmp_path / "all.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n\n")
+    command = ("generate", "--from", "huggingface", "-f", "all.jsonl", "-o", "out", "--json")
+    assert sorted(clip["prompt"] for clip in lines(run(*command))) == [f"tune {index}" for index in range(5)]
+    assert run(*command).stdout == "" and sum(aws.generated.values()) == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "message"),
+    [
+        ((), ["one", "two", "x" * 1001], "line 3 of rows: texts[0] must be a string of 1 to 1000 characters, got 1001"),
+        (("--from", "openai"), ['{"input": "a"}', "", '{"input": "b", "speed": 2}'], "line 3 of rows: openai request"),
+    ],
+)  # fmt: skip
+def test_wrong_line_of_a_file_is_named_before_anything_is_sent(
+    run: Run, tmp_path: Path, aws: FakeAws, options: tuple[str, ...], rows: list[str], message: str
+) -> None:
+    (tmp_path / "rows").write_text("\n".join(rows))
+    result = run("generate", *options, "-f", "rows")
+    assert result.exit_code == 2 and message in str(result.exception)
+    assert aws.calls["invoke"] == 0
+
+
+def test_pipe_is_read_once(run: Run, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = Thread(target=(tmp_path / "pipe").write_text, args=("one\ntwo\n",))
+    writer.start()
+    result = run("generate", "-f", "pipe", "-d", "0.02", "--json")
+    writer.join()
+    assert sorted(clip["prompt"] for clip in lines(result)) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--from", "replicate", '{"prompt": "x", "input_audio": "y"}'), 'must have no input_audio "y"; supported are'),
+        (("--from", "replicate", "{"), "a request must be JSON, got Expecting property name"),
+        (("--from", "replicate", '{"a":' * 100_000), "a request must be JSON, got too many levels"),
+        (("--from", "replicate", "none.json"), "none.json cannot be read"),
+        (("--from", "replicate", "latin.json"), "latin.json must be text in UTF-8, got byte 0xe9"),
+        (("--from", "replicate", "big.json"), "big.json must have at most 1048576 characters, got more"),
+        (("--from", "replicate", "-f", "big.json"), "line 1 of big.json must have at most 65536 characters, got more"),
+        (("-f", "big.json"), "line 1 of big.json must have at most 4096 characters, got more"),
+        (("--from", "openai", '{"input": "x"}', "-d", "3"), "the request has the parameters, got duration on the"),
+        (("--from", "suno", "{}"), ""),
+    ],
+)  # fmt: skip
+def test_wrong_request_of_another_service_is_refused(
+    run: Run, tmp_path: Path, aws: FakeAws, arguments: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "latin.json").write_bytes(b'{"prompt": "\xe9"}')
+    (tmp_path / "big.json").write_text(" " * 1_100_000)
+    result = run("generate", *arguments)
+    assert result.exit_code == 2
+    assert message in str(result.exception)
+    assert aws.calls["invoke"] == 0
+
+
 def test_failed_request_of_many_sets_the_exit_status(run: Run, aws: FakeAws) -> None:
     aws.answer = lambda request: (422, b'{"error": "x must be y"}') if b"bad" in request.body else None
     result = run("generate", "good", "bad", "-d", "0.02")
     assert result.exit_code == 1
     assert "x must be y" in result.stderr and "good" in result.stdout
+
+
+def test_cancelled_request_exits_with_the_documented_status(run: Run, aws: FakeAws) -> None:
+    aws.answer = lambda _: (409, json.dumps({"error": str(RequestCancelledError())}).encode())
+    result = run("generate", "x", "-d", "0.1", "--json")
+    assert result.exit_code == 1
+    (line,) = lines(result)
+    assert (line["kind"], line["error"]) == ("RequestCancelled", "the request was cancelled by the client")
+    assert lines(run("list", "--json"))[0]["status"] == "cancelled"
 
 
 def test_main_prints_one_line_and_exits_with_the_errors_status(

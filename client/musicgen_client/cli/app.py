@@ -3,8 +3,8 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,22 +14,25 @@ import typer
 from rich.console import Console
 
 from musicgen_client.api import MusicGen
+from musicgen_client.cli.inputs import maker, payload, requests_of
 from musicgen_client.cli.play import play as play_file
 from musicgen_client.cli.progress import Progress
 from musicgen_client.clip import Clip
 from musicgen_client.errors import InvalidRequest, MusicGenError
+from musicgen_client.foreign import Source
 from musicgen_client.history import History
 from musicgen_client.jobs import Limits
 from musicgen_client.journal import Record
-from musicgen_client.requests import Request, variations
+from musicgen_client.report import Report
+from musicgen_client.requests import Request
 from musicgen_client.stack import stack_name
 
 EXIT_STATUS = """
-Exit status: 0 all clips were generated; 1 a request failed or was refused; 2 invalid arguments or request, nothing was
-sent; 3 no such stack or endpoint, or it has failed; 4 AWS refused the call (credentials, permission, clock) or could
-not be reached; 5 a request expired, or --timeout passed; 130 interrupted: the requests go on.
+Exit status: 0 all clips were generated; 1 a request failed, was refused or was cancelled; 2 invalid arguments or
+request, nothing was sent; 3 no such stack or endpoint, or it has failed; 4 AWS refused the call (credentials,
+permission, clock) or could not be reached; 5 a request expired, or --timeout passed; 130 interrupted:
+the requests go on.
 """
-_MAX_LINE = 4096  # characters of a line of a file of prompts
 
 app = typer.Typer(
     help=f"Music from a MusicGen endpoint on AWS.\n\n{EXIT_STATUS}",
@@ -76,13 +79,20 @@ def common(
 @app.command()
 def generate(
     context: typer.Context,
-    prompts: Annotated[list[str] | None, typer.Argument(help="what the music should sound like")] = None,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(help="what the music should sound like; with --from, JSON files or JSON itself"),
+    ] = None,
     duration: Annotated[float | None, typer.Option("--duration", "-d", help="seconds, 0.02 to 30 (default: 5)")] = None,
     count: Annotated[int, typer.Option("-n", min=1, max=1000, help="clips per prompt, with consecutive seeds")] = 1,
     seed: Annotated[int | None, typer.Option(help="0 to 4294967295; the same seed gives the same clip")] = None,
     out: Out = Path(),
     file: Annotated[
-        Path | None, typer.Option("--file", "-f", help='prompts, one per line; "-" is standard input')
+        Path | None,
+        typer.Option("--file", "-f", help='prompts (or JSON, see --from), one per line; "-" is standard input'),
+    ] = None,
+    source: Annotated[
+        Source | None, typer.Option("--from", help="take JSON requests of another service; they have the parameters")
     ] = None,
     guidance: Annotated[float | None, typer.Option(help="how closely to follow the text, 1 to 20 (default: 3)")] = None,
     temperature: Annotated[float | None, typer.Option(help="0.001 to 5 (default: 1)")] = None,
@@ -96,6 +106,9 @@ def generate(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="generate a --file again that was generated into --out")
     ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="write a page with players, waveforms and timings, in one file")
+    ] = None,
     play: Play = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per clip")] = False,
 ) -> None:
@@ -110,52 +123,24 @@ def generate(
         "duration": duration, "guidance_scale": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p,
         "negative_prompt": negative, "seed": seed, "progress": percent,
     }  # fmt: skip
-    make = _maker(parameters, count, random_seed=file is None)
-    if prompts:
-        for prompt in prompts:
-            make(prompt)  # a wrong argument is refused before anything is sent
+    make = maker(parameters, count, source, random_seed=file is None, note=lambda text: typer.echo(text, err=True))
+    items = [payload(item) if source else item for item in prompts or []]
+    # What is wrong is refused before anything is sent.
+    requests = requests_of(file, source, make) if file else [request for item in items for request in make(item)]
     out.mkdir(parents=True, exist_ok=True)
     music = connect(context.obj, Limits(window=window, ttl=ttl, time_limit=time_limit))
-    requests = (request for prompt in (prompts or _lines(file)) for request in make(prompt))
-    name = None if file is None or fresh else f"{out.absolute()} {count} {json.dumps(parameters, sort_keys=True)}"
-    _generate(music, requests, name, out, play=play, as_json=as_json or context.obj.json, window=window)
-
-
-def _maker(parameters: dict[str, Any], count: int, *, random_seed: bool) -> Callable[[str], list[Request]]:
-    def make(prompt: str) -> list[Request]:
-        request = Request(texts=(prompt,), **parameters)
-        if count == 1:
-            return [request.seeded() if random_seed else request]
-        if random_seed or request.seed is not None:
-            return list(variations(request, count))
-        return [request] * count  # a batch gives each a seed that is the same in every run
-
-    return make
-
-
-def _lines(file: Path | None) -> Iterator[str]:
-    """Yield the prompts of a file or of standard input, one at a time."""
-    stream = sys.stdin if str(file) == "-" else _open(file or Path())
-    with stream:
-        for number, line in enumerate(stream, start=1):
-            if len(line) > _MAX_LINE:
-                raise InvalidRequest(
-                    f"line {number} of {file} must have at most {_MAX_LINE} characters, got {len(line)}"
-                )
-            if prompt := line.strip():
-                yield prompt
-
-
-def _open(file: Path) -> Any:
-    try:
-        return file.open(encoding="utf-8")
-    except OSError as error:
-        raise InvalidRequest(f"{file} cannot be read: {error.strerror}") from error
+    batch = f"{out.absolute()} {count} {json.dumps(parameters, sort_keys=True)}" + (f" {source}" if source else "")
+    name = None if file is None or fresh else batch
+    with Report(html) if html else nullcontext() as report:
+        _generate(
+            music, requests, name, out, play=play, as_json=as_json or context.obj.json, window=window, report=report
+        )
 
 
 def _generate(
-    music: MusicGen, requests: Iterable[Request], name: str | None, out: Path, *, play: bool, as_json: bool, window: int
-) -> None:
+    music: MusicGen, requests: Iterable[Request], name: str | None, out: Path, *, play: bool, as_json: bool,
+    window: int, report: Report | None = None,
+) -> None:  # fmt: skip
     failures: list[MusicGenError] = []
 
     def store(_job: str, clips: tuple[Clip, ...]) -> list[str]:
@@ -166,8 +151,12 @@ def _generate(
             if outcome.error is not None:
                 failures.append(outcome.error)
                 _print_error(outcome.error, outcome.job, as_json)
+                if report:
+                    report.add_failure(outcome.job, outcome.request, outcome.error)
             for clip in outcome.clips:
                 _print_clip(clip, out / clip.file_name, as_json)
+                if report:
+                    report.add(clip, out / clip.file_name)
                 if play:
                     play_file(out / clip.file_name)
     if failures:
@@ -211,7 +200,7 @@ def _print_error(error: MusicGenError, job: str, as_json: bool) -> None:
 
 @app.command()
 def status(context: typer.Context, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Show whether the endpoint is asleep, waking, idle or busy, its queue, revision and price."""
+    """Show whether the endpoint is asleep, waking, idle or busy, its queue, staged model and price."""
     found = connect(context.obj).status()
     if as_json or context.obj.json:
         typer.echo(json.dumps(found.as_dict()))
@@ -221,7 +210,7 @@ def status(context: typer.Context, as_json: Annotated[bool, typer.Option("--json
     lines = {
         "state": found.state, "instances": f"{found.instances} (wanted: {found.desired_instances})",
         "backlog": "unknown" if found.backlog is None else found.backlog, "oldest request": age,
-        "revision": found.revision or "unknown", "price": price,
+        "staged model": found.staged_model or "unknown", "price": price,
     }  # fmt: skip
     for name, value in lines.items():
         typer.echo(f"{name:<15}{value}")

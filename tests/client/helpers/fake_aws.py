@@ -163,7 +163,7 @@ class FakeAws:
 
     def _complete(self, request: Queued) -> None:
         if ("outputs", f"cancel/{request.id}") in self.objects:
-            self._fail(request, b'{"error": "cancelled by the client"}', "Failed")
+            self._fail(request, b'{"error": "the request was cancelled by the client"}', "Failed")
             return
         status, body = self.answer(request) or (200, self._generate(request))
         if status != 200:
@@ -223,7 +223,7 @@ class FakeAws:
     def _describe(self, **_: Any) -> dict[str, Any]:
         outputs = {
             "EndpointName": "music", "InputBucketName": "inputs", "OutputBucketName": "outputs",
-            "InstancePricePerHourUsd": "1.515",
+            "InstancePricePerHourUsd": "1.515", "ModelDataUrl": f"s3://artifacts/models/{'d' * 64}/model.tar.gz",
         }  # fmt: skip
         listed = [{"OutputKey": name, "OutputValue": value} for name, value in outputs.items()]
         return {"Stacks": [{"StackStatus": "CREATE_COMPLETE", "Outputs": listed}]}
