@@ -29,6 +29,7 @@ from local_aws.emulator.iam.sessions import (
     is_anonymous,
     is_form,
     principal_context,
+    url_query,
 )
 
 _ADMINISTRATOR = f"arn:aws:iam::{ACCOUNT_ID}:root"
@@ -47,11 +48,12 @@ def middleware(app: Callable[..., Iterable[bytes]]) -> Callable[..., Iterable[by
 
 def authorize(response: Any, request_class: type, resource: str = "*") -> None:
     """Return if the request is allowed, raise the service's own error if not. moto calls this."""
-    presigned = response.querystring.get("X-Amz-Credential", [""])[0]
+    query = url_query(response)
+    presigned = query.get("X-Amz-Credential", "")
     if presigned:
         check_expiry(response)
     credential = response.headers.get("Authorization") or (f"Credential={presigned}" if presigned else "")
-    signed_v2 = response.querystring.get("AWSAccessKeyId", [""])[0]  # `aws s3 presign` in version 1
+    signed_v2 = query.get("AWSAccessKeyId", "") if response.service_name == "s3" else ""  # version 1's `aws s3 presign`
     if f"Credential={ROOT_ACCESS_KEY_ID}/" in credential or signed_v2 == ROOT_ACCESS_KEY_ID:
         if response.service_name == "sts" and response._get_action() == "AssumeRole":
             (access,) = required_access(response, "sts", resource)

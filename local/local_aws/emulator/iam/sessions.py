@@ -80,7 +80,7 @@ def _iam() -> IAMBackend:
 
 def is_anonymous(response: Any) -> bool:
     """Return whether the request is not signed."""
-    return "Authorization" not in response.headers and "X-Amz-Credential" not in response.querystring
+    return "Authorization" not in response.headers and "X-Amz-Credential" not in url_query(response)
 
 
 def is_form(response: Any) -> bool:
@@ -141,9 +141,14 @@ def principal_context(session: Session) -> dict[str, str]:
     }
 
 
+def url_query(response: Any) -> dict[str, str]:
+    """Return the parameters of the request's URL. moto's `querystring` also has those that it finds in the body."""
+    return {name: values[0] for name, values in parse_qs(response.parsed_url.query).items()}
+
+
 def check_expiry(response: Any) -> None:
     """Raise S3's error for a presigned URL that has expired, or was to last for more than a week."""
-    query = {name: values[0] for name, values in parse_qs(response.parsed_url.query).items()}
+    query = url_query(response)
     seconds = int(query.get("X-Amz-Expires", "0"))
     if not 1 <= seconds <= _MAX_PRESIGNED_SECONDS:
         code = "AuthorizationQueryParametersError"
@@ -155,7 +160,7 @@ def check_expiry(response: Any) -> None:
 
 def _presigned_by(response: Any) -> AssumedRole:
     """Return the role session that signed a presigned S3 URL (SigV4 in the query); raise S3's error if invalid."""
-    query = {name: values[0] for name, values in parse_qs(response.parsed_url.query).items()}
+    query = url_query(response)
     key_id, _, region, service, _ = query["X-Amz-Credential"].split("/")
     session = sts_backends[ACCOUNT_ID]["aws"].get_assumed_role_from_access_key(key_id)
     if session is None or session.session_token != query.get("X-Amz-Security-Token"):

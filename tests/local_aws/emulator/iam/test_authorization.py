@@ -5,6 +5,7 @@
 import json
 import ssl
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from local_aws.emulator.account import ROOT_ACCESS_KEY_ID
 from local_aws.emulator.process import LocalAws
 
 ROLE_TRUST: dict[str, Any] = {
@@ -310,3 +312,26 @@ def test_stack_of_a_request_is_named_by_its_arn(stack: Any) -> None:
     assert described["StackName"] == stack.name
     with pytest.raises(ClientError, match="is not authorized to perform: cloudformation:DescribeStacks"):
         client.describe_stacks(StackName="Other")
+
+
+@pytest.mark.parametrize("credential", ["X-Amz-Credential=AKIA/20260101/us-east-1/s3/aws4_request&X-Amz-Expires=0"])
+def test_a_presigned_url_in_a_body_is_no_signature(stack: Any, function_resources: Any, credential: str) -> None:
+    """CloudFormation's events carry one; moto takes a body's parameters for the URL's."""
+    assert stack.deploy(function_resources("def handler(event, context): return event['ResponseURL']")) == (
+        "CREATE_COMPLETE"
+    )
+    payload = json.dumps({"ResponseURL": f"https://127.0.0.1/bucket/key?{credential}"})
+    answer = stack.aws.client("lambda").invoke(FunctionName=stack.physical_id("Function"), Payload=payload.encode())
+    assert json.loads(answer["Payload"].read()).endswith(credential)
+
+
+@pytest.mark.parametrize("name", ["X-Amz-Credential", "AWSAccessKeyId"])
+def test_the_administrators_key_in_a_body_gives_no_rights(aws: LocalAws, name: str) -> None:
+    value = f"{ROOT_ACCESS_KEY_ID}/20260101/us-east-1/sns/aws4_request" if name.startswith("X") else ROOT_ACCESS_KEY_ID
+    body = urllib.parse.urlencode({"Action": "ListTopics", "Version": "2010-03-31", name: value}).encode()
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Host": "sns.us-east-1.amazonaws.com"}
+    request = urllib.request.Request(aws.endpoint_url, data=body, headers=headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, context=ssl.create_default_context(cafile=str(aws.ca_bundle)))
+    assert refused.value.code == 403
+    refused.value.close()
