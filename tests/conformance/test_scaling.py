@@ -124,7 +124,7 @@ class Scaled:
         def found() -> dict[str, Any] | None:
             return next((item for item in self.activities(cause, **more) if item["StatusCode"] == status), None)
 
-        return self.workspace.wait(found, f"an activity: {cause}, {status}", 60)
+        return self.workspace.wait(found, f"an activity: {cause}, {status}", 150)
 
 
 @pytest.fixture(scope="module")

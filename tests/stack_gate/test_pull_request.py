@@ -121,9 +121,11 @@ def test_worked_pull_request_in_the_docs_shows_the_real_comment(result: tuple[in
     document = (ROOT / "docs/gate.md").read_text(encoding="utf-8").splitlines()
     quoted = [line[2:] for line in document if line.startswith(">")]
 
-    shown = [line for line in unfolded(result[2].splitlines()[1:]) if not line.startswith("checkov was not compared")]
-    told = [line for line in unfolded(quoted) if not line.startswith("checkov was not compared")]
-    assert told == shown
+    def compared(lines: list[str]) -> list[str]:
+        # Whether checkov was compared depends on the machine: its environment is made by `make lint`.
+        return [line for line in unfolded(lines) if line and not line.startswith("checkov was not compared")]
+
+    assert compared(quoted) == compared(result[2].splitlines()[1:])
 
 
 def test_comment_is_posted_and_then_updated(result: tuple[int, dict[str, Any], str], tmp_path: Path) -> None:
