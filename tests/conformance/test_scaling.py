@@ -193,6 +193,7 @@ def test_new_bounds_change_the_capacity(scaled: Scaled) -> None:
 def test_the_cause_is_the_new_bound(scaled: Scaled) -> None:
     """Cause: minimum capacity was set to 2; maximum capacity was set to 1."""
     scaled.register(2, 3)
+    scaled.await_instances(2)  # an earlier test may have left the same activity
     scaled.await_activity("minimum capacity was set to 2", "Successful")
     scaled.register(1, 1)
     scaled.await_activity("maximum capacity was set to 1", "Successful")
