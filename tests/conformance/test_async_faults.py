@@ -19,7 +19,7 @@ DELETE = "https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_DeleteEn
 
 @pytest.fixture(scope="module")
 def victim(workspace: Workspace) -> AsyncEndpoint:
-    """An endpoint of this file, which its tests harm one after the other."""
+    """An endpoint of this file; its tests harm it one after the other, in any order, and put it right again."""
     made = AsyncEndpoint(workspace, environment=GENEROUS)
     made.create()
     return made
@@ -114,20 +114,24 @@ def test_an_absent_input_fails_the_request(victim: AsyncEndpoint) -> None:
 
 
 @documented(MONITOR)
-def test_a_deleted_topic_costs_the_message_only(victim: AsyncEndpoint) -> None:
+def test_a_deleted_topic_costs_the_message_only(workspace: Workspace) -> None:
     """NotificationFailures: when an issue occurs publishing notifications."""
-    victim.workspace.client("sns").delete_topic(TopicArn=victim.topics["success"])
-    assert victim.await_object(victim.invoke({})["OutputLocation"])
-    assert victim.describe()["EndpointStatus"] == "InService"
+    endpoint = AsyncEndpoint(workspace)
+    endpoint.create()
+    workspace.client("sns").delete_topic(TopicArn=endpoint.topics["success"])
+    assert endpoint.await_object(endpoint.invoke({})["OutputLocation"])
+    assert endpoint.describe()["EndpointStatus"] == "InService"
 
 
 @documented(DELETE, unknown="AWS does not say what becomes of the queue; here each request that waits fails")
-def test_requests_of_a_deleted_endpoint_fail(victim: AsyncEndpoint) -> None:
+def test_requests_of_a_deleted_endpoint_fail(workspace: Workspace) -> None:
     """DeleteEndpoint frees up all of the resources that were deployed when the endpoint was created: its queue."""
-    scale(victim, 0)
-    answers = [victim.invoke({}) for _ in range(3)]
-    victim.delete()
-    seen = announced(victim, answers, 30)
+    endpoint = AsyncEndpoint(workspace)
+    endpoint.create()
+    scale(endpoint, 0)
+    answers = [endpoint.invoke({}) for _ in range(3)]
+    endpoint.delete()
+    seen = announced(endpoint, answers, 30)
     assert seen == Counter({(answer["InferenceId"], "Failed"): 1 for answer in answers})
 
 

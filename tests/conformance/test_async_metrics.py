@@ -29,14 +29,19 @@ def busy(fast_workspace: Workspace) -> AsyncEndpoint:
 
 
 def datapoints(
-    endpoint: AsyncEndpoint, metric: str, dimensions: tuple[str, ...], namespace: str = "AWS/SageMaker"
+    endpoint: AsyncEndpoint,
+    metric: str,
+    dimensions: tuple[str, ...],
+    namespace: str = "AWS/SageMaker",
+    *,
+    samples: int = 1,
 ) -> list[dict[str, Any]]:
-    """Wait for a metric's datapoints of one minute, and return them."""
+    """Wait for a metric's datapoints of at least so many `samples`, which may fall into several minutes."""
     values = {"EndpointName": endpoint.name, "VariantName": "AllTraffic"}
     cloudwatch, now = endpoint.workspace.client("cloudwatch"), datetime.now(UTC)
 
-    def found() -> list[dict[str, Any]]:
-        return cloudwatch.get_metric_statistics(
+    def found() -> list[dict[str, Any]] | None:
+        points = cloudwatch.get_metric_statistics(
             Namespace=namespace,
             MetricName=metric,
             Dimensions=[{"Name": name, "Value": values[name]} for name in dimensions],
@@ -45,6 +50,7 @@ def datapoints(
             Period=60,
             Statistics=["Sum", "SampleCount", "Maximum", "Minimum", "Average"],
         )["Datapoints"]
+        return points if sum(point["SampleCount"] for point in points) >= samples else None
 
     return endpoint.workspace.wait(found, f"datapoints of {metric}", 15)
 
@@ -89,7 +95,7 @@ def test_processed_invocations_are_counted(busy: AsyncEndpoint) -> None:
 @documented(MONITOR, minutes=5)
 def test_failed_invocations_are_counted(busy: AsyncEndpoint) -> None:
     """InvocationFailures: if an invocation fails for any reason. Units: Count."""
-    points = datapoints(busy, "InvocationFailures", VARIANT)
+    points = datapoints(busy, "InvocationFailures", VARIANT, samples=2)
     assert total(points) == 2
     assert {point["Unit"] for point in points} == {"Count"}
 
@@ -97,7 +103,7 @@ def test_failed_invocations_are_counted(busy: AsyncEndpoint) -> None:
 @documented(MONITOR, minutes=5)
 def test_4xx_answers_are_ones_among_zeros(busy: AsyncEndpoint) -> None:
     """Invocation4XXErrors: for each 4xx response, 1 is sent; otherwise, 0 is sent. Units: None."""
-    points = datapoints(busy, "Invocation4XXErrors", VARIANT)
+    points = datapoints(busy, "Invocation4XXErrors", VARIANT, samples=3)
     assert (total(points), sum(point["SampleCount"] for point in points)) == (1, 3)
     assert {point["Unit"] for point in points} == {"None"}
 
@@ -105,7 +111,7 @@ def test_4xx_answers_are_ones_among_zeros(busy: AsyncEndpoint) -> None:
 @documented(MONITOR, minutes=5)
 def test_5xx_answers_are_ones_among_zeros(busy: AsyncEndpoint) -> None:
     """Invocation5XXErrors: for each 5xx response, 1 is sent; otherwise, 0 is sent. Units: None."""
-    points = datapoints(busy, "Invocation5XXErrors", VARIANT)
+    points = datapoints(busy, "Invocation5XXErrors", VARIANT, samples=3)
     assert (total(points), sum(point["SampleCount"] for point in points)) == (1, 3)
     assert {point["Unit"] for point in points} == {"None"}
 

@@ -151,7 +151,7 @@ def scaled(endpoint: Scaled) -> Iterator[Scaled]:
 @documented(ACTIVITIES, minutes=20)
 def test_an_activity_is_in_progress_and_then_successful(scaled: Scaled) -> None:
     """After the target service responds, the status of the activity is InProgress; when scaled, Successful."""
-    _, alarm = scaled.step(1, Cooldown=3600)
+    _, alarm = scaled.step(1, Cooldown=36_000)
     scaled.await_alarm(alarm)
     started = scaled.await_activity(alarm, "InProgress")
     assert "EndTime" not in started
@@ -164,7 +164,7 @@ def test_an_activity_is_in_progress_and_then_successful(scaled: Scaled) -> None:
 @documented(ACTIVITIES, minutes=20)
 def test_the_cause_names_alarm_and_policy(scaled: Scaled) -> None:
     """Cause: monitor alarm <alarm> in state ALARM triggered policy <policy>."""
-    policy, alarm = scaled.step(1, Cooldown=3600)
+    policy, alarm = scaled.step(1, Cooldown=36_000)
     scaled.await_alarm(alarm)
     causes = {item["Cause"] for item in scaled.workspace.wait(lambda: scaled.activities(alarm), "an activity", 30)}
     assert causes == {f"monitor alarm {alarm} in state ALARM triggered policy {policy}"}
@@ -214,7 +214,7 @@ def test_what_the_maximum_prevents_is_not_scaled(scaled: Scaled) -> None:
 @documented(STEPS, minutes=20)
 def test_a_step_is_not_repeated_within_its_cooldown(scaled: Scaled) -> None:
     """The policy won't increase the desired capacity again unless a larger step is triggered or the cooldown ends."""
-    _, alarm = scaled.step(1, Cooldown=3600)
+    _, alarm = scaled.step(1, Cooldown=36_000)
     scaled.await_alarm(alarm)
     scaled.await_instances(2, alarm)
     scaled.feed_for_minutes(alarm, 4)
@@ -236,7 +236,7 @@ def test_a_step_is_repeated_while_the_alarm_lasts(scaled: Scaled) -> None:
 def test_suspended_scale_out_adds_no_capacity(scaled: Scaled) -> None:
     """While DynamicScalingOutSuspended, no capacity is added; once resumed, policies in breach are evaluated."""
     scaled.register(1, 3, SuspendedState={"DynamicScalingOutSuspended": True})
-    _, alarm = scaled.step(1, Cooldown=3600)
+    _, alarm = scaled.step(1, Cooldown=36_000)
     scaled.feed_for_minutes(alarm, 4)
     assert scaled.instances() == (1, 1)
     scaled.register(1, 3, SuspendedState={"DynamicScalingOutSuspended": False})
