@@ -5,7 +5,9 @@ its own handlers in `resources`. EC2 alone, whose tables of instance types and z
 of the server's start, so that it and the services that import it are loaded when something first uses them.
 """
 
+import functools
 import importlib
+import operator
 import sys
 from types import ModuleType
 from typing import Any
@@ -52,20 +54,24 @@ class _DeferredModule(ModuleType):
 
 
 class _DeferredAttribute:
-    """A module, a class or moto's backends: what `from module import name` gave to the importer."""
+    """What `from module import name` gave to the importer: a module, a class or moto's backends, or an item of them.
 
-    def __init__(self, module: str, name: str) -> None:
+    Application Auto Scaling keeps ECS's backend, an item of `ecs_backends`, and asks it for ECS services only.
+    """
+
+    def __init__(self, module: str, name: str, *keys: Any) -> None:
         self._origin = module, name
+        self._keys = keys
 
     def _load(self) -> Any:
         module, name = self._origin
-        return getattr(importlib.import_module(module), name)
+        return functools.reduce(operator.getitem, self._keys, getattr(importlib.import_module(module), name))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._load(), name)
 
     def __getitem__(self, key: Any) -> Any:
-        return self._load()[key]
+        return _DeferredAttribute(*self._origin, *self._keys, key)
 
     def __instancecheck__(self, instance: Any) -> bool:
         return isinstance(instance, self._load())

@@ -149,6 +149,8 @@ def _image_variables(temporary: Path) -> dict[str, str]:
         # The resources of an instance, shared here: a tiny model is 40 times slower when two threads share a busy core.
         "OMP_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
+        # multi-model-server starts with half the CPU time; the container lives too briefly for the second compiler.
+        "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
     }
 
 

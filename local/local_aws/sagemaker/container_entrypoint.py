@@ -10,6 +10,7 @@ input.
 # (the serving toolkits ship no types, and their module attributes are replaced here)
 
 import ctypes
+import importlib
 import os
 import signal
 import struct
@@ -19,6 +20,7 @@ import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 _PR_SET_NO_NEW_PRIVS = 38
@@ -118,22 +120,38 @@ def find_model_server(startup_timeout: float) -> object:
     raise TimeoutError(f"multi-model-server did not write {pid_file.name} within {startup_timeout:g} s")
 
 
+def skip_transformers() -> None:
+    """Give the toolkit's launcher what it uses of two of its modules, without importing transformers in this process.
+
+    The launcher needs the name of the one and, to load a model from the Hub, a function of the other. Importing them
+    takes longer than all the rest of a container's start (about 4 CPU seconds). The workers import the real modules.
+    """
+    toolkit = "sagemaker_huggingface_inference_toolkit"
+    handler_service, hub = (ModuleType(f"{toolkit}.{name}") for name in ("handler_service", "transformers_utils"))
+    hub.HF_API_TOKEN = hub.HF_MODEL_REVISION = hub._load_model_from_hub = None
+    for module in (handler_service, hub):
+        sys.modules[module.__name__] = module
+        setattr(importlib.import_module(toolkit), module.__name__.rpartition(".")[2], module)
+
+
 def serve() -> None:
     """Start the toolkit as the image's entry point does; return when multi-model-server exits."""
-    import transformers.file_utils
+    if "HF_MODEL_ID" in os.environ:
+        import transformers.file_utils
 
-    # Toolkit 2.6.0 imports this name, which transformers 5 removed together with TensorFlow.
-    if not hasattr(transformers.file_utils, "is_tf_available"):
-        transformers.file_utils.is_tf_available = lambda: False
+        # Toolkit 2.6.0 imports this name, which transformers 5 removed together with TensorFlow.
+        if not hasattr(transformers.file_utils, "is_tf_available"):
+            transformers.file_utils.is_tf_available = lambda: False
+    else:
+        skip_transformers()
     import sagemaker_huggingface_inference_toolkit.mms_model_server as toolkit
     import sagemaker_inference.model_server as base
-    from sagemaker_huggingface_inference_toolkit import handler_service
 
     config_file = str(Path(tempfile.gettempdir()) / "sagemaker-mms.properties")  # instead of /etc
     base.MMS_CONFIG_FILE = config_file
     toolkit.MMS_CONFIG_FILE = config_file
     toolkit._retry_retrieve_mms_server_process = find_model_server
-    toolkit.start_model_server(handler_service=handler_service.__name__)
+    toolkit.start_model_server()
 
 
 if __name__ == "__main__":

@@ -150,6 +150,7 @@ def test_environment_is_the_models_with_what_a_process_needs_in_place_of_a_conta
         **dict.fromkeys(("HOME", "TMPDIR", "TEMP", "LOG_LOCATION", "METRICS_LOCATION"), str(tmp_path / "tmp")),
         "OMP_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",
+        "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
         "AWS_ENDPOINT_URL": "https://127.0.0.1:1",
         "AWS_CA_BUNDLE": str(tmp_path / "authority.pem"),
         "AWS_EC2_METADATA_DISABLED": "true",
