@@ -24,6 +24,7 @@ def session() -> Any:
 @pytest.fixture
 def account(session: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
     """An account of moto in which `make deploy` would succeed."""
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")  # thousands of machine images, for each test
     for name in ("AWS_REGION", "AMAZON_REGION", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     # moto's list of instance types ends before g5
