@@ -25,8 +25,8 @@ class Monitoring(Construct):
         self._action = actions.SnsAction(topic)
         age = endpoint.metric_queue("ApproximateAgeOfOldestRequest", statistic="Maximum", period=_FIVE_MINUTES)
         self._alarm("QueueAge", age, "The oldest request has waited too long", config.alarm_queue_age_seconds)
+        self._alarm("InvocationFailures", _failures(endpoint), "Requests failed", config.alarm_failed_requests)
         for name, description, threshold in (
-            ("InvocationFailures", "Requests failed", config.alarm_failed_requests),
             ("ExpiredRequests", "Requests expired in the queue, unanswered", 1),
             ("NotificationFailures", "Messages could not be published", 1),
         ):
@@ -40,11 +40,11 @@ class Monitoring(Construct):
         waiting = endpoint.metric_queue("HasBacklogWithoutCapacity", statistic="Minimum", period=_MINUTE)
         self._alarm("WakeFailed", waiting, "Requests wait and no instance comes", 1, minutes=config.alarm_wake_minutes)
         idle = cloudwatch.MathExpression(
-            # Warm instances are meant to be idle. Running requests count as backlog. Missing data means no request,
+            # A warm instance is meant to be idle. Running requests count as backlog. Missing data means no request,
             # and no instance.
-            expression=f"IF(FILL(instances, 0) > {config.warm_instances} AND FILL(backlog, 0) == 0, 1, 0)",
+            expression=f"IF(FILL(up, 0) > {_warm_instances(config)} AND FILL(backlog, 0) == 0, 1, 0)",
             using_metrics={
-                "instances": endpoint.metric_instances(period=_MINUTE),
+                "up": endpoint.metric_instances(period=_MINUTE),
                 "backlog": endpoint.metric_queue("ApproximateBacklogSize", statistic="Maximum", period=_MINUTE),
             },
             period=_MINUTE,
@@ -71,3 +71,31 @@ class Monitoring(Construct):
         )
         alarm.add_alarm_action(self._action)
         alarm.add_ok_action(self._action)
+
+
+def _failures(endpoint: AsyncEndpoint) -> cloudwatch.MathExpression:
+    """Return the failed requests without those that the container refused with a 4xx status, or clients cancelled.
+
+    SageMaker counts every failure, whatever its reason, and publishes a 1 for each 4xx status:
+    https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html
+    """
+    return cloudwatch.MathExpression(
+        expression="FILL(failed, 0) - FILL(refused, 0)",
+        using_metrics={
+            "failed": endpoint.metric_requests("InvocationFailures", period=_FIVE_MINUTES),
+            "refused": endpoint.metric_requests("Invocation4XXErrors", period=_FIVE_MINUTES),
+        },
+        period=_FIVE_MINUTES,
+        label="Failed requests that were not refused",
+    )
+
+
+def _warm_instances(config: Config) -> str:
+    """Return the number of instances that the schedule keeps ready, as metric math of the time of each datapoint."""
+    windows = config.warm_windows
+    if windows is None:
+        return "1"
+    # DAY is 1 on Mondays, and like HOUR and MINUTE in UTC.
+    minute = "DAY(up)*1440+HOUR(up)*60+MINUTE(up)"
+    inside = [f"({minute} >= {start + 1440} AND {minute} < {end + 1440})" for start, end in windows]
+    return f"IF({' OR '.join(inside)}, 1, 0)" if inside else "0"

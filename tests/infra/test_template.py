@@ -156,19 +156,14 @@ def test_tags_reach_buckets_and_the_endpoint(synthesise: Synthesise) -> None:
         template.has_resource_properties(resource_type, {"Tags": tags})
 
 
-@pytest.mark.parametrize(
-    ("topics", "subscribed"),
-    [
-        (None, {"SuccessTopic", "ErrorTopic", "AlarmTopic"}),
-        ("error,alarm", {"ErrorTopic", "AlarmTopic"}),
-        ("alarm", {"AlarmTopic"}),
-    ],
-)
-def test_emails_are_subscribed_to_the_chosen_topics(
-    synthesise: Synthesise, topics: str | None, subscribed: set[str]
-) -> None:
-    chosen = {"notification_topics": topics} if topics else {}
-    template = synthesise(notification_emails="a@example.com", **chosen)
-    found = template.find_resources("AWS::SNS::Subscription", {"Properties": {"Endpoint": "a@example.com"}})
-    named = {plain(subscription["Properties"]["TopicArn"]) for subscription in found.values()}
-    assert named == {f"<Notifications{topic}>" for topic in subscribed}
+def test_each_topic_has_its_own_addresses(synthesise: Synthesise) -> None:
+    template = synthesise(alarm_emails="on-call@example.com,a@example.com", error_emails="a@example.com")
+    found = [item["Properties"] for item in template.find_resources("AWS::SNS::Subscription").values()]
+    assert sorted((plain(item["TopicArn"]), item["Endpoint"]) for item in found) == [
+        ("<NotificationsAlarmTopic>", "a@example.com"),
+        ("<NotificationsAlarmTopic>", "on-call@example.com"),
+        ("<NotificationsErrorTopic>", "a@example.com"),
+    ]
+    only_success = synthesise(success_emails="a@example.com")
+    (found,) = only_success.find_resources("AWS::SNS::Subscription").values()
+    assert plain(found["Properties"]["TopicArn"]) == "<NotificationsSuccessTopic>"
