@@ -11,6 +11,7 @@ from infra.config.instances import INSTANCE_TYPES, check_instance_type, check_po
 from infra.config.models import SERVED_MODELS, Model, check_commit, find_model
 from infra.config.schedules import check_warm_up, cron, time_zone, weekly_windows
 from infra.config.setting_rules import ConfigError, Rule, Setting, auto_or, between, matches, one_of, setting, several
+from infra.config.version import version
 
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 _RETENTION_DAYS = (
@@ -166,9 +167,15 @@ class Config:
         "The managed policy that bounds every role of the stack, of the account or AWS's; empty: none.",
         value_rules.BOUNDARY,
     )
+    owner: str = setting(
+        "",
+        "The value of the tag `owner`, such as a team or a cost centre; empty: no such tag.",
+        matches(r"[\w .:/=+@-]{0,256}", "up to 256 letters, digits, spaces and _ . : / = + - @"),
+    )
     tags: tuple[str, ...] = setting(
         (),
-        "Tags for every resource that supports them: a list of `key=value`, or an object.",
+        "Tags for every resource that supports them: a list of `key=value`, or an object. They come in addition to "
+        "`service`, `environment`, `version` and `owner`, and replace those of the same key.",
         value_rules.tags(),
     )
 
@@ -181,8 +188,14 @@ class Config:
     )
     removal_policy: str = setting(
         "destroy",
-        "What `cdk destroy` does with the input and output buckets: empty and delete them, or keep them.",
+        "What `cdk destroy` does with the input and output buckets and the log groups: delete them with all their "
+        "data, or keep them.",
         one_of("destroy", "retain"),
+    )
+    termination_protection: str = setting(
+        "off",
+        "on: CloudFormation refuses to delete the stack until the setting is off in a deployment.",
+        one_of("off", "on"),
     )
     alarm_emails: tuple[str, ...] = setting(
         (),
@@ -213,6 +226,11 @@ class Config:
     )
     alarm_idle_minutes: int = setting(
         30, "Minutes with an instance and no request that raise an alarm: scaling in failed.", between(20, 120)
+    )
+    alarm_instance_hours: int = setting(
+        0,
+        "Instance hours within a day that raise an alarm, as a budget; 0: no such alarm.",
+        between(0, 2400),
     )
     endpoint_name: str = setting(
         "", "The endpoint's name; empty: the stack's name in lower case.", value_rules.ENDPOINT
@@ -319,6 +337,21 @@ class Config:
         A lower target adds instances while those that run have room, a higher one only once requests wait.
         """
         return self.target_backlog_per_instance or self.concurrent_requests
+
+    @property
+    def changed_settings(self) -> dict[str, Any]:
+        """The settings that differ from their defaults, without those that say which stack it is."""
+        values = {name: getattr(self, name) for name in declared_settings() if name not in ("env", "region", "account")}
+        changed = {name: value for name, value in values.items() if value != default_of(name)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()}
+
+    @property
+    def resource_tags(self) -> dict[str, str]:
+        """The tags of every resource: the stack's own, unless `tags` has the key in any case, and `tags`."""
+        chosen = dict(tag.split("=", 1) for tag in self.tags)
+        own = {"service": "musicgen", "environment": self.env, "version": version(), "owner": self.owner}
+        taken = {key.lower() for key in chosen}
+        return {key: value for key, value in own.items() if value and key not in taken} | chosen
 
     @property
     def required_quota(self) -> int:

@@ -13,6 +13,7 @@ from infra.constructs.async_endpoint import AsyncEndpoint
 
 _MINUTE = Duration.minutes(1)
 _FIVE_MINUTES = Duration.minutes(5)
+_DAY = Duration.days(1)
 
 
 class Monitoring(Construct):
@@ -33,8 +34,24 @@ class Monitoring(Construct):
             self._alarm(name, endpoint.metric_requests(name, period=_FIVE_MINUTES), description, threshold)
         slow_path = endpoint.metric_container("SlowPath", period=_FIVE_MINUTES)
         self._alarm("SlowPath", slow_path, "An instance started on a slower path than it should", 1)
+        if config.alarm_instance_hours:
+            self._alarm_on_hours(config, endpoint)
         if config.scaling == "on":
             self._alarms_on_scaling(config, endpoint)
+
+    def _alarm_on_hours(self, config: Config, endpoint: AsyncEndpoint) -> None:
+        """Watch what instances cost, by the metric that each publishes once a minute while it runs.
+
+        Not AWS Budgets: its data are up to a day old, and it tells stacks apart only by tags that the payer's account
+        has activated for cost allocation.
+        """
+        hours = cloudwatch.MathExpression(
+            expression="FILL(minutes, 0) / 60",
+            using_metrics={"minutes": endpoint.metric_instances(period=_DAY)},
+            period=_DAY,
+            label="Instance hours within a day",
+        )
+        self._alarm("InstanceHours", hours, "Instances ran for longer than planned", config.alarm_instance_hours)
 
     def _alarms_on_scaling(self, config: Config, endpoint: AsyncEndpoint) -> None:
         waiting = endpoint.metric_queue("HasBacklogWithoutCapacity", statistic="Minimum", period=_MINUTE)

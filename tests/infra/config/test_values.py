@@ -474,6 +474,12 @@ VALUES: list[tuple[str, Any, str | None]] = [
     ),
     ("removal_policy", "retain", None),
     ("removal_policy", "keep", "removal_policy must be destroy or retain, got 'keep'"),
+    ("alarm_instance_hours", "12", None),
+    ("alarm_instance_hours", -1, "alarm_instance_hours must be 0 to 2400, got -1"),
+    ("termination_protection", "on", None),
+    ("termination_protection", "yes", "termination_protection must be off or on, got 'yes'"),
+    ("owner", "team audio / 42", None),
+    ("owner", "a<b", "owner must be up to 256 letters, digits, spaces and _ . : / = + - @, got 'a<b'"),
     ("alarm_emails", "a@example.com, b@example.com", None),
     ("alarm_emails", "", None),
     (

@@ -74,6 +74,15 @@ def test_idle_alarm_needs_half_an_hour_with_an_instance_and_no_request(only: Fin
     assert (alarm["EvaluationPeriods"], alarm["DatapointsToAlarm"]) == (30, 30)
 
 
+def test_a_budget_of_instance_hours_is_an_option(synthesise: Synthesise, of_type: OfType) -> None:
+    assert not [alarm for alarm in of_type("AWS::CloudWatch::Alarm") if "hour" in json.dumps(alarm)]
+    alarm = properties(synthesise(alarm_instance_hours=3), "AWS::CloudWatch::Alarm", "MonitoringInstanceHours")
+    two_then_four = [2.0] * 60 + [0.0] * 120 + [1.0] * 60  # instances in each minute: two hours, then one more
+    found = states(alarm, {"minutes": two_then_four}, datetime(2026, 1, 8, tzinfo=UTC))
+    assert set(found[:-1]) == {"OK"} and found[-1] == "ALARM"
+    assert alarm["AlarmActions"] == alarm["OKActions"]
+
+
 def test_alarms_notify_the_alarm_topic_when_they_go_off_and_when_they_are_over(of_type: OfType) -> None:
     alarms = [alarm for alarm in of_type("AWS::CloudWatch::Alarm") if "OKActions" in alarm]
     assert len(alarms) == 7
