@@ -113,7 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parsed(arguments)
     try:
         session = boto3.Session(region_name=options.region)
-        (stack,) = session.client("cloudformation").describe_stacks(StackName=options.stack)["Stacks"]
+        cloudformation: Client = session.client("cloudformation")
+        (stack,) = cloudformation.describe_stacks(StackName=options.stack)["Stacks"]
         outputs = {item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", [])}
         s3, buckets = session.client("s3"), (outputs["InputBucketName"], outputs["OutputBucketName"])
         versions = find_versions(s3, *buckets, options.inference_id, options.key)

@@ -348,7 +348,7 @@ class Config:
     @property
     def resource_tags(self) -> dict[str, str]:
         """The tags of every resource: the stack's own, unless `tags` has the key in any case, and `tags`."""
-        chosen = dict(tag.split("=", 1) for tag in self.tags)
+        chosen = {key: value for key, _, value in (tag.partition("=") for tag in self.tags)}
         own = {"service": "musicgen", "environment": self.env, "version": version(), "owner": self.owner}
         taken = {key.lower() for key in chosen}
         return {key: value for key, value in own.items() if value and key not in taken} | chosen

@@ -1,3 +1,5 @@
+# boto3-stubs know only the services that the project installs them for
+# pyright: reportUnknownMemberType=false
 """Erasing what a stack stores of one user's requests, on moto's S3, with versioning off and on."""
 
 import json
@@ -54,7 +56,8 @@ def s3(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Itera
         for key in sorted(MINE | OTHERS):
             for _ in range(2):
                 client.put_object(Bucket=OUTPUTS, Key=key, Body=BODIES.get(key, b"x"))
-        boto3.client("cloudformation").create_stack(StackName="MusicGen-test", TemplateBody=json.dumps(STACK))
+        cloudformation: Any = boto3.client("cloudformation")
+        cloudformation.create_stack(StackName="MusicGen-test", TemplateBody=json.dumps(STACK))
         yield client
 
 
@@ -81,7 +84,10 @@ def test_a_prefix_erases_all_requests_of_a_user_and_a_deleted_objects_versions(s
 
 
 def test_refusals_are_named_and_give_status_1(s3: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr(erase, "delete_versions", lambda *_: ["s3://outputs/cancel/alice-1: AccessDenied"])
+    def refuse(s3: Any, versions: Any) -> list[str]:
+        return ["s3://outputs/cancel/alice-1: AccessDenied"]
+
+    monkeypatch.setattr(erase, "delete_versions", refuse)
     assert erase.main(["--stack", "MusicGen-test", "--inference-id", "alice-1", "--yes"]) == 1
     assert "cancel/alice-1: AccessDenied" in capsys.readouterr().err
 
