@@ -73,7 +73,7 @@ deploy: tools ## deploy to your AWS account
 diff: tools ## show what `make deploy` would change
 	$(CDK) diff
 
-destroy: tools ## remove the stack and everything it created
+destroy: tools ## remove the stack and everything it created; prod keeps inputs, outputs and logs
 	$(CDK) destroy
 
 plan: tools ## estimate waiting times and cost for RATE requests an hour, from the stack's scaling policies
@@ -129,10 +129,12 @@ sample: tools .venv-clients/sagemaker-2/.ready ## run a notebook of the publishe
 	python -m tests.clients.run_notebook "$$NOTEBOOK" --state "$$STATE" --stack "MusicGen-$(ENV)" \
 	  --python .venv-clients/sagemaker-2/bin/python $(ARGS)
 
-docs: tools ## regenerate the tables of docs/configuration.md, docs/capacity.md, docs/engine.md and local/README.md
+docs: tools ## regenerate the tables of README.md, docs/{configuration,capacity,engine,planner}.md and local/README.md
 	@python -m infra.reference
 	@python -m local_aws.emulator.reference
 	@python -m benchmarks.gpu.report
+	@$(CDK) synth -q --output cdk.out/docs
+	@python -m local_aws.planner.costs cdk.out/docs/MusicGen-dev.template.json
 
 lock: tools ## recompile requirements*.txt and package-lock.json from their sources
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt

@@ -1,4 +1,4 @@
-"""The stack: an asynchronous MusicGen endpoint that costs nothing while idle."""
+"""The stack: an asynchronous MusicGen endpoint that has no instance, and no bill for one, while idle."""
 
 import json
 
@@ -8,6 +8,7 @@ from constructs import Construct
 
 from infra.config import Config
 from infra.config.instances import usd_per_hour
+from infra.config.version import version
 from infra.constructs.alarms import Monitoring
 from infra.constructs.async_endpoint import AsyncEndpoint
 from infra.constructs.encryption import Encryption
@@ -27,7 +28,8 @@ class MusicGenStack(Stack):
         super().__init__(
             scope,
             config.stack_name,
-            description="MusicGen behind a SageMaker asynchronous endpoint that scales to zero",
+            description=f"MusicGen {version()} behind a SageMaker asynchronous endpoint that scales to zero",
+            termination_protection=config.termination_protection == "on",
             # Image, prices and endpoint depend on the region, so it must be known; the account may be left open.
             env=Environment(account=config.account or None, region=config.region),
         )
@@ -56,6 +58,8 @@ class MusicGenStack(Stack):
         endpoint.grant_invoke(client.policy)
 
         self._apply_account_policies(config)
+        # `cdk diff` shows from it what an earlier deployment was given with -c and cdk.json does not have.
+        self.template_options.metadata = {"Settings": config.changed_settings}
         outputs = {
             "EndpointName": (endpoint.name, "The asynchronous endpoint, for InvokeEndpointAsync"),
             "InputBucketName": (
@@ -94,8 +98,7 @@ class MusicGenStack(Stack):
             imported = policy.from_managed_policy_arn if by_arn else policy.from_managed_policy_name
             boundary = imported(self, "Boundary", config.permissions_boundary)
             iam.PermissionsBoundary.of(self).apply(boundary)
-        for tag in config.tags:
-            key, _, value = tag.partition("=")
+        for key, value in config.resource_tags.items():
             Tags.of(self).add(key, value)
 
 

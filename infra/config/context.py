@@ -21,8 +21,10 @@ _MEANT = {
     "token": "token_secret_arn",
     "hf_token": "token_secret_arn",
     "boundary": "permissions_boundary",
-    "email": "notification_emails",
-    "emails": "notification_emails",
+    "email": "alarm_emails",
+    "emails": "alarm_emails",
+    "notification_emails": "alarm_emails, error_emails, success_emails",  # one list for all topics, until 0.1.0
+    "notification_topics": "alarm_emails, error_emails, success_emails",
     "subnets": "vpc_subnet_ids",
     "security_groups": "vpc_security_group_ids",
     "timezone": "warm_up_timezone",

@@ -1,15 +1,18 @@
 """Warm-up schedules: cron expressions and time zones, as Application Auto Scaling reads them."""
 
 import re
-from itertools import product
+from datetime import datetime, timedelta
+from itertools import groupby, product
 from typing import NamedTuple
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from infra.config.setting_rules import ConfigError, Rule, did_you_mean
 
 _MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _EXAMPLE = "cron(45 8 ? * MON-FRI *)"
+_WEEK = 7 * 1440  # minutes
+_MAX_WINDOWS = 7  # that fit into a metric math expression of 1024 characters
 
 
 class _Field(NamedTuple):
@@ -54,6 +57,53 @@ def check_warm_up(start: str, end: str) -> None:
         )
     if start and _moments(start) & _moments(end):
         raise ConfigError(f"warm_up_schedule and warm_up_end_schedule must not meet, got {start!r} and {end!r}")
+
+
+def weekly_windows(start: str, end: str, zone: str) -> list[tuple[int, int]] | None:
+    """Return when a warm-up lasts, in ascending minutes of the week (0 is Monday 0:00 UTC), ends excluded.
+
+    In a zone with daylight saving time a window covers both offsets, and so up to an hour more. None if the schedules
+    do not repeat weekly, or have more windows than `_MAX_WINDOWS`.
+    """
+    starts, ends = _weekly(start), _weekly(end)
+    if starts is None or ends is None:
+        return None
+    last = max(starts | ends)  # what the week before left
+    warm, local = last in starts - ends, [False] * _WEEK
+    for minute in range(_WEEK):
+        warm = (warm or minute in starts) and minute not in ends
+        local[minute] = warm
+    year = datetime(2026, 1, 1)  # fixed, so that a template does not depend on the day of its synthesis
+    offsets = {ZoneInfo(zone).utcoffset(year + timedelta(days=30 * month)) or timedelta() for month in range(12)}
+    shifts = [round(offset.total_seconds() / 60) for offset in offsets]
+    utc = [any(local[(minute + shift) % _WEEK] for shift in shifts) for minute in range(_WEEK)]
+    runs = [list(minutes) for inside, minutes in groupby(range(_WEEK), key=utc.__getitem__) if inside]
+    return [(run[0], run[-1] + 1) for run in runs] if len(runs) <= _MAX_WINDOWS else None
+
+
+def _weekly(expression: str) -> set[int] | None:
+    """Return the minutes of the week, 0 for Monday 0:00, at which a schedule fires; None if it is not weekly."""
+    minutes, hours, date, month, day, year = expression[len("cron(") : -1].split(" ")
+    if date not in ("*", "?") or month != "*" or year != "*" or re.search(r"#|[0-9]L|[A-Z]{3}L|^L", day):
+        return None
+    chosen = [
+        _values(field, text)
+        for field, text in ((_FIELDS[0], minutes), (_FIELDS[1], hours), (_FIELDS[4], day.replace("?", "*")))
+    ]
+    return {(number - 2) % 7 * 1440 + hour * 60 + minute for minute, hour, number in product(*chosen)}
+
+
+def _values(field: _Field, text: str) -> set[int]:
+    """Return the numbers that a field's list stands for."""
+    found: set[int] = set()
+    for item in text.split(","):
+        base, _, step = item.partition("/")
+        first, _, last = base.partition("-")
+        low = field.low if first == "*" else _number(field, first)
+        high = _number(field, last) if last else field.high if first == "*" or step else low
+        if low is not None and high is not None:
+            found.update(range(low, high + 1, int(step or 1)))
+    return found
 
 
 def _why_not(expression: str) -> str:

@@ -9,10 +9,10 @@ from infra.config.capacity import MAX_CLIP_SECONDS, InstanceCapacity
 from infra.config.images import REGISTRY_ACCOUNTS, check_region
 from infra.config.instances import INSTANCE_TYPES, check_instance_type, check_pool, has_gpu
 from infra.config.models import SERVED_MODELS, Model, check_commit, find_model
-from infra.config.schedules import check_warm_up, cron, time_zone
+from infra.config.schedules import check_warm_up, cron, time_zone, weekly_windows
 from infra.config.setting_rules import ConfigError, Rule, Setting, auto_or, between, matches, one_of, setting, several
+from infra.config.version import version
 
-TOPICS = ("success", "error", "alarm")
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
 _RETENTION_DAYS = (
     *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
@@ -167,9 +167,15 @@ class Config:
         "The managed policy that bounds every role of the stack, of the account or AWS's; empty: none.",
         value_rules.BOUNDARY,
     )
+    owner: str = setting(
+        "",
+        "The value of the tag `owner`, such as a team or a cost centre; empty: no such tag.",
+        matches(r"[\w .:/=+@-]{0,256}", "up to 256 letters, digits, spaces and _ . : / = + - @"),
+    )
     tags: tuple[str, ...] = setting(
         (),
-        "Tags for every resource that supports them: a list of `key=value`, or an object.",
+        "Tags for every resource that supports them: a list of `key=value`, or an object. They come in addition to "
+        "`service`, `environment`, `version` and `owner`, and replace those of the same key.",
         value_rules.tags(),
     )
 
@@ -182,18 +188,29 @@ class Config:
     )
     removal_policy: str = setting(
         "destroy",
-        "What `cdk destroy` does with the input and output buckets: empty and delete them, or keep them.",
+        "What `cdk destroy` does with the input and output buckets and the log groups: delete them with all their "
+        "data, or keep them.",
         one_of("destroy", "retain"),
     )
-    notification_emails: tuple[str, ...] = setting(
+    termination_protection: str = setting(
+        "off",
+        "on: CloudFormation refuses to delete the stack until the setting is off in a deployment.",
+        one_of("off", "on"),
+    )
+    alarm_emails: tuple[str, ...] = setting(
         (),
-        "Addresses that get the messages of `notification_topics`; each must confirm by e-mail, once for each topic.",
+        "Addresses that get an e-mail when an alarm goes off and when it is over; each must confirm the subscription.",
         value_rules.ADDRESSES,
     )
-    notification_topics: tuple[str, ...] = setting(
-        TOPICS,
-        "Topics that the addresses subscribe to; SageMaker also sends test messages to success and error.",
-        several(Rule("one or more of success, error, alarm", lambda topic: topic in TOPICS)),
+    error_emails: tuple[str, ...] = setting(
+        (),
+        "Addresses that get an e-mail for each request that failed or expired, and SageMaker's test messages.",
+        value_rules.ADDRESSES,
+    )
+    success_emails: tuple[str, ...] = setting(
+        (),
+        "Addresses that get an e-mail for each request that was answered, and SageMaker's test messages.",
+        value_rules.ADDRESSES,
     )
     external_buckets: tuple[str, ...] = setting(
         (),
@@ -210,6 +227,11 @@ class Config:
     alarm_idle_minutes: int = setting(
         30, "Minutes with an instance and no request that raise an alarm: scaling in failed.", between(20, 120)
     )
+    alarm_instance_hours: int = setting(
+        0,
+        "Instance hours within a day that raise an alarm, as a budget; 0: no such alarm.",
+        between(0, 2400),
+    )
     endpoint_name: str = setting(
         "", "The endpoint's name; empty: the stack's name in lower case.", value_rules.ENDPOINT
     )
@@ -222,8 +244,6 @@ class Config:
             )
         for name, declared in declared_settings().items():
             declared.check(name, getattr(self, name))
-        if not self.notification_topics:
-            raise ConfigError("notification_topics must be one or more of success, error, alarm, got []")
         check_region(self.region)
         self._check_instances()
         self._check_network()
@@ -281,9 +301,14 @@ class Config:
                 f"whether SageMaker offers {self.instance_type} for endpoints in {self.region} is not known here; "
                 "`make preflight` asks the account's quota"
             )
-        if "alarm" not in self.notification_topics or not self.notification_emails:
+        if not self.alarm_emails:
             found["nobody-alarmed"] = (
-                "no address gets the alarms: set notification_emails, or subscribe to the topic in AlarmTopicArn"
+                "no address gets the alarms: set alarm_emails, or subscribe to the topic in AlarmTopicArn"
+            )
+        if self.warm_up_schedule and self.scaling == "on" and self.warm_windows is None:
+            found["idle-alarm"] = (
+                "the alarm IdleInstance ignores one idle instance at all times: it can tell when one is meant to be "
+                "idle only for schedules by the day of the week, such as cron(45 8 ? * MON-FRI *)"
             )
         return found
 
@@ -314,6 +339,21 @@ class Config:
         return self.target_backlog_per_instance or self.concurrent_requests
 
     @property
+    def changed_settings(self) -> dict[str, Any]:
+        """The settings that differ from their defaults, without those that say which stack it is."""
+        values = {name: getattr(self, name) for name in declared_settings() if name not in ("env", "region", "account")}
+        changed = {name: value for name, value in values.items() if value != default_of(name)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()}
+
+    @property
+    def resource_tags(self) -> dict[str, str]:
+        """The tags of every resource: the stack's own, unless `tags` has the key in any case, and `tags`."""
+        chosen = {key: value for key, _, value in (tag.partition("=") for tag in self.tags)}
+        own = {"service": "musicgen", "environment": self.env, "version": version(), "owner": self.owner}
+        taken = {key.lower() for key in chosen}
+        return {key: value for key, value in own.items() if value and key not in taken} | chosen
+
+    @property
     def required_quota(self) -> int:
         """The account's quota of endpoint instances that the stack needs, for each of `instance_types`.
 
@@ -322,9 +362,11 @@ class Config:
         return self.max_capacity + (self.max_capacity if self.retain_variant_properties == "yes" else 1)
 
     @property
-    def warm_instances(self) -> int:
-        """The number of instances that the schedule keeps ready."""
-        return 1 if self.warm_up_schedule else 0
+    def warm_windows(self) -> list[tuple[int, int]] | None:
+        """When the schedule keeps an instance ready, in minutes of the week in UTC; None if that is not weekly."""
+        if not self.warm_up_schedule:
+            return []
+        return weekly_windows(self.warm_up_schedule, self.warm_up_end_schedule, self.warm_up_timezone)
 
     def _check_instances(self) -> None:
         if len(self.fallback_instance_types) > 4:

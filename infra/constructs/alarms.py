@@ -13,6 +13,7 @@ from infra.constructs.async_endpoint import AsyncEndpoint
 
 _MINUTE = Duration.minutes(1)
 _FIVE_MINUTES = Duration.minutes(5)
+_DAY = Duration.days(1)
 
 
 class Monitoring(Construct):
@@ -25,26 +26,42 @@ class Monitoring(Construct):
         self._action = actions.SnsAction(topic)
         age = endpoint.metric_queue("ApproximateAgeOfOldestRequest", statistic="Maximum", period=_FIVE_MINUTES)
         self._alarm("QueueAge", age, "The oldest request has waited too long", config.alarm_queue_age_seconds)
+        self._alarm("InvocationFailures", _failures(endpoint), "Requests failed", config.alarm_failed_requests)
         for name, description, threshold in (
-            ("InvocationFailures", "Requests failed", config.alarm_failed_requests),
             ("ExpiredRequests", "Requests expired in the queue, unanswered", 1),
             ("NotificationFailures", "Messages could not be published", 1),
         ):
             self._alarm(name, endpoint.metric_requests(name, period=_FIVE_MINUTES), description, threshold)
         slow_path = endpoint.metric_container("SlowPath", period=_FIVE_MINUTES)
         self._alarm("SlowPath", slow_path, "An instance started on a slower path than it should", 1)
+        if config.alarm_instance_hours:
+            self._alarm_on_hours(config, endpoint)
         if config.scaling == "on":
             self._alarms_on_scaling(config, endpoint)
+
+    def _alarm_on_hours(self, config: Config, endpoint: AsyncEndpoint) -> None:
+        """Watch what instances cost, by the metric that each publishes once a minute while it runs.
+
+        Not AWS Budgets: its data are up to a day old, and it tells stacks apart only by tags that the payer's account
+        has activated for cost allocation.
+        """
+        hours = cloudwatch.MathExpression(
+            expression="FILL(minutes, 0) / 60",
+            using_metrics={"minutes": endpoint.metric_instances(period=_DAY)},
+            period=_DAY,
+            label="Instance hours within a day",
+        )
+        self._alarm("InstanceHours", hours, "Instances ran for longer than planned", config.alarm_instance_hours)
 
     def _alarms_on_scaling(self, config: Config, endpoint: AsyncEndpoint) -> None:
         waiting = endpoint.metric_queue("HasBacklogWithoutCapacity", statistic="Minimum", period=_MINUTE)
         self._alarm("WakeFailed", waiting, "Requests wait and no instance comes", 1, minutes=config.alarm_wake_minutes)
         idle = cloudwatch.MathExpression(
-            # Warm instances are meant to be idle. Running requests count as backlog. Missing data means no request,
+            # A warm instance is meant to be idle. Running requests count as backlog. Missing data means no request,
             # and no instance.
-            expression=f"IF(FILL(instances, 0) > {config.warm_instances} AND FILL(backlog, 0) == 0, 1, 0)",
+            expression=f"IF(FILL(up, 0) > {_warm_instances(config)} AND FILL(backlog, 0) == 0, 1, 0)",
             using_metrics={
-                "instances": endpoint.metric_instances(period=_MINUTE),
+                "up": endpoint.metric_instances(period=_MINUTE),
                 "backlog": endpoint.metric_queue("ApproximateBacklogSize", statistic="Maximum", period=_MINUTE),
             },
             period=_MINUTE,
@@ -71,3 +88,31 @@ class Monitoring(Construct):
         )
         alarm.add_alarm_action(self._action)
         alarm.add_ok_action(self._action)
+
+
+def _failures(endpoint: AsyncEndpoint) -> cloudwatch.MathExpression:
+    """Return the failed requests without those that the container refused with a 4xx status, or clients cancelled.
+
+    SageMaker counts every failure, whatever its reason, and publishes a 1 for each 4xx status:
+    https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html
+    """
+    return cloudwatch.MathExpression(
+        expression="FILL(failed, 0) - FILL(refused, 0)",
+        using_metrics={
+            "failed": endpoint.metric_requests("InvocationFailures", period=_FIVE_MINUTES),
+            "refused": endpoint.metric_requests("Invocation4XXErrors", period=_FIVE_MINUTES),
+        },
+        period=_FIVE_MINUTES,
+        label="Failed requests that were not refused",
+    )
+
+
+def _warm_instances(config: Config) -> str:
+    """Return the number of instances that the schedule keeps ready, as metric math of the time of each datapoint."""
+    windows = config.warm_windows
+    if windows is None:
+        return "1"
+    # DAY is 1 on Mondays, and like HOUR and MINUTE in UTC.
+    minute = "DAY(up)*1440+HOUR(up)*60+MINUTE(up)"
+    inside = [f"({minute} >= {start + 1440} AND {minute} < {end + 1440})" for start, end in windows]
+    return f"IF({' OR '.join(inside)}, 1, 0)" if inside else "0"

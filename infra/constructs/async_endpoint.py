@@ -1,6 +1,6 @@
 """The SageMaker asynchronous endpoint: model, endpoint configuration, endpoint, log group and metrics."""
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
@@ -11,7 +11,7 @@ from infra.config import Config
 from infra.config.images import image_uri
 from infra.config.instances import inference_ami_version
 from infra.constructs.iam import ExecutionRole, acknowledge
-from infra.constructs.log_groups import retention
+from infra.constructs.log_groups import removal, retention
 from infra.constructs.notifications import Notifications
 from infra.constructs.staged_model import StagedModel
 from infra.constructs.storage import FAILURE_PREFIX, RESULT_PREFIX, Storage
@@ -75,7 +75,7 @@ class AsyncEndpoint(Construct):
             "Logs",
             log_group_name=f"/aws/sagemaker/Endpoints/{self.name}",
             retention=retention(config),
-            removal_policy=RemovalPolicy.DESTROY,
+            removal_policy=removal(config),
         )
         # The endpoint is deleted before its role, log group and buckets, so that nothing writes to them afterwards.
         self.endpoint.node.add_dependency(self.role, self.log_group, storage)

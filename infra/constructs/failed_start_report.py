@@ -2,7 +2,7 @@
 # pyright: reportArgumentType=false
 """Keeps the reason why the container of a new stack did not start, which the rollback would delete."""
 
-from aws_cdk import CustomResource, Duration, RemovalPolicy, Stack
+from aws_cdk import CustomResource, Duration, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -10,7 +10,7 @@ from constructs import Construct
 
 from infra.config import Config
 from infra.constructs.async_endpoint import AsyncEndpoint
-from infra.constructs.log_groups import retention
+from infra.constructs.log_groups import removal, retention
 from infra.constructs.staging_lambda_code import ARCHITECTURE, RUNTIME, SOURCES
 
 
@@ -23,7 +23,7 @@ class FailedStartReport(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, config: Config, endpoint: AsyncEndpoint) -> None:
         super().__init__(scope, construct_id)
-        log_group = logs.LogGroup(self, "Logs", retention=retention(config), removal_policy=RemovalPolicy.DESTROY)
+        log_group = logs.LogGroup(self, "Logs", retention=retention(config), removal_policy=removal(config))
         role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         for actions, resource in (
             (["logs:CreateLogStream", "logs:PutLogEvents"], log_group.log_group_arn),

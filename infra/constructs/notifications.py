@@ -2,6 +2,8 @@
 # pyright: reportArgumentType=false
 """SNS topics for finished requests, failed requests and alarms."""
 
+from collections.abc import Sequence
+
 from aws_cdk import Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
@@ -13,18 +15,14 @@ from infra.constructs.encryption import Encryption
 
 
 class Notifications(Construct):
-    """Success, error and alarm topics: TLS only, with the configured e-mail subscriptions."""
+    """Success, error and alarm topics: TLS only, each with its own list of e-mail subscriptions."""
 
     def __init__(self, scope: Construct, construct_id: str, *, config: Config, encryption: Encryption) -> None:
         super().__init__(scope, construct_id)
         self._encryption = encryption
-        self.success = self._topic("SuccessTopic", "answered requests")
-        self.error = self._topic("ErrorTopic", "failed and expired requests")
-        self.alarm = self._topic("AlarmTopic", "alarms")
-        for name, topic in {"success": self.success, "error": self.error, "alarm": self.alarm}.items():
-            if name in config.notification_topics:
-                for address in config.notification_emails:
-                    topic.add_subscription(subscriptions.EmailSubscription(address))
+        self.success = self._topic("SuccessTopic", "answered requests", config.success_emails)
+        self.error = self._topic("ErrorTopic", "failed and expired requests", config.error_emails)
+        self.alarm = self._topic("AlarmTopic", "alarms", config.alarm_emails)
         # A topic with its own policy loses the default one, which lets the account's alarms publish.
         stack = Stack.of(self)
         self.alarm.add_to_resource_policy(
@@ -40,9 +38,12 @@ class Notifications(Construct):
             )
         )
 
-    def _topic(self, construct_id: str, content: str) -> sns.Topic:
+    def _topic(self, construct_id: str, content: str, addresses: Sequence[str]) -> sns.Topic:
         name = f"MusicGen: {content}"  # how e-mail programs show the sender
-        return sns.Topic(self, construct_id, enforce_ssl=True, master_key=self._encryption.key, display_name=name)
+        topic = sns.Topic(self, construct_id, enforce_ssl=True, master_key=self._encryption.key, display_name=name)
+        for address in addresses:
+            topic.add_subscription(subscriptions.EmailSubscription(address))
+        return topic
 
     def grant_publish(self, grantee: iam.IGrantable) -> iam.Grant:
         """Publish success and error messages."""

@@ -4,7 +4,7 @@
 
 from pathlib import Path
 
-from aws_cdk import CustomResource, Duration, RemovalPolicy
+from aws_cdk import CustomResource, Duration
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -16,7 +16,7 @@ from constructs import Construct
 from infra.config import Config
 from infra.constructs.encryption import READ
 from infra.constructs.iam import Grantee, allow_listing, allow_objects
-from infra.constructs.log_groups import retention
+from infra.constructs.log_groups import removal, retention
 from infra.constructs.staging_lambda_code import ARCHITECTURE, RUNTIME, staging_code
 from infra.constructs.storage import Storage
 
@@ -86,7 +86,7 @@ class StagedModel(Construct):
             self._storage.grant_list_models(grantee)
 
     def _function(self, config: Config) -> lambda_.Function:
-        log_group = logs.LogGroup(self, "Logs", retention=retention(config), removal_policy=RemovalPolicy.DESTROY)
+        log_group = logs.LogGroup(self, "Logs", retention=retention(config), removal_policy=removal(config))
         self.role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
         iam.Grant.add_to_principal(
             grantee=self.role,

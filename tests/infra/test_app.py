@@ -29,7 +29,7 @@ def run_app(context: dict[str, Any], out: Path, **variables: str) -> subprocess.
 
 
 def test_app_writes_the_template_for_the_profiles_region(cdk_context: dict[str, Any], tmp_path: Path) -> None:
-    context: dict[str, Any] = {**cdk_context, "aws:cdk:bundling-stacks": [], "notification_emails": "a@example.com"}
+    context: dict[str, Any] = {**cdk_context, "aws:cdk:bundling-stacks": [], "alarm_emails": "a@example.com"}
     done = run_app(context, tmp_path, CDK_DEFAULT_REGION="eu-west-1")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -41,7 +41,17 @@ def test_warnings_name_what_may_surprise(cdk_context: dict[str, Any], tmp_path: 
     done = run_app({**cdk_context, "aws:cdk:bundling-stacks": [], "region": "us-gov-west-1"}, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "whether SageMaker offers ml.g5.2xlarge for endpoints in us-gov-west-1 is not known here" in done.stderr
-    assert "no address gets the alarms: set notification_emails, or subscribe to the topic in" in done.stderr
+    done = run_app(
+        {
+            **cdk_context,
+            "aws:cdk:bundling-stacks": [],
+            "warm_up_schedule": "cron(0 6 1 * ? *)",
+            "warm_up_end_schedule": "cron(0 20 1 * ? *)",
+        },
+        tmp_path,
+    )
+    assert "the alarm IdleInstance ignores one idle instance at all times" in done.stderr
+    assert "no address gets the alarms: set alarm_emails, or subscribe to the topic in" in done.stderr
 
 
 def test_invalid_configuration_exits_with_one_line(cdk_context: dict[str, Any], tmp_path: Path) -> None:
@@ -57,7 +67,7 @@ def test_invalid_configuration_exits_with_one_line(cdk_context: dict[str, Any], 
         {"env": "prod"},
         {
             "external_buckets": "some-bucket,another-bucket",
-            "notification_emails": "a@example.com",
+            "alarm_emails": "a@example.com",
             "fallback_instance_types": "ml.g6.2xlarge",
             "tags": "team=audio",
             "endpoint_name": "other",

@@ -162,15 +162,6 @@ def test_schedule_raises_the_minimum_capacity_and_lowers_it_again(synthesise: Sy
     ]
 
 
-@pytest.mark.parametrize(("given", "warm_instances"), [({}, 0), (SCHEDULE, 1)])
-def test_idle_alarm_ignores_the_warm_instance(
-    synthesise: Synthesise, given: dict[str, str], warm_instances: int
-) -> None:
-    idle = properties(synthesise(**given), "AWS::CloudWatch::Alarm", "MonitoringIdleInstance")
-    (expression,) = (metric["Expression"] for metric in idle["Metrics"] if "Expression" in metric)
-    assert expression == f"IF(FILL(instances, 0) > {warm_instances} AND FILL(backlog, 0) == 0, 1, 0)"
-
-
 @pytest.mark.parametrize(
     ("given", "requests", "target"),
     [
@@ -200,7 +191,7 @@ def test_no_schedule_by_default(dev_template: dict[str, Any]) -> None:
     [
         {"env": "prod"},
         {"encryption": "customer-managed", "tags": "team=audio"},
-        {"scaling": "off", "notification_emails": "a@example.com", "notification_topics": "alarm"},
+        {"scaling": "off", "alarm_emails": "a@example.com", "error_emails": "b@example.com"},
         {**NETWORK, **SCHEDULE, "permissions_boundary": "bounds", "fallback_instance_types": "ml.g6.2xlarge"},
     ],
 )

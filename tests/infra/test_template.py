@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from infra.config.images import image_uri
 from tests.infra.templates import Find, Synthesise, plain, properties
 
 ROOT = Path(__file__).resolve().parents[2]
+VERSION = (ROOT / "model_bundle" / "code" / "VERSION").read_text(encoding="utf-8").strip()
 
 
 def test_dev_template_matches_the_snapshot(dev_template: dict[str, Any], snapshot: SnapshotAssertion) -> None:
@@ -156,19 +158,66 @@ def test_tags_reach_buckets_and_the_endpoint(synthesise: Synthesise) -> None:
         template.has_resource_properties(resource_type, {"Tags": tags})
 
 
-@pytest.mark.parametrize(
-    ("topics", "subscribed"),
-    [
-        (None, {"SuccessTopic", "ErrorTopic", "AlarmTopic"}),
-        ("error,alarm", {"ErrorTopic", "AlarmTopic"}),
-        ("alarm", {"AlarmTopic"}),
-    ],
-)
-def test_emails_are_subscribed_to_the_chosen_topics(
-    synthesise: Synthesise, topics: str | None, subscribed: set[str]
-) -> None:
-    chosen = {"notification_topics": topics} if topics else {}
-    template = synthesise(notification_emails="a@example.com", **chosen)
-    found = template.find_resources("AWS::SNS::Subscription", {"Properties": {"Endpoint": "a@example.com"}})
-    named = {plain(subscription["Properties"]["TopicArn"]) for subscription in found.values()}
-    assert named == {f"<Notifications{topic}>" for topic in subscribed}
+def test_every_taggable_resource_names_service_environment_version_and_owner(synthesise: Synthesise) -> None:
+    template = synthesise(env="prod", owner="team audio", tags="Service=radio,team=audio").to_json()
+    tagged = [
+        resource["Properties"]["Tags"]
+        for resource in template["Resources"].values()
+        if "Tags" in resource.get("Properties", {})
+    ]
+    assert len(tagged) >= 20
+    for tags in tagged:
+        found = {tag["Key"]: tag["Value"] for tag in tags if not tag["Key"].startswith("aws-cdk:")}
+        assert found == {
+            "Service": "radio",
+            "team": "audio",
+            "environment": "prod",
+            "owner": "team audio",
+            "version": VERSION,
+        }
+    assert f"MusicGen {VERSION} behind" in template["Description"]
+
+
+def test_template_records_the_settings_that_are_not_defaults(synthesise: Synthesise) -> None:
+    assert synthesise().to_json()["Metadata"] == {"Settings": {}}
+    given = {"max_capacity": "2", "alarm_emails": "a@example.com", "env": "prod", "region": "eu-west-1"}
+    assert synthesise(**given).to_json()["Metadata"]["Settings"] == {
+        "max_capacity": 2,
+        "removal_policy": "retain",
+        "termination_protection": "on",
+        "output_retention_days": 90,
+        "log_retention_days": 90,
+        "alarm_emails": ["a@example.com"],
+    }
+
+
+def test_cdk_diff_shows_a_deployed_setting_that_cdk_json_does_not_have(synthesise: Synthesise) -> None:
+    templates = [synthesise(max_capacity="3", clip_seconds="20").to_json(), synthesise().to_json()]
+    script = """
+        const { fullDiff, formatDifferences } = require("@aws-cdk/cloudformation-diff");
+        const [deployed, head] = JSON.parse(require("fs").readFileSync(0, "utf8"));
+        formatDifferences(process.stdout, fullDiff(deployed, head));
+    """
+    command = ["node", "-e", script]
+    done = subprocess.run(command, cwd=ROOT, input=json.dumps(templates), capture_output=True, text=True, check=True)
+    metadata = done.stdout.split("Metadata\n", 1)[1].split("\n\n")[0]
+    assert "Settings" in metadata
+    assert re.search(r"max_capacity.{1,9}3", metadata) and re.search(r"clip_seconds.{1,9}20", metadata), metadata
+
+
+def test_there_is_no_owner_by_default(dev_template: dict[str, Any]) -> None:
+    (endpoint,) = (r for r in dev_template["Resources"].values() if r["Type"] == "AWS::SageMaker::Endpoint")
+    assert [tag["Key"] for tag in endpoint["Properties"]["Tags"]] == ["environment", "service", "version"]
+
+
+def test_each_topic_has_its_own_addresses(synthesise: Synthesise) -> None:
+    template = synthesise(alarm_emails="on-call@example.com,a@example.com", error_emails="a@example.com")
+    found = [item["Properties"] for item in template.find_resources("AWS::SNS::Subscription").values()]
+    assert sorted((plain(item["TopicArn"]), item["Endpoint"]) for item in found) == [
+        ("<NotificationsAlarmTopic>", "a@example.com"),
+        ("<NotificationsAlarmTopic>", "on-call@example.com"),
+        ("<NotificationsErrorTopic>", "a@example.com"),
+    ]
+    only_success = synthesise(success_emails="a@example.com")
+    (found,) = only_success.find_resources("AWS::SNS::Subscription").values()
+    assert plain(found["Properties"]["TopicArn"]) == "<NotificationsSuccessTopic>"

@@ -12,7 +12,7 @@ from tests.stack_gate.mutants.stacks import Compare, synthesise
 CHAIN = ["AsyncEndpoint/Model", "AsyncEndpoint/Config", "AsyncEndpoint/Endpoint"]
 CASES: list[tuple[dict[str, Any], set[str]]] = [
     ({"tags": "team=music,cost=1"}, set()),
-    ({"notification_emails": "a@example.com"}, set()),
+    ({"alarm_emails": "a@example.com"}, set()),
     ({"alarm_queue_age_seconds": 60}, set()),
     ({"log_retention_days": 90}, set()),
     ({"output_retention_days": 60}, set()),

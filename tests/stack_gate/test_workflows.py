@@ -29,7 +29,8 @@ def actionlint(*paths: Path) -> list[dict[str, Any]]:
 
 
 def test_workflows_exist() -> None:
-    assert [path.name for path in WORKFLOWS] == ["deploy.yml", "drift.yml", "nightly.yml", "pr-gate.yml", "pr.yml"]
+    names = [path.name for path in WORKFLOWS]
+    assert names == ["deploy.yml", "drift.yml", "nightly.yml", "pr-gate.yml", "pr.yml", "release.yml"]
 
 
 def test_actionlint_finds_nothing() -> None:
@@ -117,6 +118,20 @@ def test_only_the_comments_job_may_write_and_judging_has_no_token() -> None:
     assert jobs["comment"]["permissions"] == {"contents": "read", "pull-requests": "write"}
     assert "--require-isolation" in judge["run"]
     assert "github.token" not in str(judge) and "secrets" not in str(jobs)
+
+
+def test_a_release_is_written_by_a_job_that_runs_none_of_its_code() -> None:
+    jobs = parsed(ROOT / ".github/workflows/release.yml")["jobs"]
+
+    assert jobs["build"]["permissions"] == {"contents": "read"}
+    assert jobs["tag"]["permissions"] == {"contents": "write"} and jobs["tag"]["needs"] == "build"
+    (downloads, publishes) = jobs["tag"]["steps"]
+    assert "actions/download-artifact" in downloads["uses"]
+    assert re.match(r'gh release create "v\$VERSION" ', publishes["run"])
+    assert [step["run"] for step in jobs["build"]["steps"] if step.get("run", "").startswith("make")] == [
+        "make lint",
+        "make test",
+    ]
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)

@@ -39,6 +39,7 @@ from stage_model.weights.staged_shards import (
 )
 from stage_model.weights.torch_zip import index_torch
 
+VERSION_FILE = "code/VERSION"  # of the bundle
 _LAYOUT_VERSION = 1
 _LICENSE = "CC-BY-NC-4.0 (model weights)"
 _PLACEHOLDER = "0" * 64  # as long as the SHA-256 that replaces it
@@ -58,7 +59,8 @@ class ManifestEntry:
 class Manifest:
     """The content of `musicgen-manifest.json`, except for the SHA-256 of the staged files.
 
-    `sources` are published files that were converted; `kept_float32` are decoder tensors that float16 would damage.
+    `sources` are published files that were converted; `kept_float32` are decoder tensors that float16 would damage;
+    `version` is the bundle's.
     """
 
     model_id: str
@@ -67,6 +69,7 @@ class Manifest:
     files: Sequence[ManifestEntry]
     sources: Sequence[ManifestEntry] = ()
     kept_float32: Sequence[str] = ()
+    version: str | None = None
 
     @property
     def size(self) -> int:
@@ -77,6 +80,7 @@ class Manifest:
         """Return the JSON document, given each staged file's SHA-256 in hexadecimal by path."""
         document = {
             "layout": _LAYOUT_VERSION,
+            "version": self.version,
             "model_id": self.model_id,
             "revision": self.revision,
             "decoder_dtype": self.decoder_dtype,
@@ -186,7 +190,8 @@ class StagingInputs:
         sources = [ManifestEntry(file.path, file.source.size, file.sha256) for file in self.converted]
         staged = {slot.dtype for shard in shards for slot in shard.slots if slot.tensor.name.startswith(DECODER)}
         dtype = "float16" if "F16" in (staged or self.decoder_dtypes) else "float32"
-        return Manifest(self.request.model_id, self.request.revision, dtype, entries, sources, sorted(kept))
+        version = self.small_files.get(VERSION_FILE, b"").decode("ascii", "replace").strip() or None
+        return Manifest(self.request.model_id, self.request.revision, dtype, entries, sources, sorted(kept), version)
 
 
 def collect_inputs(

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from local_aws.autoscaling.rules.template import Template, read_endpoint, read_scaling
 from local_aws.autoscaling.simulator.traffic import PATTERNS, Traffic
+from local_aws.planner.costs import cost_rows, format_costs
 from local_aws.planner.plan import (
+    STARTUP_SECONDS,
     Scenario,
     estimate_work,
     format_full_instance,
@@ -32,10 +34,16 @@ def _parser() -> argparse.ArgumentParser:
     work.add_argument("--seconds-per-clip", type=float, help="work on one clip, at full concurrency")
     work.add_argument("--measured", type=Path, nargs="+", help="responses of an endpoint to derive it from")
     parser.add_argument(
-        "--startup-seconds", type=float, default=360.0, help="from requesting an instance to its first request"
+        "--startup-seconds",
+        type=float,
+        default=STARTUP_SECONDS,
+        help="from requesting an instance to its first request",
     )
     parser.add_argument("--template", type=Path, default=TEMPLATE, help="the synthesised template")
     parser.add_argument("--seed", type=int, default=0, help="seed of the arrivals")
+    parser.add_argument(
+        "--costs", action=argparse.BooleanOptionalAction, default=True, help="show the cost of 10 to 10,000 clips a day"
+    )
     parser.add_argument("--plot", type=Path, help="write a .png or .svg chart of backlog and instances")
     return parser
 
@@ -61,6 +69,9 @@ def _plan(arguments: argparse.Namespace) -> None:
     if capacity is not None:
         print(format_full_instance(capacity, endpoint, arguments.clip_seconds, price))
         print("estimated   the work, from bytes and half the nominal bandwidth; set --seconds-per-clip or --measured")
+    if arguments.costs:
+        print(f"\nby clips a day, {arguments.clip_seconds:g} s of music each, at random times around the clock:")
+        print(format_costs(cost_rows(scaling, endpoint, price, scenario)))
     if arguments.plot:
         draw(plan.minutes, arguments.plot, f"{scenario.pattern}, {traffic.rate:g} requests an hour")
         print(f"plot        {arguments.plot}")

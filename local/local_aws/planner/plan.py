@@ -22,6 +22,7 @@ from local_aws.autoscaling.simulator.traffic import Traffic, arrival_times
 
 PRICES = Path(__file__).parents[3] / "infra" / "config" / "prices.json"
 HOURS_PER_MONTH = 730.0
+STARTUP_SECONDS = 360.0  # from requesting an instance to its first request, an assumption
 FORMER_CONCURRENCY = 4  # the default before it followed from memory, to compare with
 _MAX_RESPONSE_BYTES = 1_000_000  # a response of sixteen clips has a few thousand
 _LONGER_SECONDS = 900.0  # the fifteen datapoints of target tracking

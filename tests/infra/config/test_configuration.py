@@ -33,10 +33,10 @@ def test_prod_reads_cdk_json_and_retains_user_data(cdk_context: dict[str, Any]) 
 def test_command_line_overrides_the_environment_and_is_converted_to_the_fields_type(
     cdk_context: dict[str, Any],
 ) -> None:
-    given = {"env": "prod", "max_capacity": "2", "notification_emails": "a@example.com, b@example.com", "tags": "a=b"}
+    given = {"env": "prod", "max_capacity": "2", "alarm_emails": "a@example.com, b@example.com", "tags": "a=b"}
     config = from_context({**cdk_context, **given})
     assert config.max_capacity == 2
-    assert config.notification_emails == ("a@example.com", "b@example.com")
+    assert config.alarm_emails == ("a@example.com", "b@example.com")
     assert config.tags == ("a=b",)
 
 

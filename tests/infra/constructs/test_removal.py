@@ -1,11 +1,16 @@
-"""What `cdk destroy` leaves behind (nothing in dev, user data in prod), and what expires before that."""
+"""What `cdk destroy` leaves behind (nothing in dev, user data and logs in prod), and what expires before that."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from aws_cdk import App
 from aws_cdk.assertions import Template
 
+from infra.config import from_context
+from infra.config.settings import declared_settings
+from infra.constructs.log_groups import _RETENTION_BY_DAYS  # pyright: ignore[reportPrivateUsage]
+from infra.stack import MusicGenStack
 from tests.infra.templates import Synthesise
 
 
@@ -35,6 +40,31 @@ def test_every_log_group_expires_and_is_deleted_with_the_stack(dev_template: dic
     groups = [r for r in dev_template["Resources"].values() if r["Type"] == "AWS::Logs::LogGroup"]
     assert [group["DeletionPolicy"] for group in groups] == ["Delete"] * 4
     assert [group["Properties"]["RetentionInDays"] for group in groups] == [30] * 4
+
+
+@pytest.mark.parametrize(("env", "deletion"), [("dev", "Delete"), ("prod", "RetainExceptOnCreate")])
+def test_log_groups_follow_the_removal_policy(synthesise: Synthesise, env: str, deletion: str) -> None:
+    groups = synthesise(env=env).find_resources("AWS::Logs::LogGroup").values()
+    assert {group["DeletionPolicy"] for group in groups} == {deletion}
+
+
+@pytest.mark.parametrize("days", [120, 731, 3653])
+def test_logs_are_kept_for_every_number_of_days_that_the_setting_accepts(synthesise: Synthesise, days: int) -> None:
+    groups = synthesise(log_retention_days=days).find_resources("AWS::Logs::LogGroup").values()
+    assert {group["Properties"]["RetentionInDays"] for group in groups} == {days}
+
+
+def test_every_accepted_number_of_days_has_a_retention() -> None:
+    rule = declared_settings()["log_retention_days"].rule
+    accepted = {days for days in range(4000) if rule.accepts(days)}
+    assert accepted == set(_RETENTION_BY_DAYS)
+
+
+@pytest.mark.parametrize(("env", "protected"), [("dev", False), ("prod", True)])
+def test_prod_is_protected_from_termination(cdk_context: dict[str, Any], env: str, protected: bool) -> None:
+    app = App(context={**cdk_context, "aws:cdk:bundling-stacks": []})
+    stack = MusicGenStack(app, config=from_context({**cdk_context, "env": env}))
+    assert bool(stack.termination_protection) is protected
 
 
 def test_every_function_writes_to_a_log_group_of_the_stack(dev_template: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -65,10 +66,13 @@ def test_datapoints_are_oldest_first_with_gaps(backlog: MetricSeries, filled: Fi
         ("IF(FILL(i, 0) > 0 AND FILL(b, 0) == 0, 1, 0)", {"i": 2.0, "b": 1.0}, 0.0),
         ("IF(a < 1 || a > 3, 1, 0)", {"a": 4.0}, 1.0),
         ("IF(a > 0, 1, 0)", {}, None),
+        ("DAY(a)*10000 + HOUR(a)*100 + MINUTE(a)", {}, 22145.0),
+        ("HOUR(a) + a", {}, None),
     ],
 )
 def test_metric_math_result(text: str, values: dict[str, float | None], result: float | None) -> None:
-    assert Expression(text).value(values) == result
+    tuesday_night = datetime(2026, 1, 7, 3, 45, tzinfo=timezone(timedelta(hours=6)))  # Tuesday, 21:45 UTC
+    assert Expression(text).value(values, tuesday_night) == result
 
 
 @pytest.mark.parametrize("text", ["__import__('os')", "a.b", "RATE(a)", "a ** 2", "1 < a < 3", "a b", "'x'", "[a]"])
@@ -85,6 +89,11 @@ def test_expression_length_is_limited() -> None:
 def test_math_series_reads_each_input(backlog: MetricSeries, filled: Filled) -> None:
     series = MathSeries(Expression("b * 10"), {"b": backlog}, 60)
     assert datapoints(series, filled(backlog, [1, 2]), 120.0, 2) == [10.0, 20.0]
+
+
+def test_math_series_knows_the_time_at_which_a_datapoint_begins(backlog: MetricSeries) -> None:
+    series = MathSeries(Expression("DAY(b) * 100 + MINUTE(b)"), {"b": backlog}, 60)
+    assert datapoints(series, MetricStore(datetime(2026, 1, 4, 23, 58, tzinfo=UTC)), 180.0, 3) == [758.0, 759.0, 100.0]
 
 
 def alarm_on(series: MetricSeries, periods: int) -> Alarm:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conformance.behaviour import documented
-from local_aws.autoscaling.rules.controller import MONDAY
+from local_aws.autoscaling.rules.metrics import MONDAY
 from local_aws.autoscaling.rules.scheduled_actions import ScheduledAction
 from local_aws.autoscaling.rules.template import Template, read_endpoint, read_scaling
 from local_aws.autoscaling.simulator.simulated_endpoint import Assumptions

@@ -59,6 +59,8 @@ def test_returns_the_contracts_metadata_for_the_aws_samples_request(model: Model
     keys = [f"audio/id-1/musicgen_small_id-1_{index}.wav" for index in range(2)]
     assert response["generated_outputs_s3"] == [f"s3://elsewhere/{key}" for key in keys]
     assert set(s3.objects) == {("elsewhere", key) for key in keys}  # in any order: they are uploaded concurrently
+    version = Path(inference.__file__).with_name("VERSION").read_text(encoding="utf-8").strip()
+    assert response["version"] == version
     assert (response["contract"], response["seeds"], response["durations"]) == (1, [7, 8], [1.0, 1.0])
     assert (response["sampling_rate"], response["model"]) == (32000, "facebook/musicgen-small")
     assert (response["revision"], response["inference_id"]) == ("0123456789abcdef0123456789abcdef01234567", "id-1")

@@ -5,6 +5,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from mypy_boto3_s3 import S3Client
 from safetensors.numpy import load, save
 
 from local_aws.hub import LoopbackHub
+from tests.stage_model.fakes.lambda_runner import bundle
 from tests.stage_model.fakes.response_sink import ResponseSink
 
 Invoke = Callable[..., dict[str, Any]]
@@ -37,9 +39,19 @@ def test_create_stages_exactly_the_model_the_bundle_and_the_manifest(
     want["code/inference.py"] = b"model_fn = None\n"
     manifest = json.loads(staged.pop("musicgen-manifest.json"))
     assert staged == want
+    assert manifest["version"] is None  # this bundle has no file VERSION
     assert {f["path"]: f["sha256"] for f in manifest["files"]} == {
         name: hashlib.sha256(data).hexdigest() for name, data in want.items()
     }
+
+
+def test_manifest_has_the_version_of_the_bundle(invoke: Invoke, s3: S3Client) -> None:
+    version = (Path(__file__).parents[3] / "model_bundle" / "code" / "VERSION").read_bytes()
+    files = {"inference.py": b"model_fn = None\n", "VERSION": version}
+    s3.put_object(Bucket="assets", Key="bundle.zip", Body=bundle(files))
+    staged = members(s3, invoke()["PhysicalResourceId"])
+    assert staged["code/VERSION"] == version
+    assert json.loads(staged["musicgen-manifest.json"])["version"] == version.decode().strip()
 
 
 def test_create_returns_the_attributes_that_the_stack_uses(invoke: Invoke, hub: LoopbackHub, s3: S3Client) -> None:

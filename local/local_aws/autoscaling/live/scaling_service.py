@@ -51,7 +51,7 @@ class ScalingService:
         self._started_at = datetime.now(UTC)
         self._controllers: dict[str, tuple[Controller, EndpointVariant]] = {}
         self._unscaled: dict[str, EndpointVariant] = {}
-        self._monitor = AlarmMonitor(self._aws.set_alarm_state)
+        self._monitor = AlarmMonitor(self._aws.set_alarm_state, epoch=self._started_at)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="scaling")
 

@@ -1,16 +1,20 @@
 """All metric samples and alarms of an account, which belong to no single endpoint."""
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 
 from local_aws.autoscaling.rules.alarms import Alarm, AlarmEvaluator, AlarmState
-from local_aws.autoscaling.rules.metrics import MetricStore
+from local_aws.autoscaling.rules.metrics import MONDAY, MetricStore
 
 
 class AlarmMonitor:
-    """Evaluate alarms on `store`; call `on_change` for each that changes its state."""
+    """Evaluate alarms on `store`; call `on_change` for each that changes its state.
 
-    def __init__(self, on_change: Callable[[AlarmEvaluator], None] | None = None) -> None:
-        self.store = MetricStore()
+    `epoch` is the time at 0 seconds of the clock.
+    """
+
+    def __init__(self, on_change: Callable[[AlarmEvaluator], None] | None = None, *, epoch: datetime = MONDAY) -> None:
+        self.store = MetricStore(epoch)
         self._on_change = on_change
         self._evaluators: dict[str, AlarmEvaluator] = {}
 

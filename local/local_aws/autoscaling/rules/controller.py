@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from local_aws.autoscaling.rules.alarm_monitor import AlarmMonitor
 from local_aws.autoscaling.rules.alarms import AlarmState
 from local_aws.autoscaling.rules.autoscaler import Autoscaler, Decision, NotScaled, ScalableTarget
 from local_aws.autoscaling.rules.endpoint_metrics import EndpointLoad, endpoint_samples, unit_of
-from local_aws.autoscaling.rules.metrics import Metric
+from local_aws.autoscaling.rules.metrics import MONDAY, Metric
 from local_aws.autoscaling.rules.scaling_config import ScalingConfig, endpoint_and_variant
 from local_aws.autoscaling.rules.scheduled_actions import ScheduledAction
 
 PERIOD_SECONDS = 60.0
-MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 TRACKING_PREFIX = "TargetTracking-endpoint/"  # of the alarms that a target tracking policy creates in CloudWatch
 
 
@@ -70,7 +69,7 @@ class Controller:
         self.resource_id = config.target.resource_id
         self.endpoint, self.variant_name = endpoint_and_variant(self.resource_id)
         self._variant = variant
-        self._monitor = monitor or AlarmMonitor()
+        self._monitor = monitor or AlarmMonitor(epoch=epoch)
         self._on_scheduled = on_scheduled
         self._epoch = epoch
         self._config = config

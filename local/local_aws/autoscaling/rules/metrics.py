@@ -3,10 +3,12 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from statistics import fmean
 
 from local_aws.autoscaling.rules.metric_math import Expression
 
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 _RETENTION_SECONDS = 26 * 3600.0  # CloudWatch's longest alarm looks back one day
 STATISTICS: Mapping[str, Callable[[list[float]], float]] = {
     "Average": fmean,
@@ -41,9 +43,10 @@ class Metric:
 
 
 class MetricStore:
-    """Samples by metric, kept for 26 hours. Times are in seconds; a sample may arrive late."""
+    """Samples by metric, kept for 26 hours. Times are in seconds since `epoch`; a sample may arrive late."""
 
-    def __init__(self) -> None:
+    def __init__(self, epoch: datetime = MONDAY) -> None:
+        self.epoch = epoch
         self._samples: dict[Metric, tuple[list[float], list[float]]] = {}  # times, values
 
     def put(self, metric: Metric, value: float, at: float, unit: str = "") -> None:
@@ -97,7 +100,8 @@ class MathSeries:
 
     def datapoint(self, store: MetricStore, end: float) -> float | None:
         """Return the expression's value over the period that ends at `end`, or None if it needs missing data."""
-        return self.expression.value({name: series.datapoint(store, end) for name, series in self.inputs.items()})
+        values = {name: series.datapoint(store, end) for name, series in self.inputs.items()}
+        return self.expression.value(values, store.epoch + timedelta(seconds=end - self.period))
 
 
 Series = MetricSeries | MathSeries

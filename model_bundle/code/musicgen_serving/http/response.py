@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from musicgen_serving.audio_upload import Uploads, wav_bytes
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # it imports torch, which takes seconds; the server answers /
     from musicgen_serving.model_loading import Model
 
 CONTRACT = 1
+VERSION = (Path(__file__).parents[2] / "VERSION").read_text(encoding="utf-8").strip()
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ class Prediction:
     def _metadata(self, urls: list[str] | None, upload_seconds: float) -> dict[str, object]:
         return {
             "contract": CONTRACT,
+            "version": VERSION,
             **({} if urls is None else {"generated_outputs_s3": urls}),
             "seeds": self.seeds,
             "durations": self.delivery.durations,
