@@ -131,6 +131,7 @@ sample: tools .venv-clients/sagemaker-2/.ready ## run a notebook of the publishe
 	  --python .venv-clients/sagemaker-2/bin/python $(ARGS)
 
 ci-roles: tools ## deploy the roles that CI assumes to your AWS account: REPOSITORY=owner/name
+	@mkdir -p .local
 	cdk --no-notices --no-version-reporting --app "python -m infra.ci" deploy --outputs-file .local/ci-roles.json \
 	  -c "ci:repository=$$REPOSITORY" $(ARGS)
 

@@ -13,6 +13,7 @@ from infra.config import from_context as environment_from_context
 from infra.config.setting_rules import did_you_mean, shown
 
 PREFIX = "ci:"
+NAMES = ("repository", "environments", "host", "provider_arn", "branch")
 READ_SUFFIX = "-read"  # the GitHub environment whose jobs only read, as in drift.yml and pr.yml
 _PROVIDER_ARN = r"arn:aws[a-z-]*:iam::\d{12}:oidc-provider/{issuer}"
 # What GitHub writes into tokens: names, or, of repositories since July 2026, names with the numbers of owner and
@@ -84,10 +85,9 @@ class CiConfig:
 def from_context(context: Mapping[str, Any], *, default_region: str | None = None) -> CiConfig:
     """Return the settings from the app's whole context; ConfigError names one that cannot be used."""
     given = {key.removeprefix(PREFIX): value for key, value in context.items() if key.startswith(PREFIX)}
-    known = ("repository", "environments", "host", "provider_arn", "branch")
     for name, value in given.items():
-        if name not in known:
-            raise ConfigError(f"{PREFIX}{name} is not a setting{did_you_mean(name, known)}; docs/ci.md lists them all")
+        if name not in NAMES:
+            raise ConfigError(f"{PREFIX}{name} is not a setting{did_you_mean(name, NAMES)}; docs/ci.md lists them all")
         if not isinstance(value, str):
             raise ConfigError(f"{PREFIX}{name} must be text, got {shown(value)}")
     host = given.get("host", "github")

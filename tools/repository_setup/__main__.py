@@ -25,7 +25,7 @@ _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/[\w+=,.@/-]{1,512}")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; see the module's docstring."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         github = GitHub(options.repository)
         wanted = _wanted(github, options)
@@ -123,17 +123,18 @@ def _report(github: GitHub, found: Sequence[Change], owners: bool, *, apply: boo
             print("nothing was changed; --apply makes these changes")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    made = argparse.ArgumentParser(
         prog="python -m repository_setup", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repository", required=True, help="owner/name on GitHub")
-    parser.add_argument("--reviewers", default="", help="who approves deployments: @name, @organization/team, …")
-    parser.add_argument("--owners", default="", help="who takes the place of @maintainers in .github/CODEOWNERS")
-    parser.add_argument("--roles", type=Path, help="the file of `cdk deploy --outputs-file`; also turns DRIFT on")
-    parser.add_argument("--apply", action="store_true", help="make the changes, instead of listing them")
-    parser.add_argument("--project", type=Path, default=PROJECT, help=argparse.SUPPRESS)
-    return parser
+    made.add_argument("--repository", required=True, help="owner/name on GitHub")
+    made.add_argument("--reviewers", default="", help="who approves deployments: @name, @organization/team, …")
+    made.add_argument("--owners", default="", help="who takes the place of @maintainers in .github/CODEOWNERS")
+    made.add_argument("--roles", type=Path, help="the file of `cdk deploy --outputs-file`; also turns DRIFT on")
+    made.add_argument("--apply", action="store_true", help="make the changes, instead of listing them")
+    made.add_argument("--project", type=Path, default=PROJECT, help=argparse.SUPPRESS)
+    return made
 
 
 if __name__ == "__main__":
