@@ -93,7 +93,7 @@ class CiRole(iam.Role):
         construct_id: str,
         *,
         description: str,
-        trusted_by: iam.IPrincipal,
+        trusted_by: iam.WebIdentityPrincipal,
         environment: Config,
         max_session_duration: Duration | None = None,
     ) -> None:

@@ -78,7 +78,7 @@ class EnvironmentRoles(Construct):
             iam.PermissionsBoundary.of(self).apply(imported(self, "Boundary", boundary))
 
 
-def _principal(config: CiConfig, provider: str, trust: Trust) -> iam.IPrincipal:
+def _principal(config: CiConfig, provider: str, trust: Trust) -> iam.WebIdentityPrincipal:
     """Return tokens of the repository's issuer for this audience and subject."""
     audience, subject = f"{config.host.issuer}:aud", f"{config.host.issuer}:sub"
     equal: dict[str, Any] = {audience: config.host.audience, **({} if trust.like else {subject: trust.subject})}

@@ -1,4 +1,6 @@
 """CI's roles on the embedded AWS: GitHub's tokens give them, they suffice for CI's work, and each right is needed."""
+# pyright: reportTypedDictNotRequiredAccess=false
+# (errors always carry what is read here)
 
 import io
 import json
@@ -214,7 +216,8 @@ def test_deploy_role_may_do_what_the_smoke_test_does_and_needs_each_right(deploy
 
 DESCRIBE = {"StackName": STACK}
 CHANGE_SET = {**DESCRIBE, "ChangeSetName": "change", "TemplateBody": "{}"}
-NOBODY = [
+Calls = list[tuple[str, str, dict[str, Any]]]
+NOBODY: Calls = [
     ("cloudformation", "create_change_set", CHANGE_SET),
     ("cloudformation", "delete_stack", DESCRIBE),
     ("cloudformation", "update_stack", {**DESCRIBE, "TemplateBody": "{}"}),
@@ -229,13 +232,13 @@ NOBODY = [
     ("lambda", "invoke", {"FunctionName": "MusicGen-dev-x", "Payload": b"{}"}),
     ("sagemaker", "delete_endpoint", {"EndpointName": "musicgen-dev"}),
 ]
-DEPLOYER_ONLY = [
+DEPLOYER_ONLY: Calls = [
     ("cloudformation", "describe_stacks", {"StackName": CI_STACK}),
     ("cloudformation", "get_template", DESCRIBE),
     ("s3", "list_objects_v2", {"Bucket": "<outputs>"}),
     ("sagemaker-runtime", "invoke_endpoint_async", {"EndpointName": "other", "InputLocation": "s3://a/b"}),
 ]
-READER_ONLY = [
+READER_ONLY: Calls = [
     ("s3", "get_object", {"Bucket": "<outputs>", "Key": "out/1.out"}),
     ("s3", "get_object", {"Bucket": "<outputs>", "Key": "audio/1/0.wav"}),
     ("sagemaker-runtime", "invoke_endpoint_async", {"EndpointName": "musicgen-dev", "InputLocation": "s3://a/b"}),
@@ -280,7 +283,7 @@ def test_read_role_cannot_deploy(deployed: Ci) -> None:
 
 
 # The calls of drift.yml, pr.yml, and of CloudFormation on the reader's behalf, by the action that each needs.
-READS_STACK = {
+READS_STACK: dict[str, tuple[str, str, dict[str, Any]]] = {
     "cloudformation:DescribeStacks": ("cloudformation", "describe_stacks", DESCRIBE),
     "cloudformation:GetTemplate": ("cloudformation", "get_template", {**DESCRIBE, "TemplateStage": "Original"}),
     "s3:GetBucketVersioning": ("s3", "get_bucket_versioning", {"Bucket": "<outputs>"}),

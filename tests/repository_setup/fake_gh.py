@@ -29,7 +29,7 @@ def main() -> None:
     path, _, query = path.partition("?")
     if method == "GET":
         answer: Any = state["objects"].get(unquote(path))
-        if isinstance(answer, list) and query:
+        if query:
             size, page = (int(number) for number in re.findall(r"=(\d+)", query))
             answer = answer[(page - 1) * size : page * size]
         STATE.write_text(json.dumps(state))

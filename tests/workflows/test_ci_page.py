@@ -54,7 +54,7 @@ def test_every_option_exists() -> None:
 
 
 def options_of(found: argparse.ArgumentParser) -> list[argparse.Action]:
-    return found._actions  # pyright: ignore[reportPrivateUsage]
+    return found._actions
 
 
 def test_labels_are_the_gates() -> None:

@@ -105,7 +105,7 @@ def output_name(environment: str, kind: str) -> str:
 
 def _approvers(environment: Mapping[str, Any]) -> set[tuple[str, int]]:
     rules = cast(list[dict[str, Any]], environment.get("protection_rules") or [])
-    found = (reviewer for rule in rules for reviewer in rule.get("reviewers") or [])
+    found = [item for rule in rules for item in cast(list[dict[str, Any]], rule.get("reviewers") or [])]
     return {(str(item["type"]), int(item["reviewer"]["id"])) for item in found}
 
 

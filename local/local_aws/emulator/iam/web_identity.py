@@ -9,7 +9,7 @@ AWS fetches an issuer's keys from the issuer's discovery document. There is no n
 
 import json
 import time
-from typing import Any, cast
+from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -82,8 +82,7 @@ def _verified_claims(token: str) -> dict[str, Any]:
 
 
 def _provider_of(issuer: str) -> OpenIDConnectProvider:
-    providers = cast(dict[str, OpenIDConnectProvider], iam_backends[ACCOUNT_ID]["aws"].open_id_providers)
-    for provider in providers.values():
+    for provider in iam_backends[ACCOUNT_ID]["aws"].open_id_providers.values():
         if f"https://{provider.url}".rstrip("/") == issuer.rstrip("/"):
             return provider
     raise _refusal(400, "InvalidIdentityToken", f"No OpenIDConnect provider found in your account for {issuer}")

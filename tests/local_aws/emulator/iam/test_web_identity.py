@@ -1,4 +1,6 @@
 """AssumeRoleWithWebIdentity: a token of a known issuer gives a session of the roles that trust what it says."""
+# pyright: reportTypedDictNotRequiredAccess=false
+# (errors always carry what is read here)
 
 import uuid
 from typing import Any
