@@ -21,11 +21,12 @@ ALLOW ?=
 REPORT ?=
 BENCH ?=
 NOTEBOOK ?=
+REPOSITORY ?=
 STATE ?=
 FIRST ?= 0
 EXTRACTORS ?=
 GPU_PYTHON ?=
-export MODEL REVISION TO PROMPT DURATION BASE HEAD ALLOW REPORT NOTEBOOK STATE    # shell variables: quotes in a value cannot break out
+export MODEL REVISION TO PROMPT DURATION BASE HEAD ALLOW REPORT NOTEBOOK REPOSITORY STATE    # shell variables: quotes in a value cannot break out
 
 VENV := .venv
 CLIENTS := sagemaker-2 sagemaker-3 awscli-1
@@ -35,7 +36,7 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth preflight deploy diff destroy plan gate check-policies smoke-test mirror bench-staging bench-engine bench-gpu test-gpu conformance soak fuzz simulate test-extract test-clients sample docs lock clean
+.PHONY: help local test lint format synth preflight deploy diff destroy plan gate check-policies smoke-test mirror bench-staging bench-engine bench-gpu test-gpu conformance soak fuzz simulate test-extract test-clients sample ci-roles ci-setup docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -128,6 +129,14 @@ test-clients: tools $(CLIENTS:%=.venv-clients/%/.ready) ## test the embedded AWS
 sample: tools .venv-clients/sagemaker-2/.ready ## run a notebook of the published AWS sample: NOTEBOOK=path STATE=.local/run-… (of make local KEEP=1)
 	python -m tests.clients.run_notebook "$$NOTEBOOK" --state "$$STATE" --stack "MusicGen-$(ENV)" \
 	  --python .venv-clients/sagemaker-2/bin/python $(ARGS)
+
+ci-roles: tools ## deploy the roles that CI assumes to your AWS account: REPOSITORY=owner/name
+	@mkdir -p .local
+	cdk --no-notices --no-version-reporting --app "python -m infra.ci" deploy --outputs-file .local/ci-roles.json \
+	  -c "ci:repository=$$REPOSITORY" $(ARGS)
+
+ci-setup: tools ## list what a GitHub repository lacks for the workflows: REPOSITORY=owner/name; ARGS=--apply sets it up
+	@python -m repository_setup --repository "$$REPOSITORY" $(ARGS)
 
 docs: tools ## regenerate the tables of README.md, docs/{configuration,capacity,engine,planner}.md and local/README.md
 	@python -m infra.reference

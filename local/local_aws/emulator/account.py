@@ -6,3 +6,4 @@ REGION = "us-east-1"
 # that no secret scanner reports it.
 ROOT_ACCESS_KEY_ID = "local-administrator"
 ROOT_SECRET_ACCESS_KEY = "local-administrator"
+ISSUERS = "issuers.json"  # in the state folder: the keys of OpenID Connect issuers

@@ -27,6 +27,7 @@ _LISTS: tuple[tuple[str, str, str, dict[str, str], str, str | None], ...] = (
     ("queue", "sqs", "list_queues", {}, "QueueUrls", None),
     ("role", "iam", "list_roles", {}, "Roles", "RoleName"),
     ("policy", "iam", "list_policies", {"Scope": "Local"}, "Policies", "Arn"),
+    ("identity provider", "iam", "list_open_id_connect_providers", {}, "OpenIDConnectProviderList", "Arn"),
     ("alarm", "cloudwatch", "describe_alarms", {}, "MetricAlarms", "AlarmName"),
     ("dashboard", "cloudwatch", "list_dashboards", {}, "DashboardEntries", "DashboardName"),
     ("function", "lambda", "list_functions", {}, "Functions", "FunctionName"),

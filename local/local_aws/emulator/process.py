@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -111,6 +112,18 @@ class LocalAws:
         if process.stdin:
             process.stdin.close()
         child_processes.end_leftovers(self.state_dir / child_processes.REGISTRY)
+
+    def trust_issuer(self, issuer: str, keys: Mapping[str, Any]) -> None:
+        """Accept tokens of an OpenID Connect issuer such as `https://token.actions.githubusercontent.com`.
+
+        `keys` is its public JSON Web Key Set, which AWS would fetch from the issuer. The account also needs an identity
+        provider (`AWS::IAM::OIDCProvider`) of this issuer.
+        """
+        file = self.state_dir / account.ISSUERS
+        known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        draft = file.with_suffix(".draft")
+        draft.write_text(json.dumps({**known, issuer: keys}), encoding="utf-8")
+        draft.replace(file)  # atomic: the server never sees half of it
 
     def environment(self) -> dict[str, str]:
         """Return the full environment for the CDK CLI, Node and boto3 to use this embedded AWS as its administrator."""

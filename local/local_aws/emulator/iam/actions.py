@@ -13,6 +13,9 @@ from local_aws.emulator.iam.policies import Access, Context
 # API operations whose IAM action has another name.
 _RENAMED = {"lambda:Invoke": "lambda:InvokeFunction", "lambda:InvokeAsync": "lambda:InvokeFunction"}
 
+# Services that sign with another name than their IAM actions have.
+_PREFIXES = {"monitoring": "cloudwatch"}
+
 # Operations that hand a role to their service -> the parameter with its ARN.
 _PASSED_ROLES = {
     "cloudformation:CreateChangeSet": "RoleARN",
@@ -62,6 +65,7 @@ def required_access(response: Any, service: str, hint: str) -> list[Access]:
     context = request_context(response)
     if service == "s3":
         return _s3_access(response, hint, context)
+    service = _PREFIXES.get(service, service)
     action = f"{service}:{response._get_action()}"
     if action == "cloudwatch:PutMetricData":
         context["cloudwatch:namespace"] = str(response._get_param("Namespace") or "")
@@ -139,8 +143,10 @@ def _sns(response: Any) -> str | None:
 
 def _logs(response: Any) -> str | None:
     group, stream = response._get_param("logGroupName"), response._get_param("logStreamName")
-    if not group:
-        return None
+    if not group:  # as AWS's refusals name the resource of DescribeLogGroups
+        return (
+            _arn(response, "logs", "log-group::log-stream:") if response._get_action() == "DescribeLogGroups" else None
+        )
     return _arn(response, "logs", f"log-group:{group}:log-stream:{stream}" if stream else f"log-group:{group}:*")
 
 

@@ -17,7 +17,7 @@ from moto.s3.models import FakeBucket, s3_backends
 from moto.sns.models import sns_backends
 
 from local_aws.emulator.account import ACCOUNT_ID, ROOT_ACCESS_KEY_ID
-from local_aws.emulator.iam import public_access
+from local_aws.emulator.iam import public_access, web_identity
 from local_aws.emulator.iam.actions import required_access
 from local_aws.emulator.iam.assume_role import administrator_may_assume, assume_role_verdict, check_session
 from local_aws.emulator.iam.conditions import UnsupportedConditionError
@@ -60,6 +60,9 @@ def authorize(response: Any, request_class: type, resource: str = "*") -> None:
             if not administrator_may_assume(access):
                 raise AccessDeniedError(_ADMINISTRATOR, f"{access.action} on resource: {access.resource}")
             check_session(response, chained=False)
+        return
+    if response.service_name == "sts" and response._get_action() == "AssumeRoleWithWebIdentity":
+        web_identity.authorize(response)  # its token is all that the caller shows
         return
     if is_anonymous(response):
         _authorize_anonymous(response, resource)

@@ -35,13 +35,14 @@ class Access:
 class Caller:
     """The principal of a request.
 
-    `names` are those that a policy may use for it: ARNs of session and role, or a service such as
-    `sagemaker.amazonaws.com`.
+    `names` are those that a policy may use for it: ARNs of session and role, a service such as
+    `sagemaker.amazonaws.com`, or the ARN of the identity provider that vouches for it.
     """
 
     names: tuple[str, ...]
     account: str
     is_service: bool = False
+    is_federated: bool = False
 
 
 def statements_of(document: str | bytes | Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -115,6 +116,8 @@ def _names(principal: Any, caller: Caller, effect: str) -> bool:
         return False
     if caller.is_service:
         return any(name in caller.names for name in _as_list(principal.get("Service")))
+    if caller.is_federated:
+        return any(name in caller.names for name in _as_list(principal.get("Federated")))
     accepted = {"*", *caller.names}
     if effect == "Deny":
         accepted |= {caller.account, f"arn:aws:iam::{caller.account}:root"}

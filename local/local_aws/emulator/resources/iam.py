@@ -1,8 +1,16 @@
-"""AWS::IAM::Role, Policy and ManagedPolicy."""
+"""AWS::IAM::Role, Policy, ManagedPolicy and OIDCProvider."""
 
 from typing import Any
 
-from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, pick, policy_json
+from local_aws.emulator.resources.base import (
+    Context,
+    Handler,
+    Outcome,
+    Properties,
+    ResourceFailedError,
+    pick,
+    policy_json,
+)
 
 _CREATE_ROLE = ("Description", "MaxSessionDuration", "Path", "PermissionsBoundary", "Tags")
 
@@ -121,6 +129,38 @@ class ManagedPolicy(Handler):
             iam.detach_role_policy(RoleName=role, PolicyArn=physical_id)
         _delete_old_versions(context, physical_id)
         iam.delete_policy(PolicyArn=physical_id)
+
+
+class OidcProvider(Handler):
+    """An OpenID Connect provider, whose tokens roles may trust; `Ref` is its ARN."""
+
+    types = ("AWS::IAM::OIDCProvider",)
+    taggable = True
+    properties = frozenset({"ClientIdList", "Tags", "ThumbprintList", "Url"})
+    immutable = frozenset({"Url"})
+
+    def create(self, context: Context, properties: Properties) -> Outcome:
+        settings = {
+            "ClientIDList": properties.get("ClientIdList", []),
+            "ThumbprintList": properties.get("ThumbprintList", []),
+            **pick(properties, "Url", "Tags"),
+        }
+        arn = context.call("iam", "CreateOpenIDConnectProvider", settings)["OpenIDConnectProviderArn"]
+        return Outcome(arn, {"Arn": arn})
+
+    def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
+        iam, named = context.client("iam"), {"OpenIDConnectProviderArn": physical_id}
+        deployed = iam.get_open_id_connect_provider(**named)["ClientIDList"]
+        if deployed != new.get("ClientIdList", []):  # moto has no operation for it
+            raise ResourceFailedError("the embedded AWS does not change the ClientIdList of a provider", physical_id)
+        if old.get("ThumbprintList") != new.get("ThumbprintList"):
+            iam.update_open_id_connect_provider_thumbprint(**named, ThumbprintList=new.get("ThumbprintList", []))
+        tags = ("UntagOpenIDConnectProvider", "TagOpenIDConnectProvider")
+        context.replace_tags("iam", named, old, new, tags)
+        return Outcome(physical_id, {"Arn": physical_id})
+
+    def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
+        context.client("iam").delete_open_id_connect_provider(OpenIDConnectProviderArn=physical_id)
 
 
 def _delete_old_versions(context: Context, arn: str) -> None:

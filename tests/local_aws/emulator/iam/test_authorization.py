@@ -108,6 +108,13 @@ def test_listing_is_restricted_to_its_prefix(stack: Any) -> None:
     role.empty()
 
 
+def test_actions_have_the_services_iam_prefix_and_not_its_signing_name(stack: Any) -> None:
+    groups = {"Fn::Sub": "arn:aws:logs:${AWS::Region}:${AWS::AccountId}:log-group:*"}
+    role = Deployed(stack, allow("cloudwatch:DescribeAlarms", "*"), allow("logs:DescribeLogGroups", groups))
+    assert "MetricAlarms" in role.client("cloudwatch").describe_alarms()
+    assert role.client("logs").describe_log_groups()["logGroups"]
+
+
 def test_bulk_deletion_is_authorised_per_key(stack: Any) -> None:
     role = Deployed(stack, allow("s3:DeleteObject", in_bucket("in/*")))
     role.put("in/a", "out/a")

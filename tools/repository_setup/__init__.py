@@ -1,0 +1,1 @@
+"""Prepare a GitHub repository for the workflows: labels, environments, variables, branch rules and code owners."""
