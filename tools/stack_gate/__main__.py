@@ -15,6 +15,7 @@ from stack_gate.collect.git import WORKING_TREE, Repository
 from stack_gate.findings import CLASSES
 from stack_gate.gate import run
 from stack_gate.report.report import COULD_NOT_RUN, NEEDS_LABEL, PASS
+from stack_gate.report.sarif import as_sarif
 
 VERDICTS = {PASS: "pass", NEEDS_LABEL: "needs a label", COULD_NOT_RUN: "could not run"}
 
@@ -55,8 +56,12 @@ def _judge(options: argparse.Namespace, given: Sequence[str]) -> int:
             environment=options.env,
             require_isolation=options.require_isolation,
         )
-    outputs = {options.json: json.dumps(report.as_json(), indent=2) + "\n", options.markdown: report.as_markdown()}
-    for file, content in outputs.items():
+    outputs = (
+        (options.json, json.dumps(report.as_json(), indent=2) + "\n"),
+        (options.markdown, report.as_markdown()),
+        (options.sarif, json.dumps(as_sarif(report), indent=2) + "\n"),
+    )
+    for file, content in outputs:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content, encoding="utf-8")
@@ -84,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--deployed", type=Path, help="a deployed template to compare with instead of the base's")
     parser.add_argument("--json", type=Path, help="file to write the JSON report to")
     parser.add_argument("--markdown", type=Path, help="file to write the Markdown comment to")
+    parser.add_argument("--sarif", type=Path, help="file to write the SARIF report to, for code scanning")
     parser.add_argument("--cache", type=Path, help="folder for snapshots and wheels; default: .local/gate")
     parser.add_argument("--require-isolation", action="store_true", help="do not run the head's code without a sandbox")
     return parser
