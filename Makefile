@@ -86,7 +86,7 @@ gate: tools ## judge a change to stack, data, permissions and bill: BASE=main HE
 	  $(if $(REPORT),--json "$$REPORT/report.json" --sarif "$$REPORT/report.sarif" --markdown "$$REPORT/comment.md") $(ARGS)
 
 check-policies: tools ## compare the gate with trying every request, on a million random pairs of policies
-	@OMP_NUM_THREADS=1 python -m tests.stack_gate.policy_oracle $(ARGS)
+	@OMP_NUM_THREADS=1 python -m tests.stack_gate.iam.policy_oracle $(ARGS)
 
 smoke-test: tools ## generate a clip with the deployed stack and check it
 	@python -m smoke_test --stack "MusicGen-$(ENV)" $(ARGS)

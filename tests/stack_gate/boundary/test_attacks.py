@@ -14,7 +14,7 @@ import pytest
 from stack_gate.__main__ import main
 from stack_gate.checks import outcomes
 from stack_gate.collect import sandbox, synthesis
-from tests.stack_gate.attacks import ATTACKS
+from tests.stack_gate.boundary.attacks import ATTACKS
 from tests.stack_gate.small_app import PUBLIC, ROOT, app, commit, git, install_cdk_stub, make_repository, write
 
 SECRET = "not-a-real-secret"

