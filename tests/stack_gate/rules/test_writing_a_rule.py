@@ -43,12 +43,16 @@ def with_the_rule(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     text = Path(tables.__file__).with_name("rules.toml").read_text(encoding="utf-8")
     rules = tomllib.loads(f"{text}\n{blocks('toml')}")
     original = tables._table  # pyright: ignore[reportPrivateUsage]
-    monkeypatch.setattr(tables, "_table", lambda name: rules if name == "rules.toml" else original(name))
-    exec(blocks("python"), vars(predicates))  # the page's own code, as if it were written into predicates.py
+
+    def extended(name: str) -> dict[str, Any]:
+        return rules if name == "rules.toml" else original(name)
+
+    monkeypatch.setattr(tables, "_table", extended)
+    exec(blocks("python"), predicates.__dict__)  # the page's own code, as if it were written into predicates.py
     tables.all_rules.cache_clear()
     yield
     del predicates.PREDICATES["harder_to_breach"]
-    del vars(predicates)["harder_to_breach"]
+    del predicates.__dict__["harder_to_breach"]
     tables.all_rules.cache_clear()
 
 

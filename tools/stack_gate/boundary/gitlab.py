@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
 from stack_gate import GateError
 from stack_gate.boundary.github import GitHub
 from stack_gate.boundary.rest import Host, RestApi, required
+from stack_gate.template import as_object
 
 
 class GitLab:
@@ -18,6 +18,7 @@ class GitLab:
         self._api = RestApi(name="GitLab", root=address.rstrip("/"), headers={"PRIVATE-TOKEN": token})
         self._project = f"/projects/{quote(project, safe='')}"
         self._people: dict[int, str] = {}
+        self._bot = ""
 
     @classmethod
     def from_environment(cls, variables: Mapping[str, str]) -> "GitLab":
@@ -25,13 +26,15 @@ class GitLab:
         address, project, token = required(variables, "CI_API_V4_URL", "CI_PROJECT_ID", "STACK_GATE_TOKEN")
         return cls(address=address, project=project, token=token)
 
-    @cached_property
+    @property
     def bot(self) -> str:
         """The token's own user. Raise GateError if it is a person's, who could write the gate's comment by hand."""
-        user = self._api.call("GET", "/user")
-        if user.get("bot") is not True:
-            raise GateError("STACK_GATE_TOKEN must be a project access token, whose user is a bot")
-        return str(user["username"])
+        if not self._bot:
+            user = self._api.call("GET", "/user")
+            if user.get("bot") is not True:
+                raise GateError("STACK_GATE_TOKEN must be a project access token, whose user is a bot")
+            self._bot = str(user["username"])
+        return self._bot
 
     def head_commit(self, pull_request: int) -> str:
         return str(self._api.call("GET", self._path(pull_request))["sha"])
@@ -69,8 +72,8 @@ class GitLab:
 
     def _kind(self, event: dict[str, Any]) -> str:
         """Return "User" for a person, else "Bot". Only GET /users/:id says which an account is."""
-        user = (event.get("user") or {}).get("id")
-        if user is None:  # the account was deleted
+        user = as_object(event.get("user")).get("id")
+        if not isinstance(user, int):  # the account was deleted
             return "Bot"
         if user not in self._people:
             self._people[user] = "User" if self._api.call("GET", f"/users/{user}").get("bot") is False else "Bot"

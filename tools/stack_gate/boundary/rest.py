@@ -16,7 +16,8 @@ TIMEOUT_SECONDS = 30
 class Host(Protocol):
     """Pull requests, in GitHub's words and shapes. Every call raises GateError if it fails."""
 
-    bot: str  # the user that writes the gate's comment
+    @property
+    def bot(self) -> str: ...  # the user that writes the gate's comment
 
     def head_commit(self, pull_request: int) -> str: ...
     def labels(self, pull_request: int) -> set[str]: ...
