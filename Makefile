@@ -84,10 +84,10 @@ plan: tools ## estimate waiting times and cost for RATE requests an hour, from t
 # make exits with 2 whatever fails: scripts call the module, or read `exit_code` in the report.
 gate: tools ## judge a change to stack, data, permissions and bill: BASE=main HEAD=feature ALLOW=replace
 	@PYTHONPATH="$(CURDIR)/tools" python -P -s -m stack_gate --base "$$BASE" $(if $(HEAD),--head "$$HEAD") --allow "$$ALLOW" \
-	  $(if $(REPORT),--json "$$REPORT/report.json" --markdown "$$REPORT/comment.md") $(ARGS)
+	  $(if $(REPORT),--json "$$REPORT/report.json" --sarif "$$REPORT/report.sarif" --markdown "$$REPORT/comment.md") $(ARGS)
 
 check-policies: tools ## compare the gate with trying every request, on a million random pairs of policies
-	@OMP_NUM_THREADS=1 python -m tests.stack_gate.policy_oracle $(ARGS)
+	@OMP_NUM_THREADS=1 python -m tests.stack_gate.iam.policy_oracle $(ARGS)
 
 smoke-test: tools ## generate a clip with the deployed stack and check it
 	@python -m smoke_test --stack "MusicGen-$(ENV)" $(ARGS)

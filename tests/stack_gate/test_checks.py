@@ -1,5 +1,6 @@
 """Linters and the planner on both sides, in processes of their own."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,3 +154,59 @@ def test_forecasts_are_cells_of_a_table() -> None:
     )
     assert describe_change(known, Forecast(error="no endpoint")) == ("**$700 → not known**", "**541 s → not known**")
     assert describe_change(None, known) == ("**none → $700**", "**none → 541 s**")
+
+
+def stack_with_code(key: str, keys: list[str], name: str = "x") -> Stack:
+    code = {"S3Bucket": "assets", "S3Key": key}
+    function = {"Type": "AWS::Lambda::Function", "Properties": {"Code": code, "Handler": name}}
+    return Stack(name="S", template={"Resources": {"F": function}}, asset_keys=keys)
+
+
+def test_other_code_alone_is_checked_by_no_linter(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only the object key of the stack's own asset differs: every answer about the base holds for the head."""
+    old, new = (f"{digit * 64}.zip" for digit in "ab")
+    asked: list[list[str]] = []
+
+    def record(_: Child, templates: list[str], cache: Path) -> list[Json]:
+        asked.append(templates)
+        return [[] for _ in templates]
+
+    monkeypatch.setattr(outcomes, "answers", record)
+    pair = Pair(base=stack_with_code(old, [old]), head=stack_with_code(new, [new]))
+    outcomes.run_checks([pair], CONFIGURATION, tmp_path)
+    assert not any(asked)
+
+    head = stack_with_code(new, [new], name="y")
+    outcomes.run_checks([Pair(base=pair.base, head=head)], CONFIGURATION, tmp_path)
+    assert any(asked)
+
+
+@pytest.mark.parametrize("key", ["b" * 64, f"{'b' * 63}.zip", f"{'b' * 64}.zip.sh!", "name.zip"])
+def test_linters_see_every_text_that_is_no_key_of_an_asset(key: str) -> None:
+    stack = stack_with_code(key, [key, f"{'c' * 64}.zip"])
+
+    assert key in outcomes.without_metadata_of(stack)
+
+
+def test_linters_see_a_hash_that_the_manifest_does_not_list() -> None:
+    key = f"{'b' * 64}.zip"
+
+    assert key in outcomes.without_metadata_of(stack_with_code(key, []))
+    assert key not in outcomes.without_metadata_of(stack_with_code(key, [key]))
+
+
+def test_two_sides_of_one_check_never_run_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two of cdk-nag together would take more than the gate's memory."""
+    running: list[str] = []
+
+    def record(child: Child, templates: list[str], cache: Path) -> list[Json]:
+        assert child.script not in running
+        running.append(child.script)
+        time.sleep(0.05)
+        running.remove(child.script)
+        return [[] for _ in templates]
+
+    monkeypatch.setattr(outcomes, "answers", record)
+    pair = Pair(base=stack_with_code("a", []), head=stack_with_code("b", []))
+    _, notes = outcomes.run_checks([pair], CONFIGURATION, tmp_path)
+    assert not any("cannot" in note for note in notes)

@@ -1,4 +1,4 @@
-"""Run one shell step of a workflow on this machine, as GitHub's runner does, with fakes of the programs it calls."""
+"""Run one shell step of a workflow or action on this machine, as GitHub's runner does, with fakes of its programs."""
 
 import os
 import subprocess
@@ -29,6 +29,13 @@ def job(workflow: str, name: str) -> dict[str, Any]:
 def step(workflow: str, name: str, title: str) -> dict[str, Any]:
     """Return the step with this name."""
     (found,) = [step for step in job(workflow, name)["steps"] if step.get("name") == title]
+    return found
+
+
+def action_step(action: str, title: str) -> dict[str, Any]:
+    """Return the step with this name of `.github/actions/<action>/action.yml`."""
+    loaded = yaml.safe_load((ROOT / f".github/actions/{action}/action.yml").read_text(encoding="utf-8"))
+    (found,) = [step for step in loaded["runs"]["steps"] if step.get("name") == title]
     return found
 
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from stack_gate import GateError
 from stack_gate.boundary.approvals import Approvals, read_labels
-from stack_gate.boundary.launch import run_by_base
+from stack_gate.boundary.launch import check_standalone, run_by_base
 from stack_gate.collect.git import WORKING_TREE, Repository
 from stack_gate.findings import CLASSES
 from stack_gate.gate import run
 from stack_gate.report.report import COULD_NOT_RUN, NEEDS_LABEL, PASS
+from stack_gate.report.sarif import as_sarif
 
 VERDICTS = {PASS: "pass", NEEDS_LABEL: "needs a label", COULD_NOT_RUN: "could not run"}
 
@@ -42,9 +43,12 @@ def _judge(options: argparse.Namespace, given: Sequence[str]) -> int:
         today=datetime.now(UTC).date(),
     )
     with Repository(Path.cwd()) as repository:
-        code = run_by_base(repository, repository.tree(options.base), given)
-        if code is not None:
-            return code if code in VERDICTS else COULD_NOT_RUN
+        if options.standalone:
+            check_standalone(repository)
+        else:
+            code = run_by_base(repository, repository.tree(options.base), given)
+            if code is not None:
+                return code if code in VERDICTS else COULD_NOT_RUN
         report = run(
             repository,
             options.cache or repository.root / ".local" / "gate",
@@ -55,8 +59,12 @@ def _judge(options: argparse.Namespace, given: Sequence[str]) -> int:
             environment=options.env,
             require_isolation=options.require_isolation,
         )
-    outputs = {options.json: json.dumps(report.as_json(), indent=2) + "\n", options.markdown: report.as_markdown()}
-    for file, content in outputs.items():
+    outputs = (
+        (options.json, json.dumps(report.as_json(), indent=2) + "\n"),
+        (options.markdown, report.as_markdown()),
+        (options.sarif, json.dumps(as_sarif(report), indent=2) + "\n"),
+    )
+    for file, content in outputs:
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content, encoding="utf-8")
@@ -84,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--deployed", type=Path, help="a deployed template to compare with instead of the base's")
     parser.add_argument("--json", type=Path, help="file to write the JSON report to")
     parser.add_argument("--markdown", type=Path, help="file to write the Markdown comment to")
+    parser.add_argument("--sarif", type=Path, help="file to write the SARIF report to, for code scanning")
     parser.add_argument("--cache", type=Path, help="folder for snapshots and wheels; default: .local/gate")
+    parser.add_argument("--standalone", action="store_true", help="judge a repository that does not contain this gate")
     parser.add_argument("--require-isolation", action="store_true", help="do not run the head's code without a sandbox")
     return parser
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 
 COMMIT = "a" * 40
 
@@ -80,7 +80,15 @@ class FakeGitHub:
         return items[100 * (page - 1) : 100 * page]
 
 
-def handler_for(fake: FakeGitHub) -> type[BaseHTTPRequestHandler]:
+class Fake(Protocol):
+    """What answers calls of an API, and the `Authorization` headers that it got."""
+
+    authorizations: set[str]
+
+    def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]: ...
+
+
+def handler_for(fake: Fake) -> type[BaseHTTPRequestHandler]:
     """Return an HTTP handler that answers from the fake."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -95,7 +103,7 @@ def handler_for(fake: FakeGitHub) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_POST = do_PATCH = do_GET  # noqa: N815  (http.server's names)
+        do_POST = do_PATCH = do_PUT = do_GET  # noqa: N815  (http.server's names)
 
         def log_message(self, format: str, *args: object) -> None:
             """Log nothing."""
@@ -104,7 +112,7 @@ def handler_for(fake: FakeGitHub) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def serving(fake: FakeGitHub) -> Generator[str]:
+def serving(fake: Fake) -> Generator[str]:
     """Serve the fake; yield its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(fake))
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))

@@ -1,4 +1,4 @@
-"""Find out which findings a pull request's labels cover, from GitHub's own record of who added them and when.
+"""Find out which findings a pull request's labels cover, from the host's own record of who added them and when.
 
     python -m stack_gate.boundary.label_approvals --pull-request NUMBER --output FILE
 
@@ -19,11 +19,11 @@ from typing import Any
 
 from stack_gate import GateError
 from stack_gate.boundary.approvals import DIGEST, Label, parse_labels
-from stack_gate.boundary.github import GitHub
+from stack_gate.boundary.gitlab import host_from_environment
+from stack_gate.boundary.rest import Host
 from stack_gate.findings import CLASSES, label
 from stack_gate.template import as_object
 
-BOT = "github-actions[bot]"
 MARK = "<!-- stack-gate -->"  # identifies the gate's comment, so that the next run updates it
 _RECORD = re.compile(r"<!-- stack-gate-record (\{.*\}) -->")
 
@@ -36,7 +36,7 @@ class Record:
     labels: Mapping[str, Label]
 
     def line(self) -> str:
-        """Return the record as the comment's last line, which GitHub does not display."""
+        """Return the record as the comment's last line, which is not displayed."""
         labels = {name: asdict(given) for name, given in self.labels.items()}
         record = json.dumps({"digests": dict(self.digests), "labels": labels}, sort_keys=True)
         return f"<!-- stack-gate-record {record} -->"
@@ -57,29 +57,29 @@ def parse_record(body: str) -> Record:
         raise GateError(f"the record in the gate's comment could not be read: {error}") from error
 
 
-def gate_comment(github: GitHub, pull_request: int) -> dict[str, Any] | None:
+def gate_comment(host: Host, pull_request: int) -> dict[str, Any] | None:
     """Return the gate's comment on a pull request."""
-    for comment in github.comments(pull_request):
-        if comment["user"]["login"] == BOT and str(comment["body"]).startswith(MARK):
+    for comment in host.comments(pull_request):
+        if comment["user"]["login"] == host.bot and str(comment["body"]).startswith(MARK):
             return comment
     return None
 
 
-def find_label_approvals(github: GitHub, pull_request: int) -> dict[str, Label]:
+def find_label_approvals(host: Host, pull_request: int) -> dict[str, Label]:
     """Return what the labels that are on a pull request now cover, by class.
 
     A label that a program added counts for nothing, nor one that was added while the comment changed.
     """
-    present = github.labels(pull_request)
+    present = host.labels(pull_request)
     wanted = {label(name): name for name in CLASSES if label(name) in present}
     if not wanted:
         return {}
-    comment = gate_comment(github, pull_request)
+    comment = gate_comment(host, pull_request)
     if comment is None:
         return {}
     record = parse_record(str(comment["body"]))
     newest: dict[str, dict[str, Any]] = {}
-    for event in github.events(pull_request):
+    for event in host.events(pull_request):
         name = wanted.get(str(as_object(event.get("label")).get("name"))) if event.get("event") == "labeled" else None
         if name is not None and (name not in newest or event["id"] > newest[name]["id"]):
             newest[name] = event
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True, help="file for `python -m stack_gate --approvals`")
     options = parser.parse_args(arguments)
     try:
-        found = find_label_approvals(GitHub.from_environment(os.environ), options.pull_request)
+        found = find_label_approvals(host_from_environment(os.environ), options.pull_request)
     except GateError as error:
         print(f"stack gate: no approvals: {error}", file=sys.stderr)
         return 2

@@ -1,7 +1,8 @@
 """Let the base judge: run the gate's code as the base has it, whatever the checkout contains.
 
 On GitHub the gate starts from a checkout of the base. In a working tree, `make gate` starts the working tree's code,
-which hands over to the base's here, so that a developer sees what the pull request will.
+which hands over to the base's here, so that a developer sees what the pull request will. With `--standalone`, a gate
+from elsewhere judges a repository that contains none.
 """
 
 import hashlib
@@ -71,6 +72,12 @@ def check_own_files() -> None:
     """Raise GateError if the gate's files have changed since they were noted."""
     if _digest() != _digest_at_start():
         raise GateError("the gate's own files changed while a revision was synthesised")
+
+
+def check_standalone(repository: Repository) -> None:
+    """Raise GateError if the running gate lies in the repository that it judges, whose base's gate judges instead."""
+    if own_root().is_relative_to(repository.root.resolve()):
+        raise GateError(f"--standalone is for a gate outside the repository that it judges, got one in {own_root()}")
 
 
 def run_by_base(repository: Repository, base: Tree, arguments: Sequence[str]) -> int | None:

@@ -7,18 +7,21 @@ import os
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from stack_gate import GateError
 from stack_gate.collect import sandbox
+from stack_gate.collect.jsii_cache import fill_home
 from stack_gate.template import Json
 
 TIMEOUT_SECONDS = 240
 MEMORY_BYTES = 2 << 30  # a backstop: memory that processes share counts for each
 MAX_ANSWER_BYTES = 16 << 20
 MAX_CACHED = 200
+_lock = threading.Lock()
 _SCRIPTS = Path(__file__).with_name("scripts")
 
 
@@ -71,8 +74,10 @@ def _key(child: Child, template: str) -> str:
 
 
 def _run(child: Child, templates: Sequence[str], cache: Path) -> list[Json]:
-    home = cache / "home"  # jsii unpacks itself there once
-    home.mkdir(parents=True, exist_ok=True)
+    home = cache / "home"
+    with _lock:
+        if not home.exists():
+            fill_home(home, cache)
     python = child.python or Path(sys.executable)
     node = shutil.which("node")
     programs = [str(python.parent), *([] if node is None else [str(Path(node).parent)]), "/usr/bin", "/bin"]

@@ -9,12 +9,12 @@ from pathlib import Path
 from stack_gate import GateError
 from stack_gate.checks.children import Child, answers
 from stack_gate.checks.forecast import ENDPOINT, Forecast, forecast, planner
-from stack_gate.checks.lint import Linter, linters, newly_failing, without_metadata
+from stack_gate.checks.lint import Linter, linters, newly_failing, without_asset_hashes, without_metadata
 from stack_gate.diff.stacks import Pair
 from stack_gate.findings import Finding
 from stack_gate.template import Json, Stack
 
-MAX_PARALLEL = 2  # each child takes up to half a gibibyte
+MAX_PARALLEL = 2  # different checks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +63,11 @@ def run_checks(pairs: Sequence[Pair], configuration: Mapping[str, str], cache: P
 
 
 def template_of(stack: Stack) -> str:
-    return json.dumps(stack.template, sort_keys=True)
+    return without_asset_hashes(json.dumps(stack.template, sort_keys=True), stack)
 
 
 def without_metadata_of(stack: Stack) -> str:
-    return without_metadata(stack.template)
+    return without_asset_hashes(without_metadata(stack.template), stack)
 
 
 def _differ(pair: Pair) -> bool:
@@ -95,11 +95,13 @@ def _start(
     text_of: Callable[[Stack], str],
     cache: Path,
 ) -> Callable[[], list[tuple[Pair, _Answer, _Answer]]]:
-    """Start a child for each side and return what waits for both."""
+    """Start a child for one side, then for the other, and return what waits for both.
+
+    Each side has a process of its own, but never two of one check at a time: cdk-nag takes more than half a gibibyte.
+    """
     sides = [[text_of(pair.base) for pair in pairs], [text_of(pair.head) for pair in pairs]]
-    base = executor.submit(_ask, child, sides[0], cache)
-    head = executor.submit(_ask, child, sides[1], cache)
-    return lambda: list(zip(pairs, base.result(), head.result(), strict=True))
+    answered = executor.submit(lambda: [_ask(child, templates, cache) for templates in sides])
+    return lambda: list(zip(pairs, *answered.result(), strict=True))
 
 
 def _ask(child: Child, templates: Sequence[str], cache: Path) -> list[_Answer]:

@@ -57,6 +57,11 @@ def app_packages(source: Path, cache: Path) -> Packages:
     return Packages(variables={"PYTHONPATH": str(folder)}, folders=(folder,))
 
 
+def uses_cdk(source: Path) -> bool:
+    """Return whether a revision pins aws-cdk-lib."""
+    return any(name.lower() == "aws-cdk-lib" for name, _, _ in _read_pins(source / APP_REQUIREMENTS))
+
+
 def staging_wheels(source: Path, cache: Path) -> Packages:
     """Return what makes pip find the staging Lambda's wheels without network.
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from stack_gate import GateError, template
-from stack_gate.collect import assembly, sandbox, sandbox_init, synthesis
+from stack_gate.collect import assembly, jsii_cache, sandbox, sandbox_init, synthesis
 from stack_gate.collect.git import Repository, Tree
-from stack_gate.collect.packages import collect_packages
+from stack_gate.collect.jsii_cache import fill_home
+from stack_gate.collect.packages import collect_packages, uses_cdk
 from stack_gate.collect.synthesis import synthesise
 from stack_gate.template import Stack, is_object
 
@@ -48,6 +49,8 @@ def take_snapshot(tree: Tree, repository: Repository, cache_folder: Path) -> Sna
         repository.extract(tree, source)
         names, prices = environment_names(source), read_prices(source)
         packages = collect_packages(source, cache_folder)
+        if uses_cdk(source):
+            fill_home(home, cache_folder)
         synths = {name: executor.submit(synthesise, source, name, packages, home) for name in names}
         snapshot = Snapshot(environments={name: synth.result() for name, synth in synths.items()}, prices=prices)
     _store(snapshot, file)
@@ -98,6 +101,6 @@ def _store(snapshot: Snapshot, path: Path) -> None:
 @cache
 def _code_digest() -> str:
     """Hash of the code that takes snapshots, so that a change of it invalidates the cache."""
-    sources = (module.__file__ for module in (assembly, sandbox, sandbox_init, synthesis, template))
+    sources = (module.__file__ for module in (assembly, jsii_cache, sandbox, sandbox_init, synthesis, template))
     code = b"".join(Path(source).read_bytes() for source in (__file__, *filter(None, sources)))
     return hashlib.sha256(code).hexdigest()[:8]

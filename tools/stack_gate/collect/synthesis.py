@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 from stack_gate import GateError
-from stack_gate.collect import sandbox
+from stack_gate.collect import jsii_cache, sandbox
 from stack_gate.collect.assembly import read_assembly
 from stack_gate.collect.packages import Packages
 from stack_gate.template import Stack
@@ -18,26 +17,19 @@ TIMEOUT_SECONDS = 300
 def synthesise(source: Path, environment: str, packages: Packages, home: Path) -> list[Stack]:
     """Return the stacks of an environment of cdk.json. Raise GateError with CDK's output if the synth fails.
 
-    `home` is the home folder of all syntheses of this revision: CDK's Python bindings unpack themselves there once.
+    `home` is the home folder of all syntheses of this revision, which has CDK's unpacked packages.
     """
     cdk = shutil.which("cdk")
     if cdk is None:
         raise GateError("the CDK CLI was not found on PATH: install it with `npm ci`")
     cdk_folder = Path(cdk).resolve().parents[2]  # node_modules, from node_modules/aws-cdk/bin/cdk
-    node = shutil.which("node")
-    programs = [Path(sys.executable).parent, *([] if node is None else [Path(node).parent])]
     # Nothing that differs between machines, names an account or is secret: no variable is inherited.
     variables = {
-        "PATH": os.pathsep.join([*map(str, programs), "/usr/local/bin", "/usr/bin", "/bin"]),
-        "HOME": str(home),
-        "TMPDIR": "/tmp",
-        "LANG": "C.UTF-8",
+        **jsii_cache.variables(home),
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "CDK_DISABLE_CLI_TELEMETRY": "true",
-        "JSII_RUNTIME_PACKAGE_CACHE": "enabled",
-        "PYTHONDONTWRITEBYTECODE": "1",
         **packages.variables,
     }
     options = ["--no-notices", "--no-version-reporting", "--context", f"env={environment}"]

@@ -1,4 +1,4 @@
-"""Present a run of the gate: its verdict, JSON and Markdown, and the comment on its pull request.
+"""Present a run of the gate: its verdict, JSON, SARIF and Markdown, and the comment on its pull request.
 
 Imported by gate and __main__. Workflows run `python -m stack_gate.report.comment` with the standard library alone.
 """

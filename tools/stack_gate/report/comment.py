@@ -15,8 +15,9 @@ from pathlib import Path
 
 from stack_gate import GateError
 from stack_gate.boundary.approvals import DIGEST, parse_labels
-from stack_gate.boundary.github import GitHub
+from stack_gate.boundary.gitlab import host_from_environment
 from stack_gate.boundary.label_approvals import MARK, Record, gate_comment
+from stack_gate.boundary.rest import Host
 from stack_gate.findings import CLASSES
 from stack_gate.report.report import COULD_NOT_RUN, MAX_CHARACTERS, PASS
 from stack_gate.template import as_object
@@ -29,26 +30,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Post or update the comment. Exit status 0: done; 2: could not."""
     options = _parser().parse_args(arguments)
     try:
-        print(publish(options.report, options.pull_request, options.commit, GitHub.from_environment(os.environ)))
+        print(publish(options.report, options.pull_request, options.commit, host_from_environment(os.environ)))
     except GateError as error:
         print(f"stack gate: no comment: {error}", file=sys.stderr)
         return COULD_NOT_RUN
     return PASS
 
 
-def publish(report: Path, number: int, commit: str, github: GitHub) -> str:
+def publish(report: Path, number: int, commit: str, host: Host) -> str:
     """Put the report of a run for `commit` on its pull request, and return what was done.
 
     Raise GateError if the report is malformed or the pull request is at another commit.
     """
-    if github.head_commit(number) != commit:
+    if host.head_commit(number) != commit:
         raise GateError(f"pull request {number} is no longer at {commit}, the commit of the run")
     body = f"{_read_body(report / COMMENT)}\n{_read_record(report / REPORT).line()}\n"
-    comment = gate_comment(github, number)
+    comment = gate_comment(host, number)
     if comment is not None:
-        github.update_comment(comment["id"], body)
+        host.update_comment(number, comment["id"], body)
         return f"updated the comment on pull request {number}"
-    github.add_comment(number, body)
+    host.add_comment(number, body)
     return f"commented on pull request {number}"
 
 

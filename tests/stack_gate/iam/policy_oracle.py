@@ -1,4 +1,4 @@
-"""Random pairs of policies, judged by the gate and by trying every request: `python -m tests.stack_gate.policy_oracle`.
+"""Random pairs of policies, by the gate and by trying every request: `python -m tests.stack_gate.iam.policy_oracle`.
 
 A request is (action, resource, tag or none). The universe is small enough to try all of them, and has a letter that no
 pattern contains, which stands for every other text. The oracle shares no code with the gate.

@@ -14,8 +14,8 @@ import pytest
 from stack_gate.__main__ import main
 from stack_gate.checks import outcomes
 from stack_gate.collect import sandbox, synthesis
-from tests.stack_gate.attacks import ATTACKS
-from tests.stack_gate.small_app import ROOT, app, commit, git, install_cdk_stub, make_repository, write
+from tests.stack_gate.boundary.attacks import ATTACKS
+from tests.stack_gate.small_app import PUBLIC, ROOT, app, commit, git, install_cdk_stub, make_repository, write
 
 SECRET = "not-a-real-secret"
 
@@ -134,3 +134,33 @@ def test_gate_that_finds_nothing_hands_over_to_the_base(base: Path, repository: 
 
     assert done.returncode == 1, done.stderr
     assert "needs labels: `gate:gate`, `gate:exposure`" in done.stdout
+
+
+@pytest.fixture
+def without_gate(base: Path, repository: Path) -> Path:
+    """A repository of another project: its `main` contains no gate, and its `attack` opens a bucket."""
+    git(repository, "rm", "-r", "--quiet", "tools")
+    git(repository, "commit", "--quiet", "--message=another project")
+    write(repository, {"app.py": app(change=PUBLIC)})
+    commit(repository, "attack")
+    return repository
+
+
+@pytest.mark.parametrize(("options", "code"), [(("--standalone",), 1), ((), 2)])
+def test_standalone_gate_judges_a_repository_without_one(
+    options: tuple[str, ...], code: int, without_gate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, report = judge(without_gate, tmp_path / "cache", monkeypatch, "--require-isolation", *options)
+
+    assert found == code
+    assert report.get("classes", []) == (["exposure"] if code == 1 else [])
+
+
+def test_gate_in_the_repository_cannot_stand_alone(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A head would judge itself."""
+    monkeypatch.chdir(ROOT)
+
+    assert main(["--base", "HEAD", "--standalone"]) == 2
+    assert "--standalone is for a gate outside the repository" in capfd.readouterr().err

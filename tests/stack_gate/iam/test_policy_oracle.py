@@ -1,6 +1,6 @@
 """The gate's comparison of policies agrees with trying every request."""
 
-from tests.stack_gate.policy_oracle import MAX_NEEDLESS, allows_more, judge_pairs
+from tests.stack_gate.iam.policy_oracle import MAX_NEEDLESS, allows_more, judge_pairs
 
 SEED = 20
 

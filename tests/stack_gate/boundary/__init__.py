@@ -1,0 +1,1 @@
+"""Who judges, what approvals cover, and the workflows."""

@@ -1,0 +1,1 @@
+"""Which changes need which labels."""
