@@ -36,7 +36,7 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth preflight deploy diff destroy plan gate check-policies smoke-test mirror bench-staging bench-engine bench-gpu test-gpu conformance soak fuzz simulate test-extract test-clients sample ci-roles ci-setup docs lock clean
+.PHONY: help local test lint format synth preflight deploy diff destroy plan gate check-policies smoke-test mirror bench-staging bench-engine bench-gpu test-gpu test-tiles conformance soak fuzz simulate test-extract test-clients sample ci-roles ci-setup docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ bench-gpu: $(if $(GPU_PYTHON),,tools) ## benchmark the engine on a GPU against t
 test-gpu: $(if $(GPU_PYTHON),,tools) ## test compiled kernels and CUDA graphs against torch on a GPU
 	TRITON_INTERPRET=0 $(or $(GPU_PYTHON),python) -m pytest -o addopts="--import-mode=importlib --strict-markers" -m gpu \
 	  tests/model_bundle/engine/test_gpu.py $(ARGS)
+
+test-tiles: tools ## compile every tile that tuning may choose for A100, A10G, L4, L40S and H100, without a GPU
+	EVERY_TILE=1 pytest -p no:randomly -o timeout=3600 tests/model_bundle/engine/kernels/test_compilation.py $(ARGS)
 
 conformance: tools ## compare the embedded AWS and plain moto with AWS's documented behaviours; ARGS=--account asks a real account
 	OMP_NUM_THREADS=1 python -m conformance $(ARGS)

@@ -1,7 +1,8 @@
 """What an instance holds of a model, and how fast it is expected to be: memory exactly, speed as an estimate.
 
-The engine's own formula of memory is `model_bundle/…/engine/model/memory.py`; tests/model_bundle/engine/test_memory.py
-holds the two equal for every model, kind of weights and instance type. docs/capacity.md explains both, with a table.
+The engine's own formula of memory is `model_bundle/…/engine/model/memory.py`;
+tests/model_bundle/engine/model/test_memory.py holds the two equal for every model, kind of weights and instance type.
+docs/capacity.md explains both, with a table.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """The MusicGen models that the stack can serve: their default commit, and what their weights and KV pages take.
 
-`model_bundle/…/engine/model/memory.py` has the same formula of memory; tests/model_bundle/engine/test_memory.py holds
-the two equal. This one needs neither torch nor the bundle.
+`model_bundle/…/engine/model/memory.py` has the same formula of memory; tests/model_bundle/engine/model/test_memory.py
+holds the two equal. This one needs neither torch nor the bundle.
 """
 
 import json

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from musicgen_serving.engine.kernels import product_timer
-from musicgen_serving.engine.kernels.tiles import Key, Tile, TileTable, default_tile
+from musicgen_serving.engine.kernels.tiles import Key, Tile, TileTable, default_tile, is_crowded
 from musicgen_serving.engine.kernels.tuning import (
     Fingerprint,
     TileCache,
@@ -57,11 +57,12 @@ def test_candidates_sum_in_the_defaults_order_and_leave_room_for_two(
     shape: tuple[int, int], rows: int, item: int, shared: int
 ) -> None:
     found = candidates((rows, *shape, item), shared)
-    default = default_tile(rows, *shape)
+    default = default_tile(rows, *shape, item)
     assert found[0] == default and len(set(found)) == len(found) > 1
     for tile in found:
         assert tile.order == default.order
         assert 2 * (tile.shared_bytes(rows, item) + 1024) <= shared
+        assert not is_crowded(rows, tile.features, tile.warps, item)
         assert tile.warps >= 2 and shape[0] % tile.features == 0
         if shape[0] <= shape[1]:
             assert (tile.features, tile.warps) == (32, rows // 8)  # of which sums over columns depend
@@ -73,13 +74,13 @@ def test_chooses_the_fastest_tile_of_each_product() -> None:
     chosen, complete = sweep(KEYS, A10G, FakeTimer({(key, fast): 0.8, (key, faster): 0.7}), budget=1000)
     assert complete and set(chosen) == set(KEYS)
     assert chosen[key] == faster
-    assert all(chosen[other] == default_tile(*other[:3]) for other in KEYS if other != key)
+    assert all(chosen[other] == default_tile(*other) for other in KEYS if other != key)
 
 
 def test_keeps_the_default_unless_another_is_clearly_faster() -> None:
     key = KEYS[0]
     other = candidates(key, A10G)[1]
-    assert sweep([key], A10G, FakeTimer({(key, other): 0.98}))[0][key] == default_tile(*key[:3])
+    assert sweep([key], A10G, FakeTimer({(key, other): 0.98}))[0][key] == default_tile(*key)
     assert sweep([key], A10G, FakeTimer({(key, other): 0.96}))[0][key] == other
 
 
@@ -92,7 +93,7 @@ def test_excludes_tiles_that_spill() -> None:
 
 def test_a_product_whose_default_cannot_be_measured_keeps_it() -> None:
     key = KEYS[0]
-    timer = FakeTimer({(key, default_tile(*key[:3])): UnusableTileError("spills")})
+    timer = FakeTimer({(key, default_tile(*key)): UnusableTileError("spills")})
     assert sweep([key], A10G, timer)[0] == {} and len(timer.measured) == 1
 
 
@@ -153,7 +154,7 @@ def test_a_damaged_file_is_logged_and_measured_anew(kind: str, tmp_path: Path, m
 
 
 def test_a_device_that_fails_leaves_the_defaults(tmp_path: Path, memory_log: Any) -> None:
-    timer = FakeTimer({(key, default_tile(*key[:3])): RuntimeError("an illegal memory access") for key in KEYS})
+    timer = FakeTimer({(key, default_tile(*key)): RuntimeError("an illegal memory access") for key in KEYS})
     assert tune(PRINT, TileCache(tmp_path, memory_log.log), timer, memory_log.log).tuned == {}
     assert memory_log.events("tuning_failed") and not list(tmp_path.iterdir())
 

@@ -13,8 +13,8 @@ The table is reasoned, not measured. A product is as fast as its weight is read 
 H100 needs 3.35 TB/s * 0.8 µs = 2.7 MB, an A10G 0.5 MB. musicgen-large with one clip has 128 to 256 programs, each with
 4 * 32 * 64 * 2 bytes = 16 KB in flight: 2 to 4 MB. Shared memory holds stages - 1 parts of x and the weight, 24 KiB for
 one clip: four programs fit the 100 KiB of a multiprocessor of an A10G, L4 or L40S, 320 on an A10G's 80, so that every
-launch is a single wave. With 64 rows 36 to 48 KiB still leave room for two. Splits cost a trip to the L2 cache, about a
-microsecond, and are used where a product would have fewer than 128 programs.
+launch is a single wave. With 64 rows 36 to 48 KiB still leave room for two; so must registers (`is_crowded`). Splits
+cost a trip to the L2 cache, about a microsecond, and are used where a product would have fewer than 128 programs.
 """
 
 import math
@@ -83,9 +83,19 @@ def stream_chunk(hidden: int) -> int:
     return math.gcd(STREAM_CHUNK, hidden)
 
 
-def default_tile(rows: int, features: int, width: int) -> Tile:
+def is_crowded(rows: int, features: int, warps: int, item: int) -> bool:
+    """Return whether registers leave room for only one program of this shape on a multiprocessor.
+
+    Two of eight warps may have 128 each. This one converts 8-bit weights: compiled, it takes 138 to 156, or spills.
+    """
+    return (rows, features, warps, item) == (64, 64, 8, 1)
+
+
+def default_tile(rows: int, features: int, width: int, item: int = 2) -> Tile:
     """Return the table's tile, reduced to powers of two that divide a weight [features, width]."""
     entry = (WIDE if features > width else NARROW)[padded(rows)]
+    if is_crowded(padded(rows), entry.features, entry.warps, item):
+        entry = replace(entry, features=entry.features // 2)
     wanted = 1 if features > width else SQUARE_SPLITS if features == width else TALL_SPLITS
     splits = math.gcd(wanted, width // MIN_SIZE)
     return replace(
@@ -102,7 +112,7 @@ class TileTable:
     def tile(self, rows: int, weight: Matrix) -> Tile:
         """Return the tile for `rows` rows times a weight."""
         key = tile_key(rows, weight)
-        return self.tuned.get(key) or default_tile(*key[:3])
+        return self.tuned.get(key) or default_tile(*key)
 
 
 def tile_key(rows: int, weight: Matrix) -> Key:

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
 
-from musicgen_serving.engine.kernels.tiles import Key, Tile, TileTable, default_tile
+from musicgen_serving.engine.kernels.tiles import Key, Tile, TileTable, default_tile, is_crowded
 from musicgen_serving.json_log import JsonLog
 
 BUDGET_SECONDS = 10.0  # of which most is spent on compiling
@@ -62,11 +62,12 @@ def sources_digest() -> str:
 def candidates(key: Key, shared_bytes: int) -> list[Tile]:
     """Return the tiles to compare, the default first: all sum in its order and leave room for two programs."""
     rows, features, width, item = key
-    default = default_tile(rows, features, width)
+    default = default_tile(*key)
     shapes = [(default.features, default.warps)]
     if features > width:
         allowed = [warps for warps in (4, 8) if warps <= rows // 4]  # more would add up the statistics differently
         shapes += [(many, warps) for many in (32, 64) for warps in allowed if features % many == 0]
+        shapes = [shape for shape in shapes if not is_crowded(rows, *shape, item)]
     found = [replace(default, features=many, warps=warps, stages=stages) for many, warps in shapes for stages in STAGES]
     room = shared_bytes // MIN_PROGRAMS - RESERVED_SHARED
     return [
@@ -173,7 +174,7 @@ def tune(
     except Exception as error:  # of the device or of Triton
         log.write("tuning_failed", error=repr(error), instead="the default tiles")
         return TileTable()
-    changed = sum(tile != default_tile(*key[:3]) for key, tile in chosen.items())
+    changed = sum(tile != default_tile(*key) for key, tile in chosen.items())
     log.write("tuned", products=len(chosen), changed=changed, complete=complete, seconds=round(now() - started, 3))
     cache.write(fingerprint, chosen)
     return TileTable(chosen)
