@@ -1,6 +1,6 @@
 """Make a tiny MusicGen: every file of a Hub repository, random weights, 1 MB. It generates noise.
 
-`make local` and the tests run the real code on it, without downloading a checkpoint.
+Tests that compare exact values run the real code on it; `make local` has the toy model of `tune`, which plays tunes.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
@@ -9,6 +9,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -20,15 +21,17 @@ from transformers import (
     MusicgenDecoderConfig,
     MusicgenForConditionalGeneration,
     MusicgenProcessor,
+    PreTrainedTokenizerFast,
     T5Config,
-    T5TokenizerFast,
 )
 
 SAMPLING_RATE = 32_000
 CODEBOOK_SIZE = 64
 SPECIAL_TOKENS = ("<pad>", "</s>", "<unk>")
 LETTERS = "▁abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'-#&()"
-WORDS = "music piano guitar drums bass synth rock pop jazz calm loud slow fast with"
+WORDS = (
+    "music", "piano", "guitar", "drums", "bass", "synth", "rock", "pop", "jazz", "calm", "loud", "slow", "fast", "with",
+)  # fmt: skip
 
 
 def make_tiny_musicgen(folder: Path, *, seed: int = 0, stereo: bool = False) -> None:
@@ -49,28 +52,32 @@ def write_manifest(
     (folder / "musicgen-manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def save_processor(folder: Path, *, stereo: bool = False) -> int:
-    """Write the tokenizer and the feature extractor to `folder` and return the tokenizer's number of tokens."""
-    tokenizer = _tokenizer()
+def save_processor(folder: Path, *, stereo: bool = False, words: Sequence[str] = WORDS) -> int:
+    """Write the tokenizer and the feature extractor to `folder` and return the tokenizer's number of tokens.
+
+    The tokenizer is saved as a generic one: transformers 5.5.3 builds a T5Tokenizer anew from its vocabulary, and drops
+    the normalizer, which lower-cases.
+    """
+    tokenizer = _tokenizer(words)
     extractor = EncodecFeatureExtractor(
         feature_size=2 if stereo else 1, sampling_rate=SAMPLING_RATE, padding_side="left", padding_value=0.0
     )
-    fast = T5TokenizerFast(
+    fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         eos_token="</s>",
         unk_token="<unk>",
-        extra_ids=0,
+        model_input_names=["input_ids", "attention_mask"],
         model_max_length=512,
     )
     MusicgenProcessor(feature_extractor=extractor, tokenizer=fast).save_pretrained(folder)
     return tokenizer.get_vocab_size()
 
 
-def _tokenizer() -> Tokenizer:
-    """A unigram tokenizer in T5's layout (`▁` for spaces, `</s>` at the end) over letters and a few words."""
+def _tokenizer(words: Sequence[str]) -> Tokenizer:
+    """Return a unigram tokenizer in T5's layout (`▁` for spaces, `</s>` at the end) over letters and `words`."""
     pieces = [(token, 0.0) for token in SPECIAL_TOKENS]
-    pieces += [(f"▁{word}", -5.0) for word in WORDS.split()] + [(letter, -8.0) for letter in LETTERS]
+    pieces += [(f"▁{word}", -5.0) for word in words] + [(letter, -8.0) for letter in LETTERS]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL_TOKENS.index("<unk>"), byte_fallback=False))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()

@@ -1,0 +1,111 @@
+"""The engine with the toy model, judged by ear: clips play what their prompts ask for, and planted faults are heard."""
+
+# pyright: reportPrivateUsage=false
+
+import numpy as np
+import pytest
+import torch
+
+from musicgen_serving.engine.model.codec import Codec
+from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.model.text_encoder import TextEncoder
+from musicgen_serving.engine.step import torch_step
+from tests.local_aws.hub.player import PROMPTS, Player, share_right
+
+ALL_RIGHT, FAULTY = 0.85, 0.7  # shares of clips; every fault must be far from what a sound engine reaches
+SEEDS = (0, 1)
+
+
+def test_clips_play_what_the_prompt_asks_for_and_not_what_another_does(player: Player) -> None:
+    heard = player.play(seeds=SEEDS)
+    assert share_right(heard) >= ALL_RIGHT
+    assert share_right(heard, PROMPTS[1:] + PROMPTS[:1]) == 0
+
+
+def test_upper_case_and_unknown_words_change_nothing(player: Player) -> None:
+    assert share_right(player.play([f"KWYJIBO {prompt.upper()} (æø)" for prompt in PROMPTS])) >= ALL_RIGHT
+
+
+def test_seeds_vary_the_melody(player: Player) -> None:
+    first, second, again = (player.play(PROMPTS[:2], seeds=(seed,)) for seed in (1, 2, 1))
+    for one, other, same in zip(first, second, again, strict=True):
+        assert not np.array_equal(one.pitches, other.pitches)
+        np.testing.assert_array_equal(one.pitches, same.pitches)
+
+
+def test_guidance_strengthens_the_prompt(player: Player) -> None:
+    weak, medium, strong = (share_right(player.play(seeds=SEEDS, guidance=scale)) for scale in (1, 2, 3))
+    assert weak < medium <= strong
+    assert weak < FAULTY
+
+
+def test_thirty_seconds_stay_musical_to_the_end(player: Player) -> None:
+    heard = player.play(PROMPTS[3:5], seconds=30)
+    assert share_right(heard, PROMPTS[3:5]) == 1
+    for clip in heard:
+        late = clip.onsets[clip.onsets >= 1000]
+        assert len(set(np.diff(late).tolist())) == 1  # the last 10 s: each note as long as the others
+        assert len(set(clip.pitches[1000:].tolist())) >= 4
+
+
+def without_guidance(logits: torch.Tensor, _scale: torch.Tensor) -> torch.Tensor:
+    return logits[:, 0]
+
+
+def test_hears_that_guidance_is_missing(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_step, "apply_guidance", without_guidance)
+    assert share_right(player.play(seeds=SEEDS)) < FAULTY
+
+
+@pytest.mark.parametrize("order", [[1, 0, 2, 3], [0, 1, 3, 2], [0, 2, 1, 3], [3, 1, 2, 0]])
+def test_hears_that_codebooks_are_swapped(player: Player, monkeypatch: pytest.MonkeyPatch, order: list[int]) -> None:
+    decode = Codec.decode
+
+    def swapped(self: Codec, codes: torch.Tensor) -> torch.Tensor:
+        return decode(self, codes[order])
+
+    monkeypatch.setattr(Codec, "decode", swapped)
+    assert share_right(player.play()) < FAULTY
+
+
+@pytest.mark.parametrize("late", [-1, 1])
+def test_hears_that_codebooks_are_read_a_frame_early_or_late(
+    player: Player, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    decode = Codec.decode
+
+    def shifted(self: Codec, codes: torch.Tensor) -> torch.Tensor:
+        return decode(self, torch.cat([codes[:1], codes[1:].roll(late, -1)]))
+
+    monkeypatch.setattr(Codec, "decode", shifted)
+    assert share_right(player.play()) < FAULTY
+
+
+@pytest.mark.parametrize("delays", [(0, 0, 0, 0), (0, 0, 1, 2), (0, 1, 2, 4)])
+def test_hears_that_the_delay_pattern_is_wrong(
+    player: Player, monkeypatch: pytest.MonkeyPatch, delays: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(DecoderConfig, "delays", delays)
+    assert share_right(player.play()) < FAULTY
+
+
+def test_hears_that_padding_is_not_masked(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = TextEncoder._encode_one
+
+    def padded(self: TextEncoder, tokens: list[int]) -> torch.Tensor:
+        return encode(self, tokens + [0] * (32 - len(tokens)))
+
+    monkeypatch.setattr(TextEncoder, "_encode_one", padded)
+    assert share_right(player.play()) < FAULTY
+
+
+def test_hears_that_a_clip_gets_another_clips_text(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
+    first: list[torch.Tensor] = []
+    encode = TextEncoder._encode_one
+
+    def stale(self: TextEncoder, tokens: list[int]) -> torch.Tensor:
+        first.append(encode(self, tokens))
+        return first[0]
+
+    monkeypatch.setattr(TextEncoder, "_encode_one", stale)
+    assert share_right(player.play()) < FAULTY
