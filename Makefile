@@ -35,7 +35,7 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth preflight deploy diff destroy plan gate smoke-test mirror bench-staging bench-engine bench-gpu test-gpu conformance soak fuzz simulate test-extract test-clients sample docs lock clean
+.PHONY: help local test lint format synth preflight deploy diff destroy plan gate check-policies smoke-test mirror bench-staging bench-engine bench-gpu test-gpu conformance soak fuzz simulate test-extract test-clients sample docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ plan: tools ## estimate waiting times and cost for RATE requests an hour, from t
 gate: tools ## judge a change to stack, data, permissions and bill: BASE=main HEAD=feature ALLOW=replace
 	@PYTHONPATH="$(CURDIR)/tools" python -P -s -m stack_gate --base "$$BASE" $(if $(HEAD),--head "$$HEAD") --allow "$$ALLOW" \
 	  $(if $(REPORT),--json "$$REPORT/report.json" --markdown "$$REPORT/comment.md") $(ARGS)
+
+check-policies: tools ## compare the gate with trying every request, on a million random pairs of policies
+	@OMP_NUM_THREADS=1 python -m tests.stack_gate.policy_oracle $(ARGS)
 
 smoke-test: tools ## generate a clip with the deployed stack and check it
 	@python -m smoke_test --stack "MusicGen-$(ENV)" $(ARGS)

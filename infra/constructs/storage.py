@@ -12,6 +12,7 @@ from infra.constructs.iam import Grantee, acknowledge, allow_listing, allow_obje
 INPUT_PREFIX = "in/"
 RESULT_PREFIX, FAILURE_PREFIX, AUDIO_PREFIX = "out/", "failures/", "audio/"
 OUTPUT_PREFIXES = (RESULT_PREFIX, FAILURE_PREFIX, AUDIO_PREFIX)
+CANCEL_PREFIX = "cancel/"  # clients write `cancel/<inference id>`, and the container looks for it
 
 
 class Storage(Construct):
@@ -26,9 +27,9 @@ class Storage(Construct):
         self.artifacts = self._bucket("ArtifactBucket", RemovalPolicy.DESTROY, {f"{self.model_prefix}runs/": 1})
         user_data = RemovalPolicy.RETAIN if config.removal_policy == "retain" else RemovalPolicy.DESTROY
         self.inputs = self._bucket("InputBucket", user_data, {INPUT_PREFIX: config.input_retention_days})
-        self.outputs = self._bucket(
-            "OutputBucket", user_data, dict.fromkeys(OUTPUT_PREFIXES, config.output_retention_days)
-        )
+        output_expiry = dict.fromkeys(OUTPUT_PREFIXES, config.output_retention_days)
+        # A request waits in SageMaker's queue for at most six hours, so its cancellation outlives it.
+        self.outputs = self._bucket("OutputBucket", user_data, {**output_expiry, CANCEL_PREFIX: 1})
         self._external = [
             s3.Bucket.from_bucket_name(self, f"ExternalBucket{index}", name)
             for index, name in enumerate(config.external_buckets)
@@ -46,11 +47,15 @@ class Storage(Construct):
         self._encryption.grant_objects(grantee, [self.artifacts], READ, WRITE)
 
     def grant_serve(self, grantee: Grantee) -> None:
-        """Read staged models and inputs; write results, failures and audio; write audio to the external buckets."""
+        """Read staged models and inputs; write results, failures and audio; write audio to the external buckets.
+
+        Without ListBucket, S3 answers 403 for a cancellation that does not exist, which the container takes for that.
+        """
         allow_objects(grantee, self.artifacts, self.model_prefix, "s3:GetObject")
         allow_objects(grantee, self.inputs, INPUT_PREFIX, "s3:GetObject")
         for prefix in OUTPUT_PREFIXES:
             allow_objects(grantee, self.outputs, prefix, "s3:PutObject", "s3:AbortMultipartUpload")
+        allow_objects(grantee, self.outputs, CANCEL_PREFIX, "s3:GetObject")
         for bucket in self._external:
             allow_objects(grantee, bucket, AUDIO_PREFIX, "s3:PutObject", "s3:AbortMultipartUpload")
         self._encryption.grant_objects(grantee, [self.artifacts, self.inputs], READ)
@@ -61,13 +66,14 @@ class Storage(Construct):
         allow_listing(grantee, self.artifacts, self.model_prefix)
 
     def grant_use(self, grantee: Grantee) -> None:
-        """Write inputs and read outputs, with 404 for an output that does not exist yet."""
+        """Write inputs and read outputs, with 404 for an output that does not exist yet; cancel requests."""
         allow_objects(grantee, self.inputs, INPUT_PREFIX, "s3:PutObject")
         for prefix in OUTPUT_PREFIXES:
             allow_objects(grantee, self.outputs, prefix, "s3:GetObject")
         allow_listing(grantee, self.outputs, *OUTPUT_PREFIXES)
+        allow_objects(grantee, self.outputs, CANCEL_PREFIX, "s3:PutObject")
         self._encryption.grant_objects(grantee, [self.inputs], READ, WRITE)
-        self._encryption.grant_objects(grantee, [self.outputs], READ)
+        self._encryption.grant_objects(grantee, [self.outputs], READ, WRITE)
 
     def _bucket(self, bucket_id: str, removal_policy: RemovalPolicy, expiry_days: dict[str, int]) -> s3.Bucket:
         """Create a bucket whose objects expire after the given number of days, by prefix."""

@@ -17,6 +17,7 @@ from musicgen_serving.http.request import (
     parse_request,
 )
 from musicgen_serving.http.response import Delivery, Prediction
+from musicgen_serving.http.tracking import Progress
 from musicgen_serving.json_log import JsonLog
 from musicgen_serving.model_loading import Model, load_model
 from musicgen_serving.settings import Settings
@@ -45,7 +46,8 @@ def input_fn(input_data: bytes | str, content_type: str | None) -> MusicRequest:
 def predict_fn(data: MusicRequest, model: Model, context: RequestContext | ToolkitContext) -> Prediction:
     """Generate the request's clips and start to upload each as it finishes, if the result can be delivered.
 
-    Raises InvalidRequestError, UploadError, or an EngineError.
+    If the request asks for it, its progress is written to S3 and its cancellation looked for. Raises
+    InvalidRequestError, UploadError, or an EngineError.
     """
     if not isinstance(context, RequestContext):
         accept = parse_accept(context.get_request_header(0, "Accept") or "")
@@ -54,11 +56,14 @@ def predict_fn(data: MusicRequest, model: Model, context: RequestContext | Toolk
     bucket = data.bucket(model.store.buckets)
     clips = data.clip_specs(context.inference_id)
     started = time.monotonic()
-    delivery = Delivery(model, context, bucket, len(clips))
+    progress = Progress(context.inference_id, bucket, len(clips))
+    delivery = Delivery(model, context, bucket, progress)
     try:
-        result = model.generator.generate(clips, context.client_gone, delivery.add)
-    except BaseException:
-        delivery.cancel()
+        if data.progress:
+            model.tracker.follow(progress)
+        result = model.generator.generate(clips, context.client_gone, delivery.add, progress.observe)
+    except BaseException as error:
+        delivery.cancel(error)
         raise
     return Prediction(
         model=model,

@@ -10,12 +10,22 @@ TOPIC: dict[str, Any] = {"Type": "AWS::SNS::Topic"}
 
 
 def parameter(value: str, **more: Any) -> dict[str, Any]:
-    """Return a parameter of the parameter store, the quickest resource to create."""
+    """Return a parameter of the parameter store, the quickest resource to create; `Stack` names it."""
     return {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": value}, **more}
 
 
 # A resource whose creation the service refuses.
 BROKEN: dict[str, Any] = {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "String", "Value": ""}}
+
+
+def named(stack: str, resources: dict[str, Any]) -> dict[str, Any]:
+    """Return the resources with a name for each SSM parameter that has none: moto's own needs one."""
+    found: dict[str, Any] = {}
+    for logical_id, resource in resources.items():
+        if resource["Type"] == "AWS::SSM::Parameter":
+            resource = {**resource, "Properties": {"Name": f"{stack}-{logical_id}", **resource["Properties"]}}
+        found[logical_id] = resource
+    return found
 
 
 class Stack:
@@ -28,14 +38,14 @@ class Stack:
 
     def create(self, resources: dict[str, Any], *, template: dict[str, Any] | None = None, **arguments: Any) -> str:
         """Create the stack; `template` has the template's other sections."""
-        body = json.dumps({"Resources": resources, **(template or {})})
+        body = json.dumps({"Resources": named(self.name, resources), **(template or {})})
         arguments.setdefault("Tags", self.workspace.tags)
         self.id = self.client.create_stack(StackName=self.name, TemplateBody=body, **arguments)["StackId"]
         return self.wait()
 
     def update(self, resources: dict[str, Any], *, template: dict[str, Any] | None = None, **arguments: Any) -> str:
         """Update the stack."""
-        body = json.dumps({"Resources": resources, **(template or {})})
+        body = json.dumps({"Resources": named(self.name, resources), **(template or {})})
         self.client.update_stack(StackName=self.name, TemplateBody=body, **arguments)
         return self.wait()
 

@@ -121,6 +121,14 @@ def test_m_out_of_n_datapoints_suffice(metric: WatchedMetric) -> None:
     assert metric.state(every) == "OK"
 
 
+@documented(PUT, minutes=5)
+def test_another_unit_has_no_data(metric: WatchedMetric) -> None:
+    """A Unit that is not published for the metric causes the alarm to be stuck in the INSUFFICIENT DATA state."""
+    right, wrong = metric.alarm(Unit="Seconds"), metric.alarm(Unit="Bytes")
+    metric.await_state(right, "ALARM", lambda: metric.publish(9.0, Unit="Seconds"))
+    assert metric.state(wrong) == "INSUFFICIENT_DATA"
+
+
 @documented(f"{MONITORING}/cloudwatch_concepts.html", minutes=5)
 def test_other_dimensions_are_another_metric(metric: WatchedMetric) -> None:
     """An alarm sees only samples with exactly its dimensions."""
@@ -157,7 +165,7 @@ def changes(workspace: Workspace, queue: str) -> list[tuple[str, str]]:
 
 @documented(ACTIONS, minutes=10)
 def test_a_topic_hears_of_a_change_once(metric: WatchedMetric) -> None:
-    """Alarms invoke actions for sustained state changes only: a topic gets one message, not one each minute."""
+    """Except for Auto Scaling actions, the actions happen only on state transitions, and are not performed again."""
     topic, queue = metric.workspace.topic_with_queue()
     alarm = metric.alarm(AlarmActions=[topic])
     witness = metric.alarm(EvaluationPeriods=3)
@@ -198,30 +206,44 @@ def test_disabled_actions_do_not_run(metric: WatchedMetric) -> None:
 
 @documented(f"{API}/API_DescribeAlarmHistory.html", minutes=3)
 def test_the_history_outlives_the_alarm(metric: WatchedMetric) -> None:
-    """An alarm's history has its configuration and state updates, and is retained when the alarm is deleted."""
+    """CloudWatch retains the history of an alarm even if you delete the alarm; it can be filtered by item type."""
     alarm = metric.alarm(TreatMissingData="ignore")
     metric.client.set_alarm_state(AlarmName=alarm, StateValue="OK", StateReason="test")
     metric.client.delete_alarms(AlarmNames=[alarm])
     history = metric.workspace.wait(lambda: len(found := metric.history(alarm)) >= 3 and found, "three items")
-    assert history == [
-        f'Alarm "{alarm}" deleted',
-        "Alarm updated from INSUFFICIENT_DATA to OK",
-        f'Alarm "{alarm}" created',
-    ]
-    states = metric.history(alarm, HistoryItemType="StateUpdate")
-    assert states == ["Alarm updated from INSUFFICIENT_DATA to OK"]
+    assert len(history) == 3
+    assert len(metric.history(alarm, HistoryItemType="StateUpdate")) == 1
+
+
+@documented("https://docs.aws.amazon.com/cli/latest/reference/cloudwatch/describe-alarm-history.html", minutes=3)
+def test_the_history_tells_states_newest_first(metric: WatchedMetric) -> None:
+    """HistorySummary of a StateUpdate: Alarm updated from ALARM to OK. The newest comes first."""
+    alarm = metric.alarm(TreatMissingData="ignore")
+    for state in ("ALARM", "OK"):
+        metric.client.set_alarm_state(AlarmName=alarm, StateValue=state, StateReason="test")
+    wanted = ["Alarm updated from ALARM to OK", "Alarm updated from INSUFFICIENT_DATA to ALARM"]
+    metric.workspace.wait(lambda: metric.history(alarm, HistoryItemType="StateUpdate") == wanted, "two changes")
+
+
+@documented(f"{API}/API_DescribeAlarmHistory.html", unknown="AWS documents the texts of state updates only", minutes=3)
+def test_the_history_tells_of_configurations(metric: WatchedMetric) -> None:
+    """An alarm's history has its configuration updates: its creation and its deletion."""
+    alarm = metric.alarm()
+    metric.client.delete_alarms(AlarmNames=[alarm])
+    wanted = [f'Alarm "{alarm}" deleted', f'Alarm "{alarm}" created']
+    metric.workspace.wait(lambda: metric.history(alarm, HistoryItemType="ConfigurationUpdate") == wanted, "two items")
 
 
 # ---- definitions -------------------------------------------------------------------------------------------
 
 
-@documented(PUT)
+@documented(SET)
 def test_an_unknown_alarm_cannot_be_set(metric: WatchedMetric) -> None:
-    """SetAlarmState for an alarm that does not exist fails with ResourceNotFound."""
+    """ResourceNotFound: the named resource does not exist."""
     call = metric.client.set_alarm_state
     name = metric.workspace.name("alarm")
     code, _ = error_code(lambda: call(AlarmName=name, StateValue="OK", StateReason="test"))
-    assert code in ("ResourceNotFound", "ResourceNotFoundException")
+    assert code == "ResourceNotFound"
 
 
 @documented(PUT)
@@ -244,9 +266,9 @@ def test_the_evaluated_time_is_limited(metric: WatchedMetric, period: int, perio
         assert metric.refused(Period=period, EvaluationPeriods=periods)
 
 
-@documented(EVALUATION)
+@documented(PUT, unknown="AWS does not say that M must not exceed N; an alarm that never fires is refused here")
 def test_m_is_at_most_n(metric: WatchedMetric) -> None:
-    """DatapointsToAlarm is the M and EvaluationPeriods the N of an M out of N alarm: M cannot exceed N."""
+    """DatapointsToAlarm is the M, and EvaluationPeriods the N, of an M out of N alarm."""
     assert metric.refused(EvaluationPeriods=2, DatapointsToAlarm=3)
 
 

@@ -13,6 +13,7 @@ REGISTER = f"{API}/API_RegisterScalableTarget.html"
 STEPS = f"{GUIDE}/step-scaling-policy-overview.html"
 POLICY = f"{API}/API_PutScalingPolicy.html"
 SCHEDULE = f"{API}/API_PutScheduledAction.html"
+QUOTAS = f"{GUIDE}/application-auto-scaling-quotas.html"
 
 
 class Variant:
@@ -102,7 +103,7 @@ def test_an_endpoint_may_have_no_instances(variant: Variant) -> None:
 @documented(REGISTER)
 @pytest.mark.parametrize("bounds", [(-1, 1), (2, 1)])
 def test_bounds_are_in_order(unregistered: Variant, bounds: tuple[int, int]) -> None:
-    """The minimum is at least what the resource accepts, and the maximum is not below it."""
+    """A minimum below what the resource accepts, 0 for endpoint variants, is an error; so is one above the maximum."""
     least, most = bounds
     assert error_code(lambda: unregistered.register(MinCapacity=least, MaxCapacity=most))[0] == "ValidationException"
 
@@ -134,7 +135,7 @@ def test_deregistering_deletes_policies_and_actions(variant: Variant) -> None:
 
 @documented(f"{API}/API_DeregisterScalableTarget.html")
 def test_deregistering_an_unknown_target_fails(unregistered: Variant) -> None:
-    """ObjectNotFoundException is thrown if the scalable target does not exist."""
+    """ObjectNotFoundException is thrown by an operation that deregisters a resource if it cannot be found."""
     call = unregistered.client.deregister_scalable_target
     assert error_code(lambda: call(**unregistered.identity))[0] == "ObjectNotFoundException"
 
@@ -152,7 +153,7 @@ def test_a_dimension_belongs_to_its_service(unregistered: Variant) -> None:
 
 @documented(POLICY)
 def test_a_policy_needs_a_target(unregistered: Variant) -> None:
-    """You cannot create a scaling policy until you have registered the resource as a scalable variant."""
+    """You cannot create a scaling policy until you have registered the resource as a scalable target."""
     step = {"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}
     assert error_code(lambda: unregistered.step(step))[0] == "ObjectNotFoundException"
 
@@ -176,10 +177,11 @@ def test_an_updated_policy_keeps_its_arn(variant: Variant) -> None:
         [(0, None), (10, None)],
         [(0, 10)],  # a positive upper bound, and no step without one
         [(-10, 0)],  # a negative lower bound, and no step without one
+        [(None, None)],  # both bounds null
     ],
 )
 def test_step_intervals_are_contiguous(variant: Variant, steps: list[tuple[int | None, int | None]]) -> None:
-    """The ranges of step adjustments can't overlap or have a gap, and the outermost one must be open."""
+    """The ranges of step adjustments can't overlap or have a gap; positive and negative ones need one that is open."""
     adjustments: list[dict[str, Any]] = []
     for lower, upper in steps:
         bounds = {"MetricIntervalLowerBound": lower, "MetricIntervalUpperBound": upper}
@@ -187,6 +189,31 @@ def test_step_intervals_are_contiguous(variant: Variant, steps: list[tuple[int |
             {"ScalingAdjustment": 1, **{name: value for name, value in bounds.items() if value is not None}}
         )
     assert error_code(lambda: variant.step(*adjustments))[0] == "ValidationException"
+
+
+@documented(f"{API}/API_StepAdjustment.html")
+def test_an_exact_capacity_is_not_negative(variant: Variant) -> None:
+    """For exact capacity, you must specify a non-negative value."""
+    step = {"MetricIntervalLowerBound": 0, "ScalingAdjustment": -1}
+    assert error_code(lambda: variant.step(step, kind="ExactCapacity"))[0] == "ValidationException"
+
+
+@documented(QUOTAS)
+def test_a_policy_has_at_most_20_steps(variant: Variant) -> None:
+    """Step adjustments per step scaling policy: 20. LimitExceededException: a resource limit is exceeded."""
+    steps = [{"MetricIntervalLowerBound": n, "MetricIntervalUpperBound": n + 1} for n in range(20)]
+    steps = [{**step, "ScalingAdjustment": 1} for step in [*steps, {"MetricIntervalLowerBound": 20}]]
+    assert variant.step({**steps[0], "MetricIntervalLowerBound": 1, "MetricIntervalUpperBound": 2}, *steps[2:])
+    assert error_code(lambda: variant.step(*steps))[0] == "LimitExceededException"
+
+
+@documented(QUOTAS)
+def test_a_target_has_at_most_50_policies(variant: Variant) -> None:
+    """Scaling policies per scalable target (both step scaling and target tracking policies): 50."""
+    step = {"MetricIntervalLowerBound": 0, "ScalingAdjustment": 1}
+    for number in range(50):
+        variant.step(step, name=f"step{number}")
+    assert error_code(lambda: variant.step(step, name="step50"))[0] == "LimitExceededException"
 
 
 @documented(f"{GUIDE}/create-target-tracking-policy-cli.html")
@@ -215,13 +242,13 @@ def test_deleting_target_tracking_deletes_its_alarms(variant: Variant) -> None:
 
 @documented(f"{API}/API_TargetTrackingScalingPolicyConfiguration.html")
 def test_target_tracking_needs_a_metric(variant: Variant) -> None:
-    """A target tracking policy has either a predefined or a customized metric."""
+    """You can specify either a predefined metric or a customized metric."""
     assert error_code(lambda: variant.track(CustomizedMetricSpecification=None))[0] == "ValidationException"
 
 
 @documented(f"{API}/API_DeleteScalingPolicy.html")
 def test_deleting_an_unknown_policy_fails(variant: Variant) -> None:
-    """ObjectNotFoundException is thrown if the policy to delete does not exist."""
+    """ObjectNotFoundException is thrown by an operation that deletes a resource, a policy, if it cannot be found."""
     call = variant.client.delete_scaling_policy
     assert error_code(lambda: call(**variant.identity, PolicyName="absent"))[0] == "ObjectNotFoundException"
 
@@ -231,21 +258,21 @@ def test_deleting_an_unknown_policy_fails(variant: Variant) -> None:
 
 @documented(SCHEDULE)
 def test_a_scheduled_action_needs_a_target(unregistered: Variant) -> None:
-    """You cannot create a scheduled action until you have registered the resource as a scalable variant."""
+    """You cannot create a scheduled action until you have registered the resource as a scalable target."""
     assert error_code(lambda: unregistered.schedule("cron(0 8 ? * MON *)"))[0] == "ObjectNotFoundException"
 
 
 @documented(SCHEDULE)
 @pytest.mark.parametrize("schedule", ["at(2035-01-01T08:00:00)", "cron(0 8 ? * MON-FRI *)"])
 def test_schedules_are_at_and_cron(variant: Variant, schedule: str) -> None:
-    """At and cron expressions are supported; a cron expression has six fields."""
+    """At, rate and cron expressions are supported; the cron format consists of six fields."""
     variant.schedule(schedule)
     assert [action["Schedule"] for action in variant.actions()] == [schedule]
 
 
 @documented(SCHEDULE, differs="rate() is refused: when it first runs depends on a creation time that simulations lack")
 def test_schedules_may_be_rates(variant: Variant) -> None:
-    """Rate expressions, rate(value unit), are supported too."""
+    """Rate expressions are supported: rate(value unit), for actions that run at a regular interval."""
     variant.schedule("rate(1 hour)")
 
 
@@ -258,16 +285,27 @@ def test_other_schedules_are_refused(variant: Variant, schedule: str) -> None:
 
 @documented(SCHEDULE)
 def test_a_schedule_has_a_time_zone(variant: Variant) -> None:
-    """Timezone is the canonical name of an IANA time zone."""
+    """Valid values of Timezone are the canonical names of the IANA time zones."""
     variant.schedule("cron(0 8 ? * MON *)", Timezone="Europe/Berlin")
     assert variant.actions()[0]["Timezone"] == "Europe/Berlin"
     refused = error_code(lambda: variant.schedule("cron(0 8 ? * MON *)", Timezone="Mars/Olympus"))
     assert refused[0] == "ValidationException"
 
 
+@documented(SCHEDULE)
+def test_an_update_without_times_deletes_them(variant: Variant) -> None:
+    """To update a scheduled action, specify what you want to change; start and end times not given are deleted."""
+    variant.schedule("cron(0 8 ? * MON *)", StartTime="2035-01-01T00:00:00Z", EndTime="2036-01-01T00:00:00Z")
+    assert {"StartTime", "EndTime"} <= variant.actions()[0].keys()
+    variant.client.put_scheduled_action(**variant.identity, ScheduledActionName="action", Timezone="Europe/Berlin")
+    [action] = variant.actions()
+    assert (action["Schedule"], action["Timezone"]) == ("cron(0 8 ? * MON *)", "Europe/Berlin")
+    assert not {"StartTime", "EndTime"} & action.keys()
+
+
 @documented(f"{API}/API_DeleteScheduledAction.html")
 def test_deleting_an_unknown_action_fails(variant: Variant) -> None:
-    """ObjectNotFoundException is thrown if the scheduled action to delete does not exist."""
+    """ObjectNotFoundException is thrown by an operation that deletes a resource, an action, if it cannot be found."""
     call = variant.client.delete_scheduled_action
     assert error_code(lambda: call(**variant.identity, ScheduledActionName="absent"))[0] == "ObjectNotFoundException"
 
@@ -277,7 +315,7 @@ def test_deleting_an_unknown_action_fails(variant: Variant) -> None:
 
 @documented(f"{API}/API_DescribeScalingActivities.html")
 def test_a_target_without_scaling_has_no_activities(variant: Variant) -> None:
-    """DescribeScalingActivities lists the scaling activities, and can be filtered by resource and dimension."""
+    """You can filter the scaling activities using ResourceId and ScalableDimension."""
     assert variant.client.describe_scaling_activities(**variant.identity)["ScalingActivities"] == []
 
 

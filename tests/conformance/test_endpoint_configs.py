@@ -270,6 +270,21 @@ def test_configurations_are_listed_by_a_part_of_their_name(create: Create, sagem
     assert [item["EndpointConfigName"] for item in listed] == [name]
 
 
+@documented(API + "API_ListEndpointConfigs.html", unknown="AWS documents a default of 10 for ListEndpoints only")
+def test_configurations_are_listed_ten_at_a_time(stack: AsyncEndpoint, sagemaker: Any) -> None:
+    """MaxResults: the maximum number to return in the response."""
+    variant = {"VariantName": "A", "ModelName": stack.model, "InstanceType": INSTANCE_TYPE, "InitialInstanceCount": 1}
+    prefix = stack.workspace.name("page")
+    for number in range(11):
+        name = f"{prefix}-{number}"
+        sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+        stack.workspace.later(name, lambda name=name: sagemaker.delete_endpoint_config(EndpointConfigName=name))
+    first = sagemaker.list_endpoint_configs(NameContains=prefix)
+    assert len(first["EndpointConfigs"]) == 10
+    second = sagemaker.list_endpoint_configs(NameContains=prefix, NextToken=first["NextToken"])
+    assert len(second["EndpointConfigs"]) == 1 and "NextToken" not in second
+
+
 @documented(API + "API_CreateEndpoint.html")
 def test_an_endpoint_needs_an_existing_configuration(sagemaker: Any, stack: AsyncEndpoint) -> None:
     """CreateEndpoint uses the endpoint configuration specified in the request."""
@@ -288,7 +303,7 @@ def test_an_endpoint_name_is_letters_digits_and_hyphens(create: Create, sagemake
 
 @documented(MODEL)
 def test_a_model_environment_has_at_most_100_variables(sagemaker: Any, stack: AsyncEndpoint) -> None:
-    """Environment: maximum number of 100 entries; each key and value has at most 1024 characters."""
+    """Environment: maximum number of 100 items. The maximum length of each key and value is 1024 bytes."""
     for environment in ({f"V{n}": "x" for n in range(101)}, {"V": "x" * 1025}, {"V" * 1025: "x"}):
         container = {"Image": "x", "ModelDataUrl": f"s3://{stack.bucket}/x.tar.gz", "Environment": environment}
         name = stack.workspace.name("model")

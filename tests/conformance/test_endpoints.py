@@ -22,11 +22,17 @@ CHANGING = "AWS's reference only says so of SystemUpdating; in public reports it
 
 
 @pytest.fixture(scope="module")
-def changing(workspace: Workspace) -> AsyncEndpoint:
-    """An endpoint of this file, which its tests change one after the other; each leaves it in service."""
-    made = AsyncEndpoint(workspace)
-    made.create()
-    return made
+def own(workspace: Workspace) -> AsyncEndpoint:
+    """What an endpoint of this file needs."""
+    return AsyncEndpoint(workspace)
+
+
+@pytest.fixture
+def changing(own: AsyncEndpoint) -> AsyncEndpoint:
+    """An endpoint that the file's tests change one after the other; each leaves it in service, or deleted."""
+    if not own.sagemaker.list_endpoints(NameContains=own.name)["Endpoints"]:
+        own.create()
+    return own
 
 
 @contextlib.contextmanager
@@ -103,11 +109,19 @@ def test_an_endpoint_name_is_taken_whatever_its_case(endpoint: AsyncEndpoint) ->
         assert code == "ValidationException"
 
 
-@documented(DESCRIBE)
+@documented(DESCRIBE, unknown="the reference lists no error for it; ValidationException is that of public reports")
 def test_an_unknown_endpoint_is_a_validation_exception(endpoint: AsyncEndpoint) -> None:
-    """DescribeEndpoint returns the description of an endpoint: one that does not exist is refused."""
+    """DescribeEndpoint returns the description of an endpoint."""
     name = endpoint.workspace.name()
     assert error_code(lambda: endpoint.sagemaker.describe_endpoint(EndpointName=name))[0] == "ValidationException"
+
+
+@documented(LIST)
+def test_ten_endpoints_are_listed_at_most(endpoint: AsyncEndpoint) -> None:
+    """MaxResults: the maximum number of endpoints to return in the response, 1 to 100. This value defaults to 10."""
+    listed = endpoint.sagemaker.list_endpoints
+    assert len(listed()["Endpoints"]) <= 10
+    assert len(listed(MaxResults=1)["Endpoints"]) == 1
 
 
 @documented(CAPACITY)

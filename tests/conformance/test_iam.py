@@ -54,9 +54,10 @@ def test_a_boundary_limits_and_grants_nothing(identities: Identities, workspace:
     assert not permitted(lambda: s3.put_object(Bucket=identities.bucket, Key="in/b", Body=b"x"))  # in the policy only
 
 
-@documented("https://docs.aws.amazon.com/IAM/latest/UserGuide/access_policies_identity-vs-resource.html")
+@documented(LOGIC)
 def test_a_resource_policy_alone_may_allow(identities: Identities, workspace: Workspace) -> None:
-    """In the same account, an allow in either the identity-based or the resource-based policy is enough."""
+    """Within the same account, if an action is allowed by an identity-based policy, a resource-based policy, or both,
+    then AWS allows the action."""
     role = identities.role()
     statement = {**allow("s3:GetObject", resource=f"{identities.arn}/in/*"), "Principal": {"AWS": role}}
     s3 = workspace.client("s3")
@@ -69,7 +70,7 @@ def test_a_resource_policy_alone_may_allow(identities: Identities, workspace: Wo
 
 @documented(LOGIC)
 def test_a_resource_policy_may_deny(identities: Identities, workspace: Workspace) -> None:
-    """An explicit deny in a resource-based policy overrides the allow of the identity's policy."""
+    """An explicit deny in either of these policies (identity-based or resource-based) overrides the allow."""
     role = identities.role(*identities.everything)
     statement: dict[str, Any] = {**allow("s3:GetObject", resource=f"{identities.arn}/*"), "Effect": "Deny"}
     statement["Principal"] = "*"
@@ -84,8 +85,8 @@ def test_a_resource_policy_may_deny(identities: Identities, workspace: Workspace
 
 @documented(f"{ELEMENTS}notprincipal.html")
 def test_not_principal_denies_everyone_else(identities: Identities, workspace: Workspace) -> None:
-    """NotPrincipal with Deny denies all principals except those that the element names; for a role's session, it must
-    name the session, the role and the account."""
+    """With NotPrincipal and "Effect": "Deny", the actions are explicitly denied to all principals except for the ones
+    specified. You must also specify the account ARN of the not-denied principal, and for a session that of its role."""
     spared, other = (identities.role(*identities.everything) for _ in range(2))
     account = workspace.target.account_id
     session = f"arn:aws:sts::{account}:assumed-role/{spared.rpartition('/')[2]}/session"
@@ -105,7 +106,7 @@ def test_not_principal_denies_everyone_else(identities: Identities, workspace: W
 
 @documented(f"{ELEMENTS}notaction.html")
 def test_not_action_is_everything_else(identities: Identities) -> None:
-    """NotAction matches everything except the specified list of actions."""
+    """NotAction explicitly matches everything except the specified list of actions."""
     allowed = {"Effect": "Allow", "NotAction": "s3:GetObject", "Resource": [identities.arn, f"{identities.arn}/*"]}
     s3 = identities.within(allowed)
     assert identities.lists(s3)
@@ -114,7 +115,7 @@ def test_not_action_is_everything_else(identities: Identities) -> None:
 
 @documented(f"{ELEMENTS}notresource.html")
 def test_not_resource_is_everything_else(identities: Identities) -> None:
-    """NotResource matches every resource except those specified."""
+    """NotResource explicitly matches every resource except those specified."""
     s3 = identities.within({"Effect": "Allow", "Action": "s3:GetObject", "NotResource": f"{identities.arn}/in/*"})
     assert identities.reads(s3, "out/a")
     assert not identities.reads(s3, "in/a")
@@ -122,7 +123,8 @@ def test_not_resource_is_everything_else(identities: Identities) -> None:
 
 @documented(f"{ELEMENTS}action.html")
 def test_actions_have_wildcards_and_no_case(identities: Identities) -> None:
-    """The prefix and the action name are case insensitive; * and ? give access to all the actions that they match."""
+    """The prefix and the action name are case insensitive. You can use multi-character match wildcards (*) and
+    single-character match wildcards (?) to give access to all the actions that match."""
     assert identities.reads(identities.within(allow("S3:get*", resource=f"{identities.arn}/*")))
     assert identities.reads(identities.within(allow("s3:?etObject", resource=f"{identities.arn}/*")))
     assert not identities.reads(identities.within(allow("s3:Put*", resource=f"{identities.arn}/*")))
@@ -130,14 +132,16 @@ def test_actions_have_wildcards_and_no_case(identities: Identities) -> None:
 
 @documented(f"{ELEMENTS}resource.html")
 def test_resources_have_wildcards_and_case(identities: Identities) -> None:
-    """* in a resource matches any combination of characters, ? any single character; the rest matches exactly."""
+    """You can use wildcard characters within ARN segments to represent any combination of characters with an asterisk
+    (*) and any single character with a question mark (?)."""
     assert identities.reads(identities.within(allow("s3:GetObject", resource=f"{identities.arn}/i?/*")))
     assert not identities.reads(identities.within(allow("s3:GetObject", resource=f"{identities.arn}/IN/*")))
 
 
 @documented("https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html")
 def test_an_absent_key_is_hidden_from_who_may_not_list(identities: Identities) -> None:
-    """For an object that doesn't exist, S3 returns 404 if you have s3:ListBucket, and 403 if you don't."""
+    """If the object that you request doesn't exist: if you have the s3:ListBucket permission on the bucket, Amazon S3
+    returns 404 Not Found. If you don't have it, 403 Access Denied."""
     reader = allow("s3:GetObject", resource=f"{identities.arn}/*")
 
     def status(*statements: dict[str, object]) -> str:
@@ -171,7 +175,7 @@ def test_passing_a_role_needs_pass_role(identities: Identities, workspace: Works
 
 @documented(PASS_ROLE)
 def test_pass_role_may_name_the_service(identities: Identities, workspace: Workspace) -> None:
-    """iam:PassedToService restricts which service the role can be passed to."""
+    """iam:PassedToService can be used to specify the service principal of the service to which a role can be passed."""
     for service, outcome in (("lambda", "created"), ("sagemaker", "AccessDeniedException")):
         condition = {"StringEquals": {"iam:PassedToService": f"{service}.amazonaws.com"}}
         statement = {**allow("iam:PassRole", resource=""), "Condition": condition}
@@ -199,7 +203,8 @@ def test_managed_policies_have_a_quota(identities: Identities, workspace: Worksp
 
 @documented(VERSIONS)
 def test_a_managed_policy_has_five_versions(workspace: Workspace) -> None:
-    """A managed policy can have up to five versions; a sixth is refused until one is deleted."""
+    """A managed policy can have up to five versions. If the policy has five versions, you must delete an existing
+    version before you create a new version."""
     iam, name, text = workspace.client("iam"), workspace.name("versions"), policy([allow("s3:GetObject", resource="*")])
     arn = iam.create_policy(PolicyName=name, PolicyDocument=text, Tags=workspace.tags)["Policy"]["Arn"]
 
@@ -217,7 +222,8 @@ def test_a_managed_policy_has_five_versions(workspace: Workspace) -> None:
 
 @documented(DELETE_ROLE)
 def test_a_role_with_policies_cannot_be_deleted(identities: Identities, workspace: Workspace) -> None:
-    """Before attempting to delete a role, remove its inline policies, or the deletion fails."""
+    """When you delete a role programmatically, you must delete the items attached to the role manually, or the deletion
+    fails. Before attempting to delete a role, remove its inline policies."""
     name = identities.role(*identities.everything).rpartition("/")[2]
     assert error_code(lambda: workspace.client("iam").delete_role(RoleName=name))[0] == "DeleteConflict"
 
@@ -238,7 +244,7 @@ def test_role_names_ignore_case(workspace: Workspace, identities: Identities) ->
 
 @documented("https://docs.aws.amazon.com/IAM/latest/APIReference/API_PutRolePolicy.html")
 def test_a_malformed_policy_is_refused(workspace: Workspace, identities: Identities) -> None:
-    """A policy document that is not valid JSON policy language is refused with MalformedPolicyDocument."""
+    """MalformedPolicyDocument: the request was rejected because the policy document was malformed."""
     name, put = identities.role().rpartition("/")[2], workspace.client("iam").put_role_policy
     document = json.dumps(
         {"Version": "2012-10-17", "Statement": [{"Effect": "Permit", "Action": "*", "Resource": "*"}]}

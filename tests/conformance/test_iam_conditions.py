@@ -1,5 +1,7 @@
 """Condition blocks of IAM policies, in session policies, which apply at once."""
 
+import json
+
 import pytest
 
 from conformance.behaviour import documented
@@ -45,7 +47,8 @@ def test_string_like_has_wildcards(identities: Identities) -> None:
 
 @documented(OPERATORS)
 def test_string_equals_has_no_wildcards(identities: Identities) -> None:
-    """StringEquals matches exactly: * is a wildcard in StringLike only."""
+    """StringEquals: exact matching. The values of StringLike can include wildcards, and you must specify them to
+    achieve partial string matches."""
     assert not identities.lists_if({"StringEquals": {"s3:prefix": "in/*"}}, Prefix="in/x")
 
 
@@ -104,7 +107,8 @@ def test_if_exists_is_true_for_an_absent_key(identities: Identities) -> None:
 
 @documented(OPERATORS)
 def test_null_tests_for_presence(identities: Identities) -> None:
-    """Null: true means that the key doesn't exist, false that it exists and its value is not null."""
+    """In the policy statement of Null, use either true (the key doesn't exist, it is null) or false (the key exists and
+    its value is not null)."""
     assert identities.reads_if({"Null": {ABSENT: "true", "aws:PrincipalArn": "false"}})
     assert not identities.reads_if({"Null": {ABSENT: "false"}})
     assert not identities.reads_if({"Null": {"aws:PrincipalArn": "true"}})
@@ -112,13 +116,14 @@ def test_null_tests_for_presence(identities: Identities) -> None:
 
 @documented(SETS)
 def test_for_all_values_is_true_for_an_absent_key(identities: Identities) -> None:
-    """ForAllValues also returns true if there are no context keys in the request."""
+    """ForAllValues also returns true if there are no context keys in the request, or if the context key value resolves
+    to a null dataset."""
     assert identities.reads_if({"ForAllValues:StringEquals": {"aws:TagKeys": ["Team"]}})
 
 
 @documented(SETS)
 def test_for_any_value_is_false_for_an_absent_key(identities: Identities) -> None:
-    """ForAnyValue: if there are no context keys in the request, the condition returns false."""
+    """ForAnyValue: for no matching context key or if the key does not exist, the condition returns false."""
     assert not identities.reads_if({"ForAnyValue:StringEquals": {"aws:TagKeys": ["Team"]}})
     assert not identities.reads_if({"ForAnyValue:StringNotEquals": {"aws:TagKeys": ["Team"]}})
 
@@ -175,26 +180,29 @@ def test_principal_arn_is_the_roles(identities: Identities) -> None:
 
 @documented(KEYS)
 def test_principal_tag_is_the_roles_tag(identities: Identities) -> None:
-    """aws:PrincipalTag/tag-key compares the tag attached to the principal making the request."""
+    """aws:PrincipalTag/tag-key compares the tag attached to the principal making the request with the tag that you
+    specify. It is included for a principal using an IAM role with attached tags."""
     assert identities.reads_if({"StringEquals": {"aws:PrincipalTag/Team": "in"}})
     assert not identities.reads_if({"StringEquals": {"aws:PrincipalTag/Team": "out"}})
 
 
 @documented(KEYS)
 def test_secure_transport_is_known(identities: Identities) -> None:
-    """aws:SecureTransport checks whether the request was sent using TLS; it is always in the request context."""
+    """aws:SecureTransport checks whether the request was sent using TLS. This key is always included in the request
+    context."""
     assert not identities.reads_if({"Null": {"aws:SecureTransport": "true"}})
 
 
 @documented(KEYS)
 def test_username_is_absent_for_roles(identities: Identities) -> None:
-    """aws:username is not included in the request context of a role's session."""
+    """aws:username: requests that are made using the root user or IAM roles do not include this key."""
     assert identities.reads_if({"Null": {"aws:username": "true"}})
 
 
 @documented(VARIABLES)
 def test_variables_are_replaced_in_resources(identities: Identities) -> None:
-    """Policy variables in the Resource element are replaced with values from the request's context."""
+    """When the policy is evaluated, the policy variables are replaced with values that come from the conditional
+    context keys passed in the request. You can use a policy variable in the Resource element."""
     tagged = identities.within(allow("s3:GetObject", resource=f"{identities.arn}/${{aws:PrincipalTag/Team}}/*"))
     assert identities.reads(tagged, "in/a")
     assert not identities.reads(tagged, "out/a")
@@ -202,7 +210,7 @@ def test_variables_are_replaced_in_resources(identities: Identities) -> None:
 
 @documented(VARIABLES)
 def test_variables_are_replaced_in_conditions(identities: Identities) -> None:
-    """A policy variable can be used in a string comparison of the Condition element."""
+    """You can use policy variables in the Resource element and in string comparisons in the Condition element."""
     condition = {"StringLike": {"s3:prefix": "${aws:PrincipalTag/Team}/*"}}
     assert identities.lists_if(condition, Prefix="in/")
     assert not identities.lists_if(condition, Prefix="out/")
@@ -210,20 +218,43 @@ def test_variables_are_replaced_in_conditions(identities: Identities) -> None:
 
 @documented(VARIABLES)
 def test_a_variable_without_a_value_matches_nothing(identities: Identities) -> None:
-    """If a variable's key is not in the request context, the statement with it does not match."""
+    """If a variable that has no value in the authorization context is used as part of the Resource element, the
+    resource will not match any resource. Condition operators like StringEquals do not match."""
     absent = identities.within(allow("s3:GetObject", resource=f"{identities.arn}/in/${{aws:username}}*"))
     assert not identities.reads(absent)
+    assert not identities.lists_if({"StringLike": {"s3:prefix": "${aws:username}*"}}, Prefix="in/")
+
+
+@documented(VARIABLES)
+def test_a_variable_without_a_value_is_not_equal_to_anything(identities: Identities) -> None:
+    """Inverted condition operators like StringNotEquals do match against a null value, as the value of the condition
+    key they are testing against is not equal to the effectively null value."""
+    assert identities.lists_if({"StringNotEquals": {"s3:prefix": "${aws:username}"}}, Prefix="in/")
+
+
+@documented(VARIABLES)
+def test_variables_need_the_policys_version(identities: Identities) -> None:
+    """If you don't include the Version element and set it to an appropriate version date (2012-10-17), variables like
+    ${aws:username} are treated as literal strings in the policy."""
+    statement = allow("s3:GetObject", resource=f"{identities.arn}/${{aws:PrincipalTag/Team}}/*")
+    role = identities.role(*identities.everything)
+    name = role.rpartition("/")[2]
+    identities.workspace.client("iam").tag_role(RoleName=name, Tags=[{"Key": "Team", "Value": "in"}])
+    for version, readable in (({"Version": "2012-10-17"}, True), ({}, False)):
+        document = json.dumps({**version, "Statement": [statement]})
+        assert identities.reads(identities.client("s3", role, Policy=document)) == readable
 
 
 @documented(VARIABLES)
 def test_a_variable_may_have_a_default(identities: Identities) -> None:
-    """To add a default value to a variable, surround it with single quotes, after a comma and a space."""
+    """To add a default value to a variable, surround the default value with single quotes, and separate the variable
+    text and the default value with a comma and space."""
     default = identities.within(allow("s3:GetObject", resource=f"{identities.arn}/${{aws:PrincipalTag/None, 'in'}}/*"))
     assert identities.reads(default)
 
 
 @documented(VARIABLES)
 def test_special_characters_are_escaped_by_a_variable(identities: Identities) -> None:
-    """${*}: use where you need an * character; it is not a wildcard."""
+    """Special characters: ${*} - use where you need an * (asterisk) character, instead of a wildcard."""
     literal = identities.within(allow("s3:GetObject", resource=f"{identities.arn}/in/${{*}}"))
     assert not identities.reads(literal)

@@ -7,6 +7,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from botocore.exceptions import ClientError
 
 from conformance.behaviour import documented
 from conformance.workspace import Workspace, error_code
@@ -16,12 +17,12 @@ INVOKE = "https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html"
 CREATE = "https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html"
 QUOTAS = "https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"
 RETRIES = "https://docs.aws.amazon.com/lambda/latest/dg/invocation-retries.html"
-PYTHON = "https://docs.aws.amazon.com/lambda/latest/dg/python-handler.html"
 PYTHON_CONTEXT = "https://docs.aws.amazon.com/lambda/latest/dg/python-context.html"
 PYTHON_ERRORS = "https://docs.aws.amazon.com/lambda/latest/dg/python-exceptions.html"
 PYTHON_LOG = "https://docs.aws.amazon.com/lambda/latest/dg/python-logging.html"
 VARIABLES = "https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html"
 TROUBLE = "https://docs.aws.amazon.com/lambda/latest/dg/troubleshooting-deployment.html"
+EXECUTION_ROLE = "https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html"
 CONCURRENCY = "https://docs.aws.amazon.com/lambda/latest/dg/configuration-concurrency.html"
 
 
@@ -55,14 +56,16 @@ def test_an_unknown_function_is_not_found(workspace: Workspace) -> None:
 
 @documented(QUOTAS)
 def test_a_synchronous_payload_has_a_limit(function: Function) -> None:
-    """For synchronous invocations, the maximum payload size is 6 MB; larger ones get RequestTooLargeException."""
-    code, _ = error_code(lambda: function.invoke({"x": "x" * (6 * 1024 * 1024 + 1024)}))
-    assert code in ("RequestTooLargeException", "RequestEntityTooLargeException")
+    """Invocation payload: 6 MB for the request (synchronous). RequestTooLargeException (HTTP status code 413): the
+    request payload exceeded the Invoke request body JSON input quota."""
+    with pytest.raises(ClientError) as refused:
+        function.invoke({"x": "x" * (6 * 1024 * 1024 + 1024)})
+    assert refused.value.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 413
 
 
 @documented(INVOKE)
 def test_a_payload_must_be_json(function: Function) -> None:
-    """InvalidRequestContentException: the request body could not be parsed as JSON."""
+    """InvalidRequestContentException: the request body could not be parsed as JSON, or a request header is invalid."""
     call = function.client.invoke
     code, _ = error_code(lambda: call(FunctionName=function.name, Payload=b"{not JSON"))
     assert code == "InvalidRequestContentException"
@@ -70,8 +73,8 @@ def test_a_payload_must_be_json(function: Function) -> None:
 
 @documented(PYTHON_ERRORS)
 def test_an_exception_is_described(function: Function) -> None:
-    """The runtime answers an exception with a JSON document with the error message, its type and the stack trace; the
-    status code is still 200, and FunctionError says that it is an error."""
+    """When your code raises an error, Lambda generates a JSON representation of it with the error message, its type and
+    the stack trace. The status code in the API response doesn't reflect function errors."""
     answer = function.invoke({"do": "raise"})
     error = json.loads(answer["Payload"])
     assert (answer["StatusCode"], answer["FunctionError"]) == (200, "Unhandled")
@@ -81,7 +84,8 @@ def test_an_exception_is_described(function: Function) -> None:
 
 @documented(INVOKE)
 def test_a_timeout_is_a_function_error(function: Function) -> None:
-    """Timeout: the amount of time that Lambda allows a function to run before stopping it."""
+    """Timeout: the amount of time that Lambda allows a function to run before stopping it. Function errors include
+    errors returned by the function's runtime, such as timeouts."""
     answer = function.invoke({"do": "sleep", "seconds": 30})
     assert answer["FunctionError"] == "Unhandled"
     assert "Task timed out after 3.00 seconds" in json.loads(answer["Payload"])["errorMessage"]
@@ -89,20 +93,25 @@ def test_a_timeout_is_a_function_error(function: Function) -> None:
 
 @documented(INVOKE)
 def test_the_end_of_the_runtime_is_a_function_error(function: Function) -> None:
-    """If present, FunctionError indicates that an error occurred during function execution, such as the runtime's
-    exit; details about the error are included in the response payload."""
+    """If present, FunctionError indicates that an error occurred during function execution. Details about the error
+    are included in the response payload."""
     answer = function.invoke({"do": "exit"})
-    error = json.loads(answer["Payload"])
-    assert (answer["FunctionError"], error["errorType"]) == ("Unhandled", "Runtime.ExitError")
-    assert "exit status 3" in error["errorMessage"]
+    assert answer["FunctionError"]
+    assert json.loads(answer["Payload"])["errorMessage"]
+
+
+@documented(INVOKE, unknown="AWS's guides name Runtime.ExitError nowhere; it and its message are those of public logs")
+def test_the_end_of_the_runtime_is_an_exit_error(function: Function) -> None:
+    """Details about the error are included in the response payload."""
+    error = function.result({"do": "exit"})
+    assert error["errorType"] == "Runtime.ExitError" and "exit status 3" in error["errorMessage"]
 
 
 @documented(QUOTAS)
 def test_a_response_has_a_limit(function: Function) -> None:
     """Invocation payload: 6 MB each for request and response (synchronous)."""
     answer = function.invoke({"do": "large", "bytes": 6 * 1024 * 1024 + 1024})
-    assert answer["FunctionError"] == "Unhandled"
-    assert json.loads(answer["Payload"])["errorType"] == "Function.ResponseSizeTooLarge"
+    assert answer["FunctionError"] and len(answer["Payload"]) < 10_000
 
 
 @documented(QUOTAS, differs="responses of 6,000,000 to 6,291,556 bytes are refused, as moto does")
@@ -112,17 +121,18 @@ def test_a_response_of_almost_six_megabytes_is_returned(function: Function) -> N
     assert "FunctionError" not in answer and len(answer["Payload"]) > 6_000_000
 
 
-@documented(PYTHON)
+@documented(PYTHON_ERRORS)
 def test_an_answer_must_be_json(function: Function) -> None:
-    """If the handler returns objects that can't be serialized by json.dumps, the runtime returns an error."""
+    """JSON serialization error: Runtime.MarshalError, "Unable to marshal response: Object of type … is not JSON
+    serializable"."""
     answer = function.invoke({"do": "object"})
     assert answer["FunctionError"] == "Unhandled"
     assert json.loads(answer["Payload"])["errorType"] == "Runtime.MarshalError"
 
 
-@documented(TROUBLE)
+@documented(PYTHON_ERRORS)
 def test_a_missing_module_is_an_import_error(workspace: Workspace) -> None:
-    """Runtime.ImportModuleError: unable to import module."""
+    """Runtime exception: Runtime.ImportModuleError, "Unable to import module 'lambda_function': …"."""
     other = Function(workspace, source="import not_there")
     error = other.result({})
     assert error["errorType"] == "Runtime.ImportModuleError"
@@ -131,8 +141,10 @@ def test_a_missing_module_is_an_import_error(workspace: Workspace) -> None:
 
 @documented(TROUBLE)
 def test_a_missing_handler_is_not_found(workspace: Workspace) -> None:
-    """Runtime.HandlerNotFound: handler missing on module."""
-    assert Function(workspace, source="other = None").result({})["errorType"] == "Runtime.HandlerNotFound"
+    """Error: Handler 'handler' missing on module 'function'. The name of the handler method in your function's handler
+    configuration doesn't match your code."""
+    error = Function(workspace, source="other = None").result({})
+    assert error["errorMessage"] == "Handler 'handler' missing on module 'index'"
 
 
 @documented(INVOKE)
@@ -146,8 +158,8 @@ def test_the_tail_of_the_log_is_returned(function: Function) -> None:
 
 @documented(PYTHON_LOG)
 def test_the_log_has_start_end_and_report(function: Function) -> None:
-    """The runtime logs the START, END and REPORT lines for each invocation; REPORT has the duration, the billed
-    duration, the memory size and the maximum memory used."""
+    """The Python runtime logs the START, END, and REPORT lines for each invocation. The REPORT line has the request's
+    ID, the duration, the billed duration, the memory size and the maximum memory used."""
     request_id = function.result({"do": "context"})["aws_request_id"]
     lines = function.log_lines(f"REPORT RequestId: {request_id}")
     assert any(line.startswith(f"START RequestId: {request_id} Version: $LATEST") for line in lines)
@@ -186,7 +198,7 @@ def test_a_function_gets_defined_variables(function: Function, workspace: Worksp
     assert (
         found["AWS_LAMBDA_LOG_GROUP_NAME"] == function.log_group and "[$LATEST]" in found["AWS_LAMBDA_LOG_STREAM_NAME"]
     )
-    assert (found["_HANDLER"], found["TZ"], found["SETTING"]) == ("index.handler", ":UTC", "on")
+    assert (found["_HANDLER"], found["TZ"].lstrip(":"), found["SETTING"]) == ("index.handler", "UTC", "on")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "LAMBDA_RUNTIME_DIR"):
         assert found[name]
 
@@ -199,8 +211,8 @@ def test_a_function_may_write_to_tmp(function: Function) -> None:
 
 @documented(VARIABLES)
 def test_reserved_variables_are_refused(function: Function) -> None:
-    """The keys for the environment variables that runtimes set are reserved and cannot be set in your function
-    configuration."""
+    """Lambda runtimes set several environment variables during initialization. Their keys are reserved and cannot be
+    set in your function configuration."""
     update = function.client.update_function_configuration
     environment = {"Variables": {"AWS_REGION": "eu-west-1"}}
     code, message = error_code(lambda: update(FunctionName=function.name, Environment=environment))
@@ -228,29 +240,27 @@ def test_defaults_are_three_seconds_and_128_megabytes(workspace: Workspace) -> N
 
 @documented(CREATE)
 def test_a_functions_name_is_unique(workspace: Workspace, function: Function) -> None:
-    """ResourceConflictException: the resource already exists."""
+    """ResourceConflictException: the resource already exists, or another operation is in progress."""
     arguments = {"Runtime": "python3.12", "Handler": "index.handler", "Code": {"ZipFile": archive("")}}
     create = workspace.client("lambda").create_function
     code, _ = error_code(lambda: create(FunctionName=function.name, Role=function.role, **arguments))
     assert code == "ResourceConflictException"
 
 
-@documented("https://docs.aws.amazon.com/lambda/latest/dg/troubleshooting-deployment.html")
+@documented(EXECUTION_ROLE)
 def test_lambda_must_be_trusted_by_the_role(workspace: Workspace) -> None:
-    """InvalidParameterValueException: the role defined for the function cannot be assumed by Lambda."""
+    """In order for Lambda to properly assume your execution role, the role's trust policy must specify the Lambda
+    service principal (lambda.amazonaws.com) as a trusted service."""
     role = workspace.role("sagemaker", [])
     arguments = {"Runtime": "python3.12", "Handler": "index.handler", "Code": {"ZipFile": archive("")}}
     create = workspace.client("lambda").create_function
-    code, message = error_code(lambda: create(FunctionName=workspace.name("f"), Role=role, **arguments))
-    assert (code, message) == (
-        "InvalidParameterValueException",
-        "The role defined for the function cannot be assumed by Lambda.",
-    )
+    code, _ = error_code(lambda: create(FunctionName=workspace.name("f"), Role=role, **arguments))
+    assert code == "InvalidParameterValueException"
 
 
 @documented(QUOTAS)
 def test_a_package_unpacks_to_250_megabytes_at_most(function: Function) -> None:
-    """Deployment package (.zip file archive) size: 250 MB, the maximum size of the contents, unzipped."""
+    """Deployment package (.zip file archive) size: 50 MB (zipped, for direct upload), 250 MB (unzipped)."""
     buffer = io.BytesIO()
     with (
         zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file,
@@ -259,13 +269,13 @@ def test_a_package_unpacks_to_250_megabytes_at_most(function: Function) -> None:
         for _ in range(251):
             member.write(bytes(1024 * 1024))
     update = function.client.update_function_code
-    code, message = error_code(lambda: update(FunctionName=function.name, ZipFile=buffer.getvalue()))
-    assert code == "InvalidParameterValueException" and "Unzipped size must be smaller" in message
+    code, _ = error_code(lambda: update(FunctionName=function.name, ZipFile=buffer.getvalue()))
+    assert code == "InvalidParameterValueException"
 
 
 @documented("https://docs.aws.amazon.com/lambda/latest/api/API_UpdateFunctionCode.html")
 def test_updated_code_runs(workspace: Workspace) -> None:
-    """UpdateFunctionCode updates a function's code; subsequent invocations run the new code."""
+    """UpdateFunctionCode updates a Lambda function's code."""
     other = Function(workspace, source="def handler(event, context): return 'old'")
     assert other.result({}) == "old"
     other.client.update_function_code(
@@ -277,7 +287,8 @@ def test_updated_code_runs(workspace: Workspace) -> None:
 
 @documented(CONCURRENCY)
 def test_reserved_concurrency_of_zero_throttles(workspace: Workspace) -> None:
-    """To throttle a function, set the reserved concurrency to zero: it stops any events from being processed."""
+    """To throttle a function, set the reserved concurrency to zero. This stops any events from being processed until
+    you remove the limit."""
     other = Function(workspace)
     other.client.put_function_concurrency(FunctionName=other.name, ReservedConcurrentExecutions=0)
     assert error_code(lambda: other.invoke({}))[0] == "TooManyRequestsException"
@@ -287,7 +298,8 @@ def test_reserved_concurrency_of_zero_throttles(workspace: Workspace) -> None:
 
 @documented(CONCURRENCY)
 def test_reserved_concurrency_is_a_maximum(workspace: Workspace) -> None:
-    """Reserved concurrency is the maximum number of concurrent instances for the function; more are throttled."""
+    """Reserving concurrency prevents the function from scaling beyond that level. TooManyRequestsException: running the
+    function would cause you to exceed a concurrency limit at the function level."""
     other = Function(workspace)
     other.client.put_function_concurrency(FunctionName=other.name, ReservedConcurrentExecutions=1)
 
@@ -307,7 +319,6 @@ def test_reserved_concurrency_is_a_maximum(workspace: Workspace) -> None:
     differs="a function's memory is not limited: its process runs with all of this machine's",
 )
 def test_memory_is_limited(workspace: Workspace) -> None:
-    """A function that uses more than its configured memory is ended: the amount of memory available to the function at
-    runtime is MemorySize."""
+    """MemorySize: the amount of memory available to the function at runtime."""
     other = Function(workspace, source="def handler(event, context): return len(bytearray(300 * 1024 * 1024))")
     assert other.invoke({})["FunctionError"] == "Unhandled"

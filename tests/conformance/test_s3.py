@@ -75,13 +75,13 @@ def test_a_conditional_write_compares_the_etag(s3: Any, bucket: str) -> None:
 
 @documented(WRITES)
 def test_a_conditional_write_to_an_absent_key_is_404(s3: Any, bucket: str) -> None:
-    """A PutObject with If-Match fails with 404 Not Found if there is no object of that name."""
+    """With If-Match, the operation fails with 404 Not Found if there is no current version with the same name."""
     assert status(s3.put_object, Bucket=bucket, Key="absent", Body=b"", IfMatch='"0"') == 404
 
 
 @documented(WRITES)
 def test_a_deleted_version_does_not_count_as_existing(s3: Any, versioned: str) -> None:
-    """With versioning, If-None-Match: * succeeds if the current version is a delete marker."""
+    """With If-None-Match, the write succeeds if the current object version is a delete marker."""
     s3.put_object(Bucket=versioned, Key="gone", Body=b"1")
     s3.delete_object(Bucket=versioned, Key="gone")
     assert status(s3.put_object, Bucket=versioned, Key="gone", Body=b"2", IfNoneMatch="*") == 200
@@ -121,6 +121,14 @@ def test_an_absent_key_is_403_for_who_may_not_list(workspace: Workspace, bucket:
     assert error_code(lambda: reader.get_object(Bucket=bucket, Key="absent"))[0] == "AccessDenied"
 
 
+@documented(f"{API}/API_HeadObject.html")
+def test_the_head_of_an_absent_key_is_404(s3: Any, bucket: str) -> None:
+    """If a HEAD request generates an error, it returns a generic code such as 404 Not Found, without a body."""
+    with pytest.raises(ClientError) as error:
+        s3.head_object(Bucket=bucket, Key="absent")
+    assert error.value.response.get("Error", {}).get("Code") == "404"
+
+
 @documented(f"{GUIDE}/amazon-s3-policy-keys.html")
 def test_a_bucket_policy_sees_secure_transport(workspace: Workspace, s3: Any) -> None:
     """A bucket policy's aws:SecureTransport is true for requests over TLS."""
@@ -154,7 +162,7 @@ def fetch(workspace: Workspace, url: str) -> tuple[int, str]:
 
 @documented(f"{GUIDE}/using-presigned-url.html")
 def test_a_presigned_url_ends(workspace: Workspace, s3: Any, signer: Any, bucket: str) -> None:
-    """A presigned URL gives access until it expires, and is then refused with 403."""
+    """S3 checks the expiration date and time of a signed URL at the time of the HTTP request."""
     s3.put_object(Bucket=bucket, Key="shared", Body=b"content")
     url = signer.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "shared"}, ExpiresIn=2)
     assert fetch(workspace, url) == (200, "content")
@@ -164,7 +172,7 @@ def test_a_presigned_url_ends(workspace: Workspace, s3: Any, signer: Any, bucket
 
 @documented(f"{API}/sigv4-query-string-auth.html")
 def test_a_presigned_url_lasts_a_week_at_most(workspace: Workspace, s3: Any, signer: Any, bucket: str) -> None:
-    """X-Amz-Expires is at most 604800 seconds, seven days."""
+    """X-Amz-Expires: the minimum value is 1, and the maximum 604800 seconds, seven days."""
     s3.put_object(Bucket=bucket, Key="long", Body=b"content")
     url = signer.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "long"}, ExpiresIn=604801)
     assert fetch(workspace, url)[0] in (400, 403)
@@ -184,7 +192,7 @@ def test_a_range_is_partial_content(s3: Any, bucket: str) -> None:
 
 @documented(ERRORS)
 def test_a_range_behind_the_end_is_416(s3: Any, bucket: str) -> None:
-    """A range that the object does not have is refused with 416 InvalidRange."""
+    """InvalidRange: the requested range cannot be satisfied; status 416 Requested Range Not Satisfiable."""
     s3.put_object(Bucket=bucket, Key="short", Body=b"0123456789")
     with pytest.raises(ClientError) as error:
         s3.get_object(Bucket=bucket, Key="short", Range="bytes=10-20")
@@ -197,7 +205,7 @@ def test_a_range_behind_the_end_is_416(s3: Any, bucket: str) -> None:
 
 @documented(ERRORS)
 def test_a_wrong_md5_is_a_bad_digest(s3: Any, bucket: str) -> None:
-    """BadDigest: the Content-MD5 that was specified did not match what the server received."""
+    """BadDigest: the Content-MD5 value that you specified did not match what the server received."""
     wrong = "1B2M2Y8AsgTpgAmY7PhCfg=="  # of no bytes
     put = {"Bucket": bucket, "Key": "md5", "Body": b"content", "ContentMD5": wrong}
     assert error_code(lambda: s3.put_object(**put))[0] == "BadDigest"
@@ -207,7 +215,7 @@ def test_a_wrong_md5_is_a_bad_digest(s3: Any, bucket: str) -> None:
 @documented(ERRORS)
 @pytest.mark.parametrize("field", ["ChecksumSHA256", "ChecksumSHA1", "ChecksumCRC32"])
 def test_a_wrong_checksum_is_a_bad_digest(s3: Any, bucket: str, field: str) -> None:
-    """BadDigest: the checksum that was specified did not match what the server received."""
+    """BadDigest: the checksum value that you specified did not match what the server received."""
     lengths = {"ChecksumSHA256": 44, "ChecksumSHA1": 28, "ChecksumCRC32": 8}
     wrong = ("A" * lengths[field])[: -1 if field != "ChecksumCRC32" else -2]
     wrong += "=" * (lengths[field] - len(wrong))
@@ -215,16 +223,16 @@ def test_a_wrong_checksum_is_a_bad_digest(s3: Any, bucket: str, field: str) -> N
     assert error_code(lambda: s3.put_object(**put))[0] == "BadDigest"
 
 
-@documented(f"{GUIDE}/checking-object-integrity-upload.html")
+@documented(f"{API}/API_Object.html")
 def test_the_etag_of_a_single_upload_is_its_md5(s3: Any, bucket: str) -> None:
-    """Objects created by PutObject and encrypted with SSE-S3 have ETags that are an MD5 digest of their data."""
+    """Objects created by PUT Object and encrypted by SSE-S3 have ETags that are an MD5 digest of their object data."""
     etag = s3.put_object(Bucket=bucket, Key="etag", Body=b"content")["ETag"]
     assert etag.strip('"') == hashlib.md5(b"content", usedforsecurity=False).hexdigest()
 
 
 @documented(f"{GUIDE}/object-keys.html")
 def test_a_key_has_at_most_1024_bytes(s3: Any, bucket: str) -> None:
-    """A key's UTF-8 encoding is at most 1,024 bytes long."""
+    """A key is a sequence of Unicode characters whose UTF-8 encoding is at most 1,024 bytes: else KeyTooLongError."""
     assert status(s3.put_object, Bucket=bucket, Key="k" * 1024, Body=b"") == 200
     assert error_code(lambda: s3.put_object(Bucket=bucket, Key="k" * 1025, Body=b""))[0] == "KeyTooLongError"
     assert error_code(lambda: s3.put_object(Bucket=bucket, Key="ü" * 513, Body=b""))[0] == "KeyTooLongError"
@@ -248,7 +256,7 @@ def test_a_bulk_deletion_has_at_most_1000_keys(s3: Any, bucket: str) -> None:
 
 @documented(f"{API}/API_DeleteObjects.html")
 def test_deleting_an_absent_key_succeeds(s3: Any, bucket: str) -> None:
-    """If the object specified in a DeleteObjects request isn't found, it is returned as deleted."""
+    """If the object specified in the request isn't found, S3 confirms the deletion by returning it as deleted."""
     answer = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "never"}]})
     assert [item["Key"] for item in answer["Deleted"]] == ["never"]
 
@@ -267,7 +275,7 @@ def test_an_object_has_at_most_ten_tags(s3: Any, bucket: str) -> None:
 
 @documented(f"{API}/API_ListObjectsV2.html")
 def test_keys_are_listed_in_pages_in_byte_order(workspace: Workspace, s3: Any) -> None:
-    """Keys are listed in lexicographical order of their UTF-8 bytes, MaxKeys of them, and then a token."""
+    """ListObjectsV2 returns objects in lexicographical order based on their key names, MaxKeys in each response."""
     bucket = workspace.bucket()
     for key in ("b", "B", "ü", "a/1"):
         s3.put_object(Bucket=bucket, Key=key, Body=b"")
@@ -280,7 +288,7 @@ def test_keys_are_listed_in_pages_in_byte_order(workspace: Workspace, s3: Any) -
 
 @documented(f"{API}/API_ListObjectsV2.html")
 def test_a_delimiter_groups_keys(workspace: Workspace, s3: Any) -> None:
-    """Keys with the same string between the prefix and the delimiter are one entry of CommonPrefixes."""
+    """Keys with the same string between the prefix and the delimiter are one entry of CommonPrefixes, counted once."""
     bucket = workspace.bucket()
     for key in ("in/1", "in/2", "out/1", "top"):
         s3.put_object(Bucket=bucket, Key=key, Body=b"")
@@ -336,7 +344,7 @@ def test_removing_a_delete_marker_brings_the_object_back(s3: Any, versioned: str
 
 @documented(f"{API}/API_GetObject.html")
 def test_reading_a_delete_marker_is_405(s3: Any, versioned: str) -> None:
-    """If the requested version is a delete marker, the answer is 405 Method Not Allowed."""
+    """If the specified version is a delete marker, the response is a 405 Method Not Allowed error."""
     s3.put_object(Bucket=versioned, Key="405", Body=b"1")
     marker = s3.delete_object(Bucket=versioned, Key="405")["VersionId"]
     assert status(s3.get_object, Bucket=versioned, Key="405", VersionId=marker) == 405
@@ -391,25 +399,76 @@ def test_objects_are_encrypted_by_default(s3: Any, bucket: str) -> None:
     assert s3.head_object(Bucket=bucket, Key="encrypted").get("ServerSideEncryption") == "AES256"
 
 
-@documented(f"{GUIDE}/default-bucket-encryption.html")
+@documented(f"{API}/API_GetBucketEncryption.html")
 def test_buckets_have_an_encryption_configuration(s3: Any, bucket: str) -> None:
-    """Every bucket has SSE-S3 as its base level of encryption configuration."""
+    """By default, all buckets have a default encryption configuration that uses SSE-S3."""
     [rule] = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
     assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
 
 
 @documented(f"{GUIDE}/access-control-block-public-access.html")
 def test_new_buckets_block_public_access(s3: Any, bucket: str) -> None:
-    """New buckets have all four Block Public Access settings enabled."""
+    """By default, new buckets, access points, and objects don't allow public access."""
     settings = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     assert len(settings) == 4
     assert all(settings.values())
 
 
+def public_statement(bucket: str, **more: Any) -> dict[str, Any]:
+    actions = {"Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*"}
+    return {"Effect": "Allow", "Principal": "*", **actions, **more}
+
+
+@documented(f"{API}/API_PublicAccessBlockConfiguration.html")
+def test_public_bucket_policies_are_blocked(s3: Any, bucket: str) -> None:
+    """With BlockPublicPolicy, S3 rejects calls to PutBucketPolicy if the bucket policy allows public access."""
+    document = policy([public_statement(bucket)])
+    assert error_code(lambda: s3.put_bucket_policy(Bucket=bucket, Policy=document))[0] == "AccessDenied"
+
+
+@documented(f"{GUIDE}/access-control-block-public-access.html")
+@pytest.mark.parametrize(
+    ("more", "public"),
+    [
+        ({"Principal": {"Federated": "graph.facebook.com"}}, True),
+        ({"Condition": {"StringLike": {"aws:SourceVpc": "vpc-*"}}}, True),
+        ({"Condition": {"IpAddress": {"aws:SourceIp": "0.0.0.0/1"}}}, True),
+        ({"Condition": {"StringEquals": {"aws:SourceVpc": "vpc-91237329"}}}, False),
+        ({"Principal": {"Service": "cloudtrail.amazonaws.com"}}, False),
+    ],
+)
+def test_a_policy_is_public_without_fixed_values(s3: Any, bucket: str, more: dict[str, Any], public: bool) -> None:
+    """A non-public bucket policy grants access only to fixed values, such as principals, VPCs or narrow IP ranges."""
+    put = {"Bucket": bucket, "Policy": policy([public_statement(bucket, **more)])}
+    assert (status(s3.put_bucket_policy, **put) == 403) is public
+    s3.delete_bucket_policy(Bucket=bucket)
+
+
+@documented(f"{GUIDE}/access-control-block-public-access.html")
+def test_restricted_buckets_are_closed_to_the_public(workspace: Workspace, s3: Any) -> None:
+    """RestrictPublicBuckets blocks public access derived from an existing public bucket policy."""
+    bucket = workspace.bucket()
+    s3.put_object(Bucket=bucket, Key="k", Body=b"content")
+    s3.delete_public_access_block(Bucket=bucket)
+    s3.put_bucket_policy(Bucket=bucket, Policy=policy([public_statement(bucket)]))
+    url = f"{s3.meta.endpoint_url}/{bucket}/k"
+    assert fetch(workspace, url) == (200, "content")
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration={"RestrictPublicBuckets": True})
+    assert fetch(workspace, url)[0] == 403
+    assert status(s3.get_object, Bucket=bucket, Key="k") == 200
+
+
+@documented(f"{API}/API_PublicAccessBlockConfiguration.html")
+def test_public_acls_are_blocked(workspace: Workspace, s3: Any) -> None:
+    """With BlockPublicAcls, PUT Object calls fail if the request includes a public ACL."""
+    bucket = workspace.bucket(ObjectOwnership="BucketOwnerPreferred")
+    assert error_code(lambda: s3.put_object(Bucket=bucket, Key="k", Body=b"", ACL="public-read"))[0] == "AccessDenied"
+
+
 @documented(f"{GUIDE}/about-object-ownership.html")
 def test_new_buckets_have_no_acls(s3: Any, bucket: str) -> None:
-    """By default, Object Ownership is bucket owner enforced: a request with another ACL is refused."""
-    put = {"Bucket": bucket, "Key": "acl", "Body": b"", "ACL": "public-read"}
+    """With ACLs disabled, the default, PUT requests with other ACLs fail with AccessControlListNotSupported."""
+    put = {"Bucket": bucket, "Key": "acl", "Body": b"", "ACL": "aws-exec-read"}
     assert error_code(lambda: s3.put_object(**put))[0] == "AccessControlListNotSupported"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import settings
 
 from soak.container_client import ContainerClient
@@ -26,6 +27,13 @@ class RecordingS3:
         if self.failure:
             raise self.failure
         self.objects[Bucket, Key] = (Body, ContentType)
+        return {"ETag": ""}
+
+    def head_object(self, *, Bucket: str, Key: str) -> dict[str, str]:  # noqa: N803
+        """Answer 403 for an object that does not exist, as S3 does without permission to list the bucket."""
+        if (Bucket, Key) not in self.objects:
+            answer: Any = {"Error": {"Code": "403"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+            raise ClientError(answer, "HeadObject")
         return {"ETag": ""}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from musicgen_serving.audio_upload import AudioStore
 from musicgen_serving.http.invocation import Invocations
 from musicgen_serving.http.request import parse_generation_params
 from musicgen_serving.http.server import ContainerServer
+from musicgen_serving.http.tracking import RequestTracker
 from musicgen_serving.model_loading import Model, read_checkpoint
 from soak.container_client import ContainerClient
 from tests.model_bundle.helpers.memory_log import MemoryLog
@@ -36,13 +38,18 @@ def client(staged_musicgen: Path, generator: Any, log: Any) -> Iterator[Containe
         def put_object(self, **_: Any) -> None:
             pass
 
+        def head_object(self, **_: Any) -> None:
+            answer: Any = {"ResponseMetadata": {"HTTPStatusCode": 403}}
+            raise ClientError(answer, "HeadObject")
+
     invocations = Invocations(log.log, max_concurrent_requests=2)
     server = ContainerServer("127.0.0.1", 0, invocations, log.log)
     server.start()
-    store = AudioStore(NullS3(), ("out",))
-    invocations.serve(inference, Model(read_checkpoint(staged_musicgen), generator, store))
+    store, tracker = AudioStore(NullS3(), ("out",)), RequestTracker(NullS3(), "out", log.log)
+    invocations.serve(inference, Model(read_checkpoint(staged_musicgen), generator, store, tracker))
     yield ContainerClient(server.port)
     server.stop()
+    tracker.stop()
 
 
 def shortened(request: Any) -> Any:

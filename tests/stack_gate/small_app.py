@@ -109,7 +109,7 @@ def make_repository(folder: Path) -> Path:
     folder.mkdir(parents=True)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "tools/stack_gate", folder / "tools/stack_gate", ignore=ignored)
-    settings = {"app": "python3 app.py", "context": {"environments": {"dev": {}}}}
+    settings: dict[str, object] = {"app": "python3 app.py", "context": {"environments": {"dev": {}}}}
     write(
         folder,
         {

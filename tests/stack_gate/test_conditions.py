@@ -35,6 +35,12 @@ CASES: list[tuple[dict[str, Any], dict[str, Any], bool | None]] = [
     ({"IpAddress": {"aws:SourceIp": "10.1.0.0/16"}}, {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}, True),
     ({"IpAddress": {"aws:SourceIp": "0.0.0.0/0"}}, {"IpAddress": {"aws:SourceIp": "10.0.0.0/8"}}, False),
     ({"Null": {"k": "true"}}, {"Null": {"k": "false"}}, False),
+    ({"StringEquals": {"k": "1"}}, {"StringNotEquals": {"k": "2"}}, True),
+    ({"StringEquals": {"k": "${aws:username}"}}, {"StringNotEquals": {"k": "2"}}, None),
+    ({"StringLike": {"k": "a*"}}, {"StringNotLike": {"k": "b*"}}, True),
+    ({"StringLike": {"k": "a*"}}, {"StringNotLike": {"k": "*b"}}, None),
+    ({"StringLike": {"k": "a*"}}, {"Null": {"k": "false"}}, True),
+    ({"Null": {"k": "true"}}, {"StringEqualsIfExists": {"k": "1"}}, True),
     ({"ForAllValues:StringEquals": {"k": "1"}}, {"ForAnyValue:StringEquals": {"k": "1"}}, None),
     ({"ForAnyValue:StringEquals": {"k": "1"}}, {"ForAnyValue:StringEquals": {"k": ["1", "2"]}}, True),
 ]

@@ -6,6 +6,7 @@ from stack_gate.report.report import Comparison
 from stack_gate.template import Stack
 from tests.stack_gate.mutants import MUTANTS
 from tests.stack_gate.mutants.harmless import HARMLESS
+from tests.stack_gate.mutants.registry import prepare
 from tests.stack_gate.mutants.stacks import Compare, changed
 
 
@@ -13,13 +14,14 @@ from tests.stack_gate.mutants.stacks import Compare, changed
 def comparisons(base: Stack, compare_stacks: Compare) -> dict[str, Comparison]:
     """The comparison for every change, by name."""
     changes = {**{name: change for name, (change, _) in MUTANTS.items()}, **HARMLESS}
-    compared = compare_stacks([(base, changed(base, change)) for change in changes.values()])
+    prepared = changed(base, prepare)
+    compared = compare_stacks([(prepared, changed(prepared, change)) for change in changes.values()])
     return dict(zip(changes, compared, strict=True))
 
 
-def test_there_are_at_least_forty_mutants_and_twenty_harmless_changes() -> None:
-    assert len(MUTANTS) >= 40
-    assert len(HARMLESS) >= 20
+def test_there_are_at_least_hundred_mutants_and_forty_harmless_changes() -> None:
+    assert len(MUTANTS) >= 100
+    assert len(HARMLESS) >= 40
 
 
 @pytest.mark.parametrize("name", MUTANTS)

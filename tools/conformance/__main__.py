@@ -51,6 +51,8 @@ def run(target: str, area: str, kinds: list[str]) -> int:
     if target != "embedded" and real and not area:  # a part must not replace the outcomes of the whole
         environment[RESULTS_VARIABLE] = str(page.RESULTS / f"{target}.json")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "conformance.plugin", "-p", "no:randomly", "--no-header"]
+    if target != "account":
+        command += ["-n", "2", "--dist", "loadfile"]
     if target == "moto":
         command += ["--tb=no", "-W", "default"]
     if target == "account":

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from conformance.behaviour import Behaviour, behaviours
 RESULTS_VARIABLE = "CONFORMANCE_RESULTS"  # the file to write
 KINDS_VARIABLE = "CONFORMANCE_KINDS"  # `gpu`, `slow`: kinds of rows that also run in a real account
 
+_PROPERTY = "behaviour"
 _outcomes: dict[str, str] = {}
 
 
@@ -36,20 +36,24 @@ def affordable(row: Behaviour, kinds: list[str]) -> bool:
     return ("gpu" in kinds or not row.gpu) and ("slow" in kinds or not row.minutes)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Name the row in the test's reports, which may be made in another process."""
+    if marker := item.get_closest_marker("behaviour"):
+        item.user_properties.append((_PROPERTY, marker.args[0]))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Record a row's outcome: it has passed when every case of its test has."""
-    report = yield
-    marker = item.get_closest_marker("behaviour")
-    if marker and (report.when == "call" or (report.when == "setup" and not report.passed)):
+    row = dict(report.user_properties).get(_PROPERTY)
+    if isinstance(row, str) and (report.when == "call" or (report.when == "setup" and not report.passed)):
         # An expected failure is reported as skipped, an unexpected pass as failed.
-        passed = report.passed and _outcomes.get(marker.args[0], "passed") == "passed"
-        _outcomes[marker.args[0]] = "passed" if passed else "failed"
-    return report
+        passed = report.passed and _outcomes.get(row, "passed") == "passed"
+        _outcomes[row] = "passed" if passed else "failed"
 
 
-def pytest_sessionfinish() -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write what was run, and the outcomes: row id to `passed` or `failed`."""
-    if path := os.environ.get(RESULTS_VARIABLE):
+    path = os.environ.get(RESULTS_VARIABLE)
+    if path and not hasattr(session.config, "workerinput"):  # a worker of pytest-xdist has only a part
         results = {"run": targets.label(), "outcomes": dict(sorted(_outcomes.items()))}
         Path(path).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from botocore.exceptions import ClientError
 
 import inference
 from musicgen_serving.audio_upload import AudioStore
-from musicgen_serving.engine.generator import Deliver, GenerationResult
+from musicgen_serving.engine.generator import Deliver, GenerationResult, Observe
 from musicgen_serving.engine.sampling_params import ClipSpec
 from musicgen_serving.http.connection import Limits
 from musicgen_serving.http.invocation import Invocations
 from musicgen_serving.http.server import ContainerServer
+from musicgen_serving.http.tracking import RequestTracker
 from musicgen_serving.json_log import JsonLog
 from musicgen_serving.model_loading import Checkpoint, Model
 
@@ -27,10 +29,10 @@ class SilentGenerator:
         self._wait = wait
 
     def generate(
-        self, clips: list[ClipSpec], abandoned: Callable[[], bool] | None, deliver: Deliver
+        self, clips: list[ClipSpec], abandoned: Callable[[], bool] | None, deliver: Deliver, observe: Observe
     ) -> GenerationResult:  # fmt: skip
         """Deliver one silent clip per spec."""
-        del abandoned
+        del abandoned, observe
         if self._wait:
             self._wait()
         for index in range(len(clips)):
@@ -39,10 +41,15 @@ class SilentGenerator:
 
 
 class NullS3:
-    """Accepts objects and drops them."""
+    """Accepts objects and drops them; no request is cancelled."""
 
     def put_object(self, **_: Any) -> None:
         """Do nothing."""
+
+    def head_object(self, **_: Any) -> None:
+        """Answer as S3 does without permission to list the bucket."""
+        answer: Any = {"ResponseMetadata": {"HTTPStatusCode": 403}}
+        raise ClientError(answer, "HeadObject")
 
 
 def serve_silence(
@@ -54,5 +61,6 @@ def serve_silence(
     server.start()
     engine: Any = generator or SilentGenerator()
     checkpoint = Checkpoint(Path(), "facebook/musicgen-small", "0" * 40)
-    invocations.serve(inference, Model(checkpoint, engine, AudioStore(NullS3(), ("out",))))
+    s3 = NullS3()
+    invocations.serve(inference, Model(checkpoint, engine, AudioStore(s3, ("out",)), RequestTracker(s3, "out", log)))
     return server

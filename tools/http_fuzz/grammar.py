@@ -41,7 +41,7 @@ SIZES = [
 ]
 VALUES = [None, True, 0, -1, 1e400, 2**70, "", "a", "\ud800", "é" * 400, [], {}, ["a"], [["a"]], {"a": 1}]
 FIELDS = ["max_new_tokens", "duration", "guidance_scale", "do_sample", "temperature", "top_k", "top_p", "seed", "other"]
-OPTIONAL = ["unconditional_clips", "negative_prompt", "bucket_name", "return_tokens", "other"]
+OPTIONAL = ["unconditional_clips", "negative_prompt", "bucket_name", "return_tokens", "progress", "other"]
 NASTY = [
     b"\x00",
     b"\r",

@@ -11,6 +11,7 @@ CLASSES = {
     "exposure": "public access, TLS, encryption or isolation is weakened",
     "retention": "data, versions or logs are kept for a different time",
     "money": "idle or peak cost rises",
+    "service": "requests wait longer, fail or are never answered",
     "two-phase": "it takes two deployments",
     "unknown": "the gate has no rules for it",
 }

@@ -33,11 +33,19 @@ class Stack:
     termination_protection: bool = False
     assets: dict[str, dict[str, str]] = field(default_factory=dict[str, dict[str, str]])
     deployment: dict[str, Json] = field(default_factory=dict[str, Json])
+    asset_keys: list[str] | None = None  # object keys of the asset manifest; None if there is no manifest
 
     @property
     def resources(self) -> dict[str, dict[str, Json]]:
-        """Resources by logical id."""
-        return self.template.get("Resources", {})
+        """Resources by logical id, without entries that are none (`malformed` lists them)."""
+        entries = as_object(self.template.get("Resources"))
+        return {logical_id: entry for logical_id, entry in entries.items() if _is_resource(entry)}
+
+    @property
+    def malformed(self) -> list[str]:
+        """Keys of Resources that are no resource but, for example, a macro (`Fn::ForEach::Name`)."""
+        entries = as_object(self.template.get("Resources"))
+        return [logical_id for logical_id, entry in entries.items() if not _is_resource(entry)]
 
     def of_type(self, *types: str) -> Iterator[tuple[str, dict[str, Json]]]:
         """Yield logical id and properties of every resource of these types."""
@@ -64,6 +72,15 @@ class Stack:
         return TOKEN.sub(lambda found: f"<{self.display(found.group(1))}>", text)
 
 
+def _is_resource(entry: Json) -> bool:
+    return (
+        is_object(entry)
+        and isinstance(entry.get("Type"), str)
+        and is_object(entry.get("Properties", {}))
+        and is_object(entry.get("Metadata", {}))
+    )
+
+
 def is_object(value: Json) -> TypeGuard[dict[str, Json]]:
     return isinstance(value, dict)
 
@@ -82,6 +99,41 @@ def as_list(value: Json) -> list[Json]:
     if value is None:
         return []
     return value if is_list(value) else [value]
+
+
+def normalised(value: Json) -> Json:
+    """Return a value with every Fn::GetAtt as a list: YAML's short form is the text "LogicalId.Attribute"."""
+    if is_list(value):
+        return [normalised(item) for item in value]
+    if not is_object(value):
+        return value
+    attribute = value.get("Fn::GetAtt")
+    if len(value) == 1 and isinstance(attribute, str) and "." in attribute:
+        return {"Fn::GetAtt": attribute.split(".", 1)}
+    return {key: normalised(item) for key, item in value.items()}
+
+
+def objects(value: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Json]]]:
+    """Yield every object inside a value with its path, outermost first."""
+    if is_object(value):
+        yield path, value
+        for key, item in value.items():
+            yield from objects(item, (*path, str(key)))
+    elif is_list(value):
+        for index, item in enumerate(value):
+            yield from objects(item, (*path, str(index)))
+
+
+def texts(value: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield every text inside a value with its path."""
+    if isinstance(value, str):
+        yield path, value
+    elif is_object(value):
+        for key, item in value.items():
+            yield from texts(item, (*path, str(key)))
+    elif is_list(value):
+        for index, item in enumerate(value):
+            yield from texts(item, (*path, str(index)))
 
 
 def canonical(value: Json) -> str:
@@ -153,6 +205,24 @@ class Resolver:
         for literal, arn in self._literal_arns.items():
             text = literal.sub(lambda _, arn=arn: arn, text)
         return text
+
+    def can_resolve(self, value: Json) -> bool:
+        """Return whether a value is a scalar or a function that `text` follows, down to its arguments."""
+        if not is_object(value):
+            return not is_list(value)
+        if len(value) != 1:
+            return False
+        name, argument = next(iter(value.items()))
+        if name == "Fn::Join":
+            is_join = is_list(argument) and len(argument) == 2 and is_list(argument[1])
+            return is_join and isinstance(argument[0], str) and all(map(self.can_resolve, argument[1]))
+        if name == "Fn::Sub":
+            text, *given = as_list(argument) or [None]
+            variables = as_object(given[0]) if given else {}
+            return isinstance(text, str) and len(given) <= 1 and all(map(self.can_resolve, variables.values()))
+        if name == "Ref":
+            return isinstance(argument, str)
+        return name == "Fn::GetAtt" and all(isinstance(part, str) for part in as_list(argument))
 
     def arn(self, logical_id: str) -> str:
         """Return a resource's ARN, or a token if arns.toml has no format for its type."""

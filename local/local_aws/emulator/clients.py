@@ -40,6 +40,7 @@ def set_runtime(runtime: Runtime) -> None:
     """Set where this server listens; call once, before moto is patched."""
     _runtime[:] = [runtime]
     client.cache_clear()
+    _client_of.cache_clear()
 
 
 def runtime() -> Runtime:
@@ -54,6 +55,16 @@ def client(service: str, region: str = REGION) -> Any:
     """Return the administrator's boto3 client of `service`, cached and safe to share between threads."""
     administrator = {"aws_access_key_id": ROOT_ACCESS_KEY_ID, "aws_secret_access_key": ROOT_SECRET_ACCESS_KEY}
     return client_with(service, administrator, region)
+
+
+@functools.lru_cache(maxsize=256)
+def _client_of(service: str, region: str, credentials: tuple[tuple[str, str], ...]) -> Any:
+    return client_with(service, dict(credentials), region)
+
+
+def client_of(service: str, credentials: dict[str, str], region: str = REGION) -> Any:
+    """Return a client as `client_with` does, cached and safe to share between threads."""
+    return _client_of(service, region, tuple(credentials.items()))
 
 
 def client_with(service: str, credentials: dict[str, str], region: str = REGION) -> Any:

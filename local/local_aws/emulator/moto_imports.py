@@ -32,6 +32,7 @@ def import_cloudformation() -> None:
     sys.modules.update({name: _DeferredModule(name) for name in deferred})
     try:
         importlib.import_module("moto.cloudformation.parsing")
+        importlib.import_module("moto.applicationautoscaling.models")  # it asks ECS whether a service exists
     finally:
         for name in deferred:  # from now on, an import is a real one
             del sys.modules[name]

@@ -1,5 +1,7 @@
 """List everything of moto that this package replaces or imports, in moto_internals.json, with a hash of its source.
 
+What is replaced is found by applying the patches: a function of moto's whose code is in this package.
+
 An upgrade of moto begins with `find_changed`, which names what to read again; then
 `python -m local_aws.emulator.moto_internals` writes the list for the new version. moto's files are read, not imported,
 so that patches in this process do not matter. What moto lacks and this package adds is listed with null.
@@ -9,34 +11,18 @@ import ast
 import hashlib
 import importlib.util
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 LIST = Path(__file__).with_suffix(".json")
 PACKAGE = Path(__file__).parents[1]
-# Assigned to by `moto_patches` and by `sagemaker.install`, or overridden by a subclass of this package.
-REPLACED = (
-    "moto.awslambda.models:LambdaBackend.invoke",
-    "moto.awslambda.models:LambdaFunction.__init__",
-    "moto.awslambda.models:LambdaFunction.get_configuration",
-    "moto.awslambda.models:LambdaFunction.invoke",
-    "moto.awslambda.models:LambdaFunction.update_configuration",
-    "moto.cloudformation.models:CloudFormationBackend",
-    "moto.cloudformation.responses:CloudFormationResponse._validate_different_update",
-    "moto.cloudformation.responses:CloudFormationResponse.execute_change_set",
-    "moto.core.authorization:ActionAuthenticatorMixin._authenticate_and_authorize_action",
-    "moto.s3.models:FakeBucket.get_permission",
-    "moto.s3.responses:S3Response._complete_multipart_body",
-    "moto.sagemaker.models:FakeEndpointConfig.validate_production_variants",
-    "moto.sagemaker.models:SageMakerModelBackend.create_endpoint",
-    "moto.sagemaker.models:SageMakerModelBackend.delete_endpoint",
-    "moto.sagemaker.models:SageMakerModelBackend.update_endpoint",
-    "moto.sagemaker.models:SageMakerModelBackend.update_endpoint_weights_and_capacities",
-    "moto.sagemaker.responses:SageMakerResponse.update_endpoint",
-    "moto.sagemakerruntime.responses:SageMakerRuntimeResponse.invoke_endpoint",
-    "moto.sagemakerruntime.responses:SageMakerRuntimeResponse.invoke_endpoint_async",
-)
-_WHOLE_MODULES = ("moto.s3:exceptions",)
+_WHOLE_MODULES = ("moto.awslambda:urls", "moto.s3:exceptions")
 
 
 def find_changed(listed: dict[str, str | None]) -> str | None:
@@ -81,9 +67,38 @@ def imported_names() -> Iterator[str]:
                 yield from (name for name in names if name not in _WHOLE_MODULES)
 
 
+def replaced_names() -> Iterator[str]:
+    """Apply the patches, and yield the functions of moto that are now this package's. For a process of its own."""
+    from local_aws.emulator import clients, moto_patches  # here: they import moto, which the rest only reads
+
+    folder = Path(tempfile.mkdtemp())
+    clients.set_runtime(clients.Runtime("http://127.0.0.1:9", folder, folder / "none", folder / "none"))
+    moto_patches.install()
+    for name, module in sorted(sys.modules.items()):
+        if name.startswith("moto."):
+            for owner in [module, *(item for item in vars(module).values() if isinstance(item, type))]:
+                yield from _replaced_in(owner, name)
+
+
+def _replaced_in(owner: Any, module: str) -> Iterator[str]:
+    if isinstance(owner, type) and owner.__module__ != module:  # imported from elsewhere
+        return
+    prefix = f"{module}:{owner.__qualname__}." if isinstance(owner, type) else f"{module}:"
+    for name, value in vars(owner).items():
+        if isinstance(value, FunctionType) and Path(value.__code__.co_filename).is_relative_to(PACKAGE):
+            yield prefix + name
+
+
+def found_names() -> set[str]:
+    """Return everything to list, from a process of its own that applies the patches."""
+    program = [sys.executable, "-m", "local_aws.emulator.moto_internals", "--replaced"]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    return {*json.loads(done.stdout), *imported_names()}
+
+
 def write_list() -> None:
     """Write the list for the installed moto."""
-    names = sorted({*REPLACED, *imported_names()})
+    names = sorted(found_names())
     LIST.write_text(json.dumps({name: source_digest(name) for name in names}, indent=2) + "\n", encoding="utf-8")
 
 
@@ -93,4 +108,8 @@ def read_list() -> dict[str, str | None]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--replaced"]:
+        print(json.dumps(sorted(set(replaced_names()))))
+        sys.stdout.flush()
+        os._exit(0)  # the patches have started threads
     write_list()

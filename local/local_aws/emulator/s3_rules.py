@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import unquote
 
 from moto.core.responses import ActionResult
 from moto.s3.exceptions import (
@@ -21,11 +22,14 @@ from moto.s3.exceptions import (
     MissingVersion,
     NoSuchUpload,
     PreconditionFailed,
+    S3AccessDeniedError,
     S3ClientError,
 )
 from moto.s3.models import FakeBucket, FakeDeleteMarker, PublicAccessBlock, S3Backend
 from moto.s3.responses import S3Response
 from moto.s3.utils import compute_checksum
+
+from local_aws.emulator.iam import public_access
 
 _MAX_KEY_BYTES = 1024
 _MAX_METADATA_BYTES = 2048
@@ -36,6 +40,10 @@ _MAX_RULE_ID = 255
 _CHECKSUMS = {"x-amz-checksum-crc32": "CRC32", "x-amz-checksum-sha1": "SHA1", "x-amz-checksum-sha256": "SHA256"}
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
 _CHECKSUM_TYPES = {"CRC64NVME": {"FULL_OBJECT"}, "SHA1": {"COMPOSITE"}, "SHA256": {"COMPOSITE"}}
+# With these, part numbers have no gaps: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompletedPart.html
+_CONSECUTIVE = frozenset({"CRC32", "CRC32C", "SHA1", "SHA256"})
+_MIN_RANGE_SOURCE = 5 * 1024 * 1024  # "You can copy a range only if the source object is greater than 5 MB"
+_PUBLIC_ACLS = frozenset({"public-read", "public-read-write", "authenticated-read"})
 _RESERVED_PREFIXES = ("xn--", "sthree-", "amzn-s3-demo-")
 _RESERVED_SUFFIXES = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3", "-an")
 _DEFAULT_ENCRYPTION = {"Rule": {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}}
@@ -49,12 +57,13 @@ def install() -> None:
     _before(responses, "put_object", _check_put)
     _before(responses, "copy_object", _check_copy)
     _before(responses, "upload_part", _check_part)
-    _before(responses, "upload_part_copy", _check_part)
+    _before(responses, "upload_part_copy", _check_part_copy)
     _before(responses, "list_parts", _check_upload_exists)
     _before(responses, "_bucket_response_delete_keys", _check_bulk_deletion)
     _before(backend, "create_bucket", _check_bucket_name)
     _before(backend, "create_multipart_upload", _check_new_upload)
     _before(backend, "put_bucket_lifecycle", _check_lifecycle)
+    _before(backend, "put_bucket_policy", _check_bucket_policy)
     _check_completions(responses)
     _answer_delete_markers(responses)
     _number_composite_checksums(responses)
@@ -100,10 +109,13 @@ def _check_key_and_metadata(self: Any) -> None:
 
 def _check_acl(self: Any) -> None:
     """Refuse ACLs unless the bucket's Object Ownership permits them; the default, bucket owner enforced, does not."""
-    ownership = self.backend.get_bucket(self.bucket_name).ownership_rule or "BucketOwnerEnforced"
+    bucket = self.backend.get_bucket(self.bucket_name)
+    ownership = bucket.ownership_rule or "BucketOwnerEnforced"
     acl = self.headers.get("x-amz-acl", "bucket-owner-full-control")
     if ownership == "BucketOwnerEnforced" and acl != "bucket-owner-full-control":
         raise S3ClientError("AccessControlListNotSupported", "The bucket does not allow ACLs")
+    if acl in _PUBLIC_ACLS and public_access.refuses_public_acls(bucket):
+        raise S3AccessDeniedError
 
 
 def _check_digests(self: Any) -> None:
@@ -173,6 +185,17 @@ def _check_part(self: Any) -> None:
         _check_digests(self)
 
 
+def _check_part_copy(self: Any) -> None:
+    _check_part(self)
+    if self.headers.get("x-amz-copy-source-range"):
+        bucket, _, key = unquote(self.headers["x-amz-copy-source"]).lstrip("/").partition("/")
+        source = self.backend.get_object(bucket, key.partition("?versionId=")[0])
+        if source is not None and source.size <= _MIN_RANGE_SOURCE:
+            raise S3ClientError(
+                "InvalidRequest", "The specified copy source is not supported as a byte-range copy source"
+            )
+
+
 def _check_new_upload(_self: Any, _bucket: str, _key: str, metadata: Any, *_args: Any, **_kwargs: Any) -> None:
     algorithm, kind = metadata.get("x-amz-checksum-algorithm"), metadata.get("x-amz-checksum-type")
     if kind and kind not in _CHECKSUM_TYPES.get(algorithm or "CRC64NVME", {"COMPOSITE", "FULL_OBJECT"}):
@@ -189,10 +212,11 @@ def _check_completions(responses: Any) -> None:
         if numbers != sorted(set(numbers)):
             raise InvalidPartOrder
         _check_upload_exists(self)
+        upload: Any = self.backend.get_bucket(self.bucket_name).multiparts[self._get_param("uploadId")]
+        if upload.metadata.get("x-amz-checksum-algorithm") in _CONSECUTIVE and numbers[-1:] != [len(numbers)]:
+            raise InvalidPartOrder
         _check_write_conditions(self)
-        _check_completion(
-            self.backend.get_bucket(self.bucket_name).multiparts[self._get_param("uploadId")], self, parts
-        )
+        _check_completion(upload, self.headers, parts)
         return iter(parts)
 
     responses._complete_multipart_body = complete_multipart_body
@@ -280,6 +304,15 @@ def _set_defaults(bucket: Any, backend: Any) -> None:
 
     bucket.__init__ = init
     backend.delete_bucket_encryption = delete_bucket_encryption
+
+
+def _check_bucket_policy(self: Any, bucket_name: str, policy: bytes) -> None:
+    try:
+        refused = public_access.refuses_policy(self.get_bucket(bucket_name), policy)
+    except ValueError as error:
+        raise S3ClientError("MalformedPolicy", "Policies must be valid JSON and the first byte must be '{'") from error
+    if refused:
+        raise S3AccessDeniedError
 
 
 def _check_lifecycle(_self: Any, _bucket: str, rules: list[dict[str, Any]]) -> None:

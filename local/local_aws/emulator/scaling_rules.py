@@ -21,7 +21,10 @@ from local_aws.autoscaling.rules.scaling_config import ScalingConfig
 from local_aws.autoscaling.rules.scheduled_actions import ScheduledAction
 from local_aws.emulator.account import ACCOUNT_ID, REGION
 
+# https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-quotas.html
 _MAX_STEPS = 20
+_MAX_POLICIES = 50  # of a scalable target
+_MAX_ACTIONS = 200
 
 
 def install() -> None:
@@ -37,6 +40,10 @@ def install() -> None:
 
 def _refuse(message: str) -> JsonRESTError:
     return JsonRESTError("ValidationException", message)
+
+
+def _limit_exceeded(what: str, quota: str) -> JsonRESTError:
+    return JsonRESTError("LimitExceededException", f"a {what} can have at most {quota}")
 
 
 def _not_found(what: str, *identity: str) -> JsonRESTError:
@@ -83,14 +90,10 @@ def _delete_with_the_target(backend: Any) -> None:
         deregister(self, namespace, r_id, dimension)
         owner = (namespace, r_id, dimension)
         for key, policy in list(self.policies.items()):
-            if (policy.service_namespace, policy.resource_id, policy.scalable_dimension) == owner:
+            if _belongs(policy, *owner):
                 policy.delete_alarms(self.account_id, self.region_name)
                 del self.policies[key]
-        self.scheduled_actions = [
-            action
-            for action in self.scheduled_actions
-            if (action.service_namespace, action.resource_id, action.scalable_dimension) != owner
-        ]
+        self.scheduled_actions = [action for action in self.scheduled_actions if not _belongs(action, *owner)]
 
     backend.deregister_scalable_target = deregister_scalable_target
 
@@ -120,6 +123,8 @@ def _check_policies(backend: Any) -> None:
         _require_target(self, *identity)
         key = FakeApplicationAutoscalingPolicy.formulate_key(*identity, policy_name)
         before = self.policies.get(key)
+        if before is None and sum(_belongs(item, *identity) for item in self.policies.values()) >= _MAX_POLICIES:
+            raise _limit_exceeded("scalable target", f"{_MAX_POLICIES} scaling policies")
         kind = policy_type or (before.policy_type if before else None)
         body = policy_body or (before._policy_body if before else None)
         if kind in ("StepScaling", "TargetTrackingScaling"):
@@ -150,7 +155,9 @@ def _check_steps(body: dict[str, Any]) -> None:
     if not body.get("AdjustmentType") or not steps:
         raise _refuse("a step scaling policy must have AdjustmentType and StepAdjustments")
     if len(steps) > _MAX_STEPS:
-        raise _refuse(f"a step scaling policy must have at most {_MAX_STEPS} step adjustments, got {len(steps)}")
+        raise _limit_exceeded("step scaling policy", f"{_MAX_STEPS} step adjustments")
+    if body["AdjustmentType"] == "ExactCapacity" and any(int(step["ScalingAdjustment"]) < 0 for step in steps):
+        raise _refuse("with ExactCapacity, ScalingAdjustment must be 0 or more")
     bounds = sorted(
         (
             float("-inf") if step.get("MetricIntervalLowerBound") is None else float(step["MetricIntervalLowerBound"]),
@@ -158,6 +165,8 @@ def _check_steps(body: dict[str, Any]) -> None:
         )
         for step in steps
     )
+    if (float("-inf"), float("inf")) in bounds:
+        raise _refuse("a step adjustment must have a lower bound, an upper bound, or both")
     if any(lower >= upper for lower, upper in bounds):
         raise _refuse("a step adjustment's upper bound must be above its lower bound")
     for (_, upper), (lower, _) in itertools.pairwise(bounds):
@@ -234,6 +243,8 @@ def _check_scheduled_actions(backend: Any) -> None:
         identity = (action["service_namespace"], action["resource_id"], action["scalable_dimension"])
         _require_target(self, *identity)
         known = any(_is_action(item, *identity, action["scheduled_action_name"]) for item in self.scheduled_actions)
+        if not known and sum(_belongs(item, *identity) for item in self.scheduled_actions) >= _MAX_ACTIONS:
+            raise _limit_exceeded("scalable target", f"{_MAX_ACTIONS} scheduled actions")
         bounds: dict[str, Any] = action.get("scalable_target_action") or {}
         if not known and not (action.get("schedule") and bounds):
             raise _refuse("a new scheduled action must have a Schedule and a ScalableTargetAction")
@@ -259,5 +270,9 @@ def _check_scheduled_actions(backend: Any) -> None:
 
 
 def _is_action(item: Any, namespace: str, resource_id: str, dimension: str, name: str) -> bool:
-    found = (item.service_namespace, item.resource_id, item.scalable_dimension, item.scheduled_action_name)
-    return found == (namespace, resource_id, dimension, name)
+    return _belongs(item, namespace, resource_id, dimension) and item.scheduled_action_name == name
+
+
+def _belongs(item: Any, namespace: str, resource_id: str, dimension: str) -> bool:
+    """Return whether a policy or scheduled action is the target's."""
+    return (item.service_namespace, item.resource_id, item.scalable_dimension) == (namespace, resource_id, dimension)

@@ -28,6 +28,7 @@ _SERVICES: Mapping[str, tuple[str, ...]] = {
     },
     "monitoring": ("cloudwatch",),
     "sagemaker": ("sagemaker", "sagemaker-runtime"),
+    "tagging": ("resourcegroupstaggingapi",),
 }
 # SageMaker operations that do something here; moto only records the others.
 _SAGEMAKER = re.compile(
@@ -54,11 +55,16 @@ def middleware(app: WsgiApp) -> WsgiApp:
         except NotImplementedError as error:
             found = _NOT_IMPLEMENTED.search(str(error))
             return _refusal(environ, service, target, found.group(1) if found else "")(environ, start_response)
-        if response.mimetype == "text/html" and response.status_code in (404, 405):  # moto has no such URL
+        # moto has no such URL. Its own answers, HeadObject's 404 among them, have a request's id.
+        if response.status_code in (404, 405) and response.mimetype == "text/html" and not _is_motos(response):
             return _refusal(environ, service, target)(environ, start_response)
         return response(environ, start_response)
 
     return handle
+
+
+def _is_motos(response: Response) -> bool:
+    return any(name in response.headers for name in ("x-amzn-requestid", "x-amz-request-id"))
 
 
 def _refusal(environ: Mapping[str, Any], service: str, target: str, method: str = "") -> Response:

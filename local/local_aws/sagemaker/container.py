@@ -24,6 +24,7 @@ from local_aws.emulator.clients import Runtime
 from local_aws.sagemaker.endpoint_config import EndpointConfig
 
 _ENTRYPOINT = Path(__file__).with_name("container_entrypoint.py")
+_GRACE_SECONDS = 30.0  # SageMaker's, between SIGTERM and SIGKILL
 _STOP_SECONDS = 5.0
 _PING_SECONDS = 2.0  # SageMaker's own
 _PING_BODY_BYTES = 65_536
@@ -82,8 +83,8 @@ class ServingStack:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """End the session, first with SIGTERM; return when none of its processes runs."""
-        child_processes.end(self._process, registry=self._registry)
+        """End the session: SIGTERM, and SIGKILL 30 seconds later; return when none of its processes runs."""
+        child_processes.end(self._process, registry=self._registry, grace_seconds=_GRACE_SECONDS)
         if self._process.stdin:
             self._process.stdin.close()
         deadline = time.monotonic() + _STOP_SECONDS

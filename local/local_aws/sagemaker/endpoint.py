@@ -204,6 +204,7 @@ class Endpoint:
         with self._lock:
             if self._stopped.is_set() or self.record.endpoint_status == "Deleting":
                 return
+            self._update_counts()  # first: who sees the status may look at the counts
             self.record.endpoint_status = status
             self.record.failure_reason = reason
             self.record.last_modified_time = datetime.now(UTC).replace(tzinfo=None)  # as moto keeps it

@@ -103,6 +103,21 @@ class Client:
         self._iam.delete_role(RoleName=_ROLE)
 
 
+def let_sns_send(sqs: Any, queue_url: str) -> str:
+    """Allow SNS to send the account's topics' messages to a queue, without which none arrives; return its ARN."""
+    arn: str = sqs.get_queue_attributes(QueueUrl=queue_url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": arn,
+        "Condition": {"StringEquals": {"aws:SourceAccount": arn.split(":")[4]}},
+    }
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sqs.set_queue_attributes(QueueUrl=queue_url, Attributes={"Policy": policy})
+    return arn
+
+
 class NotificationQueue:
     """A queue subscribed to the success and error topics."""
 
@@ -110,7 +125,7 @@ class NotificationQueue:
         self._received: dict[str, dict[str, Any]] = {}
         self._sqs, self._sns = aws.client("sqs"), aws.client("sns")
         self._url = self._sqs.create_queue(QueueName="walkthrough-listener")["QueueUrl"]
-        arn = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        arn = let_sns_send(self._sqs, self._url)
         answers = [
             self._sns.subscribe(TopicArn=outputs[name], Protocol="sqs", Endpoint=arn, ReturnSubscriptionArn=True)
             for name in ("SuccessTopicArn", "ErrorTopicArn")

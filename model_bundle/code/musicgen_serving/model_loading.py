@@ -14,6 +14,7 @@ from musicgen_serving.device import choose_device
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
 from musicgen_serving.http.request import MAX_TEXTS
+from musicgen_serving.http.tracking import RequestTracker
 from musicgen_serving.json_log import JsonLog
 from musicgen_serving.settings import Settings
 
@@ -23,6 +24,10 @@ S3_CONFIG = Config(
     connect_timeout=10,
     read_timeout=60,  # a clip is at most 4 MB: a minute without an answer is a fault, so retry
     s3={"us_east_1_regional_endpoint": "regional"},  # botocore's default there is the global endpoint
+)
+# Progress and cancellation are looked at again soon, so a call that fails is not worth waiting for, or repeating.
+TRACKING_CONFIG = S3_CONFIG.merge(
+    Config(retries={"mode": "standard", "total_max_attempts": 1}, connect_timeout=1, read_timeout=1)
 )
 
 
@@ -48,6 +53,7 @@ class Model:
     checkpoint: Checkpoint
     generator: Generator
     store: AudioStore
+    tracker: RequestTracker
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -65,7 +71,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(folder, manifest["model_id"], manifest["revision"])
 
 
-def s3_client(connections: int) -> Any:  # boto3's clients have no static types
+def s3_client(connections: int, config: Config = S3_CONFIG) -> Any:  # boto3's clients have no static types
     """Return a client of the region's own S3 endpoint; ValueError if no region is configured.
 
     botocore would then use the global endpoint, which cannot be reached from a private network, China or GovCloud.
@@ -74,7 +80,7 @@ def s3_client(connections: int) -> Any:  # boto3's clients have no static types
     session = boto3.Session()
     if not session.region_name:
         raise ValueError("AWS_DEFAULT_REGION must be set in the container's environment (botocore ignores AWS_REGION)")
-    return session.client("s3", config=S3_CONFIG.merge(Config(max_pool_connections=connections)))  # pyright: ignore[reportUnknownMemberType]
+    return session.client("s3", config=config.merge(Config(max_pool_connections=connections)))  # pyright: ignore[reportUnknownMemberType]
 
 
 def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
@@ -85,6 +91,7 @@ def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
     device = choose_device(settings, log)
     checkpoint = read_checkpoint(folder)
     store = AudioStore(s3_client(settings.max_concurrent_requests * UPLOADS_TOGETHER), settings.buckets)
+    tracker = RequestTracker(s3_client(2, TRACKING_CONFIG), settings.output_bucket, log)
     generator = Generator(
         folder,
         weight_format=WeightFormat(dtype=settings.decoder_dtype, eight_bit=settings.weight_quantisation == "int8"),
@@ -94,4 +101,4 @@ def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
         hang_seconds=settings.hang_seconds,
     )
     log.metric("path", "SlowPath", len(generator.path.replaced), settings.endpoint, **generator.path.fields)
-    return Model(checkpoint, generator, store)
+    return Model(checkpoint, generator, store, tracker)

@@ -17,9 +17,10 @@ class ClientProbes:
             aws.client("s3").put_object(Bucket=outputs["OutputBucketName"], Key=key, Body=b"a result")
 
     def invokes_and_downloads(self, denials: AccessDenials) -> None:
-        """Upload an input, invoke the endpoint, download results, and poll for results that do not exist yet."""
+        """Upload an input, invoke and cancel, download results, and poll for results that do not exist yet."""
         try:
             self._s3.put_object(Bucket=self._outputs["InputBucketName"], Key="in/probe", Body=b"{}")
+            self._s3.put_object(Bucket=self._outputs["OutputBucketName"], Key="cancel/probe", Body=b"")
             self._runtime.invoke_endpoint_async(EndpointName=self._outputs["EndpointName"], Body=b'{"texts": []}')
             for key in self._planted:
                 self._s3.get_object(Bucket=self._outputs["OutputBucketName"], Key=key)

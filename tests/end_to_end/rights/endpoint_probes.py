@@ -6,9 +6,11 @@ import uuid
 from typing import Any
 
 from local_aws.emulator.process import LocalAws
+from local_aws.walkthrough.client import let_sns_send
 from tests.end_to_end.rights.access_denials import PROBE_PREFIX, AccessDenials, ProbeFailed
 from tests.end_to_end.rights.deployed_permissions import DeployedPermissions
 
+SHORTEST = {"generation_params": {"max_new_tokens": 4, "seed": 1}}
 _TIMEOUT = 120.0  # seconds for an instance to come into service on two busy cores
 
 
@@ -18,7 +20,8 @@ class EndpointProbes:
     def __init__(self, aws: LocalAws, outputs: dict[str, str], permissions: DeployedPermissions) -> None:
         self._s3, self._sqs, self._logs = aws.client("s3"), aws.client("sqs"), aws.client("logs")
         self._sagemaker, self._runtime = aws.client("sagemaker"), aws.client("sagemaker-runtime")
-        self._inputs, self._endpoint = outputs["InputBucketName"], outputs["EndpointName"]
+        self._inputs, self._outputs = outputs["InputBucketName"], outputs["OutputBucketName"]
+        self._endpoint = outputs["EndpointName"]
         self._log_group = permissions.physical("AsyncEndpointLogs")
         self._queue = self._subscribe(aws, [outputs["SuccessTopicArn"], outputs["ErrorTopicArn"]])
         self._messages: set[str] = set()
@@ -32,7 +35,7 @@ class EndpointProbes:
 
     def make_clip(self, denials: AccessDenials, name: str, **fields: str) -> str:
         """Request a clip with this inference id and further `fields`, download it once, and return its location."""
-        body = {"texts": ["a probe"], "generation_params": {"max_new_tokens": 4, "seed": 1}, **fields}
+        body = {"texts": ["a probe"], **SHORTEST, **fields}
         self._s3.put_object(Bucket=self._inputs, Key=f"in/{name}", Body=json.dumps(body))
         places = self._invoke(name, InputLocation=f"s3://{self._inputs}/in/{name}")
         denials.wait("a response", lambda: self._exists(places["OutputLocation"]) or self._failed(places))
@@ -46,6 +49,18 @@ class EndpointProbes:
         places = self._invoke(name, Body=json.dumps({"texts": []}))
         denials.wait("the failure object", lambda: self._exists(places["FailureLocation"]))
         denials.wait("the error message", lambda: self._notified(name))
+
+    def honours_a_cancellation(self, denials: AccessDenials) -> None:
+        """A request that is cancelled before it starts fails, and its progress says so."""
+        name = f"probe-{uuid.uuid4()}"
+        self._s3.put_object(Bucket=self._outputs, Key=f"cancel/{name}", Body=b"")
+        places = self._invoke(name, Body=json.dumps({"texts": ["a probe"], "progress": True, **SHORTEST}))
+        answers = [places["FailureLocation"], places["OutputLocation"]]
+        found = denials.wait("an answer", lambda: next(filter(self._exists, answers), None))
+        if b"cancelled by the client" not in (answer := self._read(found)):
+            raise ProbeFailed(f"the request was not cancelled: {answer.decode()}")
+        progress = f"s3://{self._outputs}/audio/{name}/progress.json"
+        denials.wait("its progress", lambda: self._exists(progress) and b'"cancelled"' in self._read(progress))
 
     def starts_another_endpoint(self, denials: AccessDenials) -> None:
         """Another endpoint with the same configuration comes into service."""
@@ -75,7 +90,7 @@ class EndpointProbes:
 
     def _subscribe(self, aws: LocalAws, topics: list[str]) -> str:
         queue = self._sqs.create_queue(QueueName="probe-messages")["QueueUrl"]
-        arn = self._sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        arn = let_sns_send(self._sqs, queue)
         for topic in topics:
             aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
         return queue

@@ -56,6 +56,7 @@ class ProbedStack:
             SERVING: [
                 self.serving.serves_a_request,
                 self.serving.reports_an_invalid_request,
+                self.serving.honours_a_cancellation,
                 self.serving.starts_another_endpoint,
             ],
             CLIENT: [client.invokes_and_downloads],

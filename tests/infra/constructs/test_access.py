@@ -18,6 +18,7 @@ def statements(policy: dict[str, Any]) -> list[Statement]:
 
 ARTIFACTS, INPUTS, OUTPUTS = "<StorageArtifactBucket>", "<StorageInputBucket>", "<StorageOutputBucket>"
 RESULTS = {f"{OUTPUTS}/{prefix}/*" for prefix in ("out", "failures", "audio")}
+CANCELLATIONS = {f"{OUTPUTS}/cancel/*"}
 TOPICS = {"<NotificationsSuccessTopic>", "<NotificationsErrorTopic>"}
 
 
@@ -33,7 +34,11 @@ def test_execution_role_allows_exactly_what_serving_needs(only: Find) -> None:
         ({"ecr:GetAuthorizationToken"}, {"*"}, {}),
         ({"logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"}, {log_group}, {}),
         ({"cloudwatch:PutMetricData"}, {"*"}, namespaces),
-        ({"s3:GetObject"}, {f"{ARTIFACTS}/models/MusicGen-dev/StagedModel/*", f"{INPUTS}/in/*"}, {}),
+        (
+            {"s3:GetObject"},
+            {f"{ARTIFACTS}/models/MusicGen-dev/StagedModel/*", f"{INPUTS}/in/*"} | CANCELLATIONS,
+            {},
+        ),
         ({"s3:PutObject", "s3:AbortMultipartUpload"}, RESULTS, {}),
         ({"sns:Publish"}, TOPICS, {}),
     ]
@@ -76,9 +81,9 @@ def test_staging_function_may_invoke_itself_without_lambdas_loop_limit(only: Fin
     assert only("AWS::Lambda::Function", "StagedModel")["RecursiveLoop"] == "Allow"
 
 
-def test_client_may_send_requests_fetch_results_and_get_404_for_missing_keys(only: Find) -> None:
+def test_client_may_send_and_cancel_requests_fetch_results_and_get_404_for_missing_keys(only: Find) -> None:
     assert statements(only("AWS::IAM::ManagedPolicy")) == [
-        ({"s3:PutObject"}, {f"{INPUTS}/in/*"}, {}),
+        ({"s3:PutObject"}, {f"{INPUTS}/in/*"} | CANCELLATIONS, {}),
         ({"s3:GetObject"}, RESULTS, {}),
         ({"s3:ListBucket"}, {OUTPUTS}, {"StringLike": {"s3:prefix": ["out/*", "failures/*", "audio/*"]}}),
         ({"sagemaker:InvokeEndpointAsync"}, {"arn:aws:sagemaker:us-east-1:<AccountId>:endpoint/musicgen-dev"}, {}),

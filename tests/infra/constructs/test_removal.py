@@ -84,4 +84,5 @@ def test_inputs_and_outputs_expire_and_unfinished_uploads_are_aborted(synthesise
         assert unfinished["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
         expiring[name] = {rule["Prefix"]: rule["ExpirationInDays"] for rule in rules}
     runs = {"models/MusicGen-dev/StagedModel/runs/": 1}  # records of staging runs (docs/staging.md)
-    assert expiring == {"Artifact": runs, "Input": {"in/": 3}, "Output": {"out/": 9, "failures/": 9, "audio/": 9}}
+    outputs = {"out/": 9, "failures/": 9, "audio/": 9, "cancel/": 1}
+    assert expiring == {"Artifact": runs, "Input": {"in/": 3}, "Output": outputs}

@@ -60,7 +60,7 @@ def test_tracking_scales_out_after_three_minutes_and_in_after_fifteen() -> None:
     "https://docs.aws.amazon.com/autoscaling/application/userguide/target-tracking-scaling-policy-overview.html"
 )
 def test_tracking_does_not_scale_without_data() -> None:
-    """A target tracking policy does not scale when its metric has insufficient data."""
+    """A target tracking scaling policy does not scale in when the state of the alarm is INSUFFICIENT_DATA."""
     clock = Clock(Autoscaler(TARGET, [tracking()]), capacity=3)
     assert clock.advance(60) == [3] * 60
 

@@ -34,7 +34,7 @@ def test_accepts_pools_of_known_types_instead_of_an_instance_type(aws: LocalAws)
     ("variant", "sentence"),
     [
         ({"InstancePools": [G5], "InstanceType": "ml.g5.2xlarge"}, "must not both be given"),
-        ({"InstancePools": [G5, {**G6, "Priority": 1}]}, "pools of different priority"),
+        ({"InstancePools": [G5, {**G6, "Priority": 1}]}, "different priorities"),
         ({"InstancePools": [{**G5, "InstanceType": "ml.g9.huge"}]}, "failed to satisfy constraint"),
     ],
 )

@@ -64,7 +64,7 @@ def test_change_sets_are_those_of_the_stack(aws: LocalAws, stack: Stack) -> None
 
 
 def test_datapoints_begin_at_whole_periods_and_have_exactly_the_dimensions(aws: LocalAws) -> None:
-    cloudwatch, start = aws.client("cloudwatch"), datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+    cloudwatch, start = aws.client("cloudwatch"), datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     wanted, more = [{"Name": "E", "Value": "a"}], [{"Name": "E", "Value": "a"}, {"Name": "V", "Value": "b"}]
     for seconds, value, dimensions in ((7, 1.0, wanted), (59, 3.0, wanted), (61, 5.0, wanted), (7, 100.0, more)):
         datum = {"MetricName": "m", "Dimensions": dimensions, "Timestamp": start + timedelta(seconds=seconds)}

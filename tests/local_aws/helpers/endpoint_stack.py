@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from local_aws.emulator import clients
+from local_aws.walkthrough.client import let_sns_send
 
 ROLE_TRUST = {
     "Version": "2012-10-17",
@@ -155,7 +156,7 @@ class EndpointStack:
     def _notifications(self) -> tuple[str, dict[str, str]]:
         sns = clients.client("sns")
         queue = self.sqs.create_queue(QueueName=f"{self.name}-queue")["QueueUrl"]
-        arn = self.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        arn = let_sns_send(self.sqs, queue)
         topics: dict[str, str] = {}
         for field, suffix in (("SuccessTopic", "success"), ("ErrorTopic", "error")):
             topics[field] = sns.create_topic(Name=f"{self.name}-{suffix}")["TopicArn"]

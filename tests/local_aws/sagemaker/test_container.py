@@ -16,6 +16,7 @@ import pytest
 from conformance.behaviour import documented
 from local_aws.emulator import clients
 from local_aws.emulator.clients import Runtime
+from local_aws.sagemaker import container
 from local_aws.sagemaker.container import (
     ServingStack,
     container_environment,
@@ -23,6 +24,7 @@ from local_aws.sagemaker.container import (
     temporary_folder,
 )
 from local_aws.sagemaker.endpoint_config import EndpointConfig
+from tests.local_aws.helpers.endpoint_stack import wait_until
 
 CONTAINER = "https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html"
 LOCAL = Path(__file__).parents[3] / "local"
@@ -183,3 +185,27 @@ def test_stack_leaves_no_process_when_its_parent_is_killed(
     process.kill()
     process.wait()
     eventually(lambda: session_processes(session) == [])
+
+
+@documented(CONTAINER)
+def test_a_container_has_30_seconds_to_end(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If you reduce the number of instances backing the endpoint, the command to stop the Docker container sends the
+    SIGTERM signal, then it sends the SIGKILL signal thirty seconds later."""
+    script = tmp_path / "entrypoint.py"
+    script.write_text(
+        "import signal, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('asked to end', flush=True))\n"
+        "print('started', flush=True)\n"
+        "ends = time.monotonic() + 7\n"
+        "while time.monotonic() < ends: time.sleep(0.1)\n"
+        "print('ended by itself', flush=True)\n"
+    )
+    monkeypatch.setattr(container, "_ENTRYPOINT", script)
+    clients.set_runtime(Runtime("http://127.0.0.1:1", tmp_path, tmp_path / "a.pem", tmp_path / "a.pem"))
+    log = tmp_path / "log"
+    stack = ServingStack(environment, log)
+    wait_until(lambda: log.exists() and "started" in log.read_text())
+    stack.stop()
+    assert log.read_text().split("\n")[:3] == ["started", "asked to end", "ended by itself"]

@@ -1,5 +1,7 @@
 """A container's credentials and the log stream of its output."""
 
+import contextlib
+import json
 import logging
 import urllib.error
 import urllib.request
@@ -10,11 +12,13 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import CredentialRetrievalError
 
 from conformance.behaviour import documented
 from local_aws.emulator import clients
 from local_aws.sagemaker.container_logs import ContainerLogs
 from local_aws.sagemaker.execution_role import CredentialsServer, RoleSession
+from tests.local_aws.helpers.endpoint_stack import ROLE_TRUST
 
 ROLES = "https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html"
 
@@ -51,6 +55,25 @@ def test_sdk_in_the_container_gets_the_roles_credentials(
     assert timedelta(minutes=55) < remaining <= timedelta(hours=1)
     identity = session.client("sts", endpoint_url=clients.runtime().endpoint_url).get_caller_identity()
     assert identity["Arn"].endswith(f":assumed-role/{stack.name}-role/SageMaker")
+
+
+@documented("https://docs.aws.amazon.com/sagemaker/latest/dg/security-confused-deputy-prevention.html")
+def test_a_role_may_say_for_whom_sagemaker_assumes_it(stack: Any) -> None:
+    """We recommend using the aws:SourceArn and aws:SourceAccount global condition keys to limit the permissions. Use
+    aws:SourceArn if you want only one resource to be associated with the cross-service access."""
+    mine, other = (f"arn:aws:sagemaker:us-east-1:{account}:endpoint/e" for account in ("123456789012", "999999999999"))
+    accepted = [{"ArnLike": {"aws:SourceArn": mine}}, {"StringEquals": {"aws:SourceAccount": "123456789012"}}]
+    refused = [{"ArnLike": {"aws:SourceArn": other}}, {"StringEquals": {"aws:SourceAccount": "999999999999"}}]
+    for number, condition in enumerate(accepted + refused):
+        trust: Any = json.loads(json.dumps(ROLE_TRUST))
+        trust["Statement"][0]["Condition"] = condition
+        name = f"{stack.name}-{number}"
+        arn = clients.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"][
+            "Arn"
+        ]
+        expectation = pytest.raises(CredentialRetrievalError) if condition in refused else contextlib.nullcontext()
+        with expectation:
+            RoleSession(arn, "us-east-1", clients.runtime(), source_arn=mine)
 
 
 def test_credentials_need_the_containers_own_token(role: RoleSession, server: CredentialsServer) -> None:

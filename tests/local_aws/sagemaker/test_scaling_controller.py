@@ -185,8 +185,8 @@ def test_durations_are_on_the_controllers_clock(endpoint: Any, service: ScalingS
         found = clients.client("cloudwatch").get_metric_statistics(
             **metric,
             Dimensions=dimensions,
-            StartTime=now - timedelta(days=1),
-            EndTime=now + timedelta(days=1),
+            StartTime=now - timedelta(hours=1),
+            EndTime=now + timedelta(hours=1),
             Period=60,
             Statistics=["Maximum"],
         )

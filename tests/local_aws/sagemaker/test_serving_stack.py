@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from local_aws.emulator.process import LocalAws
+from local_aws.walkthrough.client import let_sns_send
 
 BUNDLE = Path(__file__).parents[3] / "model_bundle" / "code"
 NAME = "real"
@@ -63,6 +64,7 @@ class RealEndpoint:
             allow("s3:PutObject", resource="arn:aws:s3:::outputs/out/*"),
             allow("s3:PutObject", resource="arn:aws:s3:::outputs/failures/*"),
             allow("s3:PutObject", resource="arn:aws:s3:::outputs/audio/*"),
+            allow("s3:GetObject", resource="arn:aws:s3:::outputs/cancel/*"),
             allow("logs:CreateLogStream", "logs:PutLogEvents", resource=f"arn:aws:logs:*:*:log-group:{self.group}*"),
         ]
         document = json.dumps({"Version": "2012-10-17", "Statement": statements})
@@ -103,11 +105,17 @@ class RealEndpoint:
         assert described["EndpointStatus"] != "Failed", described["FailureReason"]
         return described["EndpointStatus"]
 
-    def invoke(self, body: dict[str, Any]) -> dict[str, Any]:
+    def invoke(self, body: dict[str, Any], **parameters: str) -> dict[str, Any]:
         runtime = self.aws.client("sagemaker-runtime")
-        return runtime.invoke_endpoint_async(
-            EndpointName=NAME, ContentType="application/json", Accept="application/json", Body=json.dumps(body)
-        )
+        content = {"ContentType": "application/json", "Accept": "application/json", "Body": json.dumps(body)}
+        return runtime.invoke_endpoint_async(EndpointName=NAME, **content, **parameters)
+
+    def progress(self, inference_id: str) -> dict[str, Any]:
+        """Return what the container has written of a request's progress; nothing if it has not yet."""
+        return json.loads(self.read(f"s3://outputs/audio/{inference_id}/progress.json") or b"{}")
+
+    def cancel(self, inference_id: str) -> None:
+        self.s3.put_object(Bucket="outputs", Key=f"cancel/{inference_id}", Body=b"")
 
     def read(self, location: str) -> bytes | None:
         bucket, _, key = location.removeprefix("s3://").partition("/")
@@ -141,7 +149,8 @@ def real(
         eventually(lambda: endpoint.status() == "InService", 240)
         yield endpoint
     assert endpoint.processes() == []
-    assert [path.suffix for path in (aws.state_dir / "endpoints" / NAME).iterdir()] == [".log"] * 2
+    suffixes = [path.suffix for path in (aws.state_dir / "endpoints" / NAME).iterdir()]
+    assert suffixes.count(".log") == 2 and set(suffixes) <= {".log", ".data-log"}  # the latter with a failed request
     assert list((aws.state_dir / "tmp").iterdir()) == []
 
 
@@ -164,12 +173,65 @@ def test_invalid_prompt_becomes_a_failure_object_with_its_message(
     assert failure["error"].startswith("texts must be")
 
 
+def test_progress_of_a_request_ends_with_done(real: RealEndpoint, eventually: Callable[..., Any]) -> None:
+    answer = real.invoke({**ONE_SECOND, "progress": True}, InferenceId="followed")
+    assert eventually(lambda: real.read(answer["OutputLocation"]), 60)
+    state = eventually(lambda: (found := real.progress("followed")).get("stage") == "done" and found, 60)
+    assert {name: state[name] for name in ("percent", "clips_done", "clips")} == {
+        "percent": 100,
+        "clips_done": 1,
+        "clips": 1,
+    }
+
+
+def test_running_request_that_the_client_cancels_becomes_a_failure_object(
+    real: RealEndpoint, eventually: Callable[..., Any]
+) -> None:
+    longest = {"texts": ["a tune"] * 16, "generation_params": {"duration": 30}, "progress": True}
+    answer = real.invoke(longest, InferenceId="running")
+    eventually(lambda: real.progress("running").get("stage") == "generating", 60)
+    real.cancel("running")
+    failure = json.loads(eventually(lambda: real.read(answer["FailureLocation"]), 60))
+    assert failure == {"error": "the request was cancelled by the client"}
+    eventually(lambda: real.progress("running")["stage"] == "cancelled", 60)
+    assert real.progress("running")["percent"] < 100 and real.read(answer["OutputLocation"]) is None
+
+
+def test_request_that_is_cancelled_before_it_is_delivered_is_not_generated(
+    real: RealEndpoint, eventually: Callable[..., Any]
+) -> None:
+    real.cancel("early")
+    answer = real.invoke({**ONE_SECOND, "progress": True}, InferenceId="early")
+    failure = json.loads(eventually(lambda: real.read(answer["FailureLocation"]), 60))
+    assert failure == {"error": "the request was cancelled by the client"}
+    eventually(lambda: real.progress("early").get("stage") == "cancelled", 60)
+    assert real.progress("early")["percent"] == 0
+    assert real.s3.list_objects_v2(Bucket="outputs", Prefix="audio/early/")["KeyCount"] == 1  # progress.json
+
+
+def test_request_is_served_when_the_role_may_not_look_for_its_cancellation(
+    real: RealEndpoint, eventually: Callable[..., Any]
+) -> None:
+    """As with a role of an older stack: S3 answers 403 for a cancellation that exists, too."""
+    iam, document = real.aws.client("iam"), {"RoleName": "execution", "PolicyName": "contract"}
+    policy = iam.get_role_policy(**document)["PolicyDocument"]
+    kept = [one for one in policy["Statement"] if not one["Resource"].endswith("/cancel/*")]
+    assert len(kept) == len(policy["Statement"]) - 1
+    iam.put_role_policy(**document, PolicyDocument=json.dumps({**policy, "Statement": kept}))
+    try:
+        real.cancel("unseen")
+        answer = real.invoke({**ONE_SECOND, "progress": True}, InferenceId="unseen")
+        assert eventually(lambda: real.read(answer["OutputLocation"]), 60)
+    finally:
+        iam.put_role_policy(**document, PolicyDocument=json.dumps(policy))
+
+
 def test_output_is_written_when_the_role_may_not_publish_the_message(
     real: RealEndpoint, eventually: Callable[..., Any]
 ) -> None:
     sqs, sns = real.aws.client("sqs"), real.aws.client("sns")
     queue = sqs.create_queue(QueueName="messages")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    arn = let_sns_send(sqs, queue)
     sns.subscribe(TopicArn=real.topic, Protocol="sqs", Endpoint=arn)
     real.aws.client("iam").delete_role_policy(RoleName="execution", PolicyName="notify")
     try:

@@ -36,6 +36,7 @@ requests = st.fixed_dictionaries(
         "unconditional_clips": st.integers(-1, 18) | st.sampled_from([1.0, 16.5, True]) | anything,
         "negative_prompt": text | anything,
         "return_tokens": st.booleans() | anything,
+        "progress": st.booleans() | anything,
         "texts": st.lists(text | anything, max_size=3) | st.lists(text, min_size=15, max_size=18) | anything,
         "bucket_name": st.text(max_size=5) | anything,
         "generation_params": params | anything,

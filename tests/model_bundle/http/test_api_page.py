@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from musicgen_serving.http.request import parse_request
+from musicgen_serving.http.tracking import Progress
 
 PAGE = Path(__file__).parents[3] / "docs/api.md"
 # As logged by real endpoints, shortened.
@@ -39,10 +40,12 @@ def test_every_example_of_a_request_is_valid() -> None:
             example, end = decoder.raw_decode(block)
             examples.append(example)
             block = block[end:]
-    requests = [example for example in examples if "contract" not in example]
-    assert len(requests) == len(examples) - 1 == 3
+    requests = [example for example in examples if "contract" not in example and "stage" not in example]
+    assert len(requests) == len(examples) - 2 == 3
     for request in requests:
         parse_request(json.dumps(request).encode(), "application/json")
+    (progress,) = [example for example in examples if "stage" in example]
+    assert [*Progress("a", "out", 4).state(), "updated"] == list(progress)
 
 
 def test_every_field_of_the_schema_is_listed() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.http.errors import InvalidRequestError, translate_engine_error
 from musicgen_serving.http.invocation import Invocations
 from musicgen_serving.http.request import MusicRequest, RequestContext, parse_accept
+from musicgen_serving.http.tracking import RequestTracker
 from musicgen_serving.model_loading import Model, read_checkpoint
 
 
 @pytest.fixture
-def model(staged_musicgen: Path, generator: Any, s3: Any) -> Model:
-    return Model(read_checkpoint(staged_musicgen), generator, AudioStore(s3, ("out", "elsewhere")))
+def model(staged_musicgen: Path, generator: Any, s3: Any, memory_log: Any) -> Iterator[Model]:
+    tracker = RequestTracker(s3, "out", memory_log.log)
+    yield Model(read_checkpoint(staged_musicgen), generator, AudioStore(s3, ("out", "elsewhere")), tracker)
+    tracker.stop()
 
 
 def run_hooks(model: Model, body: dict[str, Any], accept: str = "", inference_id: str = "id-1") -> bytes:

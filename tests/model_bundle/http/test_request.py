@@ -79,6 +79,13 @@ def test_tokens_are_returned_if_asked_for(fields: dict[str, bool], expected: boo
     assert parsed({"texts": ["a"], **fields}).return_tokens is expected
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"), [({}, False), ({"progress": True}, True), ({"progress": False}, False)]
+)
+def test_a_request_is_followed_if_it_asks_for_it(fields: dict[str, bool], expected: bool) -> None:
+    assert parsed({"texts": ["a"], **fields}).progress is expected
+
+
 def test_derives_a_missing_seed_from_the_inference_id() -> None:
     assert seeds_of(request_for("a", "b"), "a") == seeds_of(request_for("a", "b"), "a")
     assert seeds_of(request_for("a"), "a") != seeds_of(request_for("a"), "b")
@@ -110,7 +117,7 @@ INVALID = {
     "an unknown field": (
         b'{"texts": ["a"], "format": "mp3"}',
         "body must have no field but texts, unconditional_clips, negative_prompt, bucket_name, generation_params, "
-        'return_tokens, got "format"',
+        'return_tokens, progress, got "format"',
     ),
     "texts and clips without one": (
         b'{"texts": ["a"], "unconditional_clips": 1}',
@@ -152,6 +159,7 @@ INVALID = {
         b'{"texts": ["a"], "return_tokens": null}',
         "return_tokens must be true or false, got null",
     ),
+    "a number for progress": (b'{"texts": ["a"], "progress": 1}', "progress must be true or false, got 1"),
     "an array for the body": (b"[1, 2]", "body must be an object, got an array of 2 items"),
     "a number for the bucket": (b'{"texts": ["a"], "bucket_name": 3}', "bucket_name must be a string, got 3"),
     "null for the bucket": (b'{"texts": ["a"], "bucket_name": null}', "bucket_name must be a string, got null"),

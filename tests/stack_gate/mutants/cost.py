@@ -11,7 +11,7 @@ def more_instances_at_once(draft: Draft) -> None:
     draft.properties(TARGET)["MaxCapacity"] = 10
 
 
-@mutant("money")
+@mutant("money", "service")
 def nothing_scales_in(draft: Draft) -> None:
     draft.remove(FOLLOW)
 
@@ -43,7 +43,7 @@ def every_deployment_starts_four(draft: Draft) -> None:
     variant(draft)["InitialInstanceCount"] = 4
 
 
-@mutant("money", "two-phase")
+@mutant("money", "two-phase", "service")
 def scaling_is_removed(draft: Draft) -> None:
     for path in (FOLLOW, "ScaleToZero/WakeFromZero", TARGET):
         draft.remove(path)

@@ -90,7 +90,7 @@ def bucket_is_removed(draft: Draft) -> None:
         draft.remove(path)
 
 
-@mutant("replace")
+@mutant("replace", "service")
 def endpoint_is_removed(draft: Draft) -> None:
     for path in (TARGET, FOLLOW, "ScaleToZero/WakeFromZero", "AsyncEndpoint/Endpoint"):
         draft.remove(path)

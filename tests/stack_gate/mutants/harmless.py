@@ -1,6 +1,7 @@
 """Changes to the real stack that must pass without any label."""
 
 import json
+import re
 
 from tests.stack_gate.mutants.registry import (
     CLIENT,
@@ -114,11 +115,12 @@ def comment_in_the_bundle(draft: Draft) -> None:
     """A new asset changes the custom resource, and the policy of the role that reads the asset."""
     old = draft.properties(STAGED)["CodeKey"].partition(".")[0]
     draft.template = json.loads(json.dumps(draft.template).replace(old, "0" * 64))
+    draft.upload("0" * 64 + ".zip")
 
 
 @harmless
 def new_code_of_the_function(draft: Draft) -> None:
-    draft.properties(STAGE_FUNCTION)["Code"]["S3Key"] = "1" * 64 + ".zip"
+    draft.properties(STAGE_FUNCTION)["Code"]["S3Key"] = draft.upload("1" * 64 + ".zip")
 
 
 @harmless
@@ -137,15 +139,9 @@ def another_image(draft: Draft) -> None:
 
 
 @harmless
-def more_requests_at_once(draft: Draft) -> None:
-    client = draft.properties("AsyncEndpoint/Config")["AsyncInferenceConfig"]["ClientConfig"]
-    client["MaxConcurrentInvocationsPerInstance"] = 16
-
-
-@harmless
 def longer_timeouts(draft: Draft) -> None:
     variant(draft)["ContainerStartupHealthCheckTimeoutInSeconds"] = 900
-    draft.properties(STAGE_FUNCTION)["MemorySize"] = 2048
+    draft.properties(STAGE_FUNCTION)["MemorySize"] = 4096
 
 
 @harmless
@@ -164,11 +160,6 @@ def lifecycle_rules_are_renamed(draft: Draft) -> None:
 @harmless
 def logs_are_kept_longer(draft: Draft) -> None:
     draft.properties("AsyncEndpoint/Logs")["RetentionInDays"] = 365
-
-
-@harmless
-def versioning_is_enabled(draft: Draft) -> None:
-    draft.properties(OUT)["VersioningConfiguration"] = {"Status": "Enabled"}
 
 
 @harmless
@@ -237,3 +228,64 @@ def cdk_writes_the_template_differently(draft: Draft) -> None:
 def the_metadata_of_every_resource_changes(draft: Draft) -> None:
     for resource in draft.resources.values():
         resource.setdefault("Metadata", {})["note"] = "seen"
+
+
+@harmless
+def attributes_are_written_as_text(draft: Draft) -> None:
+    """`Fn::GetAtt: A.Arn` is the same as `Fn::GetAtt: [A, Arn]`."""
+    text = json.dumps(draft.template)
+    draft.template = json.loads(re.sub(r'"Fn::GetAtt": \["(\w+)", "(\w+)"\]', r'"Fn::GetAtt": "\1.\2"', text))
+
+
+@harmless
+def statements_get_names(draft: Draft) -> None:
+    for index, statement in enumerate(draft.statements(CLIENT)):
+        statement["Sid"] = f"Statement{index}"
+
+
+@harmless
+def a_policy_without_variables_gets_the_older_version(draft: Draft) -> None:
+    draft.properties(ROLE_POLICY)["PolicyDocument"]["Version"] = "2008-10-17"
+
+
+@harmless
+def a_parameter_that_nothing_uses(draft: Draft) -> None:
+    draft.template["Parameters"]["Note"] = {"Type": "String", "Default": "unused"}
+
+
+@harmless
+def function_gets_more_time_and_disk(draft: Draft) -> None:
+    draft.properties("FailedStart/Function")["Timeout"] = 600
+    draft.properties(STAGE_FUNCTION)["EphemeralStorage"] = {"Size": 10240}
+
+
+@harmless
+def image_is_pinned_by_digest(draft: Draft) -> None:
+    container = draft.properties("AsyncEndpoint/Model")["PrimaryContainer"]
+    container["Image"] = container["Image"].partition(":")[0] + "@sha256:" + "0" * 64
+
+
+@harmless
+def wake_up_alarm_gets_another_description(draft: Draft) -> None:
+    draft.properties("ScaleToZero/BacklogWithoutCapacity")["AlarmDescription"] = "Wakes the endpoint"
+
+
+@harmless
+def recovery_is_notified_too(draft: Draft) -> None:
+    draft.properties("ScaleToZero/BacklogWithoutCapacity")["OKActions"] = [
+        {"Ref": draft.id("Notifications/AlarmTopic")}
+    ]
+
+
+@harmless
+def new_log_metric(draft: Draft) -> None:
+    metric = {"MetricName": "Errors", "MetricNamespace": "MusicGen", "MetricValue": "1"}
+    logs = {"Ref": draft.id("AsyncEndpoint/Logs")}
+    draft.add(
+        "Errors", "AWS::Logs::MetricFilter", FilterPattern="ERROR", LogGroupName=logs, MetricTransformations=[metric]
+    )
+
+
+@harmless
+def output_names_the_role(draft: Draft) -> None:
+    draft.template["Outputs"]["RoleArn"] = {"Value": {"Fn::GetAtt": [draft.id(ROLE), "Arn"]}}

@@ -26,6 +26,21 @@ def mutant(*classes: str) -> Callable[[Change], Change]:
     return register
 
 
+def prepare(draft: Draft) -> None:
+    """Give a draft, as the base of every mutant, what some of them change: a condition, a tag and a variable."""
+    draft.template["Parameters"]["Wide"] = {"Type": "String", "Default": "no"}
+    draft.template["Conditions"] = {"IsWide": {"Fn::Equals": [{"Ref": "Wide"}, "yes"]}}
+    draft.resource("Monitoring/ExpiredRequests")["Condition"] = "IsWide"
+    home = {"Fn::Join": ["", [{"Fn::GetAtt": [draft.id(OUT), "Arn"]}, "/home/${aws:username}/*"]]}
+    draft.statements(OUT_POLICY).append(
+        {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": home}
+    )
+    tagged = {"StringEquals": {"aws:PrincipalTag/squad": "music", "aws:ResourceTag/squad": "music"}}
+    draft.statements(CLIENT).append(
+        {"Effect": "Allow", "Action": "s3:GetObjectAttributes", "Resource": home, "Condition": tagged}
+    )
+
+
 def variant(draft: Draft) -> dict[str, Any]:
     """Return the only production variant."""
     return draft.properties("AsyncEndpoint/Config")["ProductionVariants"][0]

@@ -40,6 +40,7 @@ class Draft:
         self._stack = stack
         self.template: Template = copy.deepcopy(stack.template)
         self.termination_protection = stack.termination_protection
+        self.asset_keys = list(stack.asset_keys or [])
 
     def stack(self) -> Stack:
         """Return the changed stack."""
@@ -50,6 +51,7 @@ class Draft:
             account=self._stack.account,
             termination_protection=self.termination_protection,
             assets=self._stack.assets,
+            asset_keys=self.asset_keys,
         )
 
     @property
@@ -87,6 +89,11 @@ class Draft:
     def add(self, logical_id: str, type_name: str, **properties: Any) -> dict[str, Any]:
         self.resources[logical_id] = {"Type": type_name, "Properties": properties}
         return self.resources[logical_id]
+
+    def upload(self, key: str) -> str:
+        """Add an asset to the manifest and return its object key."""
+        self.asset_keys.append(key)
+        return key
 
     def remove(self, path: str) -> None:
         """Remove a resource and every reference to it."""

@@ -70,6 +70,7 @@ def _stack(
     entries = as_object(_read_json(root, manifest).get("files")) if manifest.exists() else {}
     stack_name = str(properties.get("stackName", name))
     region, account = region.removeprefix("unknown-region"), account.removeprefix("unknown-account")
+    asset_keys = _asset_keys(entries) if manifest.exists() else None
     yield Stack(
         name=stack_name,
         region=region,
@@ -77,6 +78,7 @@ def _stack(
         template=_read_json(root, folder / template_file),
         termination_protection=bool(properties.get("terminationProtection")),
         assets=_read_assets(root, folder, entries),
+        asset_keys=asset_keys,
         deployment=_deployment(artifact, properties, entries),
     )
     for entry in map(as_object, entries.values()):
@@ -84,7 +86,13 @@ def _stack(
         if path.endswith(".template.json") and path != template_file:
             nested = _read_json(root, folder / path)
             shown = f"{stack_name}/{path.removesuffix('.template.json')}"
-            yield Stack(name=shown, template=nested, region=region, account=account)
+            yield Stack(name=shown, template=nested, region=region, account=account, asset_keys=asset_keys)
+
+
+def _asset_keys(entries: dict[str, Json]) -> list[str]:
+    """Return the object keys under which the deployment uploads the stack's assets."""
+    destinations = (as_object(as_object(entry).get("destinations")) for entry in entries.values())
+    return sorted({str(as_object(one).get("objectKey")) for several in destinations for one in several.values()})
 
 
 def _deployment(artifact: dict[str, Json], properties: dict[str, Json], entries: dict[str, Json]) -> dict[str, Json]:

@@ -4,11 +4,11 @@ import json
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stack_gate import GateError
-from stack_gate.template import Stack
+from stack_gate.template import Stack, normalised
 
 TIMEOUT_SECONDS = 300
 MAX_CHAINS = 50
@@ -91,8 +91,13 @@ def _empty(stack: Stack) -> Stack:
     return Stack(name=stack.name, template={}, region=stack.region, account=stack.account)
 
 
+def _normalised(stack: Stack) -> Stack:
+    return replace(stack, template=normalised(stack.template))
+
+
 def diff_stacks(pairs: Sequence[Pair]) -> list[StackDiff]:
     """Compare each pair, all in one Node process. Raise GateError with Node's output if it fails."""
+    pairs = [replace(pair, base=_normalised(pair.base), head=_normalised(pair.head)) for pair in pairs]
     templates = json.dumps([(pair.base.template, pair.head.template) for pair in pairs])
     try:
         done = subprocess.run(

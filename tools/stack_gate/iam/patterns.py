@@ -1,9 +1,8 @@
 """IAM patterns with `*` and `?`, compared with each other rather than with strings, and sets of them."""
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from stack_gate.template import TOKEN
 
@@ -11,6 +10,7 @@ from stack_gate.template import TOKEN
 _FRESH = "\ue000"
 
 
+@lru_cache(100_000)
 def covers(outer: str, inner: str) -> bool:
     """Return whether `outer` matches every string that `inner` matches.
 
@@ -21,7 +21,7 @@ def covers(outer: str, inner: str) -> bool:
         return True
     run = _FRESH * (outer.count("?") + 1)
     samples = {inner.replace("*", run), inner.replace("*", "")}
-    return all(_compile(outer).fullmatch(sample.replace("?", _FRESH)) for sample in samples)
+    return all(matches(outer, sample.replace("?", _FRESH)) for sample in samples)
 
 
 def covered(inner: str, outers: Iterable[str]) -> bool:
@@ -50,10 +50,28 @@ def disjoint(left: str, right: str) -> bool:
     return True
 
 
-@cache
-def _compile(pattern: str) -> re.Pattern[str]:
-    parts = (".*" if char == "*" else "." if char == "?" else re.escape(char) for char in pattern)
-    return re.compile("".join(parts), re.DOTALL)
+def varies(pattern: str) -> bool:
+    """Return whether a pattern has a policy variable or a function's value, which may be any text, also another's."""
+    return "${" in pattern or any("#" in name for name in TOKEN.findall(pattern))
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Return whether a pattern matches a text, in at most the product of their lengths: a regex backtracks."""
+    i = j = 0
+    star = restart = -1
+    while j < len(text):
+        if i < len(pattern) and pattern[i] == "*":
+            star, restart = i, j
+            i += 1
+        elif i < len(pattern) and (pattern[i] == "?" or pattern[i] == text[j]):
+            i, j = i + 1, j + 1
+        elif star >= 0:
+            # The latest star takes one character more.
+            restart += 1
+            i, j = star + 1, restart
+        else:
+            return False
+    return set(pattern[i:]) <= {"*"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +86,8 @@ class PatternSet:
         if not self.negated and not other.negated:
             return all(covered(pattern, self.patterns) for pattern in other.patterns)
         if self.negated and not other.negated:
-            return all(disjoint(mine, theirs) for mine in self.patterns for theirs in other.patterns)
+            pairs = [(mine, theirs) for mine in self.patterns for theirs in other.patterns]
+            return not any(map(varies, other.patterns)) and all(disjoint(mine, theirs) for mine, theirs in pairs)
         if self.negated and other.negated:
             return all(covered(mine, other.patterns) for mine in self.patterns)
         return covered("*", self.patterns)
@@ -82,7 +101,7 @@ class PatternSet:
 
     def is_unresolved(self) -> bool:
         """Return whether the set excludes a value known only at deploy time, so that its members are unknown."""
-        return self.negated and any(TOKEN.search(pattern) for pattern in self.patterns)
+        return self.negated and any(TOKEN.search(pattern) or varies(pattern) for pattern in self.patterns)
 
     def describe(self) -> str:
         return ("anything but " if self.negated else "") + " or ".join(self.patterns)

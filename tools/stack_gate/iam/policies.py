@@ -1,12 +1,24 @@
 """Every policy statement of a stack, wherever the template has it: identities, trust, resources, Lambda permissions."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from stack_gate.iam.conditions import Condition, parse_condition
 from stack_gate.iam.patterns import PatternSet, disjoint
-from stack_gate.template import Json, Resolver, Stack, as_list, canonical, is_list, is_object, referenced_id
+from stack_gate.template import (
+    Json,
+    Resolver,
+    Stack,
+    as_list,
+    canonical,
+    is_list,
+    is_object,
+    objects,
+    referenced_id,
+    texts,
+)
 
 EVERYONE = "aws:*"
 IDENTITIES = ("AWS::IAM::Role", "AWS::IAM::User", "AWS::IAM::Group")
@@ -23,6 +35,14 @@ RESOURCE_POLICIES = {
     "AWS::ECR::Repository": ("RepositoryPolicyText", "", ""),
     "AWS::KMS::Key": ("KeyPolicy", "", "key"),
 }
+# What a document, a statement and a principal may contain; only CloudFormation can evaluate more, such as a macro.
+DOCUMENT_KEYS = {"Version", "Id", "Statement"}
+STATEMENT_KEYS = {
+    "Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource", "NotResource", "Condition",
+}  # fmt: skip
+PRINCIPAL_KEYS = {"AWS", "Service", "Federated", "CanonicalUser"}
+VARIABLES_VERSION, PLAIN_VERSION = "2012-10-17", "2008-10-17"  # the second, and the default, has no policy variables
+MAX_DOCUMENT = 100_000  # characters; IAM accepts at most 20,480 and S3 the same
 # Properties by which a function, model or service is given the role it runs under.
 ROLE_KEYS = ("Role", "RoleArn", "RoleARN", "ExecutionRoleArn", "ServiceRole", "TaskRoleArn", "SubscriptionRoleArn")
 
@@ -53,12 +73,14 @@ class Permissions:
     """Every permission of a stack.
 
     `statements` come with the logical id of the resource that contains them; `managed` pairs an identity with a managed
-    policy from outside the template; `unreadable` pairs a resource with what can only be compared as text.
+    policy from outside the template; `unreadable` pairs a resource with what can only be compared as text, `too_large`
+    with a document that is longer than any that AWS accepts.
     """
 
     statements: list[tuple[str, Statement]] = field(default_factory=list[tuple[str, Statement]])
     managed: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     unreadable: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    too_large: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
 
     def by_effect(self, effect: str) -> list[tuple[str, Statement]]:
         return [pair for pair in self.statements if pair[1].effect == effect]
@@ -97,6 +119,9 @@ class _Reader:
             if self._stack.type_of(referenced_id(role)) != "AWS::IAM::Role":
                 permissions.unreadable.add((logical_id, f"role {canonical(role)}"))
         for logical_id, document, owner in self._documents():
+            if len(canonical(document)) > MAX_DOCUMENT:
+                permissions.too_large.add((logical_id, canonical(document)))
+                continue
             try:
                 statements = [self._parse(raw, owner) for raw in _raw_statements(document)]
             except _UnreadablePolicy:
@@ -113,7 +138,8 @@ class _Reader:
         for logical_id, properties in self._stack.of_type(*IDENTITIES):
             owner = _Owner(principals=self._principals_of([logical_id]))
             for policy in as_list(properties.get("Policies")):
-                yield logical_id, policy.get("PolicyDocument", policy) if is_object(policy) else policy, owner
+                is_plain = is_object(policy) and set(policy) == {"PolicyName", "PolicyDocument"}
+                yield logical_id, policy["PolicyDocument"] if is_plain else policy, owner
         for logical_id, properties in self._stack.of_type("AWS::IAM::Role"):
             trust = _Owner(resources=(self._resolver.arn(logical_id),), scope="trust", attached_to=logical_id)
             yield logical_id, properties.get("AssumeRolePolicyDocument"), trust
@@ -130,6 +156,20 @@ class _Reader:
             arn = self._resolver.arn(name) if name else self._resolver.text(function)
             document = {"Statement": _lambda_statement(properties)}
             yield logical_id, document, _Owner(resources=(arn,), attached_to=name)
+        yield from self._other_documents()
+
+    def _other_documents(self) -> Iterator[tuple[str, Json, _Owner]]:
+        """Yield whatever looks like a policy in a property that no table names: each names principals itself."""
+        for logical_id, resource in self._stack.resources.items():
+            known = _known_documents(resource["Type"])
+            properties = {name: value for name, value in resource.get("Properties", {}).items() if name not in known}
+            owner = _Owner(scope=f"policy of {resource['Type']}", attached_to=logical_id)
+            for _, found in objects(properties):
+                if "Statement" in found:
+                    yield logical_id, found, owner
+            for path, text in texts(properties):
+                if '"Statement"' in text and path[-1] != "ZipFile":
+                    yield logical_id, _parse_json(text), owner
 
     def _resource_owner(self, target: Json, scope: str) -> _Owner:
         name = referenced_id(target)
@@ -168,6 +208,8 @@ class _Reader:
             resources = PatternSet(owner.resources)
         if condition is None or actions is None or resources is None:
             raise _UnreadablePolicy
+        if owner.principals and ("Principal" in raw or "NotPrincipal" in raw):
+            raise _UnreadablePolicy  # IAM rejects a principal in an identity's policy
         return Statement(
             effect=raw["Effect"],
             principals=PatternSet(owner.principals) if owner.principals else self._principals(raw),
@@ -179,11 +221,12 @@ class _Reader:
         )
 
     def _patterns(self, raw: dict[str, Any], name: str) -> PatternSet | None:
+        """Return an element of a statement, None if it is absent. A value that cannot be resolved becomes a token."""
         for key, negated in ((name, False), (f"Not{name}", True)):
             if key in raw:
-                texts = (self._resolver.text(value) for value in as_list(raw[key]))
+                found = (self._resolver.text(value) for value in as_list(raw[key]))
                 # `${*}` and `${?}` are the plain characters.
-                literal = {text.replace("${*}", "⟦star⟧").replace("${?}", "⟦question mark⟧") for text in texts}
+                literal = {text.replace("${*}", "⟦star⟧").replace("${?}", "⟦question mark⟧") for text in found}
                 return PatternSet(tuple(sorted(literal)), negated)
         return None
 
@@ -196,7 +239,7 @@ class _Reader:
     def _principal_texts(self, value: Json) -> set[str]:
         if value == "*":
             return {EVERYONE}
-        if not is_object(value) or not set(value) <= {"AWS", "Service", "Federated", "CanonicalUser"}:
+        if not is_object(value) or not value or not set(value) <= PRINCIPAL_KEYS:
             raise _UnreadablePolicy
         texts: set[str] = set()
         for kind, names in value.items():
@@ -226,13 +269,56 @@ def _find_roles(node: Json) -> Iterator[Json]:
                 yield from _find_roles(value)
 
 
+def _known_documents(type_name: str) -> tuple[str, ...]:
+    """Return the properties of a type whose documents are read as an identity's or a resource's."""
+    if type_name in IDENTITIES:
+        return ("Policies", "AssumeRolePolicyDocument")
+    if type_name in RESOURCE_POLICIES:
+        return (RESOURCE_POLICIES[type_name][0],)
+    return ("PolicyDocument",) if type_name in IDENTITY_POLICIES else ()
+
+
+def _parse_json(text: str) -> Json:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def _raw_statements(document: Json) -> list[dict[str, Json]]:
-    if not is_object(document) or "Statement" not in document:
+    """Return the statements of a document, in the words of the version with policy variables."""
+    if not is_object(document) or "Statement" not in document or not set(document) <= DOCUMENT_KEYS:
+        raise _UnreadablePolicy
+    version = document.get("Version", PLAIN_VERSION)
+    if version not in (VARIABLES_VERSION, PLAIN_VERSION):
         raise _UnreadablePolicy
     statements = as_list(document["Statement"])
-    if not all(is_object(raw) and raw.get("Effect") in ("Allow", "Deny") for raw in statements):
+    if not all(is_object(raw) and _is_statement(raw) for raw in statements):
         raise _UnreadablePolicy
-    return statements
+    return statements if version == VARIABLES_VERSION else [_without_variables(raw) for raw in statements]
+
+
+def _is_statement(raw: dict[str, Json]) -> bool:
+    twice = any(name in raw and f"Not{name}" in raw for name in ("Principal", "Action", "Resource"))
+    return raw.get("Effect") in ("Allow", "Deny") and set(raw) <= STATEMENT_KEYS and not twice
+
+
+def _without_variables(value: Json) -> Json:
+    """Mark `${` as the plain characters that it is without policy variables; `Fn::Sub` replaces its own first."""
+    if is_object(value):
+        return {
+            key: _without_escapes(item) if key == "Fn::Sub" else _without_variables(item) for key, item in value.items()
+        }
+    if is_list(value):
+        return [_without_variables(item) for item in value]
+    return value.replace("${", "⟦plain⟧{") if isinstance(value, str) else value
+
+
+def _without_escapes(argument: Json) -> Json:
+    """The same for the argument of Fn::Sub, which writes `${` as `${!`."""
+    text, *variables = as_list(argument) or [None]
+    plain = text.replace("${!", "⟦plain⟧{") if isinstance(text, str) else text
+    return [plain, *_without_variables(variables)] if variables else plain
 
 
 def _in_force(statement: Statement, owner: _Owner) -> bool:

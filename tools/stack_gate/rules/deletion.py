@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from stack_gate.diff.stacks import Change, StackDiff
 from stack_gate.findings import Finding
 from stack_gate.rules.tables import stack_finding, type_facts
-from stack_gate.template import Stack, canonical, is_object
+from stack_gate.template import Json, Stack, as_list, as_object, canonical, is_object
 
 REPLACED = ("WILL_REPLACE", "MAY_REPLACE")
 DESTROYED = ("WILL_DESTROY", "WILL_ORPHAN")
@@ -71,6 +71,30 @@ def _find_emptied_buckets(base: Stack, head: Stack) -> Iterator[Finding]:
         if bucket in base.resources:
             what = "a bucket emptier is added to an existing bucket"
             yield stack_finding("emptier_added", resource=head.display(bucket), what=what)
+
+
+def find_kept_versions(diff: StackDiff) -> Iterator[Finding]:
+    """Find buckets that begin to keep every version of every object for ever."""
+    for logical_id, properties in diff.head.of_type("AWS::S3::Bucket"):
+        if _keeps_versions(properties) and not _keeps_versions(diff.base.properties(logical_id)):
+            what = "versioning is enabled and no rule expires noncurrent versions of all objects"
+            yield stack_finding("kept_versions", resource=diff.head.display(logical_id), what=what)
+
+
+def _keeps_versions(properties: dict[str, Json]) -> bool:
+    if as_object(properties.get("VersioningConfiguration")).get("Status") in (None, "Suspended"):
+        return False
+    rules = [
+        rule for rule in as_list(as_object(properties.get("LifecycleConfiguration")).get("Rules")) if is_object(rule)
+    ]
+    scopes = ("Prefix", "TagFilters", "ObjectSizeGreaterThan", "ObjectSizeLessThan")
+    expiries = ("NoncurrentVersionExpiration", "NoncurrentVersionExpirationInDays")
+    return not any(
+        rule.get("Status") == "Enabled"
+        and any(name in rule for name in expiries)
+        and not any(rule.get(name) for name in scopes)
+        for rule in rules
+    )
 
 
 def _emptiers(stack: Stack) -> dict[str, str]:

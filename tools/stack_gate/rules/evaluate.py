@@ -6,10 +6,13 @@ from stack_gate.diff.properties import ValueChange, leaves, matches, select
 from stack_gate.diff.stacks import StackDiff
 from stack_gate.findings import Finding
 from stack_gate.rules.cost import Prices, find_higher_costs
-from stack_gate.rules.deletion import find_deletions
-from stack_gate.rules.permissions import find_missing_tls, find_new_permissions
+from stack_gate.rules.deletion import find_deletions, find_kept_versions
+from stack_gate.rules.origins import find_foreign_origins, find_macros
+from stack_gate.rules.permissions import find_access_by_tag, find_missing_tls, find_new_permissions
 from stack_gate.rules.predicates import PREDICATES
-from stack_gate.rules.tables import all_rules, stack_finding, type_facts
+from stack_gate.rules.scaling import find_scaling_changes
+from stack_gate.rules.secrets import find_environments, find_secrets
+from stack_gate.rules.tables import JUDGE_NEW, all_rules, foreign_rows, stack_finding, type_facts
 from stack_gate.rules.two_phase import find_two_phase_changes
 from stack_gate.template import as_object, canonical
 
@@ -54,30 +57,45 @@ def _check_update(diff: StackDiff, logical_id: str) -> Iterator[Finding]:
         for change in select(old, new, rule.path):
             if PREDICATES[rule.predicate](change.old, change.new, diff):
                 yield Finding(class_name=rule.class_name, resource=shown, what=change.describe(), why=rule.why)
-    if facts.otherwise is None:
+    if facts.otherwise is not None:
+        yield from _unlisted(ValueChange((), old, new), type_name, facts.otherwise, shown)
+
+
+def _unlisted(change: ValueChange, type_name: str, class_name: str, shown: str) -> Iterator[Finding]:
+    """Find changed properties that no rule and no list of types.toml names."""
+    facts = type_facts(type_name)
+    if facts is None:
         return
     # Deletion and permission rules look at the properties that identify a resource.
-    known = ["Tags", *facts.free, *facts.identity, *(rule.path for rule in rules)]
+    known = ["Tags", *facts.free, *facts.identity, *(rule.path for rule in all_rules(type_name))]
+    named = {key for row in foreign_rows() if row.covers(type_name) for key in row.keys}
     unknown: dict[str, ValueChange] = {}
-    for leaf in leaves(ValueChange((), old, new)):
-        if not any(matches(pattern, leaf.path) for pattern in known):
+    for leaf in leaves(change):
+        if not any(matches(pattern, leaf.path) for pattern in known) and not named & set(leaf.path):
             unknown.setdefault(leaf.path[0], leaf)
     for _, leaf in sorted(unknown.items()):
         why = f"no rule says that this is harmless ({facts.why})"
-        yield Finding(class_name=facts.otherwise, resource=shown, what=leaf.describe(), why=why)
+        yield Finding(class_name=class_name, resource=shown, what=leaf.describe(), why=why)
 
 
 def _check_addition(diff: StackDiff, logical_id: str) -> Iterator[Finding]:
+    """Judge a new resource as one that was changed from nothing."""
     type_name, shown = diff.head.type_of(logical_id), diff.head.display(logical_id)
+    new = diff.head.properties(logical_id)
     for rule in all_rules(type_name):
-        for change in select({}, diff.head.properties(logical_id), rule.path) if rule.added else ():
-            differs = canonical(rule.baseline) != canonical(change.new)
+        changes = list(select({}, new, rule.path)) if rule.added else []
+        if rule.required and not changes:
+            changes = [ValueChange(tuple(rule.path.split(".")), None, None)]
+        for change in changes:
+            differs = rule.required or canonical(rule.baseline) != canonical(change.new)
             if differs and PREDICATES[rule.predicate](rule.baseline, change.new, diff):
                 what = ValueChange(change.path, rule.baseline, change.new).describe()
                 yield Finding(class_name=rule.class_name, resource=shown, what=what, why=rule.why)
     facts = type_facts(type_name)
     if facts is not None and facts.added:
         yield Finding(class_name=facts.added, resource=shown, what=f"a new {type_name}", why=facts.why)
+    elif facts is not None and facts.otherwise in JUDGE_NEW:
+        yield from _unlisted(ValueChange((), {}, new), type_name, facts.otherwise, shown)
 
 
 def find_network_access(diff: StackDiff) -> Iterator[Finding]:
@@ -98,10 +116,13 @@ def find_unknown_changes(diff: StackDiff) -> Iterator[Finding]:
         if part not in HARMLESS_PARTS:
             yield stack_finding("unknown_part", what=f"the template's {part} change")
     parameters = (as_object(stack.template.get("Parameters")) for stack in (base, head))
-    used = canonical(head.resources)
+    used = canonical(
+        [{key: value for key, value in stack.template.items() if key != "Rules"} for stack in (base, head)]
+    )
     for name in _changed_keys(*parameters):
         if f'{{"Ref": "{name}"}}' in used or f"${{{name}}}" in used:
-            yield stack_finding("unknown_part", what=f"parameter {name}, which resources use, changes")
+            what = f"parameter {name}, which resources, outputs or conditions use, changes"
+            yield stack_finding("unknown_part", what=what)
     for logical_id, resource in head.resources.items():
         for name in _changed_keys(base.resources.get(logical_id, {}), resource):
             if name not in HARMLESS_ATTRIBUTES:
@@ -118,6 +139,13 @@ RULES: tuple[Callable[[StackDiff], Iterable[Finding]], ...] = (
     find_weakened_properties,
     find_new_permissions,
     find_missing_tls,
+    find_access_by_tag,
+    find_foreign_origins,
+    find_macros,
+    find_secrets,
+    find_environments,
+    find_scaling_changes,
+    find_kept_versions,
     find_two_phase_changes,
     find_unknown_changes,
     find_network_access,

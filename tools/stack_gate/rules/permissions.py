@@ -5,20 +5,23 @@ action, resource, condition) that the head allows allowed by one statement of th
 still denied? Access that only several statements of the base allow together counts as new.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 
 from stack_gate.diff.stacks import StackDiff
 from stack_gate.findings import Finding
-from stack_gate.iam.conditions import Clause, alternatives, any_of, implies
+from stack_gate.iam.conditions import Clause, alternatives, any_of, implies, is_impossible
 from stack_gate.iam.example_requests import describe_actions, describe_managed_policy, describe_request, example_rank
 from stack_gate.iam.patterns import covered
 from stack_gate.iam.policies import EVERYONE, Permissions, Statement, read_permissions
 from stack_gate.rules.tables import stack_finding
-from stack_gate.template import TOKEN, Resolver, Stack
+from stack_gate.template import TOKEN, Json, Resolver, Stack, as_list, canonical, is_object
 
 Findings = dict[tuple[str, int], list[Finding]]  # by kind and index of the statement
+
+MAX_COMPARISONS = 500_000  # of a part with a statement, in one direction: a few seconds
 
 # The action that must be denied without TLS, by type.
 TLS_ACTIONS = {"AWS::S3::Bucket": "s3:*", "AWS::SNS::Topic": "sns:publish", "AWS::SQS::Queue": "sqs:*"}
@@ -47,6 +50,9 @@ def find_new_permissions(diff: StackDiff) -> Iterator[Finding]:
     for logical_id, _ in sorted(after.unreadable - before.unreadable):
         what = "changes permissions that only CloudFormation can evaluate"
         yield stack_finding("undecidable", resource=head.display(logical_id), what=what)
+    for logical_id, _ in sorted(before.too_large ^ after.too_large):
+        stack = head if logical_id in head.resources else base
+        yield stack_finding("too_large", resource=stack.display(logical_id), what="a policy is too large to judge")
     still_unreadable = {logical_id for logical_id, _ in after.unreadable}
     for logical_id, _ in sorted(before.unreadable - after.unreadable):
         if logical_id in head.resources and logical_id not in still_unreadable:
@@ -63,8 +69,13 @@ def _find_new_access(before: Permissions, after: Permissions, head: Stack) -> Fi
     known = set(allowed)
     denied = [statement for _, statement in after.by_effect("Deny") if not statement.condition]
     found: Findings = {}
+    budget = MAX_COMPARISONS
     for index, (logical_id, statement) in enumerate(after.by_effect("Allow")):
         if statement in known:
+            continue
+        budget -= _comparisons(statement, [*allowed, *denied])
+        if budget < 0:
+            found["new", index] = [_too_large(statement, head.display(logical_id))]
             continue
         parts = [part for part in _split(statement) if not any(_spans(other, part) for other in denied)]
         answers = [(part, _is_covered(part, allowed)) for part in parts]
@@ -100,11 +111,16 @@ def _find_lost_denials(before: Permissions, after: Permissions, base: Stack, hea
     denied = [statement for _, statement in after.by_effect("Deny")]
     known = set(denied)
     found: Findings = {}
+    budget = MAX_COMPARISONS
     for index, (logical_id, statement) in enumerate(before.by_effect("Deny")):
         target = statement.attached_to
         if statement in known or (target in base.resources and target not in head.resources):
             continue
         others = [other for other in denied if other.attached_to == target]
+        budget -= _comparisons(statement, others)
+        if budget < 0:
+            found["lost", index] = [_too_large(statement, base.display(logical_id))]
+            continue
         lost = [part for part in _split(statement) if _still_exists(part, head) and not _is_covered(part, others)]
         if lost:
             resources = base.display_tokens(lost[0].resources.describe())
@@ -115,10 +131,28 @@ def _find_lost_denials(before: Permissions, after: Permissions, base: Stack, hea
     return found
 
 
+def _comparisons(statement: Statement, others: Sequence[Statement]) -> int:
+    """Return how many comparisons a statement takes; its own parts count, since they are listed first."""
+    sizes = [1 if dimension.negated else len(dimension.patterns) for dimension in statement.dimensions]
+    return math.prod(sizes) * len(alternatives(statement.condition)) * (1 + len(others))
+
+
+def _too_large(statement: Statement, shown: str) -> Finding:
+    sizes = " x ".join(str(len(dimension.patterns)) for dimension in statement.dimensions)
+    what = f"a statement of {sizes} principals, actions and resources is too large to judge"
+    return stack_finding("too_large", resource=shown, what=what)
+
+
 def _split(statement: Statement) -> Iterator[Statement]:
-    """Yield parts of a statement with one pattern per dimension and one alternative of its condition."""
+    """Yield parts of a statement with one pattern per dimension and one alternative of its condition.
+
+    Parts that no request meets are left out.
+    """
+    if any(dimension.negated and "*" in dimension.patterns for dimension in statement.dimensions):
+        return
+    conditions = [item for item in alternatives(statement.condition) if not is_impossible(item)]
     for principals, actions, resources in product(*(dimension.split() for dimension in statement.dimensions)):
-        for condition in alternatives(statement.condition):
+        for condition in conditions:
             yield replace(statement, principals=principals, actions=actions, resources=resources, condition=condition)
 
 
@@ -149,13 +183,35 @@ def _still_exists(part: Statement, head: Stack) -> bool:
     return all(name in head.resources for name in ids if name != "star")
 
 
+def find_access_by_tag(diff: StackDiff) -> Iterator[Finding]:
+    """Find changed tags that a condition or variable of a policy names: whoever has the tag has the access."""
+    statements = [*read_permissions(diff.base).statements, *read_permissions(diff.head).statements]
+    named = "\n".join({str(statement).lower() for _, statement in statements})
+    named += "\n".join(text.lower() for _, text in read_permissions(diff.head).unreadable)
+    if "tag/" not in named:
+        return
+    for logical_id in diff.head.resources:
+        before, after = (_tags(stack.properties(logical_id)) for stack in (diff.base, diff.head))
+        for key in sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key)):
+            if f"tag/{key}".lower() in named:
+                what = f"tag {key}: {before.get(key, 'none')} → {after.get(key, 'none')}"
+                yield stack_finding("access_by_tag", resource=diff.head.display(logical_id), what=what)
+
+
+def _tags(properties: dict[str, Json]) -> dict[str, str]:
+    tags = properties.get("Tags")
+    if is_object(tags):
+        return {key: canonical(value) for key, value in tags.items()}
+    listed = [tag for tag in as_list(tags) if is_object(tag)]
+    return {str(tag.get("Key")): canonical(tag.get("Value")) for tag in listed}
+
+
 def find_missing_tls(diff: StackDiff) -> Iterator[Finding]:
-    """Find buckets, topics and queues that no longer deny requests without TLS, and new buckets that do not."""
+    """Find buckets, topics and queues that no longer deny requests without TLS, and new ones that do not."""
     before, after = _require_tls(diff.base), _require_tls(diff.head)
     for logical_id, _ in diff.head.of_type(*TLS_ACTIONS):
-        is_bucket = diff.head.type_of(logical_id) == "AWS::S3::Bucket"
-        new_bucket = is_bucket and logical_id not in diff.base.resources
-        if logical_id not in after and (new_bucket or logical_id in before):
+        is_new = logical_id not in diff.base.resources
+        if logical_id not in after and (is_new or logical_id in before):
             what = "no statement denies requests without TLS"
             yield stack_finding("transport", resource=diff.head.display(logical_id), what=what)
 

@@ -11,6 +11,7 @@ from stack_gate.diff.stacks import StackDiff
 from stack_gate.template import Json, Stack, as_list, as_object, canonical, is_list, is_object, referenced_id
 
 EMAIL_PROTOCOLS = ("email", "email-json")
+SUBSCRIBERS, TOPICS = ("AWS::Lambda::Function", "AWS::SQS::Queue"), ("AWS::SNS::Topic",)
 PUBLIC_ACCESS_BLOCKS = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
 
 Predicate = Callable[[Json, Json, StackDiff], bool]
@@ -30,6 +31,7 @@ PREDICATES: dict[str, Predicate] = {
     "must_stay_true": lambda old, new, diff: not is_false(old) and not is_true(new),
     "must_stay_false": lambda old, new, diff: not is_false(new),  # only false or absent passes
     "must_not_be_false": lambda old, new, diff: new is not None and not is_true(new),  # only true or absent passes
+    "must_be_true": lambda old, new, diff: not is_true(new),  # only true passes, whatever it was
     "must_stay_enabled": lambda old, new, diff: old not in (None, "Suspended") and new != "Enabled",
     "must_stay": lambda old, new, diff: old is not None,  # may be added, but not changed or removed
     "must_not_appear": lambda old, new, diff: new is not None,  # may be removed, but not changed or added
@@ -79,13 +81,7 @@ def owner_enforced(old: Json, new: Json, diff: StackDiff) -> bool:
 def subscriber(old: Json, new: Json, diff: StackDiff) -> bool:
     """Subscribers must be email addresses or resources of this stack."""
     after = as_object(new)
-    return after.get("Protocol") not in EMAIL_PROTOCOLS and not _in_stack(after.get("Endpoint"), diff.head)
-
-
-@predicate
-def own_reference(old: Json, new: Json, diff: StackDiff) -> bool:
-    """The value must refer to a resource of this stack, or be removed."""
-    return new is not None and not _in_stack(new, diff.head)
+    return after.get("Protocol") not in EMAIL_PROTOCOLS and not _in_stack(after.get("Endpoint"), diff.head, SUBSCRIBERS)
 
 
 @predicate
@@ -95,20 +91,13 @@ def own_topics(old: Json, new: Json, diff: StackDiff) -> bool:
     includes_more = after.get("IncludeInferenceResponseIn") != before.get("IncludeInferenceResponseIn")
     topics = [after[name] for name in ("SuccessTopic", "ErrorTopic") if name in after]
     removed = set(before) - set(after)
-    return bool(removed) or includes_more or not all(_in_stack(topic, diff.head) for topic in topics)
+    return bool(removed) or includes_more or not all(_in_stack(topic, diff.head, TOPICS) for topic in topics)
 
 
 @predicate
 def own_metric(old: Json, new: Json, diff: StackDiff) -> bool:
     """The metric must stay the same, of the same endpoint even if that is renamed."""
-    return _without_endpoint_names(old, diff.base) != _without_endpoint_names(new, diff.head)
-
-
-@predicate
-def code_source(old: Json, new: Json, diff: StackDiff) -> bool:
-    """The code must stay an object of the same bucket, the one for CDK's assets."""
-    before, after = as_object(old), as_object(new)
-    return set(after) != {"S3Bucket", "S3Key"} or before.get("S3Bucket") != after["S3Bucket"]
+    return without_endpoint_names(old, diff.base) != without_endpoint_names(new, diff.head)
 
 
 @predicate
@@ -149,15 +138,17 @@ def _blocked_types(value: Json) -> Json:
     return as_object(as_object(rules[0]).get("BlockedEncryptionTypes")) if rules else {}
 
 
-def _without_endpoint_names(value: Json, stack: Stack) -> str:
+def without_endpoint_names(value: Json, stack: Stack) -> str:
+    """Return a value as text in which endpoints go by their logical ids."""
     text = canonical(value)
     for logical_id, properties in stack.of_type("AWS::SageMaker::Endpoint"):
         text = text.replace(canonical(properties.get("EndpointName", "")), f'"<{logical_id}>"')
     return text
 
 
-def _in_stack(value: Json, stack: Stack) -> bool:
-    return referenced_id(value) in stack.resources
+def _in_stack(value: Json, stack: Stack, types: tuple[str, ...]) -> bool:
+    """Return whether a value refers to a resource of these types: an attribute of another may be any text."""
+    return stack.type_of(referenced_id(value)) in types
 
 
 _SCOPE_KEYS = ("Prefix", "TagFilters", "ObjectSizeGreaterThan", "ObjectSizeLessThan")

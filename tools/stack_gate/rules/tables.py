@@ -32,8 +32,30 @@ class Rule:
     predicate: str
     class_name: str
     why: str
-    added: bool = False
+    added: bool
     baseline: Any = None
+    required: bool = False  # the row also applies to new resources without the property
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreign:
+    """A row of `foreign` in rules.toml, which explains the fields."""
+
+    types: Sequence[str]
+    keys: Sequence[str]
+    class_name: str
+    why: str
+    own: Sequence[str] = ()
+    allowed: Sequence[str] = ()
+    check: str = ""
+
+    def covers(self, type_name: str) -> bool:
+        return any(fnmatchcase(type_name, pattern) for pattern in self.types)
+
+
+# Classes whose rules judge a new resource as one that was changed from nothing. A new resource has nothing to lose, and
+# no name that another one has.
+JUDGE_NEW = ("broaden", "exposure", "money")
 
 
 @cache
@@ -61,12 +83,26 @@ def all_rules(type_name: str = "") -> tuple[Rule, ...]:
         for row in _table("rules.toml").get(class_name, []):
             fields = {name: value for name, value in row.items() if name not in ("types", "paths")}
             matching = [pattern for pattern in row["types"] if not type_name or fnmatchcase(type_name, pattern)]
+            fields.setdefault("added", class_name in JUDGE_NEW)
             found += [
                 Rule(type=pattern, path=path, class_name=class_name, **fields)
                 for pattern in matching
                 for path in row["paths"]
             ]
     return tuple(found)
+
+
+@cache
+def foreign_rows() -> tuple[Foreign, ...]:
+    """Return the rules about what must come from, or go to, this stack."""
+    rows: list[dict[str, Any]] = _table("rules.toml")["foreign"]
+    return tuple(Foreign(**row) for row in rows)
+
+
+@cache
+def environment_table() -> dict[str, dict[str, str]]:
+    """Return {type: {pattern of a variable's name: regular expression of its values}}."""
+    return _table("rules.toml")["environment"]
 
 
 def stack_finding(rule: str, *, resource: str = "", what: str, example: str = "") -> Finding:

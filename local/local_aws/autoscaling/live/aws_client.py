@@ -82,19 +82,19 @@ class AwsApi:
             AlarmName=alarm.definition.name, StateValue=alarm.state, StateReason=_state_reason(alarm)
         )
 
-    def new_samples(self) -> list[tuple[Metric, float, float]]:
-        """Return the samples that others have published since the last call, with their age in seconds."""
+    def new_samples(self) -> list[tuple[Metric, float, float, str]]:
+        """Return the samples that others have published since the last call, with their age in seconds and unit."""
         data = cloudwatch_backends[ACCOUNT_ID][REGION].metric_data
         start, self._samples_seen = self._samples_seen, len(data)
         now = datetime.now(UTC)
-        found: list[tuple[Metric, float, float]] = []
+        found: list[tuple[Metric, float, float, str]] = []
         for datum in data[start : self._samples_seen]:
             if datum.namespace in (NAMESPACE, HOST_NAMESPACE):  # the controllers have these already
                 continue
             dimensions = {str(item.name): str(item.value) for item in datum.dimensions}
             metric = Metric.of(datum.namespace, datum.name, dimensions)
             age = (now - datum.timestamp.replace(tzinfo=datum.timestamp.tzinfo or UTC)).total_seconds()
-            found += [(metric, value, age) for value in _values(datum)]
+            found += [(metric, value, age, datum.unit or "None") for value in _values(datum)]
         return found
 
     def set_desired(self, endpoint: str, variant: str, count: int) -> None:

@@ -16,10 +16,11 @@ from local_aws.autoscaling.live import scaling_history
 from local_aws.autoscaling.live.accelerated_clock import CLOCK_FACTOR, AcceleratedClock
 from local_aws.autoscaling.live.aws_client import AwsApi
 from local_aws.autoscaling.rules.alarm_monitor import AlarmMonitor
-from local_aws.autoscaling.rules.autoscaler import Decision
+from local_aws.autoscaling.rules.autoscaler import Decision, ScalableTarget
 from local_aws.autoscaling.rules.controller import PERIOD_SECONDS, Controller
-from local_aws.autoscaling.rules.endpoint_metrics import DURATIONS, EndpointLoad, endpoint_samples
+from local_aws.autoscaling.rules.endpoint_metrics import DURATIONS, EndpointLoad, endpoint_samples, unit_of
 from local_aws.autoscaling.rules.scaling_config import Description, ScalingConfig, endpoint_and_variant, parse_alarm
+from local_aws.autoscaling.rules.scheduled_actions import ScheduledAction
 from local_aws.emulator import clients
 from local_aws.emulator.operations import scaling
 from local_aws.sagemaker.endpoint import Endpoint
@@ -71,9 +72,9 @@ class ScalingService:
         alarms = self._aws.alarms()
         self._monitor.deploy(parse_alarm(alarm) for alarm in alarms)
         self._monitor.set_states({alarm["AlarmName"]: alarm["StateValue"] for alarm in alarms})
-        for metric, value, age in self._aws.new_samples():
+        for metric, value, age, unit in self._aws.new_samples():
             # However fast the clock: a sample of this moment belongs to this minute, an older one is as old as it says.
-            self._monitor.store.put(metric, value, now - PERIOD_SECONDS - max(0.0, age - PERIOD_SECONDS))
+            self._monitor.store.put(metric, value, now - PERIOD_SECONDS - max(0.0, age - PERIOD_SECONDS), unit)
         self._sample_unscaled({endpoint_and_variant(resource_id)[0] for resource_id in targets})
         running = self._sampled_controllers(targets, alarms)
         self._monitor.evaluate(now)
@@ -81,6 +82,8 @@ class ScalingService:
             if controller.settled:
                 scaling.complete_activities(controller.resource_id)
             minute = controller.scale(now)
+            if minute.not_scaled:
+                scaling.record_not_scaled(controller.resource_id, minute.not_scaled)
             scaling_history.append(scaling_history.path_of(self._folder, controller.endpoint), minute)
 
     def _sampled_controllers(self, targets: Mapping[str, Description], alarms: list[Description]) -> list[Controller]:
@@ -119,7 +122,7 @@ class ScalingService:
                 self._unscaled[name] = EndpointVariant(endpoint, name, variant.config.variant_name, self._aws, factor)
             samples = list(endpoint_samples(name, variant.config.variant_name, self._unscaled[name].load()))
             for metric, value in samples:
-                self._monitor.store.put(metric, value, self._clock.now - PERIOD_SECONDS)
+                self._monitor.store.put(metric, value, self._clock.now - PERIOD_SECONDS, unit_of(metric.name))
             self._aws.publish(samples, self._minute_starts_at)
 
     def _run(self) -> None:
@@ -128,6 +131,10 @@ class ScalingService:
                 self.round()
             except (ClientError, BotoCoreError) as error:  # try again in the next minute
                 _log.warning("no scaling at %g s: %r", self._clock.now, error)
+
+    def _scheduled(self, action: ScheduledAction, target: ScalableTarget) -> None:
+        self._aws.register(target)
+        scaling.record_scheduled_action(target.resource_id, action)
 
     def _controller(self, resource_id: str, config: ScalingConfig) -> Controller | None:
         """Return the target's controller, a new one for a new endpoint, or None if the endpoint does not exist."""
@@ -141,7 +148,7 @@ class ScalingService:
                 controller.deploy(config)
                 return controller
         variant = EndpointVariant(endpoint, name, variant_name, self._aws, self._clock.factor)
-        controller = Controller(config, variant, self._monitor, self._aws.register, epoch=self._started_at)
+        controller = Controller(config, variant, self._monitor, self._scheduled, epoch=self._started_at)
         self._controllers[resource_id] = (controller, variant)
         return controller
 
@@ -176,7 +183,8 @@ class EndpointVariant:
 
     def apply(self, decision: Decision) -> None:
         """Request the decided instances. Record the scaling activity; SageMaker's refusal makes it a failed one."""
-        cause = "minimum or maximum capacity was set"
+        bound = "minimum" if decision.desired > self.desired else "maximum"
+        cause = f"{bound} capacity was set to {decision.desired}"
         if decision.policy:
             cause = f"monitor alarm {decision.alarm} in state ALARM triggered policy {decision.policy}"
         refusal = None

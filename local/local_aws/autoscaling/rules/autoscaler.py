@@ -46,6 +46,20 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class NotScaled:
+    """A change that an alarm asked for, but a bound of the target prevents.
+
+    `code`: AlreadyAtMaxCapacity or AlreadyAtMinCapacity; `bound`: that capacity.
+    https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-scaling-activities.html
+    """
+
+    code: str
+    bound: int
+    policy: str
+    alarm: str
+
+
+@dataclass(frozen=True)
 class _Proposal:
     policy: ScalingPolicy
     capacity: int
@@ -87,6 +101,7 @@ class Autoscaler:
                 self._steps[policy.arn] = policy
             else:
                 self._tracking.append(_TargetTrackingAlarms(policy))
+        self.not_scaled: NotScaled | None = None  # at the last decision
         self._enforce_bounds = False
         self._in_progress: _ScalingActivity | None = None
         self._last_scale_in: _ScalingActivity | None = None
@@ -111,6 +126,7 @@ class Autoscaler:
         """
         for alarm in self.alarms:
             alarm.evaluate(store, now)
+        self.not_scaled = None
         if not settled:
             return None
         if self._in_progress:
@@ -181,7 +197,19 @@ class Autoscaler:
         best = max(bounded, key=lambda item: item.capacity, default=None)
         if best and (best.capacity > desired if out else best.capacity < desired):
             return best
+        self.not_scaled = self._blocked(candidates, desired)
         return None
+
+    def _blocked(self, candidates: list[_Proposal], desired: int) -> NotScaled | None:
+        """Return what a bound of the target prevents, if it does."""
+        wanted = next((item for item in candidates if item.capacity != desired), None)
+        if wanted is None:
+            return None
+        if wanted.capacity > desired:
+            code, bound = "AlreadyAtMaxCapacity", self.target.max_capacity
+        else:
+            code, bound = "AlreadyAtMinCapacity", self.target.min_capacity
+        return NotScaled(code, bound, wanted.policy.name, wanted.alarm)
 
     def _less_recently_added(self, proposal: _Proposal, desired: int, now: float) -> int:
         """Within its cooldown, the capacity that a policy last added counts towards what it may add next."""

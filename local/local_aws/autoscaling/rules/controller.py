@@ -7,10 +7,11 @@ from typing import Protocol
 
 from local_aws.autoscaling.rules.alarm_monitor import AlarmMonitor
 from local_aws.autoscaling.rules.alarms import AlarmState
-from local_aws.autoscaling.rules.autoscaler import Autoscaler, Decision, ScalableTarget
-from local_aws.autoscaling.rules.endpoint_metrics import EndpointLoad, endpoint_samples
+from local_aws.autoscaling.rules.autoscaler import Autoscaler, Decision, NotScaled, ScalableTarget
+from local_aws.autoscaling.rules.endpoint_metrics import EndpointLoad, endpoint_samples, unit_of
 from local_aws.autoscaling.rules.metrics import Metric
 from local_aws.autoscaling.rules.scaling_config import ScalingConfig, endpoint_and_variant
+from local_aws.autoscaling.rules.scheduled_actions import ScheduledAction
 
 PERIOD_SECONDS = 60.0
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -46,13 +47,14 @@ class Minute:
     alarms: Mapping[str, AlarmState]
     published: Sequence[tuple[Metric, float]]
     decision: Decision | None
+    not_scaled: NotScaled | None = None
 
 
 class Controller:
     """Scale `variant` according to `config`, which `deploy` may replace at any time.
 
-    `monitor` holds the account's samples and alarms, by default only this endpoint's. `on_new_bounds` is called when a
-    scheduled action sets bounds. `epoch` is the time of day at 0 seconds of the clock; the default is a Monday's
+    `monitor` holds the account's samples and alarms, by default only this endpoint's. `on_scheduled` is called when a
+    scheduled action has set bounds. `epoch` is the time of day at 0 seconds of the clock; the default is a Monday's
     midnight.
     """
 
@@ -61,7 +63,7 @@ class Controller:
         config: ScalingConfig,
         variant: ScalableVariant,
         monitor: AlarmMonitor | None = None,
-        on_new_bounds: Callable[[ScalableTarget], None] | None = None,
+        on_scheduled: Callable[[ScheduledAction, ScalableTarget], None] | None = None,
         *,
         epoch: datetime = MONDAY,
     ) -> None:
@@ -69,7 +71,7 @@ class Controller:
         self.endpoint, self.variant_name = endpoint_and_variant(self.resource_id)
         self._variant = variant
         self._monitor = monitor or AlarmMonitor()
-        self._on_new_bounds = on_new_bounds
+        self._on_scheduled = on_scheduled
         self._epoch = epoch
         self._config = config
         self._autoscaler = Autoscaler(config.target, config.policies)
@@ -104,7 +106,7 @@ class Controller:
         self._load = self._variant.load()
         self.published = list(endpoint_samples(self.endpoint, self.variant_name, self._load))
         for metric, value in self.published:
-            self._monitor.store.put(metric, value, now - PERIOD_SECONDS)
+            self._monitor.store.put(metric, value, now - PERIOD_SECONDS, unit_of(metric.name))
 
     def scale(self, now: float) -> Minute:
         """Apply the policies to the alarms' states at `now`."""
@@ -122,7 +124,8 @@ class Controller:
         alarms += self._autoscaler.alarms
         states: dict[str, AlarmState] = {alarm.definition.name: alarm.state for alarm in alarms}
         load, desired = self._load, self._variant.desired
-        return Minute(now, load.backlog, load.instances, desired, states, self.published, decision)
+        blocked = self._autoscaler.not_scaled
+        return Minute(now, load.backlog, load.instances, desired, states, self.published, decision, blocked)
 
     def _run_scheduled_actions(self, now: float) -> None:
         """Set the bounds of the scheduled actions whose minute begins at `now`."""
@@ -133,5 +136,5 @@ class Controller:
                 minimum = target.min_capacity if action.min_capacity is None else action.min_capacity
                 maximum = target.max_capacity if action.max_capacity is None else action.max_capacity
                 self._autoscaler.register(replace(target, min_capacity=minimum, max_capacity=maximum), enforce=True)
-                if self._on_new_bounds:
-                    self._on_new_bounds(self._autoscaler.target)
+                if self._on_scheduled:
+                    self._on_scheduled(action, self._autoscaler.target)

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from local_aws.autoscaling.rules.metric_math import Expression
@@ -21,16 +21,19 @@ STATISTICS: Mapping[str, Callable[[list[float]], float]] = {
 class Metric:
     """A metric. Samples and alarms match only if namespace, name and all dimensions are equal.
 
+    With a `unit`, only the samples that were published with it.
+
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html#Dimension
     """
 
     namespace: str
     name: str
     dimensions: frozenset[tuple[str, str]]
+    unit: str = ""
 
     @classmethod
-    def of(cls, namespace: str, name: str, dimensions: Mapping[str, str]) -> "Metric":
-        return cls(namespace, name, frozenset(dimensions.items()))
+    def of(cls, namespace: str, name: str, dimensions: Mapping[str, str], unit: str = "") -> "Metric":
+        return cls(namespace, name, frozenset(dimensions.items()), unit)
 
     def __str__(self) -> str:
         dimensions = ", ".join(f"{name}={value}" for name, value in sorted(self.dimensions))
@@ -43,7 +46,13 @@ class MetricStore:
     def __init__(self) -> None:
         self._samples: dict[Metric, tuple[list[float], list[float]]] = {}  # times, values
 
-    def put(self, metric: Metric, value: float, at: float) -> None:
+    def put(self, metric: Metric, value: float, at: float, unit: str = "") -> None:
+        """Store a sample, to be found with its unit and without."""
+        self._insert(metric, value, at)
+        if unit:
+            self._insert(replace(metric, unit=unit), value, at)
+
+    def _insert(self, metric: Metric, value: float, at: float) -> None:
         times, values = self._samples.setdefault(metric, ([], []))
         place = bisect_right(times, at)
         times.insert(place, at)

@@ -200,7 +200,8 @@ def _parse_metric_series(
     dimensions = {item["Name"]: item["Value"] for item in metric.get("Dimensions") or ()}
     if field == "Stat":
         period = int(settings.get("Period") or period)
-    return MetricSeries(Metric.of(metric["Namespace"], metric["MetricName"], dimensions), str(settings[field]), period)
+    watched = Metric.of(metric["Namespace"], metric["MetricName"], dimensions, settings.get("Unit") or "")
+    return MetricSeries(watched, str(settings[field]), period)
 
 
 def _moment(value: Any) -> datetime | None:

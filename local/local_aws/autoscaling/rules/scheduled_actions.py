@@ -5,7 +5,7 @@ https://docs.aws.amazon.com/autoscaling/application/userguide/scheduled-scaling-
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -19,7 +19,7 @@ _FIELDS = ((0, 59), (0, 23), (1, 31), (1, 12), (1, 7), (1970, 2199))
 class ScheduledAction:
     """Set the target's bounds when `schedule` matches in `timezone`; a bound of None stays as it is.
 
-    A recurring schedule begins at `starts_at` and ends at `ends_at`, where given.
+    A recurring schedule begins at `starts_at`, when the action runs too, and ends at `ends_at`, where given.
 
     Raise ValueError unless `schedule` is `cron(...)`, without L, W and #, or `at(yyyy-mm-ddThh:mm:ss)`.
     """
@@ -42,8 +42,10 @@ class ScheduledAction:
 
     def due(self, moment: datetime) -> bool:
         """Return whether the action is due in the minute of `moment` (timezone-aware)."""
-        if (self.starts_at and moment < self.starts_at) or (self.ends_at and moment > self.ends_at):
+        if (self.starts_at and _minute(moment) < _minute(self.starts_at)) or (self.ends_at and moment > self.ends_at):
             return False
+        if not self._at and self.starts_at and _minute(moment) == _minute(self.starts_at):
+            return True
         local = moment.astimezone(ZoneInfo(self.timezone))
         if self._at:
             return local.replace(second=0, microsecond=0, tzinfo=None) == self._at.replace(second=0)
@@ -66,6 +68,10 @@ class ScheduledAction:
             frozenset(number for part in text.split(",") for number in _range(part, low, high))
             for text, (low, high) in zip(fields, _FIELDS, strict=True)
         )
+
+
+def _minute(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(second=0, microsecond=0)
 
 
 def _range(part: str, low: int, high: int) -> range:

@@ -12,12 +12,15 @@ from typing import Any
 from moto.cloudformation.exceptions import AlreadyExistsException, CloudFormationError, ValidationError
 from moto.cloudformation.models import ChangeSet, CloudFormationBackend, Stack
 from moto.cloudformation.utils import generate_changeset_id, generate_stack_id, validate_create_change_set
+from moto.iam.exceptions import NotFoundException
 
 from local_aws.emulator.cloudformation.change_set import LocalChangeSet
 from local_aws.emulator.cloudformation.deployment import Kind, delete_resources, deploy
 from local_aws.emulator.cloudformation.request_checks import check_parameters
 from local_aws.emulator.cloudformation.stack import LocalStack
 from local_aws.emulator.cloudformation.template_order import Template, parse_template
+from local_aws.emulator.iam.authorization import caller_credentials
+from local_aws.emulator.iam.sessions import assume_role_for_service
 
 _UPDATABLE = frozenset(
     {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
@@ -41,6 +44,8 @@ class LocalCloudFormation(CloudFormationBackend):
     def create_stack(self, name: str, template: str, parameters: dict[str, Any], **options: Any) -> Stack:
         parsed = parse_template(template)
         stack = self._new_stack(name, parameters, options.get("tags"))
+        stack.policy = options.get("stack_policy_body") or ""
+        _act_as(stack, options.get("role_arn"))
         stack.enable_termination_protection = bool(options.get("enable_termination_protection"))
         check_parameters(parsed, parameters)
         stack.validate_template(parsed, parameters)
@@ -53,12 +58,13 @@ class LocalCloudFormation(CloudFormationBackend):
         parsed, resolved = parse_template(template), self._resolve_update_parameters(stack, parameters)
         check_parameters(parsed, resolved)
         stack.validate_template(parsed, resolved)
-        if parsed == stack.template_dict and resolved == stack.parameters:
+        if parsed == stack.template_dict and resolved == stack.parameters and tags in (None, stack.tags):
             raise ValidationError(message="No updates are to be performed.")
-        self._start_deployment(stack, parsed, template, resolved, "UPDATE")
+        _act_as(stack, role_arn)
+        self._start_deployment(stack, parsed, template, resolved, "UPDATE", tags)
         return stack
 
-    def delete_stack(self, name_or_stack_id: str) -> None:
+    def delete_stack(self, name_or_stack_id: str, role_arn: str | None = None) -> None:
         stack = self._find_stack(name_or_stack_id)
         if stack is None or stack.status == "DELETE_IN_PROGRESS":
             return  # deleting a stack that does not exist succeeds, as on AWS
@@ -66,6 +72,7 @@ class LocalCloudFormation(CloudFormationBackend):
             raise ValidationError(
                 message=f"Stack [{stack.name}] cannot be deleted while TerminationProtection is enabled"
             )
+        _act_as(stack, role_arn)
         stack.record_event("DELETE_IN_PROGRESS", "User Initiated")
 
         def work() -> None:
@@ -137,17 +144,24 @@ class LocalCloudFormation(CloudFormationBackend):
             if self.change_sets[key] is not change_set:
                 del self.change_sets[key]  # they are not valid for the updated stack
         stack = self.stacks[change_set.stack_id]
-        stack.tags = change_set.tags or {}
+        _act_as(stack, change_set.role_arn)
         kind: Kind = "CREATE" if change_set.change_set_type == "CREATE" else "UPDATE"
-        self._start_deployment(stack, change_set.template_dict, change_set.template, change_set.parameters, kind)
+        content = (change_set.template_dict, change_set.template, change_set.parameters)
+        self._start_deployment(stack, *content, kind, change_set.tags or {})
 
     def _start_deployment(
-        self, stack: LocalStack, template: Template, text: str, parameters: dict[str, Any], kind: Kind
+        self,
+        stack: LocalStack,
+        template: Template,
+        text: str,
+        parameters: dict[str, Any],
+        kind: Kind,
+        tags: dict[str, str] | None = None,
     ) -> None:
         stack.record_event(f"{kind}_IN_PROGRESS", "User Initiated")
 
         def work() -> None:
-            deploy(stack, template, text, parameters, kind)
+            deploy(stack, template, text, parameters, kind, tags)
             self._drop_exports(stack)
             self.exports.update({export.name: export for export in stack.exports})
 
@@ -227,6 +241,21 @@ class LocalCloudFormation(CloudFormationBackend):
             if name == key or (name == item.change_set_name and matches):
                 return item
         raise ChangeSetNotFoundError(name)
+
+
+def _act_as(stack: LocalStack, role_arn: str | None) -> None:
+    """Deploy with the permissions of the stack's service role, which stays, or else of whoever sends this request.
+
+    Raise ValidationError for a role that CloudFormation cannot assume.
+    """
+    stack.role_arn = role_arn or stack.role_arn
+    if not stack.role_arn:
+        stack.credentials = caller_credentials()
+        return
+    try:
+        stack.credentials = assume_role_for_service(stack.role_arn, "cloudformation.amazonaws.com", "AWSCloudFormation")
+    except (PermissionError, NotFoundException) as error:
+        raise ValidationError(message=f"Role {stack.role_arn} is invalid or cannot be assumed") from error
 
 
 def _run_in_thread(stack: LocalStack, work: Callable[[], None], status_on_error: str) -> None:

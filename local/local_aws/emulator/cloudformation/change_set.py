@@ -22,7 +22,7 @@ class LocalChangeSet(ChangeSet):
     def diff(self) -> list[Change]:
         stack = self.stack
         assert isinstance(stack, LocalStack)
-        return describe_changes(stack.resources, self.template_dict, self.parameters)
+        return describe_changes(stack.resources, self.template_dict, self.parameters, self.tags or stack.tags)
 
     def set_status(self, *, has_changes: bool) -> None:
         """Make the change set available, or failed if there is nothing to change."""
@@ -31,7 +31,9 @@ class LocalChangeSet(ChangeSet):
         self.status_reason = None if has_changes else _NO_CHANGES
 
 
-def describe_changes(current: DeployedResources, template: Template, parameters: dict[str, Any]) -> list[Change]:
+def describe_changes(
+    current: DeployedResources, template: Template, parameters: dict[str, Any], tags: dict[str, str]
+) -> list[Change]:
     """Return the changes from `current` to `template`, in the order in which a deployment would make them."""
     planned = copy(current)
     planned.deployed = dict(current.deployed)
@@ -41,7 +43,7 @@ def describe_changes(current: DeployedResources, template: Template, parameters:
     enabled = {name: item for name, item in template["Resources"].items() if planned.is_enabled(item)}
     unsettled: set[str] = set()  # resources whose attributes are known only after the deployment
     found = (
-        _describe(planned, logical_id, enabled[logical_id], unsettled)
+        _describe(planned, logical_id, enabled[logical_id], unsettled, tags)
         for logical_id in dependency_order(template)
         if logical_id in enabled
     )
@@ -53,13 +55,17 @@ def describe_changes(current: DeployedResources, template: Template, parameters:
 
 
 def _describe(
-    planned: DeployedResources, logical_id: str, definition: dict[str, Any], unsettled: set[str]
+    planned: DeployedResources,
+    logical_id: str,
+    definition: dict[str, Any],
+    unsettled: set[str],
+    tags: dict[str, str],
 ) -> Change | None:
     resource_type, current = str(definition["Type"]), planned.deployed.get(logical_id)
     if current is None:
         unsettled.add(logical_id)
         return _change("Add", logical_id, resource_type)
-    details = _property_details(planned, current, definition.get("Properties", {}), unsettled)
+    details = _property_details(planned, current, definition.get("Properties", {}), unsettled, tags)
     type_changed = current.resource_type != resource_type
     if not details and not type_changed:
         return None
@@ -77,13 +83,16 @@ def _describe(
 
 
 def _property_details(
-    planned: DeployedResources, current: Deployed, new: dict[str, Any], unsettled: set[str]
+    planned: DeployedResources, current: Deployed, new: dict[str, Any], unsettled: set[str], tags: dict[str, str]
 ) -> list[dict[str, Any]]:
     details: list[dict[str, Any]] = []
     handler = find_handler(current.resource_type)
-    for name in sorted({*new, *current.properties}):
+    for name in sorted({*new, *current.properties} | ({"Tags"} if handler and handler.taggable else set())):
         dynamic = bool(unsettled & set(references(new.get(name))))  # its new value is known only once deployed
-        if dynamic or _resolve(planned, new.get(name)) != current.properties.get(name):
+        resolved = _resolve(planned, new.get(name))
+        if name == "Tags" and handler:
+            resolved = handler.inherit_tags({"Tags": resolved}, tags)["Tags"]
+        if dynamic or resolved != current.properties.get(name):
             changed = {**current.properties, name: object()}
             recreates = handler is not None and name in handler.replacement_properties(current.properties, changed)
             recreation = "Never" if not recreates else "Conditionally" if dynamic else "Always"

@@ -7,23 +7,41 @@ from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.parsing import OutputMap
 from moto.core.exceptions import ServiceException
 
-from local_aws.emulator.cloudformation import resource_operations
+from local_aws.emulator.cloudformation import resource_operations, stack_policy
 from local_aws.emulator.cloudformation.resource_operations import Step, StepFailedError
 from local_aws.emulator.cloudformation.stack import Deployed, LocalStack
-from local_aws.emulator.cloudformation.template_order import Template, dependencies, dependency_order
+from local_aws.emulator.cloudformation.template_order import (
+    Template,
+    attribute_owners,
+    dependencies,
+    dependency_order,
+)
 
 Kind = Literal["CREATE", "UPDATE"]
+_MASK = "****"
 
 
-def deploy(stack: LocalStack, template: Template, text: str, parameters: dict[str, Any], kind: Kind) -> None:
-    """Deploy `template` (`text` is its source); the stack ends in a `*_COMPLETE` or `*ROLLBACK_*` status."""
-    previous = (stack.template_dict, dict(stack.resources.input_parameters))
+def deploy(
+    stack: LocalStack,
+    template: Template,
+    text: str,
+    parameters: dict[str, Any],
+    kind: Kind,
+    tags: dict[str, str] | None = None,
+) -> None:
+    """Deploy `template` (`text` is its source); the stack ends in a `*_COMPLETE` or `*ROLLBACK_*` status.
+
+    `tags` replace the stack's; None keeps them.
+    """
+    previous, previous_tags = (stack.template_dict, dict(stack.resources.input_parameters)), stack.tags
+    stack.tags = stack.tags if tags is None else tags
     previous_order = dependency_order(stack.template_dict)
     journal: list[Step] = []
     if kind == "CREATE":
         _set_template(stack, template, text, parameters)
     try:
         stack.resources.use(template, parameters)
+        _check_removals(stack, template)
         for logical_id in dependency_order(template):
             definition = template["Resources"][logical_id]
             if stack.resources.is_enabled(definition):
@@ -33,6 +51,7 @@ def deploy(stack: LocalStack, template: Template, text: str, parameters: dict[st
         for name in outputs:
             outputs[name]  # evaluate now: a wrong output must fail the deployment, not the reader
         _check_exports(stack, outputs)
+        _mask_secrets(stack, template, outputs)
     except (StepFailedError, ServiceException) as error:
         reason = str(error)
         if isinstance(error, StepFailedError):
@@ -41,6 +60,7 @@ def deploy(stack: LocalStack, template: Template, text: str, parameters: dict[st
         if kind == "CREATE":
             _roll_back_creation(stack, journal, reason)
         else:
+            stack.tags = previous_tags
             _roll_back_update(stack, journal, previous, reason)
         return
     _set_template(stack, template, text, parameters)
@@ -59,6 +79,23 @@ def delete_resources(stack: LocalStack) -> bool:
     if survivors:
         stack.record_event("DELETE_FAILED", _failed_to_delete(survivors))
     return not survivors
+
+
+def _check_removals(stack: LocalStack, template: Template) -> None:
+    """Raise ValidationError if the stack policy denies to remove a resource that the template has dropped."""
+    for name, resource in stack.resources.deployed.items():
+        removed = name not in template["Resources"]
+        if removed and (denial := stack_policy.denial(stack.policy, "Update:Delete", resource)):
+            raise ValidationError(message=denial)
+
+
+def _mask_secrets(stack: LocalStack, template: Template, outputs: OutputMap) -> None:
+    """Show asterisks in outputs with an attribute of a custom resource that answered NoEcho."""
+    secret = {name for name, resource in stack.resources.deployed.items() if resource.no_echo}
+    for name, definition in template.get("Outputs", {}).items():
+        output = outputs[name] if secret & set(attribute_owners(definition.get("Value"))) else None
+        if output is not None:
+            output.value = _MASK
 
 
 def _check_exports(stack: LocalStack, outputs: OutputMap) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from moto.cloudformation.exceptions import CloudFormationError, ValidationError
 from moto.core.responses import ActionResult, EmptyResult
 
+from local_aws.emulator.cloudformation import stack_policy
 from local_aws.emulator.cloudformation.template_order import Template, parse_template
 
 _MAX_BODY_BYTES = 51_200
@@ -31,10 +32,11 @@ class InsufficientCapabilitiesError(CloudFormationError):
 def install(responses: Any) -> None:
     """Check the parameters of moto's requests that its backend does not see, and add UpdateTerminationProtection."""
     create, update = responses.create_stack, responses.update_stack
-    create_change_set, delete = responses.create_change_set, responses.delete_stack
+    create_change_set, set_stack_policy = responses.create_change_set, responses.set_stack_policy
 
     def create_stack(self: Any) -> Any:
         _check_name(self._get_param("StackName"))
+        _check_stack_policy(self)
         _check_failure_options(self)
         _check_template(self)
         return create(self)
@@ -42,7 +44,14 @@ def install(responses: Any) -> None:
     def update_stack(self: Any) -> Any:
         _check_failure_options(self)
         _check_template(self)
+        _check_stack_policy(self)
+        if policy := self._get_param("StackPolicyBody"):
+            self.cloudformation_backend.set_stack_policy(self._get_param("StackName"), policy)
         return update(self)
+
+    def checked_stack_policy(self: Any) -> Any:
+        _check_stack_policy(self)
+        return set_stack_policy(self)
 
     def checked_change_set(self: Any) -> Any:
         if self._get_param("OnStackFailure", "ROLLBACK") != "ROLLBACK":
@@ -51,29 +60,34 @@ def install(responses: Any) -> None:
         return create_change_set(self)
 
     def delete_stack(self: Any) -> Any:
-        retained = self._get_param("RetainResources", [])
-        self.cloudformation_backend.retain(self._get_param("StackName"), retained)
-        return delete(self)
-
-    def update_termination_protection(self: Any) -> ActionResult:
-        stack = self.cloudformation_backend.get_stack(self._get_param("StackName"))
-        stack.enable_termination_protection = self._get_bool_param("EnableTerminationProtection", False)
-        return ActionResult({"StackId": stack.stack_id})
-
-    def describe_change_set(self: Any) -> ActionResult:
-        names = self._get_param("ChangeSetName"), self._get_param("StackName")
-        return ActionResult(self.cloudformation_backend.describe_change_set(*names))
-
-    def delete_change_set(self: Any) -> ActionResult:
-        names = self._get_param("ChangeSetName"), self._get_param("StackName")
-        self.cloudformation_backend.delete_change_set(*names)
+        name, backend = self._get_param("StackName"), self.cloudformation_backend
+        backend.retain(name, self._get_param("RetainResources", []))
+        backend.delete_stack(name, self._get_param("RoleARN"))
         return EmptyResult()
 
     # moto looks for a change set by its name alone, among those of all stacks.
-    responses.describe_change_set, responses.delete_change_set = describe_change_set, delete_change_set
-    responses.update_termination_protection = update_termination_protection
+    responses.describe_change_set, responses.delete_change_set = _describe_change_set, _delete_change_set
+    responses.update_termination_protection = _update_termination_protection
     responses.create_stack, responses.update_stack = create_stack, update_stack
     responses.create_change_set, responses.delete_stack = checked_change_set, delete_stack
+    responses.set_stack_policy = checked_stack_policy
+
+
+def _update_termination_protection(self: Any) -> ActionResult:
+    stack = self.cloudformation_backend.get_stack(self._get_param("StackName"))
+    stack.enable_termination_protection = self._get_bool_param("EnableTerminationProtection", False)
+    return ActionResult({"StackId": stack.stack_id})
+
+
+def _describe_change_set(self: Any) -> ActionResult:
+    names = self._get_param("ChangeSetName"), self._get_param("StackName")
+    return ActionResult(self.cloudformation_backend.describe_change_set(*names))
+
+
+def _delete_change_set(self: Any) -> ActionResult:
+    names = self._get_param("ChangeSetName"), self._get_param("StackName")
+    self.cloudformation_backend.delete_change_set(*names)
+    return EmptyResult()
 
 
 def check_parameters(template: Template, given: dict[str, Any]) -> None:
@@ -105,6 +119,18 @@ def _check_name(name: str) -> None:
             message=f"1 validation error detected: Value '{name}' at 'stackName' failed to satisfy constraint: Member "
             "must satisfy regular expression pattern: [a-zA-Z][-a-zA-Z0-9]*"
         )
+
+
+def _check_stack_policy(response: Any) -> None:
+    """Refuse a stack policy that is not understood, and parameters that would be ignored."""
+    for name in ("StackPolicyURL", "StackPolicyDuringUpdateBody", "StackPolicyDuringUpdateURL"):
+        if response._get_param(name):
+            raise ValidationError(message=f"the embedded AWS does not support {name}; use StackPolicyBody")
+    if policy := response._get_param("StackPolicyBody"):
+        try:
+            stack_policy.check(policy)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValidationError(message=f"Error validating stack policy: {error}") from error
 
 
 def _check_failure_options(response: Any) -> None:

@@ -1,13 +1,14 @@
 """Create, update, replace or delete a single resource, and record its events."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 from moto.core.exceptions import ServiceException
 
+from local_aws.emulator.cloudformation import stack_policy
 from local_aws.emulator.cloudformation.stack import Deployed, LocalStack
 from local_aws.emulator.resources import find_handler
 from local_aws.emulator.resources.base import Context, Handler, Outcome, ResourceFailedError, is_not_found
@@ -46,7 +47,7 @@ def apply(stack: LocalStack, logical_id: str, definition: dict[str, Any]) -> Ste
         str(definition.get("UpdateReplacePolicy", "Delete")),
     )
     try:
-        new = replace(new, properties=stack.resources.resolve(definition.get("Properties", {})))
+        new = replace(new, properties=_properties(stack, definition))
     except ServiceException as error:
         status = "CREATE_FAILED" if current is None else "UPDATE_FAILED"
         stack.record_resource_event(new, status, str(error))
@@ -56,12 +57,23 @@ def apply(stack: LocalStack, logical_id: str, definition: dict[str, Any]) -> Ste
     if current.properties == new.properties:
         # The deletion policies may have changed.
         stack.resources.deployed[logical_id] = replace(
-            new, physical_id=current.physical_id, attributes=current.attributes
+            new, physical_id=current.physical_id, attributes=current.attributes, no_echo=current.no_echo
         )
         return None
-    if _handler(new).replacement_properties(current.properties, new.properties):
+    replacing = _handler(new).replacement_properties(current.properties, new.properties)
+    if denial := stack_policy.denial(stack.policy, "Update:Replace" if replacing else "Update:Modify", new):
+        stack.record_resource_event(current, "UPDATE_FAILED", denial)
+        raise StepFailedError(Step(logical_id, current, current, in_place=True), denial)
+    if replacing:
         return _create(stack, current, new)
     return update_in_place(stack, current, new)
+
+
+def _properties(stack: LocalStack, definition: dict[str, Any]) -> Mapping[str, Any]:
+    """Return a resource's resolved properties, with the tags that it inherits from the stack."""
+    properties = stack.resources.resolve(definition.get("Properties", {}))
+    handler = find_handler(str(definition["Type"]))
+    return handler.inherit_tags(properties, stack.tags) if handler else properties
 
 
 def _create(stack: LocalStack, current: Deployed | None, new: Deployed) -> Step:
@@ -125,7 +137,8 @@ def _attempt(
         failure, left_behind = _reason(error), getattr(error, "physical_id", None)
         stack.record_resource_event(new, f"{verb}_FAILED", failure, physical_id=left_behind)
         raise ResourceFailedError(failure, left_behind) from error
-    deployed = replace(new, physical_id=outcome.physical_id, attributes=outcome.attributes)
+    settled = {"physical_id": outcome.physical_id, "attributes": outcome.attributes, "no_echo": outcome.no_echo}
+    deployed = replace(new, **settled)
     stack.resources.deployed[new.logical_id] = deployed
     stack.record_resource_event(deployed, f"{verb}_COMPLETE")
     return deployed
@@ -151,4 +164,5 @@ def _handler(resource: Deployed) -> Handler:
 
 
 def _context(stack: LocalStack, resource: Deployed) -> Context:
-    return Context(stack.name, stack.stack_id, resource.logical_id, resource.resource_type, stack.region_name)
+    names = (stack.name, stack.stack_id, resource.logical_id, resource.resource_type)
+    return Context(*names, stack.region_name, stack.credentials)

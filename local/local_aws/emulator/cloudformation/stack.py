@@ -29,6 +29,7 @@ class Deployed:
     properties: Mapping[str, Any]
     deletion_policy: str = "Delete"
     update_replace_policy: str = "Delete"
+    no_echo: bool = False  # of a custom resource whose attributes are secret
 
     # The names that moto reads from its own resources.
     logical_resource_id = property(attrgetter("logical_id"))
@@ -112,6 +113,7 @@ class LocalStack(Stack):
     stack_status_reason: str | None = None
     last_updated_time: datetime | None = None
     deletion_time: datetime | None = None
+    credentials: dict[str, str] | None = None  # those of the current operation; None: the administrator's
 
     def _create_resource_map(self) -> DeployedResources:
         resources = DeployedResources(

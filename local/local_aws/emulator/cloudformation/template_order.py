@@ -55,6 +55,23 @@ _FUNCTIONS: dict[str, Callable[[Any], Iterator[str]]] = {
 }
 
 
+def attribute_owners(value: Any) -> Iterator[str]:
+    """Yield the logical id of each resource whose attributes `Fn::GetAtt` or `Fn::Sub` reads in `value`."""
+    if isinstance(value, list):
+        for item in value:
+            yield from attribute_owners(item)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if key == "Fn::GetAtt":
+                yield from _get_att(item)
+            elif key == "Fn::Sub":
+                text = item[0] if isinstance(item, list) else item
+                yield from (name.partition(".")[0] for name in _SUBSTITUTION.findall(text) if "." in name)
+                yield from attribute_owners(item[1:] if isinstance(item, list) else [])
+            else:
+                yield from attribute_owners(item)
+
+
 def dependencies(definition: Mapping[str, Any]) -> set[str]:
     """Return the names that one resource's definition depends on."""
     explicit = definition.get("DependsOn", [])

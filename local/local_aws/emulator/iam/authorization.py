@@ -2,7 +2,7 @@
 
 The administrator's key may do everything but assume a role that does not trust the account. A role's session is checked
 against the policies deployed on the role and on the resource. Any other caller is refused, except for an S3 object
-whose bucket policy is public.
+whose bucket policy is public and whose bucket does not restrict public access.
 """
 
 import threading
@@ -17,6 +17,7 @@ from moto.s3.models import FakeBucket, s3_backends
 from moto.sns.models import sns_backends
 
 from local_aws.emulator.account import ACCOUNT_ID, ROOT_ACCESS_KEY_ID
+from local_aws.emulator.iam import public_access
 from local_aws.emulator.iam.actions import required_access
 from local_aws.emulator.iam.assume_role import administrator_may_assume, assume_role_verdict, check_session
 from local_aws.emulator.iam.conditions import UnsupportedConditionError
@@ -73,10 +74,19 @@ def authorize(response: Any, request_class: type, resource: str = "*") -> None:
             check_session(response, chained=True)
 
 
+def caller_credentials() -> dict[str, str] | None:
+    """Return the credentials that signed the request of this thread; None if they are the administrator's."""
+    session: Session | None = getattr(_current, "session", None)
+    return session.credentials if session else None
+
+
 def bucket_permission(bucket: FakeBucket, action: str, resource: str) -> PermissionResult:
     """Decide on each key of a bulk deletion; moto also calls this in other requests, before authentication."""
     session: Session | None = getattr(_current, "session", None)
-    if session is None or is_allowed(session, Access(action, resource, session.context)):
+    if session is None:
+        permitted = _public_may(Access(action, resource))
+        return PermissionResult.PERMITTED if permitted else PermissionResult.NEUTRAL
+    if is_allowed(session, Access(action, resource, session.context)):
         return PermissionResult.NEUTRAL
     return PermissionResult.DENIED
 
@@ -96,12 +106,28 @@ def is_allowed(session: Session, access: Access) -> bool:
 def _authorize_anonymous(response: Any, resource: str) -> None:
     if response.service_name == "sns" and response._get_action() in ("ConfirmSubscription", "Unsubscribe"):
         return  # these carry their own token
-    anonymous = Caller((), "")
     for access in required_access(response, response.service_name or "", resource):
-        if _resource_verdict(access, anonymous) is not Verdict.ALLOWED:
+        if not _public_may(access):
             if response.service_name == "s3":
                 raise S3AccessDeniedError()
             raise AccessDeniedError("anonymous", access.action)
+
+
+def _public_may(access: Access) -> bool:
+    """Return whether a resource's policy allows this to everyone, and its bucket does not restrict that."""
+    bucket = _bucket_of(access)
+    restricted = bucket is not None and public_access.refuses_public(bucket)
+    try:
+        return not restricted and _resource_verdict(access, Caller((), "")) is Verdict.ALLOWED
+    except UnsupportedConditionError as error:
+        print(f"denied {access.action} on {access.resource} to the public: {error}", flush=True)
+        return False
+
+
+def _bucket_of(access: Access) -> FakeBucket | None:
+    if not access.action.startswith("s3:"):
+        return None
+    return s3_backends[ACCOUNT_ID]["aws"].buckets.get(access.resource.partition(":::")[2].partition("/")[0])
 
 
 def _hide_absence(response: Any, session: Session, access: Access) -> None:
@@ -128,7 +154,7 @@ def _resource_verdict(access: Access, caller: Caller) -> Verdict:
     if access.action == "sts:AssumeRole":
         return assume_role_verdict(access, caller)
     if service == "s3":
-        bucket = s3_backends[ACCOUNT_ID]["aws"].buckets.get(access.resource.partition(":::")[2].partition("/")[0])
+        bucket = _bucket_of(access)
         document = bucket.policy if bucket else None
     elif service == "sns" and access.resource.count(":") >= 5:
         topic = sns_backends[ACCOUNT_ID][access.resource.split(":")[3]].topics.get(access.resource)

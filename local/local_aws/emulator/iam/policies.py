@@ -11,6 +11,8 @@ from typing import Any
 
 from local_aws.emulator.iam.conditions import Context, conditions_hold, matches, substitute
 
+_WITH_VARIABLES = "2012-10-17"
+
 
 class Verdict(Enum):
     """The combined result of policies; a deny overrides any allow."""
@@ -43,8 +45,13 @@ class Caller:
 
 
 def statements_of(document: str | bytes | Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the statements of a policy document (JSON or parsed)."""
+    """Return the statements of a policy document (JSON or parsed).
+
+    Before version 2012-10-17 there are no policy variables: their text is literal, which `${$}` says here.
+    """
     parsed: Any = json.loads(document) if isinstance(document, str | bytes) else document
+    if parsed.get("Version") != _WITH_VARIABLES:
+        parsed = json.loads(json.dumps(parsed).replace("${", "${$}{"))
     found = parsed.get("Statement", [])
     return [found] if isinstance(found, dict) else list(found)
 

@@ -43,6 +43,7 @@ class Session:
     service: str
     context: Context = field(default_factory=dict[str, str])
     policy: str = ""  # the session policy that was given when the role was assumed
+    credentials: dict[str, str] = field(default_factory=dict[str, str], repr=False)  # under boto3's argument names
 
     def policies(self) -> list[str]:
         """Return the role's current inline and attached policies as JSON."""
@@ -121,9 +122,9 @@ def _session(response: Any, assumed: AssumedRole, service: str) -> Session:
         raise error
     role_name = assumed.role_arn.rpartition("/")[2]
     role = _iam().get_role(role_name)
-    return Session(
-        Caller((assumed.arn, role.arn), ACCOUNT_ID), role_name, service, request_context(response), assumed.policy or ""
-    )
+    caller = Caller((assumed.arn, role.arn), ACCOUNT_ID)
+    context, policy = request_context(response), assumed.policy or ""
+    return Session(caller, role_name, service, context, policy, credentials_of(assumed))
 
 
 def principal_context(session: Session) -> dict[str, str]:
@@ -219,6 +220,11 @@ def assume_role_for_service(
         duration=duration_seconds,
         external_id="",
     )
+    return credentials_of(session)
+
+
+def credentials_of(session: AssumedRole) -> dict[str, str]:
+    """Return a session's credentials under boto3's argument names."""
     return {
         "aws_access_key_id": session.access_key_id,
         "aws_secret_access_key": session.secret_access_key,

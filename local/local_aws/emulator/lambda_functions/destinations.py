@@ -14,14 +14,18 @@ SUPPORTED = ("sqs", "sns")
 
 @dataclass(frozen=True)
 class Attempted:
-    """What became of an event: its last answer, how often it ran, and the function's credentials."""
+    """What became of an event: how often it ran, its last answer (None if it never ran), and why the record is sent.
+
+    Of the conditions, AWS documents `RetriesExhausted` in an example; the others are those of public records.
+    """
 
     request_id: str
     event: str
-    payload: bytes
-    error: str | None
-    attempts: int
     credentials: dict[str, str]
+    attempts: int = 0
+    payload: bytes | None = None
+    error: str | None = None
+    condition: str = ""
 
 
 def check_destinations(config: dict[str, Any]) -> None:
@@ -34,7 +38,7 @@ def check_destinations(config: dict[str, Any]) -> None:
 
 def send_record(function: Any, config: dict[str, Any], attempted: Attempted) -> None:
     """Send the record of an event to the destination for its outcome, with the function's own permissions."""
-    kind = "OnFailure" if attempted.error else "OnSuccess"
+    kind = "OnSuccess" if attempted.condition == "Success" else "OnFailure"
     arn = config.get("DestinationConfig", {}).get(kind, {}).get("Destination", "")
     if not arn:
         return
@@ -55,19 +59,19 @@ def send_record(function: Any, config: dict[str, Any], attempted: Attempted) -> 
 
 def _record(function: Any, attempted: Attempted) -> dict[str, Any]:
     """Return the record (Lambda developer guide, "Retaining records of asynchronous invocations")."""
-    response = {"statusCode": 200, "executedVersion": "$LATEST"}
-    if attempted.error:
-        response["functionError"] = attempted.error
-    return {
+    record = {
         "version": "1.0",
         "timestamp": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "requestContext": {
             "requestId": attempted.request_id,
             "functionArn": f"{function.function_arn}:$LATEST",
-            "condition": "RetriesExhausted" if attempted.error else "Success",
+            "condition": attempted.condition,
             "approximateInvokeCount": attempted.attempts,
         },
         "requestPayload": json.loads(attempted.event),
-        "responseContext": response,
-        "responsePayload": json.loads(attempted.payload),
     }
+    if attempted.payload is not None:
+        error = {"functionError": attempted.error} if attempted.error else {}
+        record["responseContext"] = {"statusCode": 200, "executedVersion": "$LATEST", **error}
+        record["responsePayload"] = json.loads(attempted.payload)
+    return record

@@ -18,7 +18,7 @@ import time
 import uuid
 import zipfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,12 @@ from local_aws.emulator.environment import endpoint_environment
 from local_aws.emulator.iam.sessions import assume_role_for_service
 from local_aws.emulator.lambda_functions.deployment_package import DeploymentPackageError, extract
 from local_aws.emulator.lambda_functions.destinations import Attempted, send_record
-from local_aws.emulator.lambda_functions.limits import ThrottledError, concurrency_slot, next_trace
+from local_aws.emulator.lambda_functions.limits import (
+    RequestTooLargeError,
+    ThrottledError,
+    concurrency_slot,
+    next_trace,
+)
 
 _HERE = Path(__file__).parent
 # Functions find programs on PATH, and Node functions the SDK that AWS's own Node runtime contains: of the project that
@@ -50,10 +55,10 @@ _TOOL_ENVIRONMENT = {
 _MAX_LOG_MESSAGE = 256 * 1024 - 26  # CloudWatch Logs' limit of an event
 _MAX_EVENT_BYTES = 1_048_576
 _MAX_SYNC_BYTES = 6_291_556
-# AWS waits for one minute, then two.
-_RETRY_SECONDS = (1.0, 2.0)
 _MAX_EVENT_AGE_SECONDS = 21_600
-_THROTTLE_SECONDS, _MAX_THROTTLE_SECONDS = 1.0, 300.0
+_PACE = 60  # AWS's minutes are seconds here: for an event's age, and between its attempts
+_RETRY_SECONDS = (60 / _PACE, 120 / _PACE)
+_THROTTLE_SECONDS, _MAX_THROTTLE_SECONDS = 0.25, 300 / _PACE  # AWS begins with one second
 _TAIL_BYTES = 4096
 # Events by function ARN that still run or will be retried.
 _pending: Counter[str] = Counter()
@@ -120,7 +125,7 @@ def _parse(body: Any, limit: int) -> str:
     text = body.decode() if isinstance(body, bytes) else (body or "{}")
     size = len(text.encode())
     if size > limit:
-        raise LambdaClientError("RequestTooLargeException", f"the payload must be at most {limit} bytes, got {size}")
+        raise RequestTooLargeError(size, limit)
     try:
         json.loads(text)
     except ValueError as error:
@@ -131,22 +136,31 @@ def _parse(body: Any, limit: int) -> str:
 
 
 def _run_event(function: Any, event: str, prepared: Prepared, trace: str) -> None:
-    """Run an event, and retry it after an error as often as the event invoke configuration says (by default twice)."""
+    """Run an event, and retry it after an error as often as the event invoke configuration says (by default twice).
+
+    While the function's reserved concurrency is zero, new events go to the on-failure destination at once.
+    """
     request_id = str(uuid.uuid4())  # all attempts have the same
     configured: list[Any] = function.event_invoke_config
     config: dict[str, Any] = configured[0].response() if configured else {}
     attempts = 1 + int(config.get("MaximumRetryAttempts", 2))
-    expires = time.monotonic() + int(config.get("MaximumEventAgeInSeconds", _MAX_EVENT_AGE_SECONDS))
+    expires = time.monotonic() + int(config.get("MaximumEventAgeInSeconds", _MAX_EVENT_AGE_SECONDS)) / _PACE
+    attempted = Attempted(request_id, event, prepared.credentials)
     try:
+        if function.reserved_concurrency is not None and int(function.reserved_concurrency) == 0:
+            send_record(function, config, replace(attempted, condition="ZeroReservedConcurrency"))
+            return
         for attempt in range(attempts):
             if attempt:
                 time.sleep(_RETRY_SECONDS[attempt - 1])
             result = _run_when_possible(function, event, prepared, trace, request_id, expires)
             if result is None:
-                return  # too old: dropped
+                send_record(function, config, replace(attempted, condition="EventAgeExceeded"))
+                return
+            attempted = replace(attempted, attempts=attempt + 1, payload=result.payload, error=result.error)
             if result.error is None or attempt == attempts - 1:
-                outcome = (request_id, event, result.payload, result.error, attempt + 1, prepared.credentials)
-                send_record(function, config, Attempted(*outcome))
+                condition = "RetriesExhausted" if result.error else "Success"
+                send_record(function, config, replace(attempted, condition=condition))
                 return
     finally:
         with _pending_lock:

@@ -1,4 +1,4 @@
-"""What Lambda refuses: reserved variables, too much concurrency, recursive loops, roles that it cannot assume."""
+"""What Lambda refuses: large payloads, reserved variables, too much concurrency, recursive loops, untrusting roles."""
 
 import io
 import re
@@ -42,6 +42,15 @@ _MAX_CHAIN = 16  # invocations of a function in one chain of requests
 _LINEAGE = re.compile(r"Lineage=([^;]*)")
 _running: Counter[str] = Counter()
 _lock = threading.Lock()
+
+
+class RequestTooLargeError(LambdaClientError):
+    """The payload exceeds the quota of its kind of invocation."""
+
+    code = 413
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__("RequestTooLargeException", f"the payload must be at most {limit} bytes, got {size}")
 
 
 class ThrottledError(LambdaClientError):

@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from moto.awslambda import urls
-from moto.awslambda.exceptions import LambdaClientError
+from moto.awslambda.exceptions import InvalidParameterValueException, LambdaClientError
 from moto.awslambda.models import EventInvokeConfig
 from moto.awslambda.responses import LambdaResponse
 from moto.core.responses import ActionResult
@@ -13,6 +13,7 @@ from local_aws.emulator.lambda_functions.destinations import check_destinations
 from local_aws.emulator.lambda_functions.limits import check_configuration, check_package, recursive_loop
 
 _LOOPS = ("Allow", "Terminate")
+_MIN_EVENT_AGE_SECONDS = 60
 
 
 def install(function: Any, backend: Any) -> None:
@@ -24,8 +25,13 @@ def install(function: Any, backend: Any) -> None:
         construct(self, account_id, spec, *args, **kwargs)
 
     def set_function_code(self: Any, updated_spec: dict[str, Any]) -> None:
+        before: dict[str, Any] = dict(self.__dict__)
         set_code(self, updated_spec)
-        check_package(getattr(self, "code_bytes", b""))
+        try:
+            check_package(getattr(self, "code_bytes", b""))
+        except LambdaClientError:
+            self.__dict__ = before  # a refused update changes nothing
+            raise
 
     def update_configuration(self: Any, config_updates: dict[str, Any]) -> dict[str, Any]:
         check_configuration(config_updates)
@@ -42,8 +48,13 @@ def install(function: Any, backend: Any) -> None:
 
 
 def _put_event_invoke_config(self: Any, function_name: str, config: dict[str, Any]) -> dict[str, Any]:
-    """Replace the configuration: moto would keep the first."""
+    """Replace the configuration: moto would keep the first. Refuse an age below the minimum, which moto accepts."""
     check_destinations(config)
+    if int(config.get("MaximumEventAgeInSeconds", _MIN_EVENT_AGE_SECONDS)) < _MIN_EVENT_AGE_SECONDS:
+        raise InvalidParameterValueException(
+            f"MaximumEventAgeInSeconds must be at least {_MIN_EVENT_AGE_SECONDS}, got "
+            f"{config['MaximumEventAgeInSeconds']}"
+        )
     function = self.get_function(function_name)
     function.event_invoke_config = [EventInvokeConfig(function.function_arn, function.last_modified, config)]
     return function.event_invoke_config[0].response()

@@ -4,10 +4,10 @@
 empty, are those of the SDK's service models.
 """
 
-from local_aws.emulator.operations import caller_identity, scaling, stacks, subscriptions
+from local_aws.emulator.operations import caller_identity, logs, scaling, stacks, subscriptions
 
 
 def install() -> None:
     """Replace the methods; call once, in the server's process."""
-    for module in (caller_identity, scaling, stacks, subscriptions):
+    for module in (caller_identity, logs, scaling, stacks, subscriptions):
         module.install()

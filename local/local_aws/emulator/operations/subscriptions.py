@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/sns/latest/api/API_Subscribe.html: the answer has "p
 unless ReturnSubscriptionArn is set. ListSubscriptions shows `PendingConfirmation`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,9 +12,15 @@ from moto.core.responses import ActionResult
 from moto.sns.exceptions import SNSInvalidParameter, SNSNotFoundError
 from moto.sns.models import SNSBackend, Subscription
 from moto.sns.responses import SNSResponse
+from moto.sqs.models import sqs_backends
+
+from local_aws.emulator.account import ACCOUNT_ID
+from local_aws.emulator.iam.policies import Access, Caller, Verdict, resource_verdict
 
 _CONFIRMED_BY_PEOPLE = ("email", "email-json")
 _PENDING = "PendingConfirmation"
+_MAX_SUBJECT = 100  # AWS says "less than 100 characters", and accepts 100: https://github.com/getmoto/moto/issues/1503
+_MAX_BYTES = 262_144
 
 
 @dataclass(frozen=True)
@@ -45,15 +52,42 @@ def _install_backend(backend: Any, subscription: Any) -> None:
         return made
 
     def deliver_confirmed(self: Any, *arguments: Any, **options: Any) -> None:
-        if not _is_pending(self):
+        if not _is_pending(self) and _queue_admits(self):
             deliver(self, *arguments, **options)
 
     def publish_to_topic(self: Any, message: str, arn: str | None = None, **options: Any) -> Any:
         if arn and arn.count(":") == 5 and arn not in self.topics:
             raise SNSNotFoundError("Topic does not exist")
+        _check_message(message, **options)
         return publish(self, message, arn=arn, **options)
 
     backend.subscribe, backend.publish, subscription.publish = subscribe_pending, publish_to_topic, deliver_confirmed
+
+
+def _check_message(
+    message: str, subject: str | None = None, message_attributes: Mapping[str, Any] | None = None, **_options: Any
+) -> None:
+    """https://docs.aws.amazon.com/sns/latest/api/API_Publish.html."""
+    if subject is not None and (len(subject) > _MAX_SUBJECT or any(ord(mark) < 32 for mark in subject)):
+        raise SNSInvalidParameter("Invalid parameter: Subject")
+    attributes = (message_attributes or {}).items()
+    size = sum(len(f"{name}{value['Type']}{value['Value']}".encode()) for name, value in attributes)
+    if len(message.encode()) + size > _MAX_BYTES:
+        raise SNSInvalidParameter("Invalid parameter: Message too long")
+
+
+def _queue_admits(subscription: Any) -> bool:
+    """Return whether a queue's policy lets SNS send it this topic's messages; true for other endpoints."""
+    if subscription.protocol != "sqs":
+        return True
+    region, name = subscription.endpoint.split(":")[3], subscription.endpoint.split(":")[5]
+    queue: Any = sqs_backends[ACCOUNT_ID][region].queues.get(name)
+    if queue is None or not queue.policy:
+        return False
+    context = {"aws:sourcearn": subscription.topic.arn, "aws:sourceaccount": ACCOUNT_ID}
+    sns = Caller(("sns.amazonaws.com",), "", is_service=True)
+    send = Access("sqs:SendMessage", subscription.endpoint, context)
+    return resource_verdict(queue.policy, send, sns) is Verdict.ALLOWED
 
 
 def _install_responses(responses: Any) -> None:

@@ -42,6 +42,7 @@ class Outcome:
 
     physical_id: str
     attributes: Properties = field(default_factory=dict[str, Any])
+    no_echo: bool = False  # the attributes are secret: outputs show asterisks
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,13 @@ class Context:
     logical_id: str
     resource_type: str
     region: str
+    credentials: dict[str, str] | None = field(default=None, repr=False)  # boto3's names; None: the administrator's
 
     def client(self, service: str) -> Any:
-        """Return the administrator's boto3 client: CloudFormation's execution role may do everything."""
-        return clients.client(service, self.region)
+        """Return a boto3 client that may do what the stack's service role may, or else who deploys it."""
+        if self.credentials is None:
+            return clients.client(service, self.region)
+        return clients.client_of(service, self.credentials, self.region)
 
     def call(self, service: str, operation: str, parameters: Properties) -> dict[str, Any]:
         """Call an operation by its API name, with `parameters` coerced to its input shape."""
@@ -97,12 +101,13 @@ class Handler(abc.ABC):
     """Manage the resources of `types`.
 
     `properties` are the supported ones, None to leave the check to `Context.call`; changing one that is `immutable`
-    replaces the resource. A subclass without `types` is a base of other handlers.
+    replaces the resource. A `taggable` resource gets the stack's tags. A subclass without `types` is a base of others.
     """
 
     types: ClassVar[tuple[str, ...]] = ()
     properties: ClassVar[frozenset[str] | None] = None
     immutable: ClassVar[frozenset[str]] = frozenset()
+    taggable: ClassVar[bool] = False
 
     def validate_properties(self, properties: Properties) -> None:
         """Raise ResourceFailedError for a property that would otherwise be ignored silently."""
@@ -115,6 +120,13 @@ class Handler(abc.ABC):
     def replacement_properties(self, old: Properties, new: Properties) -> list[str]:
         """Return the changed properties that require a replacement; empty if an update in place is enough."""
         return sorted(name for name in self.immutable if old.get(name) != new.get(name))
+
+    def inherit_tags(self, properties: Properties, tags: Mapping[str, str]) -> Properties:
+        """Return the properties with the stack's tags that the resource does not set itself."""
+        own: list[Any] = list(properties.get("Tags") or [])
+        keys = {tag["Key"] for tag in own}
+        inherited = [{"Key": key, "Value": value} for key, value in sorted(tags.items()) if key not in keys]
+        return {**properties, "Tags": own + inherited} if self.taggable and inherited else properties
 
     name: ClassVar[tuple[str, int]] = ("", 64)
 

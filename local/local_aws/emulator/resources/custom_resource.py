@@ -67,7 +67,7 @@ def _send_request(
         )
     if not physical_id and kind != "Delete":
         raise ResourceFailedError(f"Invalid PhysicalResourceId (RequestId: {request_id})", fallback_id)
-    return Outcome(physical_id or fallback_id, answer.get("Data") or {})
+    return Outcome(physical_id or fallback_id, answer.get("Data") or {}, no_echo=bool(answer.get("NoEcho")))
 
 
 def _wait(response: ExpectedResponse, properties: Properties) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ class Role(Handler):
     """A role with its inline and attached policies; `Ref` is its name."""
 
     types = ("AWS::IAM::Role",)
+    taggable = True
     properties = frozenset({*_CREATE_ROLE, "AssumeRolePolicyDocument", "ManagedPolicyArns", "Policies", "RoleName"})
     immutable = frozenset({"RoleName", "Path"})
 

@@ -1,4 +1,4 @@
-"""AWS::KMS::Key: a symmetric key. Nothing is encrypted with it here; its policy is stored but not evaluated."""
+"""AWS::KMS::Key, a symmetric key, and Alias. Nothing is encrypted here; the policy is stored, but not evaluated."""
 
 from local_aws.emulator.resources.base import Context, Handler, Outcome, Properties, policy_json
 
@@ -9,6 +9,7 @@ class Key(Handler):
     """`Ref` is the key's id. Deleting the key schedules its deletion, as on AWS."""
 
     types = ("AWS::KMS::Key",)
+    taggable = True
     properties = frozenset({"Description", "EnableKeyRotation", "KeyPolicy", "PendingWindowInDays", "Tags"})
 
     def create(self, context: Context, properties: Properties) -> Outcome:
@@ -30,6 +31,25 @@ class Key(Handler):
     def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
         days = int(properties.get("PendingWindowInDays", _DEFAULT_WINDOW_DAYS))
         context.client("kms").schedule_key_deletion(KeyId=physical_id, PendingWindowInDays=days)
+
+
+class Alias(Handler):
+    """Another name of a key; `Ref` is the alias's name."""
+
+    types = ("AWS::KMS::Alias",)
+    properties = frozenset({"AliasName", "TargetKeyId"})
+    immutable = frozenset({"AliasName"})
+
+    def create(self, context: Context, properties: Properties) -> Outcome:
+        context.call("kms", "CreateAlias", properties)
+        return Outcome(properties["AliasName"])
+
+    def update(self, context: Context, physical_id: str, old: Properties, new: Properties) -> Outcome:
+        context.call("kms", "UpdateAlias", {**new, "AliasName": physical_id})
+        return Outcome(physical_id)
+
+    def delete(self, context: Context, physical_id: str, properties: Properties) -> None:
+        context.client("kms").delete_alias(AliasName=physical_id)
 
 
 def _finish(context: Context, key: str, properties: Properties) -> Outcome:

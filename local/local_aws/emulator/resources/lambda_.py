@@ -27,6 +27,7 @@ class Function(Handler):
     """A function from a zip; `Ref` is its name."""
 
     types = ("AWS::Lambda::Function",)
+    taggable = True
     properties = frozenset({*_CONFIGURATION, *_OTHER_PROPERTIES})
     immutable = frozenset({"FunctionName", "PackageType"})
 

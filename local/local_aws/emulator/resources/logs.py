@@ -7,6 +7,7 @@ class LogGroup(Handler):
     """`Ref` is the log group's name."""
 
     types = ("AWS::Logs::LogGroup",)
+    taggable = True
     properties = frozenset({"KmsKeyId", "LogGroupClass", "LogGroupName", "RetentionInDays", "Tags"})
     immutable = frozenset({"LogGroupClass", "LogGroupName"})
 

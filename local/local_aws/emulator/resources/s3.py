@@ -69,6 +69,7 @@ class Bucket(Handler):
     """A bucket with its settings; `Ref` is its name. Only an empty bucket can be deleted."""
 
     types = ("AWS::S3::Bucket",)
+    taggable = True
     properties = frozenset({*_SETTINGS, "AccessControl", "BucketName"})
     immutable = frozenset({"BucketName"})
 

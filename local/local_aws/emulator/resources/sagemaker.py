@@ -36,6 +36,7 @@ class _Immutable(Handler):
     """SageMaker can create and delete these, but not change them."""
 
     kind: ClassVar[str]
+    taggable = True
 
     def replacement_properties(self, old: Properties, new: Properties) -> list[str]:
         return sorted(name for name in {*old, *new} if old.get(name) != new.get(name) and name != "Tags")
@@ -74,6 +75,7 @@ class Endpoint(Handler):
     """Creation and update wait until the endpoint is in service or has failed."""
 
     types = ("AWS::SageMaker::Endpoint",)
+    taggable = True
     properties = frozenset({*_UPDATABLE, "EndpointName", "Tags"})
     immutable = frozenset({"EndpointName"})
 

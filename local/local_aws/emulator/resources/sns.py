@@ -20,6 +20,7 @@ class Topic(Handler):
     """`Ref` is the topic's ARN."""
 
     types = ("AWS::SNS::Topic",)
+    taggable = True
     properties = frozenset({*_TOPIC_ATTRIBUTES, "Tags", "TopicName"})
     immutable = frozenset({"TopicName"})
 

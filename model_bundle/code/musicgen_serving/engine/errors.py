@@ -48,6 +48,13 @@ class RequestAbandonedError(EngineError):
         super().__init__("the client closed its connection before its clips were finished")
 
 
+class RequestCancelledError(EngineError):
+    """The client cancelled the request before its clips were finished."""
+
+    def __init__(self) -> None:
+        super().__init__("the request was cancelled by the client")
+
+
 class NonFiniteError(EngineError):
     """The model computed NaN or infinity, so the clip is unusable."""
 

@@ -19,6 +19,7 @@ from musicgen_serving.engine.watchdog import HANG_SECONDS, Heartbeat, Watchdog, 
 from musicgen_serving.json_log import JsonLog
 
 Deliver = Callable[[int, NDArray[np.float32]], None]
+Observe = Callable[[Request], None]
 MAX_SLOTS = 32  # of two rows: the kernels' tiles have up to 64; `infra/config/capacity.py` repeats it
 LENGTH_MULTIPLES = {"cuda": 256, "cpu": 32}
 FIRST_CLIP_TOKENS = {"cuda": 53, "cpu": 8}  # a second of audio; on a CPU, as much as warms up
@@ -118,16 +119,20 @@ class Generator:
         return self.engine.running and self._watchdog.healthy
 
     def generate(
-        self, clips: list[ClipSpec], abandoned: Callable[[], bool] | None = None, deliver: Deliver | None = None
-    ) -> GenerationResult:
+        self, clips: list[ClipSpec], abandoned: Callable[[], bool] | None = None, deliver: Deliver | None = None,
+        observe: Observe | None = None,
+    ) -> GenerationResult:  # fmt: skip
         """Generate clips; with `deliver`, call it with the index and samples of each as soon as it is decoded.
 
-        `deliver` runs in the caller's thread. If it raises, the clips that are not finished are dropped. Raises
+        `deliver` runs in the caller's thread. If it raises, the clips that are not finished are dropped. `observe` gets
+        the engine's request before it is queued; other threads may read how far it is, and fail it. Raises that error,
         PromptTooLongError, QueueFullError, EngineStoppedError, DeviceMemoryError, NonFiniteError, or
         RequestAbandonedError once `abandoned` returns true.
         """
         tokens = [self.tokenize(index, clip.text) for index, clip in enumerate(clips)]
         request = Request(clips, tokens, [self.tokenize(None, clip.negative_prompt) for clip in clips])
+        if observe:
+            observe(request)
         self.engine.submit(request)
         decoded: dict[int, NDArray[np.float32]] = {}
         all_codes: dict[int, NDArray[np.int64]] = {}

@@ -33,6 +33,7 @@ class Request:
         self.negative_tokens = negative_tokens or [[] for _ in clips]  # of each clip's negative prompt, if any
         self.created = time.monotonic()
         self.max_in_flight = 0  # sequences that one step advanced together with this request's
+        self.steps = 0  # of all its clips so far; one token of every codebook each
         self._started: float | None = None
         self._codes: dict[int, torch.Tensor] = {}  # in the order in which the clips finished
         self._error: BaseException | None = None
@@ -42,6 +43,16 @@ class Request:
     def done(self) -> bool:
         """Whether every clip is finished, or the request failed or was abandoned."""
         return self._error is not None or len(self._codes) == len(self.clips)
+
+    @property
+    def started(self) -> bool:
+        """Whether a clip has had a slot."""
+        return self._started is not None
+
+    @property
+    def fraction(self) -> float:
+        """How much of the clips' tokens is generated, from 0 to 1; may be read by any thread."""
+        return self.steps / sum(clip.params.max_new_tokens for clip in self.clips)
 
     @property
     def queued_seconds(self) -> float:
@@ -256,6 +267,7 @@ class Batch:
         count = len(self.sequences)
         for sequence in self.sequences:
             sequence.position += 1
+            sequence.request.steps += 1
             sequence.request.max_in_flight = max(sequence.request.max_in_flight, count)
 
     def _step_singly(self) -> None:

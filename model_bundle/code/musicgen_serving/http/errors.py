@@ -1,7 +1,13 @@
 """Errors that a client sees: refusals with their HTTP status, and the mapping of the engine's errors to them."""
 
 from musicgen_serving.audio_upload import UploadError
-from musicgen_serving.engine.errors import EngineError, PromptTooLongError, RequestAbandonedError, UnavailableError
+from musicgen_serving.engine.errors import (
+    EngineError,
+    PromptTooLongError,
+    RequestAbandonedError,
+    RequestCancelledError,
+    UnavailableError,
+)
 
 PUBLIC_FAULTS = (EngineError, UploadError)  # failures with status 500 whose message the client may see
 
@@ -49,6 +55,15 @@ class RequestTimeoutError(RequestError):
     status = 408
 
 
+class CancelledRequestError(RequestError):
+    """The client asked for the request to be cancelled (tracking.py).
+
+    A registered status below 500: SageMaker makes a failure object of it, and neither it nor a client should retry.
+    """
+
+    status = 409
+
+
 class BodyTooLargeError(RequestError):
     status = 413
 
@@ -84,5 +99,7 @@ def translate_engine_error(error: Exception) -> Exception:
             return ServiceUnavailableError(str(error))
         case RequestAbandonedError():
             return ClientClosedRequestError(str(error))
+        case RequestCancelledError():
+            return CancelledRequestError(str(error))
         case _:
             return error

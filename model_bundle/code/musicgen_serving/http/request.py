@@ -31,7 +31,9 @@ WAV = "audio/wav"
 MAX_JSON_BYTES = 1024 * 1024  # 16 texts of 1000 characters, each escaped to 12 bytes, are 192,000
 MAX_TEXTS = 16
 MAX_CHARACTERS = 1000
-_FIELDS = ("texts", "unconditional_clips", "negative_prompt", "bucket_name", "generation_params", "return_tokens")
+_FIELDS = (
+    "texts", "unconditional_clips", "negative_prompt", "bucket_name", "generation_params", "return_tokens", "progress",
+)  # fmt: skip
 # What a client sends that names no type: the SageMaker SDK's AsyncPredictor, and S3 for an object uploaded without one.
 _UNNAMED = ("", "application/octet-stream", "binary/octet-stream")
 _QUALITY = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
@@ -57,6 +59,7 @@ class MusicRequest:
     params: SamplingParams
     seed: int | None
     return_tokens: bool = False
+    progress: bool = False
 
     def clip_specs(self, inference_id: str) -> list[ClipSpec]:
         """Return a ClipSpec for each clip; clip i uses seed + i modulo 2**32. A missing seed is a hash of the id."""
@@ -162,6 +165,7 @@ def parse_request(body: bytes, content_type: str) -> MusicRequest:
         texts=texts, unconditional_clips=unconditional_clips, negative_prompt=negative_prompt,
         bucket_name=cast("str | None", bucket_name), params=params, seed=seed,
         return_tokens=_boolean("return_tokens", fields.get("return_tokens", False)),
+        progress=_boolean("progress", fields.get("progress", False)),
     )  # fmt: skip
 
 

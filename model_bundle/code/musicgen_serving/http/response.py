@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from musicgen_serving.audio_upload import Uploads, wav_bytes
 from musicgen_serving.http.errors import MethodNotAllowedError, RequestError
 from musicgen_serving.http.request import JSON, WAV, RequestContext
+from musicgen_serving.http.tracking import Progress
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds; the server answers /ping before
     import numpy as np
@@ -49,15 +50,19 @@ class Response:
 
 
 class Delivery:
-    """A request's clips on their way out: each is encoded as it arrives, and uploaded unless the body carries it."""
+    """A request's clips on their way out: each is encoded as it arrives, and uploaded unless the body carries it.
 
-    def __init__(self, model: "Model", context: RequestContext, bucket: str, clips: int) -> None:
+    `progress` learns of each clip, and of the end.
+    """
+
+    def __init__(self, model: "Model", context: RequestContext, bucket: str, progress: Progress) -> None:
         self._model = model
         self._context = context
         self._bucket = bucket
+        self._progress = progress
         self._uploads = Uploads(model.store)
         self._body = b""
-        self.durations = [0.0] * clips  # seconds, in the order of the texts
+        self.durations = [0.0] * progress.clips  # seconds, in the order of the texts
 
     def add(self, index: int, samples: "NDArray[np.float32]") -> None:
         """Take clip `index`, [channels, samples]; UploadError if an earlier one could not be uploaded."""
@@ -67,6 +72,7 @@ class Delivery:
             self._body = wav_bytes(samples, rate)
         else:
             self._upload(index, "wav", wav_bytes(samples, rate), WAV)
+        self._progress.clips_done += 1
 
     def finish(self, metadata: Callable[[list[str] | None, float], bytes]) -> bytes:
         """Return the response's body once everything is uploaded; UploadError if S3 fails.
@@ -74,6 +80,16 @@ class Delivery:
         `metadata` gets the clips' URLs in the order of the texts and the seconds spent waiting for their uploads.
         For JSON its result is the body; for WAV it is uploaded, and the clip is the body.
         """
+        self._progress.upload()
+        try:
+            body = self._finish_uploads(metadata)
+        except BaseException as error:
+            self._progress.end(error)
+            raise
+        self._progress.end()
+        return body
+
+    def _finish_uploads(self, metadata: Callable[[list[str] | None, float], bytes]) -> bytes:
         if self._context.accept == WAV:
             self._upload(0, "json", metadata(None, 0.0), JSON)
             self._uploads.finish()
@@ -82,9 +98,10 @@ class Delivery:
         urls = self._uploads.finish()
         return metadata(urls, time.monotonic() - started)
 
-    def cancel(self) -> None:
-        """Drop uploads that have not begun."""
+    def cancel(self, error: BaseException) -> None:
+        """Drop uploads that have not begun, because the request has failed with `error`."""
         self._uploads.cancel()
+        self._progress.end(error)
 
     def _upload(self, index: int, suffix: str, body: bytes, content_type: str) -> None:
         # The name is unique among all requests: the AWS sample's downloader skips names that it already has.

@@ -9,7 +9,7 @@ one. Its matrices can, one by one; the logits are then off by about twice the er
 import torch
 from torch.nn import functional
 
-from musicgen_serving.engine.model.quantisation import Matrix, Pack, Packing, linear
+from musicgen_serving.engine.model.quantisation import Matrix, MatrixName, Pack, Packing, linear
 
 MAX_ERROR = {"float32": 1e-4, "float16": 1e-3, "int8": 0.05}
 """Of a product with random rows: rounding's order; a checkpoint in float32 rounded to 11 bits; five times the error of
@@ -22,7 +22,7 @@ class MatrixCheck:
     """Packs matrices as `packing` does, and compares every `sample`-th product with that of the weight as read."""
 
     def __init__(self, packing: Packing, sample: int = 1) -> None:
-        exceptions = {name: self._checked(pack) for name, pack in packing.exceptions.items()}
+        exceptions: dict[MatrixName, Pack] = {name: self._checked(pack) for name, pack in packing.exceptions.items()}
         self.packing = Packing(self._checked(packing.most), exceptions)
         self._sample = sample
         self._seen = 0

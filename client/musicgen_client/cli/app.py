@@ -1,0 +1,357 @@
+"""The commands. Results go to standard output, progress and errors to standard error."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from musicgen_client.api import MusicGen
+from musicgen_client.cli.play import play as play_file
+from musicgen_client.cli.progress import Progress
+from musicgen_client.clip import Clip
+from musicgen_client.errors import InvalidRequest, MusicGenError
+from musicgen_client.history import History
+from musicgen_client.jobs import Limits
+from musicgen_client.journal import Record
+from musicgen_client.requests import Request, variations
+from musicgen_client.stack import stack_name
+
+EXIT_STATUS = """
+Exit status: 0 all clips were generated; 1 a request failed or was refused; 2 invalid arguments or request, nothing was
+sent; 3 no such stack or endpoint, or it has failed; 4 AWS refused the call (credentials, permission, clock) or could
+not be reached; 5 a request expired, or --timeout passed; 130 interrupted: the requests go on.
+"""
+_MAX_LINE = 4096  # characters of a line of a file of prompts
+
+app = typer.Typer(
+    help=f"Music from a MusicGen endpoint on AWS.\n\n{EXIT_STATUS}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of every command."""
+
+    stack: str | None
+    region: str | None
+    json: bool
+
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="folder for the WAV files")]
+Play = Annotated[bool, typer.Option("--play", help="play each clip")]
+Job = Annotated[str, typer.Argument(help='a job\'s id, the beginning of it, or "last"')]
+Timeout = Annotated[float | None, typer.Option(min=1, help="seconds to wait; the job then goes on, see `get`")]
+
+
+def connect(settings: Settings, limits: Limits | None = None) -> MusicGen:
+    """Find the stack; tests replace this."""
+    return MusicGen(settings.stack, region=settings.region, limits=limits)
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    stack: Annotated[
+        str | None, typer.Option(envvar="MUSICGEN_STACK", help='the stack\'s name (default: "MusicGen-dev")')
+    ] = None,
+    region: Annotated[str | None, typer.Option(help="its region (default: that of the AWS profile)")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per line on standard output")] = False,
+) -> None:
+    """Music from a MusicGen endpoint on AWS."""
+    context.obj = Settings(stack, region, as_json)
+
+
+@app.command()
+def generate(
+    context: typer.Context,
+    prompts: Annotated[list[str] | None, typer.Argument(help="what the music should sound like")] = None,
+    duration: Annotated[float | None, typer.Option("--duration", "-d", help="seconds, 0.02 to 30 (default: 5)")] = None,
+    count: Annotated[int, typer.Option("-n", min=1, max=1000, help="clips per prompt, with consecutive seeds")] = 1,
+    seed: Annotated[int | None, typer.Option(help="0 to 4294967295; the same seed gives the same clip")] = None,
+    out: Out = Path(),
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help='prompts, one per line; "-" is standard input')
+    ] = None,
+    guidance: Annotated[float | None, typer.Option(help="how closely to follow the text, 1 to 20 (default: 3)")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0.001 to 5 (default: 1)")] = None,
+    top_k: Annotated[int | None, typer.Option(help="0 to 2048 (default: 250)")] = None,
+    top_p: Annotated[float | None, typer.Option(help="0.000001 to 1 (default: 1)")] = None,
+    negative: Annotated[str | None, typer.Option(help="what no clip should sound like")] = None,
+    percent: Annotated[bool, typer.Option("--percent", help="ask the endpoint to report per cent")] = False,
+    window: Annotated[int, typer.Option(min=1, max=256, help="requests in flight at once")] = 16,
+    ttl: Annotated[int, typer.Option(min=60, max=21600, help="seconds that a request may wait")] = 3600,
+    time_limit: Annotated[int, typer.Option(min=1, max=3600, help="seconds that a request may run")] = 900,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="generate a --file again that was generated into --out")
+    ] = False,
+    play: Play = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object per clip")] = False,
+) -> None:
+    """Generate clips and save them as WAV files.
+
+    A --file may have any number of lines. The same command continues it after an interruption: finished prompts are
+    skipped, and none is generated twice.
+    """
+    if bool(prompts) == bool(file):
+        raise InvalidRequest("give either prompts or --file")
+    parameters: dict[str, Any] = {
+        "duration": duration, "guidance_scale": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p,
+        "negative_prompt": negative, "seed": seed, "progress": percent,
+    }  # fmt: skip
+    make = _maker(parameters, count, random_seed=file is None)
+    if prompts:
+        for prompt in prompts:
+            make(prompt)  # a wrong argument is refused before anything is sent
+    out.mkdir(parents=True, exist_ok=True)
+    music = connect(context.obj, Limits(window=window, ttl=ttl, time_limit=time_limit))
+    requests = (request for prompt in (prompts or _lines(file)) for request in make(prompt))
+    name = None if file is None or fresh else f"{out.absolute()} {count} {json.dumps(parameters, sort_keys=True)}"
+    _generate(music, requests, name, out, play=play, as_json=as_json or context.obj.json, window=window)
+
+
+def _maker(parameters: dict[str, Any], count: int, *, random_seed: bool) -> Callable[[str], list[Request]]:
+    def make(prompt: str) -> list[Request]:
+        request = Request(texts=(prompt,), **parameters)
+        if count == 1:
+            return [request.seeded() if random_seed else request]
+        if random_seed or request.seed is not None:
+            return list(variations(request, count))
+        return [request] * count  # a batch gives each a seed that is the same in every run
+
+    return make
+
+
+def _lines(file: Path | None) -> Iterator[str]:
+    """Yield the prompts of a file or of standard input, one at a time."""
+    stream = sys.stdin if str(file) == "-" else _open(file or Path())
+    with stream:
+        for number, line in enumerate(stream, start=1):
+            if len(line) > _MAX_LINE:
+                raise InvalidRequest(
+                    f"line {number} of {file} must have at most {_MAX_LINE} characters, got {len(line)}"
+                )
+            if prompt := line.strip():
+                yield prompt
+
+
+def _open(file: Path) -> Any:
+    try:
+        return file.open(encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _generate(
+    music: MusicGen, requests: Iterable[Request], name: str | None, out: Path, *, play: bool, as_json: bool, window: int
+) -> None:
+    failures: list[MusicGenError] = []
+
+    def store(_job: str, clips: tuple[Clip, ...]) -> list[str]:
+        return [str(clip.save(out / clip.file_name)) for clip in clips]
+
+    with _interruptible(music, quiet=as_json) as progress:
+        for outcome in music.generate_many(requests, name=name, on_update=progress, store=store, window=window):
+            if outcome.error is not None:
+                failures.append(outcome.error)
+                _print_error(outcome.error, outcome.job, as_json)
+            for clip in outcome.clips:
+                _print_clip(clip, out / clip.file_name, as_json)
+                if play:
+                    play_file(out / clip.file_name)
+    if failures:
+        raise typer.Exit(max(failure.exit_status for failure in failures))
+
+
+@contextmanager
+def _interruptible(music: MusicGen, *, quiet: bool) -> Generator[Progress, None, None]:
+    """Show progress; on Ctrl-C say how to fetch what goes on."""
+    progress = Progress(Console(stderr=True), music.status, quiet=quiet)
+    try:
+        with progress:
+            yield progress
+    except KeyboardInterrupt:
+        if progress.open_jobs:
+            typer.echo(
+                "interrupted; these requests go on. Fetch them, or cancel them with `musicgen cancel ID`:", err=True
+            )
+            for job in progress.open_jobs:
+                typer.echo(f"  musicgen --stack {music.stack.name} get {job}", err=True)
+        raise typer.Exit(130) from None
+
+
+def _print_clip(clip: Clip, path: Path, as_json: bool) -> None:
+    if as_json:
+        fields = {
+            "id": clip.inference_id, "index": clip.index, "prompt": clip.prompt, "seed": clip.seed,
+            "seconds": clip.duration, "rate": clip.rate, "file": str(path), "url": clip.url,
+        }  # fmt: skip
+        typer.echo(json.dumps(fields))
+    else:
+        typer.echo(f"{path}  {clip.duration:.2f} s  seed {clip.seed}  {clip.prompt}")
+
+
+def _print_error(error: MusicGenError, job: str, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"id": job, "error": str(error), "kind": type(error).__name__}))
+    else:
+        typer.echo(f"{job}: {error}", err=True)
+
+
+@app.command()
+def status(context: typer.Context, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """Show whether the endpoint is asleep, waking, idle or busy, its queue, revision and price."""
+    found = connect(context.obj).status()
+    if as_json or context.obj.json:
+        typer.echo(json.dumps(found.as_dict()))
+        return
+    price = "unknown" if found.usd_per_hour is None else f"${found.usd_per_hour:g}/h now"
+    age = "-" if not found.oldest_seconds else f"{found.oldest_seconds:.0f} s"
+    lines = {
+        "state": found.state, "instances": f"{found.instances} (wanted: {found.desired_instances})",
+        "backlog": "unknown" if found.backlog is None else found.backlog, "oldest request": age,
+        "revision": found.revision or "unknown", "price": price,
+    }  # fmt: skip
+    for name, value in lines.items():
+        typer.echo(f"{name:<15}{value}")
+
+
+@app.command()
+def wake(context: typer.Context) -> None:
+    """Start an instance before a request needs it; it ends by itself when it is idle."""
+    started = connect(context.obj).wake()
+    typer.echo("an instance is starting, usually 5 to 10 minutes" if started else "an instance is running or starting")
+
+
+@app.command(name="list")
+def list_jobs(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option("-n", min=1, help="how many")] = 20,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """List what was generated from this machine, the newest first; needs no network."""
+    records = [record for _, record in History(stack_name(context.obj.stack)).records()]
+    records.sort(key=lambda record: record.planned_at, reverse=True)
+    for record in records[:limit]:
+        state, texts = record.status or _waiting(record), record.request.get("texts", [])
+        seed = record.request["generation_params"]["seed"]
+        if as_json or context.obj.json:
+            line = {"id": record.id, "status": state, "texts": texts, "seed": seed, "error": record.error}
+            typer.echo(json.dumps({**line, "planned_at": record.planned_at, "files": record.files}))
+        else:
+            when = datetime.fromtimestamp(record.planned_at, UTC).astimezone()
+            typer.echo(f"{record.id}  {when:%Y-%m-%d %H:%M}  {state:<9}  seed {seed:<10}  {texts[0] if texts else '-'}")
+
+
+def _waiting(record: Record) -> str:
+    return {"planned": "planned", "sending": "in doubt"}.get(record.event, "open")
+
+
+@app.command()
+def get(
+    context: typer.Context, job: Job, out: Out = Path(), timeout: Timeout = None, play: Play = False,
+    link: Annotated[
+        int | None, typer.Option(min=1, max=604800, help="print links that anyone can open for so many seconds")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:  # fmt: skip
+    """Fetch the clips of an earlier job, waiting if it is not finished."""
+    music = connect(context.obj)
+    with _interruptible(music, quiet=as_json or context.obj.json) as progress:
+        clips = music.fetch(job, timeout=timeout, on_update=progress)
+    out.mkdir(parents=True, exist_ok=True)
+    for clip in clips:
+        path = clip.save(out / clip.file_name)
+        _print_clip(clip, path, as_json or context.obj.json)
+        if link:
+            typer.echo(music.transport.presign(clip.url, link))
+        if play:
+            play_file(path)
+
+
+@app.command()
+def cancel(context: typer.Context, job: Job) -> None:
+    """Ask the endpoint to end a job that waits or runs."""
+    music = connect(context.obj)
+    music.cancel(job)
+    typer.echo("cancelled: an endpoint that supports it ends the job within 2 s of running it")
+
+
+@app.command()
+def again(
+    context: typer.Context, job: Job,
+    seed: Annotated[str | None, typer.Option(help="another seed; +1 or -1 is relative to the job's")] = None,
+    out: Out = Path(), play: Play = False, as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:  # fmt: skip
+    """Generate a job's request again, by default with the next seeds."""
+    _, record = History(stack_name(context.obj.stack)).find(job)
+    request = Request.from_body(record.request)
+    old = request.seed or 0
+    try:
+        new = old + request.clips if seed is None else int(seed) + (old if seed[:1] in "+-" else 0)
+    except ValueError as error:
+        raise InvalidRequest(f"--seed must be a number, +number or -number, got {seed!r}") from error
+    music = connect(context.obj)
+    out.mkdir(parents=True, exist_ok=True)
+    _generate(music, [request.with_seed(new)], None, out, play=play, as_json=as_json or context.obj.json, window=1)
+
+
+@app.command()
+def play(context: typer.Context, job: Job, index: Annotated[int, typer.Option(min=0, help="which clip")] = 0) -> None:
+    """Play a clip of an earlier job, or a WAV file."""
+    path = Path(job)
+    if path.suffix != ".wav":
+        _, record = History(stack_name(context.obj.stack)).find(job)
+        if record.files and not index < len(record.files):
+            raise InvalidRequest(f"--index must be at most {len(record.files) - 1}, got {index}")
+        saved = Path(record.files[index]) if record.files else None
+        if saved is None or not saved.exists():
+            raise InvalidRequest(f"the clips of {record.id} are not on this machine; `musicgen get {record.id} --play`")
+        path = saved
+    play_file(path)
+
+
+@app.command()
+def watch(
+    context: typer.Context,
+    seconds: Annotated[float, typer.Option(min=1, help="between two looks")] = 10,
+    times: Annotated[int | None, typer.Option(min=1, help="how many looks (default: until Ctrl-C)")] = None,
+) -> None:
+    """Show the endpoint's state again and again."""
+    music = connect(context.obj)
+    looks = 0
+    while times is None or looks < times:
+        if looks:
+            time.sleep(seconds)
+        looks += 1
+        found = music.status()
+        backlog = "?" if found.backlog is None else found.backlog
+        typer.echo(
+            f"{datetime.now().astimezone():%H:%M:%S}  {found.state:<8} instances {found.instances}  backlog {backlog}"
+        )
+
+
+def main() -> None:
+    """Run the command and exit with the documented status."""
+    try:
+        app(standalone_mode=True)
+    except MusicGenError as error:
+        _end(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _end(error: MusicGenError) -> None:
+    typer.echo(f"musicgen: {error}", err=True)
+    sys.exit(error.exit_status)

@@ -1,0 +1,176 @@
+"""A request that the endpoint accepts: typed, checked before it is sent, in the container's words (docs/api.md)."""
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
+
+from musicgen_client.errors import InvalidRequest
+
+MAX_TEXTS = 16
+MAX_CHARACTERS = 1000
+MAX_BODY_BYTES = 1024 * 1024
+SEEDS = 2**32
+# The range of each numeric parameter, and whether it is an integer; docs/request.schema.json, which a test compares.
+RANGES: dict[str, tuple[float, float, bool]] = {
+    "max_new_tokens": (4, 1503, True),
+    "duration": (0.02, 30, False),
+    "guidance_scale": (1, 20, False),
+    "temperature": (0.001, 5, False),
+    "top_k": (0, 2048, True),
+    "top_p": (0.000001, 1, False),
+    "seed": (0, SEEDS - 1, True),
+}
+_PARAMETERS = (*RANGES, "do_sample")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One call of the endpoint: 1 to 16 texts, or clips without one, that share all parameters.
+
+    Raises InvalidRequest, with the sentence with which the container would refuse the value. A request is sent with a
+    seed (`seeded`), so that one that has to be sent again gives the same music.
+    """
+
+    texts: tuple[str, ...] = ()
+    unconditional_clips: int = 0
+    negative_prompt: str | None = None
+    bucket_name: str | None = None
+    return_tokens: bool = False
+    progress: bool = False
+    duration: float | None = None
+    max_new_tokens: int | None = None
+    guidance_scale: float | None = None
+    do_sample: bool | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        self._check_texts()
+        if self.duration is not None and self.max_new_tokens is not None:
+            raise InvalidRequest("generation_params must have one of duration and max_new_tokens, got both")
+        for name, (low, high, integer) in RANGES.items():
+            if (value := getattr(self, name)) is not None:
+                _check_number(f"generation_params.{name}", value, low, high, integer)
+        booleans = {"generation_params.do_sample": self.do_sample, "return_tokens": self.return_tokens}
+        for name, value in {**booleans, "progress": self.progress}.items():
+            if value is not None and not isinstance(cast("object", value), bool):
+                raise InvalidRequest(f"{name} must be true or false, got {shown(value)}")
+        if self.bucket_name is not None and not isinstance(cast("object", self.bucket_name), str):
+            raise InvalidRequest(f"bucket_name must be a string, got {shown(self.bucket_name)}")
+
+    def _check_texts(self) -> None:
+        if self.unconditional_clips:
+            for name in ("texts", "negative_prompt"):
+                if getattr(self, name):
+                    raise InvalidRequest(f"body must have one of unconditional_clips and {name}, got both")
+            _check_number("unconditional_clips", self.unconditional_clips, 1, MAX_TEXTS, True)
+            return
+        if not isinstance(cast("object", self.texts), tuple) or not 1 <= len(self.texts) <= MAX_TEXTS:
+            raise InvalidRequest(f"texts must be an array of 1 to {MAX_TEXTS} strings, got {shown(list(self.texts))}")
+        for index, text in enumerate(self.texts):
+            _check_text(f"texts[{index}]", text)
+        if self.negative_prompt is not None:
+            _check_text("negative_prompt", self.negative_prompt)
+
+    @property
+    def clips(self) -> int:
+        """How many clips the request asks for."""
+        return len(self.texts) or self.unconditional_clips
+
+    def body(self) -> bytes:
+        """Return the JSON body; InvalidRequest if it is larger than the container takes."""
+        content: dict[str, object] = {}
+        if self.texts:
+            content["texts"] = list(self.texts)
+        else:
+            content["unconditional_clips"] = self.unconditional_clips
+        for name in ("negative_prompt", "bucket_name"):
+            if (value := getattr(self, name)) is not None:
+                content[name] = value
+        for name in ("return_tokens", "progress"):
+            if getattr(self, name):
+                content[name] = True
+        params = {name: getattr(self, name) for name in _PARAMETERS if getattr(self, name) is not None}
+        body = json.dumps({**content, "generation_params": params}, sort_keys=True).encode()
+        if len(body) > MAX_BODY_BYTES:
+            raise InvalidRequest(f"body must be at most {MAX_BODY_BYTES} bytes of JSON, got {len(body)}")
+        return body
+
+    def with_seed(self, seed: int) -> "Request":
+        """Return the same request with another seed, modulo 2**32."""
+        return replace(self, seed=seed % SEEDS)
+
+    def seeded(self) -> "Request":
+        """Return the request with a random seed, unless it has one."""
+        return self if self.seed is not None else self.with_seed(secrets.randbelow(SEEDS))
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> "Request":
+        """Return the request that `body()` wrote; InvalidRequest for a field that does not exist."""
+        values = {**body, **body.get("generation_params", {})}
+        values.pop("generation_params", None)
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise InvalidRequest(f"body must have no field but {', '.join(known)}, got {shown(name)}")
+        if "texts" in values:
+            values["texts"] = tuple(values["texts"])
+        return cls(**values)
+
+
+def variations(request: Request, count: int) -> Iterator[Request]:
+    """Yield requests for `count` clips of the request's only text, with consecutive seeds, 16 to a request."""
+    if count < 1:
+        raise InvalidRequest(f"n must be at least 1, got {count}")
+    if request.clips != 1:
+        raise InvalidRequest(f"texts must have exactly one string for variations, got {request.clips}")
+    seed = cast("int", request.seeded().seed)
+    for first in range(0, count, MAX_TEXTS):
+        size = min(MAX_TEXTS, count - first)
+        more = {"texts": request.texts * size} if request.texts else {"unconditional_clips": size}
+        yield replace(request, **more, seed=(seed + first) % SEEDS)
+
+
+def job_id(body: bytes, salt: str) -> str:
+    """Return an inference id of 28 characters that is the same for the same body and salt.
+
+    It is part of S3 keys and, with ".out", a `Filename` of InvokeEndpointAsync, which has at most 32 characters.
+    """
+    return "m" + hashlib.sha256(salt.encode() + b"\0" + body).hexdigest()[:27]
+
+
+def _check_text(field: str, text: object) -> None:
+    allowed = f"{field} must be a string of 1 to {MAX_CHARACTERS} characters"
+    if not isinstance(text, str):
+        raise InvalidRequest(f"{allowed}, got {shown(text)}")
+    if not 1 <= len(text) <= MAX_CHARACTERS:
+        raise InvalidRequest(f"{allowed}, got {len(text)} characters")
+    if not re.search(r"\S", text):
+        raise InvalidRequest(f"{allowed}, not all of them white space, got {shown(text)}")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise InvalidRequest(f"{allowed} without lone surrogates, got {shown(text)}")
+
+
+def _check_number(field: str, value: object, low: float, high: float, integer: bool) -> None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = cast("float", value)
+    if is_number and low <= number <= high and (not integer or int(number) == number):
+        return
+    kind = "an integer" if integer else "a number"
+    raise InvalidRequest(f"{field} must be {kind} from {low} to {high}, got {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """Return a value as JSON on one short line, as the container's messages do."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return f"an array of {len(cast('list[object]', value))} items"
+    text = json.dumps(value, default=repr)
+    return text if len(text) <= 60 else text[:60] + "…"

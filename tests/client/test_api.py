@@ -1,0 +1,212 @@
+"""MusicGen and Clip against an AWS in virtual time."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from musicgen_client import Limits, MusicGen, Request, Update
+from musicgen_client.errors import (
+    InvalidRequest,
+    RequestCancelled,
+    RequestExpired,
+    RequestFailed,
+    RequestRefused,
+    WaitTimeout,
+)
+from tests.client.helpers.fake_aws import FakeAws
+
+
+def test_prompt_becomes_a_clip(music: MusicGen, aws: FakeAws) -> None:
+    updates: list[Update] = []
+    clip = music.generate("calm piano", duration=0.5, seed=7, on_update=updates.append)
+    assert (clip.seed, clip.rate, clip.duration, clip.prompt) == (7, 32_000, 0.5, "calm piano")
+    assert clip.wav == aws.objects["outputs", clip.url.removeprefix("s3://outputs/")]
+    assert clip.samples.shape == (1, 16_000) and clip.samples.dtype == np.float32
+    assert 0.3 < float(np.abs(clip.samples).max()) < 0.4
+    assert clip.metadata["model"] == "facebook/musicgen-small"
+    assert updates[0].stage == "planned"
+    assert updates[-1].stage == "completed"
+    assert "queued" in [update.stage for update in updates]
+
+
+def test_clip_is_saved_whole_under_its_own_name_and_shown_in_a_notebook(music: MusicGen, tmp_path: Path) -> None:
+    clip = music.generate("<b>piano</b>", duration=0.1)
+    path = clip.save(tmp_path)
+    assert path.read_bytes() == clip.wav
+    assert path.name == f"{clip.inference_id}_0_seed{clip.seed}.wav"
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith(".")] == []
+    ElementTree.fromstring(clip.waveform_svg())
+    assert "&lt;b&gt;piano" in clip._repr_html_() and "<audio controls" in clip._repr_html_()  # pyright: ignore[reportPrivateUsage]
+
+
+def test_variations_have_consecutive_seeds_in_requests_of_sixteen(music: MusicGen, aws: FakeAws) -> None:
+    clips = music.variations("march", 18, duration=0.02, seed=2**32 - 2)
+    assert [clip.seed for clip in clips] == [2**32 - 2, 2**32 - 1, *range(16)]
+    assert len(aws.generated) == 2
+
+
+def test_invalid_request_is_refused_before_anything_is_sent(music: MusicGen, aws: FakeAws) -> None:
+    with pytest.raises(InvalidRequest, match=r"generation_params.duration must be a number from 0.02 to 30, got 31"):
+        music.generate("x", duration=31)
+    assert aws.calls["invoke"] == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "message"),
+    [
+        (b'{"error": "texts must be an array, got 3"}', RequestRefused, "texts must be an array, got 3"),
+        (b'{"error": "model failed: it must stop", "error_id": "a1"}', RequestFailed, "must stop (error_id a1)"),
+        (b"ClientError: the container died", RequestFailed, "the container died"),
+        (b'{"error": "cancelled by the client"}', RequestCancelled, "cancelled by the client"),
+        (b"", RequestFailed, "no reason given"),
+    ],
+)
+def test_failure_object_becomes_an_exception_with_its_message(
+    music: MusicGen, aws: FakeAws, body: bytes, error: type[RequestFailed], message: str
+) -> None:
+    aws.answer = lambda _: (422, body)
+    with pytest.raises(RequestFailed) as raised:
+        music.generate("x")
+    assert type(raised.value) is error
+    assert message in str(raised.value)
+
+
+def test_request_that_waits_too_long_is_expired(connect: Callable[..., MusicGen], aws: FakeAws) -> None:
+    aws.instances = 0
+    with pytest.raises(RequestExpired, match="RequestTTLSeconds"):
+        connect(limits=Limits(ttl=60)).generate("x")
+
+
+def test_request_without_any_answer_is_expired_in_the_end(connect: Callable[..., MusicGen], aws: FakeAws) -> None:
+    aws.seconds = 1e9
+    with pytest.raises(RequestExpired, match="neither answered nor refused"):
+        connect(limits=Limits(ttl=60, time_limit=10, margin=5)).generate("x")
+
+
+def test_timeout_leaves_the_job_to_fetch(music: MusicGen, connect: Callable[..., MusicGen], aws: FakeAws) -> None:
+    aws.instances = 0
+    with pytest.raises(WaitTimeout, match="within 30 s"):
+        music.generate("x", duration=0.1, timeout=30)
+    aws.instances = 1
+    (clip,) = connect().fetch("last")
+    assert aws.generated == {clip.inference_id: 1}
+    assert connect().fetch(clip.inference_id[:8])[0].wav == clip.wav
+
+
+def test_cancelled_job_ends_with_the_clients_word(music: MusicGen, aws: FakeAws) -> None:
+    aws.seconds = 30
+    with pytest.raises(WaitTimeout):
+        music.generate("x", timeout=2)
+    music.cancel("last")
+    with pytest.raises(RequestCancelled):
+        music.fetch("last")
+    assert not aws.generated
+
+
+def test_progress_is_read_on_request(music: MusicGen) -> None:
+    updates: list[Update] = []
+    music.generate("x", duration=0.1, progress=True, on_update=updates.append)
+    assert ("generating", 42.0) in [(update.stage, update.percent) for update in updates]
+
+
+def test_older_endpoint_that_refuses_progress_is_asked_without_it(music: MusicGen, aws: FakeAws) -> None:
+    refusal = b'{"error": "body must have no field but texts, generation_params, got \\"progress\\""}'
+    aws.answer = lambda request: (422, refusal) if b"progress" in request.body else None
+    clip = music.generate("x", duration=0.1, progress=True)
+    assert aws.generated == {clip.inference_id: 1}
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_queue_reports_results(connect: Callable[..., MusicGen], aws: FakeAws, raw: bool) -> None:
+    receive = aws._receive  # pyright: ignore[reportPrivateUsage]
+
+    def wrapped(**call: object) -> dict[str, object]:
+        answer = receive(**call)  # pyright: ignore[reportArgumentType]
+        bodies = [message["Body"] for message in answer["Messages"]]
+        envelopes = [body if raw else json.dumps({"Message": body}) for body in bodies]
+        test = {"Body": json.dumps({"Message": '{"eventName": "TestNotification"}'}), "ReceiptHandle": "t"}
+        return {"Messages": [{"Body": body, "ReceiptHandle": "r"} for body in envelopes] + [test]}
+
+    wrapped.__name__ = "_receive"
+    aws._receive = wrapped  # pyright: ignore[reportPrivateUsage]
+    music = connect(queue_url="https://queue")
+    clip = music.generate("x", duration=0.1)
+    assert clip.duration == 0.1
+    assert aws.calls["receive"] >= 1
+
+
+def test_older_botocore_sends_through_the_input_bucket(connect: Callable[..., MusicGen], aws: FakeAws) -> None:
+    aws.members = ()
+    clip = connect().generate("x", duration=0.1)
+    assert ("inputs", f"in/{clip.inference_id}.json") in aws.objects
+
+
+def test_body_beyond_128000_bytes_goes_through_the_input_bucket(music: MusicGen, aws: FakeAws) -> None:
+    texts = tuple("\U0001f3b5" * 999 for _ in range(16))  # each escaped to 12 bytes
+    clips = music.generate_all(Request(texts=texts, duration=0.02))
+    assert len(clips) == 16
+    assert ("inputs", f"in/{clips[0].inference_id}.json") in aws.objects
+    small = music.generate("x", duration=0.02)
+    assert ("inputs", f"in/{small.inference_id}.json") not in aws.objects
+
+
+def test_named_batch_continues_where_it_stopped(connect: Callable[..., MusicGen], aws: FakeAws) -> None:
+    prompts = [f"tune {index}" for index in range(10)]
+    for number, _ in enumerate(connect().generate_many(prompts, name="b", duration=0.02, window=3)):
+        if number == 3:
+            break
+    rest = list(connect().generate_many(prompts, name="b", duration=0.02, window=3))
+    assert 6 <= len(rest) <= 7  # the one at which the loop ended may be delivered again
+    assert len(aws.generated) == 10 and set(aws.generated.values()) == {1}
+
+
+def test_ten_thousand_prompts_are_read_as_there_is_room(connect: Callable[..., MusicGen], aws: FakeAws) -> None:
+    read = 0
+
+    def prompts() -> object:
+        nonlocal read
+        for index in range(10_000):
+            read += 1
+            yield f"tune {index}"
+
+    outcomes = connect().generate_many(prompts(), duration=0.02, window=8)  # pyright: ignore[reportArgumentType]
+    for done, _ in zip(range(1, 51), outcomes, strict=False):
+        assert read <= done + 16
+    del outcomes
+
+
+def test_failed_request_does_not_stop_the_others(music: MusicGen, aws: FakeAws) -> None:
+    aws.answer = lambda request: (422, b'{"error": "x must be y, got z"}') if b"bad" in request.body else None
+    outcomes = list(music.generate_many(["good", "bad", "fine"], duration=0.02))
+    assert sorted(str(outcome.error) for outcome in outcomes) == ["None", "None", "x must be y, got z"]
+
+
+def test_asyncio_generates_concurrently(music: MusicGen) -> None:
+    async def run() -> None:
+        one, two = await asyncio.gather(music.agenerate("one", duration=0.02), music.agenerate("two", duration=0.02))
+        assert {one.prompt, two.prompt} == {"one", "two"}
+        many = [outcome async for outcome in music.agenerate_many(["a", "b", "c"], duration=0.02)]
+        assert sorted(outcome.request.texts[0] for outcome in many) == ["a", "b", "c"]
+
+    asyncio.run(run())
+
+
+def test_cancelled_task_ends_its_thread_and_leaves_the_job(music: MusicGen, aws: FakeAws) -> None:
+    async def run() -> None:
+        aws.instances = 0
+        slow = MusicGen("x1", clients=aws.clients, history=music.history, clock=aws.clock, sleep=time.sleep)
+        task = asyncio.create_task(slow.agenerate("x", duration=0.02))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())  # does not return before its threads
+    aws.instances = 1
+    assert music.fetch("last")[0].duration == 0.02

@@ -1,0 +1,178 @@
+"""The command line against an AWS in virtual time: output, files, exit statuses."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from musicgen_client import MusicGen
+from musicgen_client.cli import app as cli
+from musicgen_client.cli import play as player
+from musicgen_client.errors import MusicGenError
+from tests.client.helpers.fake_aws import FakeAws, client_error
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(
+    aws: FakeAws, connect: Callable[..., MusicGen], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Run]:
+    monkeypatch.setenv("MUSICGEN_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("MUSICGEN_STACK", "MusicGen-test")
+    monkeypatch.setattr(cli, "connect", lambda _settings, limits=None: connect(limits=limits))  # pyright: ignore
+    folder = Path.cwd()
+    os.chdir(tmp_path)
+
+    def invoke(*arguments: str, stdin: str | None = None) -> Result:
+        """Run a command as `main` does; errors become exit statuses there."""
+        result = CliRunner().invoke(cli.app, arguments, input=stdin)
+        if isinstance(result.exception, MusicGenError):
+            result.exit_code = result.exception.exit_status
+        elif result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    yield invoke
+    os.chdir(folder)
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_generate_saves_variations_with_consecutive_seeds(run: Run, tmp_path: Path) -> None:
+    result = run("generate", "flute", "-d", "0.1", "-n", "4", "--seed", "7", "-o", "out", "--json")
+    assert result.exit_code == 0
+    clips = lines(result)
+    assert [clip["seed"] for clip in clips] == [7, 8, 9, 10]
+    assert sorted(clip["file"] for clip in clips) == sorted(f"out/{path.name}" for path in (tmp_path / "out").iterdir())
+
+
+def test_progress_is_plain_lines_on_standard_error_without_a_terminal(run: Run, aws: FakeAws) -> None:
+    aws.seconds = 20
+    result = run("generate", "flute", "-d", "0.1")
+    assert " seed " in result.stdout and "queued" not in result.stdout
+    assert "\x1b" not in result.stderr
+    stages = [line.split()[1] for line in result.stderr.splitlines() if line.startswith("m")]
+    assert stages[:2] == ["planned", "queued"] and stages[-1] == "completed"
+
+
+def test_file_of_prompts_is_continued_by_the_same_command(run: Run, aws: FakeAws, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("\n".join(f"tune {index}" for index in range(12)) + "\n\n")
+    command = ("generate", "-f", "prompts.txt", "-d", "0.02", "-o", "out", "--json", "--window", "4")
+    count = 0
+
+    def fault(name: str, when: str) -> None:
+        nonlocal count
+        count += name == "invoke"
+        if count == 12:
+            raise KeyboardInterrupt
+
+    aws.fault = fault
+    first = run(*command)
+    assert first.exit_code == 130
+    assert "musicgen --stack MusicGen-test get m" in first.stderr
+    aws.fault = lambda _name, _when: None
+    second = run(*command)
+    assert second.exit_code == 0
+    assert len(lines(first)) + len(lines(second)) == 12
+    assert len(aws.generated) == 12 and set(aws.generated.values()) == {1}
+    assert len(list((tmp_path / "out").iterdir())) == 12
+    assert run(*command).stdout == ""
+
+
+def test_prompts_from_standard_input(run: Run) -> None:
+    result = run("generate", "-f", "-", "-d", "0.02", "--json", stdin="one\ntwo\n")
+    assert sorted(clip["prompt"] for clip in lines(result)) == ["one", "two"]
+
+
+def test_list_get_and_again_find_an_earlier_job(run: Run, tmp_path: Path) -> None:
+    (clip,) = lines(run("generate", "flute", "-d", "0.1", "--seed", "7", "--json"))
+    (listed,) = lines(run("list", "--json"))
+    assert (listed["id"], listed["status"], listed["seed"]) == (clip["id"], "completed", 7)
+    (fetched,) = lines(run("get", clip["id"][:9], "-o", "again", "--json"))
+    assert (tmp_path / fetched["file"]).read_bytes() == (tmp_path / clip["file"]).read_bytes()
+    assert "https://s3/audio/" in run("get", "last", "--link", "60").stdout
+    assert [c["seed"] for c in lines(run("again", clip["id"], "--seed", "+1", "--json"))] == [8]
+    assert [c["seed"] for c in lines(run("again", clip["id"], "--seed", "99", "--json"))] == [99]
+
+
+def test_status_and_wake(run: Run, aws: FakeAws) -> None:
+    assert lines(run("status", "--json"))[0]["state"] == "idle"
+    aws.instances = 0
+    assert "price          $0/h now" in run("status").stdout
+    assert "an instance is starting" in run("wake").stdout
+    assert aws.instances == 1
+    assert "an instance is running" in run("wake").stdout
+    assert len(run("watch", "--times", "1").stdout.splitlines()) == 1
+
+
+def test_cancel_puts_the_marker(run: Run, aws: FakeAws) -> None:
+    (clip,) = lines(run("generate", "x", "-d", "0.1", "--json"))
+    assert run("cancel", "last").exit_code == 0
+    assert ("outputs", f"cancel/{clip['id']}") in aws.objects
+
+
+def test_played_clip_reaches_the_systems_player(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin" / "aplay"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$@" >> "$PLAYED"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PLAYED", str(tmp_path / "played"))
+    monkeypatch.setenv("PATH", str(program.parent) + ":/bin:/usr/bin")
+    monkeypatch.setattr(player, "_PLAYERS", (("aplay", "-q"),))
+    (clip,) = lines(run("generate", "x", "-d", "0.1", "--play", "--json"))
+    assert run("play", "last").exit_code == 0
+    assert (tmp_path / "played").read_text().count(clip["file"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_status", "message"),
+    [
+        (("generate",), 2, "give either prompts or --file"),
+        (("generate", "x", "-d", "31"), 2, "duration must be a number from 0.02 to 30, got 31"),
+        (("generate", "-f", "missing.txt"), 2, "missing.txt cannot be read"),
+        (("get", "mabc"), 2, "no job of this machine's journals"),
+        (("get", "last"), 2, "nothing was generated from this machine yet"),
+        (("again", "mabc"), 2, "no job"),
+        (("generate", "x", "--window", "0"), 2, ""),
+    ],
+)
+def test_wrong_arguments_are_refused(run: Run, arguments: tuple[str, ...], exit_status: int, message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == exit_status
+    assert message in str(result.exception)
+
+
+def test_failed_request_of_many_sets_the_exit_status(run: Run, aws: FakeAws) -> None:
+    aws.answer = lambda request: (422, b'{"error": "x must be y"}') if b"bad" in request.body else None
+    result = run("generate", "good", "bad", "-d", "0.02")
+    assert result.exit_code == 1
+    assert "x must be y" in result.stderr and "good" in result.stdout
+
+
+def test_main_prints_one_line_and_exits_with_the_errors_status(
+    run: Run, aws: FakeAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = client_error("AccessDenied", "no", status=403, operation="DescribeStacks")
+
+    def fault(name: str, when: str) -> None:
+        raise error
+
+    aws.fault = fault
+    monkeypatch.setattr("sys.argv", ["musicgen", "status"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 4
+    assert capsys.readouterr().err.startswith("musicgen: permission cloudformation:DescribeStacks is missing")
+
+
+def test_help_of_every_command_states_its_options(run: Run) -> None:
+    assert "130 interrupted" in " ".join(run("--help").stdout.split())
+    for command in ("generate", "status", "wake", "list", "get", "cancel", "again", "play", "watch"):
+        assert run(command, "--help").exit_code == 0
