@@ -13,7 +13,7 @@ from local_aws.walkthrough.run_folders import new_run
 from local_aws.walkthrough.steps import STEPS, Walkthrough
 
 PROJECT = Path(__file__).parents[3]
-PROMPT = "80s pop track in D minor with fast drums and bassy synth"  # the toy model ignores five of the words
+PROMPT = "80s pop track in D minor with fast drums and bassy synth"  # five words mean nothing to the toy model
 MIN_SECONDS, MAX_SECONDS = 0.1, 30.0  # of audio
 
 

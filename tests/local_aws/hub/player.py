@@ -14,36 +14,56 @@ from musicgen_serving.engine.sampling_params import DELAY_TOKENS, FRAMES_PER_SEC
 from musicgen_serving.json_log import JsonLog
 
 PROMPTS = (
-    "a happy, fast tune in G with drums",
-    "sad slow piano in D",
-    "BRIGHT synth loop in D at a medium pace",
-    "80s pop track in D minor with fast drums and bassy synth",
-    "calm guitar lullaby in G major",
-    "a walking, gloomy jazz melody, key of g",
-    "energetic rock track in D major",
-    "slow and moody music in G with a beat",
-)  # every key, mode and tempo, with and without drums, among words that mean nothing
+    "An uplifting and quick anthem in the key of D, with percussion",
+    "gloomy strings, relaxed, in G minor",
+    "g major: lively fiddle dance",
+    "A mournful organ in D at a moderate tempo",
+    "Quick Sunny Ukulele in G",
+    "walking bass with a beat in D major",
+    "sleepy music box, D minor",
+    "moody driving techno with drum machine in G minor",
+    "cheerful medium ragtime, key of G",
+    "slow dark drone in D, percussion from afar",
+    "joyful gentle harp in D major",
+    "melancholic upbeat indie rock in G",
+    "a moderate, bright march in G with drums",
+    "energetic sad violin in D",
+    "A calm, happy whistle in D with soft beats",
+    "minor blues in G, medium, guitar & harmonica",
+)  # each names key, mode and tempo, with and without drums; written before the model was trained
+FEW = PROMPTS[:8]  # for planted faults, which ruin most clips
+UNKNOWN = (
+    "♪ 東京 happy fast tune in G with drums",
+    "¿sad? slow größe in D — “naïve”",
+    "kwyjibo bright loop in D medium pace kwyjibo",
+    "Ω≈ç√ minor fast drums in D 🎸",
+    "gwendolyn dances a calm major waltz in G",
+    "deep gloomy walking jazz in G (café)",
+    "$$$ energetic rock in D major €",
+    "slow moody G-beat ½ ™",
+)  # words and characters that the tokenizer lacks
 
 
 class Player:
-    """Generates clips with the engine as the endpoint does, eight at once."""
+    """Generates clips with the engine as the endpoint does."""
 
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
 
     def play(
-        self, prompts: Sequence[str] = PROMPTS, *, seeds: Sequence[int] = (0,), seconds: float = 3,
-        guidance: float = 3.0, temperature: float = 1.0,
+        self, prompts: Sequence[str], *, seeds: Sequence[int] = (0,), seconds: float = 3,
+        guidance: float = 3.0, after: float = 0,
     ) -> list[Heard]:  # fmt: skip
-        """Return what is heard in a clip of each prompt with each seed, prompts varying fastest."""
+        """Return what is heard from `after` seconds on in a clip of each prompt and seed, prompts varying fastest."""
         tokens = round(seconds * FRAMES_PER_SECOND) + DELAY_TOKENS
-        params = SamplingParams(max_new_tokens=tokens, guidance_scale=guidance, temperature=temperature)
+        params = SamplingParams(max_new_tokens=tokens, guidance_scale=guidance)
         clips = [ClipSpec(prompt, seed, params) for seed in seeds for prompt in prompts]
         result = self.generator.generate(clips)
-        return [listen(samples[0], self.generator.sampling_rate) for samples in result.clips]
+        rate = self.generator.sampling_rate
+        return [listen(samples[0, round(after * rate) :], rate) for samples in result.clips]
 
 
-def share_right(heard: Sequence[Heard], prompts: Sequence[str] = PROMPTS) -> float:
+def share_right(heard: Sequence[Heard], prompts: Sequence[str]) -> float:
     """Return the share of clips, as `play` returns them, that clearly play what the prompts ask for."""
     right = [clip.matches(understand(prompts[index % len(prompts)])) for index, clip in enumerate(heard)]
     return sum(right) / len(right)

@@ -24,6 +24,7 @@ from local_aws.walkthrough.__main__ import PROMPT
         ("happy and sad, in g or d", Asked(None, None, None, False)),
         ("xylophonic kwyjibo", Asked(None, None, None, False)),
         ("", Asked(None, None, None, False)),
+        ("D-minor, ♪ 東京 ½ “naïve”", Asked("D", "minor", None, False)),
     ],
 )
 def test_understands_words_in_any_case_and_ignores_unknown_and_contradictory_ones(prompt: str, asked: Asked) -> None:
@@ -49,3 +50,19 @@ def test_upper_case_prompts_have_the_same_tokens_after_loading(which: str, tiny_
     assert tokenizer.convert_ids_to_tokens(tokenizer("Fast").input_ids) == ["▁fast", "</s>"]
     processor = MusicgenProcessor.from_pretrained(folder, local_files_only=True)
     assert set(processor(text=["Fast", "calm piano"], padding=True)) == {"input_ids", "attention_mask"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tokens"),
+    [
+        ("Gwendolyn's D-minor dancer", ["▁d", "▁minor"]),  # neither "g" nor "dance"
+        ("♪ 東京 fast!", ["▁fast"]),
+        ("d♪ beats,beat", ["▁d", "▁beats", "▁beat"]),
+        ("  ,. — ", []),
+        ("", []),
+        ("kwyjibo " * 500, []),
+    ],
+)
+def test_tokenizer_drops_all_but_known_words(prompt: str, tokens: list[str]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tune.MODEL, local_files_only=True)
+    assert tokenizer.convert_ids_to_tokens(tokenizer(prompt).input_ids) == [*tokens, "</s>"]

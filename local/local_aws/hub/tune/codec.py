@@ -7,6 +7,7 @@ each layer's last channel carries the lift alone, and the next layer subtracts i
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false, reportIndexIssue=false
+# pyright: reportOptionalMemberAccess=false
 # transformers ships types that strict mode cannot follow.
 
 import math

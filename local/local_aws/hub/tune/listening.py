@@ -24,7 +24,7 @@ class Clarity:
     scale: float  # of frames whose pitch is in the scale
     chord: float  # of frames whose chord belongs to the mode
     length: float  # of notes that are exactly as long as the tempo says
-    overtone: float  # of notes whose overtone starts with them
+    overtone: float  # of notes whose overtone starts with them, neither a frame later nor earlier
 
     @property
     def clear(self) -> bool:
@@ -70,11 +70,11 @@ def listen(samples: NDArray[np.floating], rate: int) -> Heard:
     key, mode = max(SCALES, key=lambda name: _resemblance(*name, pitches, chords))
     lengths = np.diff(onsets)
     tempo = min(NOTE_FRAMES, key=lambda name: abs(NOTE_FRAMES[name] - float(np.median(lengths)) if len(lengths) else 0))
-    drums = bool(np.mean(spectrum[onsets, KICK // _BIN] > _LOUD_KICK) > 0.25)  # every second note has a kick
+    drums = float((spectrum[onsets, KICK // _BIN] > _LOUD_KICK).mean()) > 0.25  # every second note has a kick
     clarity = Clarity(
         scale=float(np.isin(pitches, SCALES[key, mode].notes).mean()),
         chord=float(np.mean([chord[1] == mode for chord in chords])),
-        length=float(np.mean(lengths == NOTE_FRAMES[tempo])) if len(lengths) else 0.0,
+        length=float((lengths == NOTE_FRAMES[tempo]).mean()) if len(lengths) else 0.0,
         overtone=_overtones_on_time(spectrum, pitches, onsets),
     )
     return Heard(Tune(key, mode, tempo, drums), clarity, pitches, onsets)
@@ -97,9 +97,13 @@ def _resemblance(key: str, mode: str, pitches: NDArray[np.int64], chords: list[t
 
 
 def _overtones_on_time(spectrum: NDArray[np.float64], pitches: NDArray[np.int64], onsets: NDArray[np.int64]) -> float:
-    """Return the share of notes whose octave sounds in their first frame about as loudly as in the next two."""
+    """Return the share of notes whose octave begins with them: as loud in the first frame as in the next two, and
+    silent in the frame before, unless that plays this very pitch.
+    """
     on_time = 0
     for onset in onsets:
         octave = spectrum[onset : onset + 3, 2 * pitches[onset] // _BIN]
-        on_time += bool(octave[0] > 0.5 * octave.max() + _AUDIBLE / 2)
+        before = spectrum[onset - 1, 2 * pitches[onset] // _BIN] if onset else 0.0
+        early = before > 0.5 * octave[0] and pitches[onset - 1] != 2 * pitches[onset]
+        on_time += bool(octave[0] > 0.5 * octave.max() + _AUDIBLE / 2 and not early)
     return on_time / len(onsets)

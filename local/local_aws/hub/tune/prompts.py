@@ -1,6 +1,11 @@
-"""What the toy model understands of a prompt: a few words for key, mode, tempo and drums. It ignores all others."""
+"""What the toy model understands of a prompt: a few words for key, mode, tempo and drums.
+
+Its tokenizer drops every other word.
+"""
 
 import random
+import re
+import unicodedata
 from dataclasses import dataclass
 
 from local_aws.hub.tune.music import KEYS, Tune
@@ -15,13 +20,7 @@ MEANINGS = {
     "slow": ("slow", "calm", "gentle", "relaxed", "sleepy", "lullaby"),
     "drums": ("drums", "drum", "beat", "beats", "percussion", "rock", "dance"),
 }
-FILLERS = (
-    "music", "piano", "guitar", "bass", "synth", "pop", "jazz", "loud", "with", "a", "an", "the", "and", "of", "for",
-    "tune", "song", "melody", "loop", "track", "in", "on", "to", "key",
-)  # fmt: skip
-WORDS = tuple(sorted({word for words in MEANINGS.values() for word in words} | set(FILLERS)))
-LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-_PUNCTUATION = ".,;:!?'-#&()"
+WORDS = tuple(sorted({word for words in MEANINGS.values() for word in words}))
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Asked:
 
 def understand(prompt: str) -> Asked:
     """Return what a prompt asks for, whatever its case and punctuation."""
-    words = {word.strip(_PUNCTUATION) for word in prompt.lower().split()}
+    words = set(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", prompt).lower()))
 
     def one_of(*meanings: str) -> str | None:
         named = [meaning for meaning in meanings if words.intersection(MEANINGS[meaning])]
@@ -51,20 +50,10 @@ def understand(prompt: str) -> Asked:
 
 
 def draw_prompt(tune: Tune, rng: random.Random) -> str:
-    """Return a prompt for `tune` that names most of it, among words without meaning; drums are always named."""
-    phrases = [rng.choice(FILLERS) for _ in range(rng.randint(0, 5))]
-    phrases += ["".join(rng.choices(LETTERS, k=rng.randint(2, 7))) for _ in range(rng.choice((0, 0, 1, 2)))]
-    named_key = rng.random() < 0.85
-    if named_key:
-        phrases.append(rng.choice(("", "in ")) + tune.key.lower())
-    if rng.random() < 0.85:
-        if named_key and rng.random() < 0.5:
-            phrases[-1] += f" {tune.mode}"
-        else:
-            phrases.append(rng.choice(MEANINGS[tune.mode]))
-    if rng.random() < 0.85:
-        phrases.append(rng.choice(MEANINGS[tune.tempo]))
+    """Return a prompt for `tune` that names most of it, in any order, sometimes twice; drums are always named."""
+    named = [meaning for meaning in (tune.key, tune.mode, tune.tempo) if rng.random() < 0.85]
     if tune.drums:
-        phrases.append(rng.choice(MEANINGS["drums"]))
-    rng.shuffle(phrases)
-    return " ".join(phrase + (rng.choice(",.!") if rng.random() < 0.15 else "") for phrase in phrases)
+        named.append("drums")
+    words = [word for meaning in named for word in rng.choices(MEANINGS[meaning], k=rng.choice((1, 1, 1, 2)))]
+    rng.shuffle(words)
+    return " ".join(words)

@@ -1,10 +1,11 @@
-"""Make the toy model: `python -m local_aws.hub.tune.train FOLDER [--seed 0] [--steps 1200]`.
+"""Make the toy model: `python -m local_aws.hub.tune.train FOLDER [--seed 0] [--steps 900]`.
 
 MusicGen's architecture, end to end. The codec is constructed; text encoder and decoder learn to continue tunes that
 `music` draws, from prompts that `prompts` draws. Every file of a Hub repository is written, weights in float16.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportAttributeAccessIssue=false, reportCallIssue=false, reportArgumentType=false, reportIndexIssue=false
+# pyright: reportOptionalMemberAccess=false, reportOptionalCall=false
 # transformers ships types that strict mode cannot follow.
 
 import argparse
@@ -26,12 +27,12 @@ from transformers import (
     T5Config,
 )
 
-from local_aws.hub.tiny_model import save_processor
+from local_aws.hub.tiny_model import save_processor, word_tokenizer
 from local_aws.hub.tune.codec import RATIOS, construct_codec
 from local_aws.hub.tune.music import CODEBOOKS, SAMPLING_RATE, Tune, draw_codes, draw_tune
 from local_aws.hub.tune.prompts import WORDS, draw_prompt
 
-SEED, STEPS = 0, 1200
+SEED, STEPS = 0, 900
 CODEBOOK_SIZE = PAD = 128  # the pad token fills what the delay pattern leaves empty
 MAX_FRAMES = 1500  # 30 s
 # Clips and frames of successive steps, about as many tokens each: only a tune's start needs the prompt, and only whole
@@ -40,7 +41,7 @@ BATCHES = ((48, 16), (8, 128), (48, 16), (2, 384), (48, 16), (8, 128), (48, 16),
 GUIDANCE = 3.0
 UNRELATED = 0.5  # of the prompts belong to another tune, so that a prompt only suggests, and guidance makes it certain
 SLIPS = 1 / 30  # of the codes fed are wrong ones, so that the model recovers from its own mistakes
-SHARPNESS = 6.0  # what logits are multiplied by after training: sampling at temperature 1 then rarely slips
+SHARPNESS = 4.0  # what logits are multiplied by after training: sampling at temperature 1 then rarely slips
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Batch:
 
 def new_model(folder: Path, seed: int) -> MusicgenForConditionalGeneration:
     """Write the tokenizer to `folder`; return the model as it is before training, with its codec constructed."""
-    vocabulary = save_processor(folder, words=WORDS)
+    vocabulary = save_processor(folder, tokenizer=word_tokenizer(WORDS))
     torch.manual_seed(seed)
     model = MusicgenForConditionalGeneration(_config(vocabulary))
     with torch.no_grad():
