@@ -1,0 +1,119 @@
+"""The engine with the toy model, judged by ear: clips play what their prompts ask for, and planted faults are heard."""
+
+# pyright: reportPrivateUsage=false
+
+import numpy as np
+import pytest
+import torch
+
+from musicgen_serving.engine.model.codec import Codec
+from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.model.text_encoder import TextEncoder
+from musicgen_serving.engine.step import torch_step
+from tests.local_aws.hub.player import FEW, PROMPTS, UNKNOWN, Player, share_right
+
+RIGHT, FAULTY = 0.9, 0.5  # shares of clips: at least, with a sound engine, and at most, with a planted fault
+
+
+def test_clips_play_what_the_prompt_asks_for_and_not_what_another_does(player: Player) -> None:
+    heard = player.play(PROMPTS, seeds=(0, 1))
+    assert share_right(heard, PROMPTS) >= RIGHT
+    assert share_right(heard, PROMPTS[1:] + PROMPTS[:1]) == 0
+
+
+def test_upper_case_changes_nothing(player: Player) -> None:
+    heard, loud = player.play(FEW[:2]), player.play([prompt.upper() for prompt in FEW[:2]])
+    for one, other in zip(heard, loud, strict=True):
+        np.testing.assert_array_equal(one.pitches, other.pitches)
+
+
+def test_unknown_words_and_characters_change_nothing_that_is_asked_for(player: Player) -> None:
+    assert share_right(player.play(UNKNOWN, seeds=(0, 1)), UNKNOWN) >= RIGHT
+
+
+def test_prompts_without_a_known_word_play_some_tune(player: Player) -> None:
+    heard = player.play(["", "♪ 東京", "kwyjibo " * 20, "— … !"])
+    assert all(clip.clarity.clear for clip in heard), heard
+
+
+def test_seeds_vary_the_melody(player: Player) -> None:
+    first, second, again = (player.play(FEW[:2], seeds=(seed,)) for seed in (1, 2, 1))
+    for one, other, same in zip(first, second, again, strict=True):
+        assert not np.array_equal(one.pitches, other.pitches)
+        np.testing.assert_array_equal(one.pitches, same.pitches)
+
+
+def test_guidance_strengthens_the_prompt(player: Player) -> None:
+    weak, strong = (share_right(player.play(PROMPTS, guidance=scale), PROMPTS) for scale in (1, 3))
+    assert weak <= FAULTY
+    assert strong >= RIGHT
+
+
+def test_thirty_seconds_follow_the_prompt_to_the_end(player: Player) -> None:
+    heard = player.play(FEW[1:5], seconds=30, after=20)
+    assert share_right(heard, FEW[1:5]) == 1
+    for clip in heard:
+        assert len(set(clip.pitches.tolist())) >= 4  # a melody, not one note for ever
+
+
+def without_guidance(logits: torch.Tensor, _scale: torch.Tensor) -> torch.Tensor:
+    return logits[:, 0]
+
+
+def test_hears_that_guidance_is_missing(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_step, "apply_guidance", without_guidance)
+    assert share_right(player.play(FEW), FEW) <= FAULTY
+
+
+@pytest.mark.parametrize("order", [[1, 0, 2, 3], [0, 1, 3, 2], [0, 2, 1, 3], [3, 1, 2, 0]])
+def test_hears_that_codebooks_are_swapped(player: Player, monkeypatch: pytest.MonkeyPatch, order: list[int]) -> None:
+    decode = Codec.decode
+
+    def swapped(self: Codec, codes: torch.Tensor) -> torch.Tensor:
+        return decode(self, codes[order])
+
+    monkeypatch.setattr(Codec, "decode", swapped)
+    assert share_right(player.play(FEW), FEW) <= FAULTY
+
+
+@pytest.mark.parametrize("late", [-1, 1])
+def test_hears_that_codebooks_are_read_a_frame_early_or_late(
+    player: Player, monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    decode = Codec.decode
+
+    def shifted(self: Codec, codes: torch.Tensor) -> torch.Tensor:
+        return decode(self, torch.cat([codes[:1], codes[1:].roll(late, -1)]))
+
+    monkeypatch.setattr(Codec, "decode", shifted)
+    assert share_right(player.play(FEW), FEW) <= FAULTY
+
+
+@pytest.mark.parametrize("delays", [(0, 0, 0, 0), (0, 0, 1, 2), (0, 1, 2, 4)])
+def test_hears_that_the_delay_pattern_is_wrong(
+    player: Player, monkeypatch: pytest.MonkeyPatch, delays: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(DecoderConfig, "delays", delays)
+    assert share_right(player.play(FEW), FEW) <= FAULTY
+
+
+def test_hears_that_padding_is_not_masked(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = TextEncoder._encode_one
+
+    def padded(self: TextEncoder, tokens: list[int]) -> torch.Tensor:
+        return encode(self, tokens + [0] * (32 - len(tokens)))
+
+    monkeypatch.setattr(TextEncoder, "_encode_one", padded)
+    assert share_right(player.play(FEW), FEW) <= FAULTY
+
+
+def test_hears_that_a_clip_gets_another_clips_text(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
+    first: list[torch.Tensor] = []
+    encode = TextEncoder._encode_one
+
+    def stale(self: TextEncoder, tokens: list[int]) -> torch.Tensor:
+        first.append(encode(self, tokens))
+        return first[0]
+
+    monkeypatch.setattr(TextEncoder, "_encode_one", stale)
+    assert share_right(player.play(FEW), FEW) <= FAULTY
