@@ -51,21 +51,22 @@ class Player:
         self.generator = generator
 
     def play(
-        self, prompts: Sequence[str], *, seeds: Sequence[int] = (0,), seconds: float = 3,
-        guidance: float = 3.0, after: float = 0,
-    ) -> list[Heard]:  # fmt: skip
-        """Return what is heard from `after` seconds on in a clip of each prompt and seed, prompts varying fastest."""
+        self, prompts: Sequence[str], *, seed: int = 0, seconds: float = 3, guidance: float = 3.0, after: float = 0
+    ) -> list[Heard]:
+        """Return what is heard from `after` seconds on in a clip of each prompt; clip i has the seed `seed + i`.
+
+        A seed's random numbers do not depend on the prompt, so that clips of one seed would share their mistakes.
+        """
         tokens = round(seconds * FRAMES_PER_SECOND) + DELAY_TOKENS
         params = SamplingParams(max_new_tokens=tokens, guidance_scale=guidance)
-        clips = [ClipSpec(prompt, seed, params) for seed in seeds for prompt in prompts]
-        result = self.generator.generate(clips)
+        result = self.generator.generate([ClipSpec(prompt, seed + i, params) for i, prompt in enumerate(prompts)])
         rate = self.generator.sampling_rate
         return [listen(samples[0, round(after * rate) :], rate) for samples in result.clips]
 
 
 def share_right(heard: Sequence[Heard], prompts: Sequence[str]) -> float:
-    """Return the share of clips, as `play` returns them, that clearly play what the prompts ask for."""
-    right = [clip.matches(understand(prompts[index % len(prompts)])) for index, clip in enumerate(heard)]
+    """Return the share of clips that clearly play what the prompts ask for."""
+    right = [clip.matches(understand(prompt)) for clip, prompt in zip(heard, prompts, strict=True)]
     return sum(right) / len(right)
 
 

@@ -22,7 +22,7 @@ from local_aws.hub.tune.music import FRAME, KEYS, MODES, NOTE_FRAMES, SAMPLING_R
 from local_aws.hub.tune.prompts import Asked
 
 WEIGHTS = tune.MODEL / "model.safetensors"
-FIRST_LOSS = 5.0593
+FIRST_LOSS = 5.1110
 PROVENANCE = tune.MODEL.parent / "PROVENANCE.md"
 
 

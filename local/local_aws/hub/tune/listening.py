@@ -1,6 +1,7 @@
 """Hear what a clip of the toy model plays: pitches, chords and note onsets, by an FFT of each 20 ms frame."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +55,8 @@ class Heard:
         return f"{tune.key} {tune.mode}, {tune.tempo} (notes of {seconds:.2f} s), {drums}"
 
 
-def listen(samples: NDArray[np.floating], rate: int) -> Heard:
-    """Return what one channel [n] plays. Raises ValueError for another sampling rate, or less than a frame."""
+def listen(samples: NDArray[Any], rate: int) -> Heard:
+    """Return what one channel [n] of floats plays. Raises ValueError for another sampling rate, or less than a frame."""
     if rate != SAMPLING_RATE:
         raise ValueError(f"the sampling rate must be {SAMPLING_RATE}, got {rate}")
     if samples.ndim != 1 or len(samples) < FRAME:
