@@ -17,8 +17,8 @@ from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.step import torch_step
 from tests.local_aws.hub.player import FEW, PROMPTS, UNKNOWN, Player, share_right
 
-RIGHT = 0.9  # of the clips at least play what is asked for, with guidance 3
-UNGUIDED = 0.75  # of the clips at most do so without guidance
+RIGHT = 0.85  # of the clips at least play what is asked for, with guidance 3; measured 0.91 of TWICE
+UNGUIDED = 0.75  # of the clips at most do so without guidance; measured 0.63
 FAULTY = 0.5  # and at most with any other planted fault
 TWICE = PROMPTS * 2  # as many clips as it takes to tell RIGHT from UNGUIDED
 

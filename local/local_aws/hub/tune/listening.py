@@ -56,7 +56,7 @@ class Heard:
 
 
 def listen(samples: NDArray[Any], rate: int) -> Heard:
-    """Return what one channel [n] of floats plays. Raises ValueError for another sampling rate, or less than a frame."""
+    """Return what one channel [n] of floats plays. Raises ValueError for another sampling rate or less than a frame."""
     if rate != SAMPLING_RATE:
         raise ValueError(f"the sampling rate must be {SAMPLING_RATE}, got {rate}")
     if samples.ndim != 1 or len(samples) < FRAME:
