@@ -19,7 +19,7 @@ from tests.end_to_end.helpers.walkthrough_process import (
 def make_local_run(tmp_path_factory: pytest.TempPathFactory) -> MakeLocalRun:
     """Deploy, keep running, use, interrupt and destroy; once for all tests."""
     folder = tmp_path_factory.mktemp("walkthrough")
-    walkthrough = WalkthroughProcess(folder / "run", "--keep", "--duration", "1")
+    walkthrough = WalkthroughProcess(folder / "run", "--keep", "--duration", "2")  # of fast notes, 16
     try:
         walkthrough.wait_for("running until Ctrl-C", DEPLOY_TIMEOUT)
         executed = folder / "executed.ipynb"

@@ -13,7 +13,7 @@ from local_aws.emulator.process import LocalAws
 from local_aws.hub import LoopbackHub, Repository
 from local_aws.walkthrough.cdk_cli import CdkCli
 from local_aws.walkthrough.report import Report, StepFailed
-from local_aws.walkthrough.tiny_hub_model import make_tiny_model
+from local_aws.walkthrough.toy_model import toy_model
 from tests.end_to_end.helpers.walkthrough_process import PROJECT
 from tests.end_to_end.rights.probed_stack import STACK, tools_on_path
 
@@ -48,7 +48,7 @@ def forget_published_templates(aws: LocalAws) -> None:
 @pytest.fixture
 def failed(tmp_path: Path) -> Generator[Deployment]:
     """The account after the failed deployment, the CLI with the sound template, and what it printed."""
-    model = make_tiny_model(tmp_path / "tiny-model")
+    model = toy_model()
     repository = Repository.from_folder(model.folder, model_id=model.model_id, revision=model.revision)
     with tools_on_path(), LocalAws(tmp_path / "aws") as aws, LoopbackHub(repository) as hub:
         log, assembly = tmp_path / "cdk.log", tmp_path / "cdk.out"

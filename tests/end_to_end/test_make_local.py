@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 import soundfile
 
+from local_aws.hub.tune.listening import listen
+from local_aws.hub.tune.prompts import understand
+from local_aws.walkthrough.__main__ import PROMPT
 from tests.end_to_end.helpers.walkthrough_process import (
     STOP_TIMEOUT,
     MakeLocalRun,
@@ -23,8 +26,17 @@ def test_run_succeeds(make_local_run: MakeLocalRun) -> None:
 
 def test_clip_is_audio_of_the_requested_length(make_local_run: MakeLocalRun) -> None:
     samples, rate = soundfile.read(make_local_run.state / "clip.wav")
-    assert (rate, len(samples) / rate) == (32000, 1.0)
-    assert str(make_local_run.state / "clip.wav") in make_local_run.finished.output.splitlines()[-2]
+    assert (rate, len(samples) / rate) == (32000, 2.0)
+    assert f"your clip: {make_local_run.state / 'clip.wav'}" in make_local_run.finished.output.splitlines()
+
+
+def test_clip_plays_what_the_prompt_asks_for(make_local_run: MakeLocalRun) -> None:
+    samples, rate = soundfile.read(make_local_run.state / "clip.wav", always_2d=True, dtype="float32")
+    heard = listen(samples[:, 0], rate)
+    assert heard.matches(understand(PROMPT)), heard
+    assert not heard.matches(understand("a happy, slow tune in G"))
+    assert f"It plays {heard}, by a toy model" in make_local_run.finished.output
+    assert str(heard).startswith("D minor, fast")
 
 
 def test_deployed_policies_scale_to_zero_and_a_prompt_wakes_the_endpoint(make_local_run: MakeLocalRun) -> None:

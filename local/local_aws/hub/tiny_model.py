@@ -1,6 +1,6 @@
 """Make a tiny MusicGen: every file of a Hub repository, random weights, 1 MB. It generates noise.
 
-`make local` and the tests run the real code on it, without downloading a checkpoint.
+Tests that compare exact values run the real code on it; `make local` has the toy model of `tune`, which plays tunes.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
@@ -8,11 +8,13 @@
 # (transformers and tokenizers ship incomplete types)
 
 import json
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import (
     EncodecConfig,
     EncodecFeatureExtractor,
@@ -20,15 +22,17 @@ from transformers import (
     MusicgenDecoderConfig,
     MusicgenForConditionalGeneration,
     MusicgenProcessor,
+    PreTrainedTokenizerFast,
     T5Config,
-    T5TokenizerFast,
 )
 
 SAMPLING_RATE = 32_000
 CODEBOOK_SIZE = 64
 SPECIAL_TOKENS = ("<pad>", "</s>", "<unk>")
 LETTERS = "▁abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'-#&()"
-WORDS = "music piano guitar drums bass synth rock pop jazz calm loud slow fast with"
+WORDS = (
+    "music", "piano", "guitar", "drums", "bass", "synth", "rock", "pop", "jazz", "calm", "loud", "slow", "fast", "with",
+)  # fmt: skip
 
 
 def make_tiny_musicgen(folder: Path, *, seed: int = 0, stereo: bool = False) -> None:
@@ -49,31 +53,51 @@ def write_manifest(
     (folder / "musicgen-manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
 
 
-def save_processor(folder: Path, *, stereo: bool = False) -> int:
-    """Write the tokenizer and the feature extractor to `folder` and return the tokenizer's number of tokens."""
-    tokenizer = _tokenizer()
+def save_processor(folder: Path, *, stereo: bool = False, tokenizer: Tokenizer | None = None) -> int:
+    """Write the tokenizer, by default that of pieces, and the feature extractor; return the number of tokens.
+
+    The tokenizer is saved as a generic one: transformers 5.5.3 builds a T5Tokenizer anew from its vocabulary, and drops
+    the normalizer, which lower-cases.
+    """
+    tokenizer = tokenizer or piece_tokenizer()
     extractor = EncodecFeatureExtractor(
         feature_size=2 if stereo else 1, sampling_rate=SAMPLING_RATE, padding_side="left", padding_value=0.0
     )
-    fast = T5TokenizerFast(
+    fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         eos_token="</s>",
         unk_token="<unk>",
-        extra_ids=0,
+        model_input_names=["input_ids", "attention_mask"],
         model_max_length=512,
     )
     MusicgenProcessor(feature_extractor=extractor, tokenizer=fast).save_pretrained(folder)
     return tokenizer.get_vocab_size()
 
 
-def _tokenizer() -> Tokenizer:
-    """A unigram tokenizer in T5's layout (`▁` for spaces, `</s>` at the end) over letters and a few words."""
+def piece_tokenizer() -> Tokenizer:
+    """Return a tokenizer of T5's kind, which spells unknown words in letters."""
     pieces = [(token, 0.0) for token in SPECIAL_TOKENS]
-    pieces += [(f"▁{word}", -5.0) for word in WORDS.split()] + [(letter, -8.0) for letter in LETTERS]
+    pieces += [(f"▁{word}", -5.0) for word in WORDS] + [(letter, -8.0) for letter in LETTERS]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=SPECIAL_TOKENS.index("<unk>"), byte_fallback=False))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    return _like_t5(tokenizer)
+
+
+def word_tokenizer(words: Sequence[str]) -> Tokenizer:
+    """Return a tokenizer that reads the words it knows and drops everything else."""
+    pieces = [*SPECIAL_TOKENS, *(f"▁{word}" for word in words)]
+    tokenizer = Tokenizer(models.WordLevel({piece: place for place, piece in enumerate(pieces)}, unk_token="<unk>"))
+    known = Regex(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, words))})(?![^\W_])")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(known, "removed", invert=True), pre_tokenizers.Metaspace()]
+    )
+    return _like_t5(tokenizer)
+
+
+def _like_t5(tokenizer: Tokenizer) -> Tokenizer:
+    """Let a tokenizer lower-case, and write `▁` for spaces and `</s>` at the end."""
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.decoder = decoders.Metaspace()
     end = SPECIAL_TOKENS.index("</s>")
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", end)])

@@ -13,12 +13,13 @@ from local_aws.walkthrough.run_folders import new_run
 from local_aws.walkthrough.steps import STEPS, Walkthrough
 
 PROJECT = Path(__file__).parents[3]
+PROMPT = "80s pop track in D minor with fast drums and bassy synth"  # five words mean nothing to the toy model
 MIN_SECONDS, MAX_SECONDS = 0.1, 30.0  # of audio
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="local_aws.walkthrough", description=__doc__)
-    parser.add_argument("--prompt", default="80s pop track with bassy drums and synth", help="what to play")
+    parser.add_argument("--prompt", default=PROMPT, help="what to play; the toy model understands a few words")
     parser.add_argument("--duration", type=_seconds, default=3.0, help="seconds of audio, 0.1 to 30")
     parser.add_argument(
         "--keep", action="store_true", help="keep the stack running until Ctrl-C, and show how to use it"
@@ -72,7 +73,8 @@ def _run(walkthrough: Walkthrough) -> int:
     report.summary(
         [
             f"\nyour clip: {walkthrough.wav}",
-            "It is noise, because the weights are random. With an AWS account, `make deploy` stages Meta's weights.",
+            f"It plays {walkthrough.heard}, by a toy model that says nothing about MusicGen's quality.",
+            "With an AWS account, `make deploy` stages Meta's weights.",
         ]
     )
     return 0

@@ -13,6 +13,7 @@ import soundfile
 from botocore.exceptions import ClientError
 
 from local_aws.emulator.process import LocalAws
+from local_aws.hub.tune.listening import listen
 from local_aws.walkthrough.report import StepFailed
 
 FRAME_SECONDS = 1 / 50  # EnCodec at 32 kHz has 50 frames a second
@@ -174,3 +175,9 @@ def check_clip(data: bytes, expected_seconds: float) -> str:
     if abs(seconds - expected_seconds) > FRAME_SECONDS:
         raise StepFailed(f"the clip must last {expected_seconds:.2f} s, got {seconds:.2f} s")
     return f"{seconds:.2f} s, {rate} Hz, {samples.shape[1]} channel"
+
+
+def hear_clip(data: bytes) -> str:
+    """Return what a wav's first channel plays, such as "D minor, fast (notes of 0.12 s), with drums"."""
+    samples, rate = soundfile.read(io.BytesIO(data), always_2d=True, dtype="float32")
+    return str(listen(samples[:, 0], rate))

@@ -13,6 +13,7 @@ from local_aws.emulator.environment import shell_exports
 from local_aws.emulator.leftovers import find_leftovers
 from local_aws.emulator.process import LocalAws
 from local_aws.hub import LoopbackHub, Repository
+from local_aws.hub.tune.prompts import understand
 from local_aws.planner.timeline_chart import draw, format_timeline
 from local_aws.walkthrough.cdk_cli import CdkCli
 from local_aws.walkthrough.client import (
@@ -22,10 +23,11 @@ from local_aws.walkthrough.client import (
     NotificationQueue,
     check_clip,
     failed_resource,
+    hear_clip,
     stack_outputs,
 )
 from local_aws.walkthrough.report import Report, StepFailed
-from local_aws.walkthrough.tiny_hub_model import TinyModel, make_tiny_model
+from local_aws.walkthrough.toy_model import ToyModel, toy_model
 
 STEPS = 13
 STACK = "MusicGen-dev"
@@ -43,6 +45,7 @@ class Walkthrough:
     report: Report
     request: ClipRequest
     keep_running: bool = False
+    heard: str = ""  # in the clip, once there is one
 
     @property
     def wav(self) -> Path:
@@ -69,10 +72,10 @@ class Walkthrough:
                 self._keep_running(aws, outputs)
             self._destroy(cdk, aws)
 
-    def _start(self, started: ExitStack) -> tuple[TinyModel, LocalAws, LoopbackHub]:
-        with self.report.step("generate a tiny MusicGen with random weights"):
-            model = make_tiny_model(self.state / "tiny-model")
-            self.report.say(f"{model.model_id} at {model.revision[:12]}…: {model.size / 1e6:.1f} MB of random weights")
+    def _start(self, started: ExitStack) -> tuple[ToyModel, LocalAws, LoopbackHub]:
+        with self.report.step("a toy model of MusicGen's architecture"):
+            model = toy_model()
+            self.report.say(f"{model.size / 1e6:.1f} MB, not Meta's, as {model.model_id} at {model.revision[:12]}…")
         with self.report.step("start the embedded AWS and a loopback Hugging Face Hub"):
             aws = started.enter_context(LocalAws(self.state / "aws", clock_factor=CLOCK_FACTOR))
             repository = Repository.from_folder(model.folder, model_id=model.model_id, revision=model.revision)
@@ -80,7 +83,7 @@ class Walkthrough:
             self.report.say(f"AWS  {aws.endpoint_url}  account {aws.account_id}, {aws.region}\nHub  {hub.url}")
         return model, aws, hub
 
-    def _synthesise(self, cdk: CdkCli, model: TinyModel, hub: LoopbackHub) -> None:
+    def _synthesise(self, cdk: CdkCli, model: ToyModel, hub: LoopbackHub) -> None:
         with self.report.step("cdk synth: the same app.py that deploys to AWS"):
             context = {"env": "dev", "model_id": model.model_id, "revision": model.revision}
             cdk.synth({**context, "hub_endpoint": hub.url})
@@ -156,7 +159,9 @@ class Walkthrough:
         data = client.download(response["generated_outputs_s3"][0])
         description = check_clip(data, self.request.seconds)
         self.wav.write_bytes(data)
+        self.heard = hear_clip(data)
         self.report.say(f"clip     {description}: {self.wav}")
+        self.report.say(f"asked    {understand(self.request.prompt)}\nheard    {self.heard}")
 
     def _make_clips_concurrently(self, client: Client, notifications: NotificationQueue) -> None:
         started, seeds = time.monotonic(), list(range(CONCURRENT_PROMPTS))

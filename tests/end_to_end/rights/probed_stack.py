@@ -15,7 +15,7 @@ from local_aws.hub import LoopbackHub, Repository
 from local_aws.walkthrough.cdk_cli import CdkCli
 from local_aws.walkthrough.client import stack_outputs
 from local_aws.walkthrough.report import Report
-from local_aws.walkthrough.tiny_hub_model import make_tiny_model
+from local_aws.walkthrough.toy_model import toy_model
 from tests.end_to_end.helpers.walkthrough_process import PROJECT, tool_environment
 from tests.end_to_end.rights.access_denials import AccessDenials, ProbeFailed
 from tests.end_to_end.rights.client_probes import ClientProbes
@@ -148,7 +148,7 @@ def probed_stack(
     settings. With a `token`, the model is gated. With `first`, the stack is first deployed with these settings over the
     others, and then updated.
     """
-    model = make_tiny_model(folder / "tiny-model")
+    model = toy_model()
     faults = BusyHub()
     repository = Repository.from_folder(model.folder, model_id=model.model_id, revision=model.revision)
     loopback = LoopbackHub(repository, on_reply=faults, token=token)

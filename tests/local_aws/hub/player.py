@@ -1,0 +1,82 @@
+"""The engine with the toy model, and a listener that counts how many clips play what their prompt asks for."""
+
+import io
+from collections.abc import Generator as Yields
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+from local_aws.hub import tune
+from local_aws.hub.tune.listening import Heard, listen
+from local_aws.hub.tune.prompts import understand
+from musicgen_serving.engine.generator import Capacity, Generator
+from musicgen_serving.engine.loading import WeightFormat
+from musicgen_serving.engine.sampling_params import DELAY_TOKENS, FRAMES_PER_SECOND, ClipSpec, SamplingParams
+from musicgen_serving.json_log import JsonLog
+
+PROMPTS = (
+    "An uplifting and quick anthem in the key of D, with percussion",
+    "gloomy strings, relaxed, in G minor",
+    "g major: lively fiddle dance",
+    "A mournful organ in D at a moderate tempo",
+    "Quick Sunny Ukulele in G",
+    "walking bass with a beat in D major",
+    "sleepy music box, D minor",
+    "moody driving techno with drum machine in G minor",
+    "cheerful medium ragtime, key of G",
+    "slow dark drone in D, percussion from afar",
+    "joyful gentle harp in D major",
+    "melancholic upbeat indie rock in G",
+    "a moderate, bright march in G with drums",
+    "energetic sad violin in D",
+    "A calm, happy whistle in D with soft beats",
+    "minor blues in G, medium, guitar & harmonica",
+)  # each names key, mode and tempo, with and without drums; written before the model was trained
+FEW = PROMPTS[:8]  # for planted faults, which ruin most clips
+UNKNOWN = (
+    "♪ 東京 happy fast tune in G with drums",
+    "¿sad? slow größe in D — “naïve”",
+    "kwyjibo bright loop in D medium pace kwyjibo",
+    "Ω≈ç√ minor fast drums in D 🎸",
+    "gwendolyn dances a calm major waltz in G",
+    "deep gloomy walking jazz in G (café)",
+    "$$$ energetic rock in D major €",
+    "slow moody G-beat ½ ™",
+)  # words and characters that the tokenizer lacks
+
+
+class Player:
+    """Generates clips with the engine as the endpoint does."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator
+
+    def play(
+        self, prompts: Sequence[str], *, seed: int = 0, seconds: float = 3, guidance: float = 3.0, after: float = 0
+    ) -> list[Heard]:
+        """Return what is heard from `after` seconds on in a clip of each prompt; clip i has the seed `seed + i`.
+
+        A seed's random numbers do not depend on the prompt, so that clips of one seed would share their mistakes.
+        """
+        tokens = round(seconds * FRAMES_PER_SECOND) + DELAY_TOKENS
+        params = SamplingParams(max_new_tokens=tokens, guidance_scale=guidance)
+        result = self.generator.generate([ClipSpec(prompt, seed + i, params) for i, prompt in enumerate(prompts)])
+        rate = self.generator.sampling_rate
+        return [listen(samples[0, round(after * rate) :], rate) for samples in result.clips]
+
+
+def share_right(heard: Sequence[Heard], prompts: Sequence[str]) -> float:
+    """Return the share of clips that clearly play what the prompts ask for."""
+    right = [clip.matches(understand(prompt)) for clip, prompt in zip(heard, prompts, strict=True)]
+    return sum(right) / len(right)
+
+
+@contextmanager
+def toy_player() -> Yields[Player]:
+    """The engine, loaded as the endpoint loads it."""
+    generator = Generator(
+        tune.MODEL, weight_format=WeightFormat(), capacity=Capacity(), log=JsonLog(io.StringIO(), "test")
+    )
+    try:
+        yield Player(generator)
+    finally:
+        generator.close()
