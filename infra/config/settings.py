@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, cast
 
 from infra.config import value_rules
 from infra.config.capacity import MAX_CLIP_SECONDS, InstanceCapacity
@@ -343,7 +343,10 @@ class Config:
         """The settings that differ from their defaults, without those that say which stack it is."""
         values = {name: getattr(self, name) for name in declared_settings() if name not in ("env", "region", "account")}
         changed = {name: value for name, value in values.items() if value != default_of(name)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in changed.items()}
+        return {
+            name: list(cast(tuple[Any, ...], value)) if isinstance(value, tuple) else value
+            for name, value in changed.items()
+        }
 
     @property
     def resource_tags(self) -> dict[str, str]:

@@ -5,9 +5,15 @@ from typing import Any
 import pytest
 
 from infra.config import ConfigError, from_context
+from infra.config.version import version
 from tests.infra.templates import SCHEDULE, Find, Synthesise, properties
 
 ENDPOINT_NAME = [{"Name": "EndpointName", "Value": "musicgen-dev"}]
+TAGS = [
+    {"Key": "environment", "Value": "dev"},
+    {"Key": "service", "Value": "musicgen"},
+    {"Key": "version", "Value": version()},
+]
 
 
 def test_variant_scales_between_zero_and_max_capacity(only: Find) -> None:
@@ -17,6 +23,7 @@ def test_variant_scales_between_zero_and_max_capacity(only: Find) -> None:
         "ResourceId": "endpoint/musicgen-dev/variant/AllTraffic",
         "MinCapacity": 0,
         "MaxCapacity": 1,
+        "Tags": TAGS,
     }
 
 
@@ -73,6 +80,7 @@ def test_backlog_without_capacity_wakes_the_endpoint(only: Find, dev_template: d
         "Threshold": 1,
         "ComparisonOperator": "GreaterThanOrEqualToThreshold",
         "TreatMissingData": "missing",
+        "Tags": TAGS,
     }
 
 
