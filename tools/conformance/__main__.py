@@ -44,7 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
 def run(target: str, area: str, kinds: list[str]) -> int:
     """Run the rows against a target; store the outcomes of moto and of an account; return pytest's exit status."""
     folders = FOLDERS if target == "embedded" else FOLDERS[:1]
-    chosen = [path for path in folders if not area] or [f"{FOLDERS[0]}/test_{area}.py"]
+    chosen = [path for path in folders if not area] or sorted(root().glob(f"{FOLDERS[0]}/**/test_{area}.py"))
+    if not chosen:
+        raise SystemExit(f"there is no area {area!r}: docs/behaviours.md has them as headings")
     page.RESULTS.mkdir(exist_ok=True)
     environment = {**os.environ, TARGET_VARIABLE: target, KINDS_VARIABLE: " ".join(kinds)}
     real = target != "account" or "AWS_ENDPOINT_URL" not in os.environ  # an emulator's answers are not AWS's

@@ -19,7 +19,7 @@ import psutil
 import sagemaker_inference
 from moto.server import ThreadedMotoServer
 
-from local_aws.sagemaker.container import free_port
+from local_aws.sagemaker.instances.container import free_port
 from soak.container_client import ContainerClient
 
 CODE = Path(__file__).parents[2] / "model_bundle/code"

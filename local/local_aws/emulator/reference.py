@@ -18,8 +18,8 @@ def fill(text: str, block: str, content: str) -> str:
 
 def readme() -> str:
     """Return the README with the services and the resource types, a line for each service's types."""
+    from local_aws.emulator.moto_changes.unsupported import supported_services
     from local_aws.emulator.resources import supported_types
-    from local_aws.emulator.unsupported import supported_services
 
     services = groupby(supported_types(), key=lambda name: name.rpartition("::")[0])
     lines = [

@@ -17,11 +17,12 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import ThreadedWSGIServer
 
-from local_aws.emulator import child_processes, clients, moto_imports, response_urls, unsupported
+from local_aws.emulator import child_processes, clients, response_urls
 from local_aws.emulator.account import ACCOUNT_ID
 from local_aws.emulator.certificates import make_certificates
 from local_aws.emulator.environment import write_trust_bundle
 from local_aws.emulator.iam import authorization
+from local_aws.emulator.moto_changes import moto_imports, unsupported
 
 HOST = "127.0.0.1"
 
@@ -67,7 +68,7 @@ def serve(state: Path, port: int, *, exit_with_stdin: bool) -> None:
     runtime = clients.Runtime(f"https://{HOST}:{server.port}", state, certificates.authority, trust)
     clients.set_runtime(runtime)
     moto_imports.import_cloudformation()
-    from local_aws.emulator import moto_patches  # here: it imports moto's CloudFormation too
+    from local_aws.emulator.moto_changes import moto_patches  # here: it imports moto's CloudFormation too
 
     moto_patches.install()
     app: Any = DomainDispatcherApplication(create_backend_app)

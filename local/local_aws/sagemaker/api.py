@@ -20,13 +20,13 @@ from moto.sagemakerruntime.responses import SageMakerRuntimeResponse
 
 from local_aws.emulator import account, clients
 from local_aws.sagemaker import descriptions, scalable_targets
-from local_aws.sagemaker.container import Launch, ServingStack
 from local_aws.sagemaker.endpoint import Endpoint, EndpointKey, EndpointRecord, EndpointRegistry
 from local_aws.sagemaker.endpoint_config import EndpointConfig, resolve_config
-from local_aws.sagemaker.invocation_request import InvalidInvocation, parse_invocation
+from local_aws.sagemaker.instances.container import Launch, ServingStack
 from local_aws.sagemaker.production_variant import check_variant
 from local_aws.sagemaker.request_limits import check_request
-from local_aws.sagemaker.request_queue import QueueClosed, QueueFull
+from local_aws.sagemaker.requests.invocation_request import InvalidInvocation, parse_invocation
+from local_aws.sagemaker.requests.request_queue import QueueClosed, QueueFull
 from local_aws.sagemaker.variant import Variant
 
 _moto_create = SageMakerModelBackend.create_endpoint

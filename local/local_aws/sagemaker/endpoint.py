@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from local_aws.emulator.clients import Runtime
-from local_aws.sagemaker.container import Launch
 from local_aws.sagemaker.endpoint_config import EndpointConfig
-from local_aws.sagemaker.execution_role import CredentialsServer
-from local_aws.sagemaker.instance import Host
-from local_aws.sagemaker.request_queue import RequestQueue
-from local_aws.sagemaker.results import NotificationRefused
+from local_aws.sagemaker.instances.container import Launch
+from local_aws.sagemaker.instances.execution_role import CredentialsServer
+from local_aws.sagemaker.instances.instance import Host
+from local_aws.sagemaker.requests.request_queue import RequestQueue
+from local_aws.sagemaker.requests.results import NotificationRefused
 from local_aws.sagemaker.variant import DRAIN_SECONDS, ProvisioningError, Variant
 
 _log = logging.getLogger(__name__)

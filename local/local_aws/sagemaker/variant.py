@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 from botocore.exceptions import CredentialRetrievalError
 
-from local_aws.sagemaker.dispatcher import Dispatcher, Note
 from local_aws.sagemaker.endpoint_config import EndpointConfig
-from local_aws.sagemaker.execution_role import RoleSession
-from local_aws.sagemaker.instance import Host, Instance
-from local_aws.sagemaker.request_queue import RequestQueue
-from local_aws.sagemaker.results import NotificationRefused, ResultWriter
+from local_aws.sagemaker.instances.execution_role import RoleSession
+from local_aws.sagemaker.instances.instance import Host, Instance
+from local_aws.sagemaker.requests.dispatcher import Dispatcher, Note
+from local_aws.sagemaker.requests.request_queue import RequestQueue
+from local_aws.sagemaker.requests.results import NotificationRefused, ResultWriter
 
 DRAIN_SECONDS = 3600.0  # the longest that an invocation may take
 _UNHEALTHY_SECONDS = 60.0

@@ -1,6 +1,6 @@
 """Everything of moto that the embedded AWS extends is listed, and a change to any of it is named."""
 
-from local_aws.emulator import moto_internals
+from local_aws.emulator.moto_changes import moto_internals
 
 INVOKE = "moto.awslambda.models:LambdaFunction.invoke"
 
@@ -13,7 +13,7 @@ def test_no_internal_of_moto_has_changed() -> None:
 def test_every_import_and_replacement_is_listed() -> None:
     found = moto_internals.found_names()
     assert INVOKE in found and "moto.s3.responses:S3Response.put_object" in found
-    assert found == moto_internals.read_list().keys(), "run: python -m local_aws.emulator.moto_internals"
+    assert found == moto_internals.read_list().keys(), "run: python -m local_aws.emulator.moto_changes.moto_internals"
 
 
 def test_the_first_change_is_named() -> None:

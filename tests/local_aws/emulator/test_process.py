@@ -15,7 +15,7 @@ import pytest
 
 from local_aws.emulator import process
 from local_aws.emulator.environment import tool_environment
-from local_aws.emulator.moto_patches import check_moto_version
+from local_aws.emulator.moto_changes.moto_patches import check_moto_version
 from local_aws.emulator.process import LocalAws
 
 TRUST = {

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from local_aws.emulator.process import LocalAws
-from local_aws.sagemaker.container import free_port
+from local_aws.sagemaker.instances.container import free_port
 
 LOCAL = Path(__file__).parents[3] / "local"
 

@@ -3,7 +3,7 @@
 import tomllib
 
 from local_aws.emulator import reference
-from local_aws.emulator.moto_patches import SUPPORTED_VERSION
+from local_aws.emulator.moto_changes.moto_patches import SUPPORTED_VERSION
 from local_aws.emulator.resources import supported_types
 
 

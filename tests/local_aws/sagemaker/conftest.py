@@ -7,8 +7,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from local_aws import sagemaker
-from local_aws.emulator import clients, cloudwatch_rules
+from local_aws.emulator import clients
 from local_aws.emulator.clients import Runtime
+from local_aws.emulator.operations import cloudwatch
 from local_aws.sagemaker.endpoint_config import EndpointConfig, ModelData
 from tests.local_aws.helpers.endpoint_stack import EndpointStack, wait_until
 from tests.local_aws.helpers.fake_container import FakeWorld
@@ -24,7 +25,7 @@ def sagemaker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     host, port = server.get_host_and_port()
     state = tmp_path_factory.mktemp("state")
     clients.set_runtime(Runtime(f"http://{host}:{port}", state, state / "unused.pem", state / "unused.pem"))
-    cloudwatch_rules.install()
+    cloudwatch.install()
     sagemaker.install(launch=lambda environment, log: _current[0].launch(environment, log))
     yield f"http://{host}:{port}"
     server.stop()

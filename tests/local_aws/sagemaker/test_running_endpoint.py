@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from conformance.behaviour import documented
-from local_aws.sagemaker import invocation_request
+from local_aws.sagemaker.requests import invocation_request
 
 API = "https://docs.aws.amazon.com/sagemaker/latest/APIReference/"
 GUIDE = "https://docs.aws.amazon.com/sagemaker/latest/dg/"

@@ -24,7 +24,7 @@ from local_aws.autoscaling.rules.scheduled_actions import ScheduledAction
 from local_aws.emulator import clients
 from local_aws.emulator.operations import scaling
 from local_aws.sagemaker.endpoint import Endpoint
-from local_aws.sagemaker.results import EndpointMetrics
+from local_aws.sagemaker.requests.results import EndpointMetrics
 
 _log = logging.getLogger(__name__)
 _JOIN_SECONDS = 1.0  # while the server stops, a call in progress may hang

@@ -11,11 +11,11 @@ from typing import Any, cast
 import pytest
 
 from conformance.behaviour import documented
-from local_aws.sagemaker.container import free_port
-from local_aws.sagemaker.dispatcher import Busy, Dispatcher, Outcome, call_container
-from local_aws.sagemaker.invocation_request import AsyncRequest
-from local_aws.sagemaker.request_queue import RequestQueue
-from local_aws.sagemaker.results import EndpointMetrics, ResultWriter
+from local_aws.sagemaker.instances.container import free_port
+from local_aws.sagemaker.requests.dispatcher import Busy, Dispatcher, Outcome, call_container
+from local_aws.sagemaker.requests.invocation_request import AsyncRequest
+from local_aws.sagemaker.requests.request_queue import RequestQueue
+from local_aws.sagemaker.requests.results import EndpointMetrics, ResultWriter
 
 MONITOR = "https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html"
 CONTAINER = "https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html"
@@ -137,7 +137,7 @@ def test_request_waits_for_a_container_that_does_not_listen_yet(bench: Bench, mo
         outcomes.append(call_container(base_url, body, headers, timeout))
         return outcomes[-1]
 
-    monkeypatch.setattr("local_aws.sagemaker.dispatcher.call_container", call)
+    monkeypatch.setattr("local_aws.sagemaker.requests.dispatcher.call_container", call)
     bench.send("early")
     port = free_port()
     bench.serve(base_url=f"http://127.0.0.1:{port}")

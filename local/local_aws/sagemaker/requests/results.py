@@ -11,8 +11,8 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.sagemaker.endpoint_config import EndpointConfig
-from local_aws.sagemaker.execution_role import RoleSession
-from local_aws.sagemaker.invocation_request import AsyncRequest
+from local_aws.sagemaker.instances.execution_role import RoleSession
+from local_aws.sagemaker.requests.invocation_request import AsyncRequest
 
 _log = logging.getLogger(__name__)
 _MAX_VALUES = 10_000  # kept of each metric if they are not taken

@@ -15,7 +15,7 @@ import soundfile
 from local_aws.emulator.process import LocalAws
 from local_aws.walkthrough.client import let_sns_send
 
-BUNDLE = Path(__file__).parents[3] / "model_bundle" / "code"
+BUNDLE = Path(__file__).parents[4] / "model_bundle" / "code"
 NAME = "real"
 ONE_SECOND = {"texts": ["a tune"], "generation_params": {"max_new_tokens": 53, "seed": 1}}
 # As the stack sets it on the model; the addresses are a container's, and must be moved on this machine.

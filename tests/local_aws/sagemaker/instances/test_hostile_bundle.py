@@ -14,8 +14,8 @@ import pytest
 
 from local_aws.emulator import clients
 from local_aws.emulator.clients import Runtime
-from local_aws.sagemaker.container import ServingStack, container_environment, temporary_folder
 from local_aws.sagemaker.endpoint_config import EndpointConfig
+from local_aws.sagemaker.instances.container import ServingStack, container_environment, temporary_folder
 
 # What the worker tries when it starts: each line of ATTEMPTS is one kind of write into the project or its environment.
 SERVICE = """

@@ -10,12 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_aws.emulator.clients import Runtime
-from local_aws.sagemaker.container import Container, Launch, answers_ping, container_environment, temporary_folder
-from local_aws.sagemaker.container_logs import ContainerLogs, PlatformLog
-from local_aws.sagemaker.dispatcher import Dispatcher, Note
 from local_aws.sagemaker.endpoint_config import EndpointConfig
-from local_aws.sagemaker.execution_role import CredentialsServer, RoleSession
-from local_aws.sagemaker.model_data import ModelDataError, fetch_model
+from local_aws.sagemaker.instances.container import (
+    Container,
+    Launch,
+    answers_ping,
+    container_environment,
+    temporary_folder,
+)
+from local_aws.sagemaker.instances.container_logs import ContainerLogs, PlatformLog
+from local_aws.sagemaker.instances.execution_role import CredentialsServer, RoleSession
+from local_aws.sagemaker.instances.model_data import ModelDataError, fetch_model
+from local_aws.sagemaker.requests.dispatcher import Dispatcher, Note
 
 _log = logging.getLogger(__name__)
 _PING_PERIOD_SECONDS = 0.25

@@ -16,18 +16,18 @@ import pytest
 from conformance.behaviour import documented
 from local_aws.emulator import clients
 from local_aws.emulator.clients import Runtime
-from local_aws.sagemaker import container
-from local_aws.sagemaker.container import (
+from local_aws.sagemaker.endpoint_config import EndpointConfig
+from local_aws.sagemaker.instances import container
+from local_aws.sagemaker.instances.container import (
     ServingStack,
     container_environment,
     session_processes,
     temporary_folder,
 )
-from local_aws.sagemaker.endpoint_config import EndpointConfig
 from tests.local_aws.helpers.endpoint_stack import wait_until
 
 CONTAINER = "https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html"
-LOCAL = Path(__file__).parents[3] / "local"
+LOCAL = Path(__file__).parents[4] / "local"
 SERVICE = """
 import os
 class Echo:
@@ -40,7 +40,7 @@ PARENT = """
 import json, sys, time
 from pathlib import Path
 from local_aws.emulator import clients
-from local_aws.sagemaker.container import ServingStack
+from local_aws.sagemaker.instances.container import ServingStack
 
 CONTAINER = "https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html"
 given = json.loads(sys.argv[1])

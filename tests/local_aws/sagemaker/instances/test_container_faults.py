@@ -70,7 +70,7 @@ def test_an_answer_after_the_timeout_is_not_used(endpoint: Any) -> None:
 @documented(CONTAINER)
 def test_a_container_must_accept_connections_within_250_ms(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A customer's model containers must accept socket connection requests within 250 ms."""
-    from local_aws.sagemaker import dispatcher
+    from local_aws.sagemaker.requests import dispatcher
 
     timeouts: list[float] = []
 

@@ -16,8 +16,8 @@ from botocore.exceptions import CredentialRetrievalError
 
 from conformance.behaviour import documented
 from local_aws.emulator import clients
-from local_aws.sagemaker.container_logs import ContainerLogs
-from local_aws.sagemaker.execution_role import CredentialsServer, RoleSession
+from local_aws.sagemaker.instances.container_logs import ContainerLogs
+from local_aws.sagemaker.instances.execution_role import CredentialsServer, RoleSession
 from tests.local_aws.helpers.endpoint_stack import ROLE_TRUST
 
 ROLES = "https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html"

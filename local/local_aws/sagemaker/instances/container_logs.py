@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws.sagemaker.execution_role import RoleSession
+from local_aws.sagemaker.instances.execution_role import RoleSession
 
 _log = logging.getLogger(__name__)
 _PERIOD_SECONDS = 1.0

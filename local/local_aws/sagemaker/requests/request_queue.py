@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from local_aws.sagemaker.invocation_request import AsyncRequest
+from local_aws.sagemaker.requests.invocation_request import AsyncRequest
 
 _MAX_WAITING = 10_000  # 128 kB each at most: 1.3 GB
 

@@ -3,8 +3,8 @@
 What is replaced is found by applying the patches: a function of moto's whose code is in this package.
 
 An upgrade of moto begins with `find_changed`, which names what to read again; then
-`python -m local_aws.emulator.moto_internals` writes the list for the new version. moto's files are read, not imported,
-so that patches in this process do not matter. What moto lacks and this package adds is listed with null.
+`python -m local_aws.emulator.moto_changes.moto_internals` writes the list for the new version. moto's files are read,
+not imported, so that patches in this process do not matter. What moto lacks and this package adds is listed with null.
 """
 
 import ast
@@ -21,7 +21,7 @@ from types import FunctionType
 from typing import Any
 
 LIST = Path(__file__).with_suffix(".json")
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parents[2]
 _WHOLE_MODULES = ("moto.awslambda:urls", "moto.s3:exceptions")
 
 
@@ -69,7 +69,8 @@ def imported_names() -> Iterator[str]:
 
 def replaced_names() -> Iterator[str]:
     """Apply the patches, and yield the functions of moto that are now this package's. For a process of its own."""
-    from local_aws.emulator import clients, moto_patches  # here: they import moto, which the rest only reads
+    from local_aws.emulator import clients  # here: they import moto, which the rest only reads
+    from local_aws.emulator.moto_changes import moto_patches
 
     folder = Path(tempfile.mkdtemp())
     clients.set_runtime(clients.Runtime("http://127.0.0.1:9", folder, folder / "none", folder / "none"))
@@ -91,7 +92,7 @@ def _replaced_in(owner: Any, module: str) -> Iterator[str]:
 
 def found_names() -> set[str]:
     """Return everything to list, from a process of its own that applies the patches."""
-    program = [sys.executable, "-m", "local_aws.emulator.moto_internals", "--replaced"]
+    program = [sys.executable, "-m", "local_aws.emulator.moto_changes.moto_internals", "--replaced"]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
     return {*json.loads(done.stdout), *imported_names()}
 

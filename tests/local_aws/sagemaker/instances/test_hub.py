@@ -240,7 +240,7 @@ def test_invalid_model_id_or_revision_is_refused(model_id: str, revision: str, m
 def test_command_line_serves_until_terminated(folder: Path, tmp_path: Path, eventually: Callable[..., Any]) -> None:
     state = tmp_path / "state"
     words = ["--folder", str(folder), "--model-id", MODEL, "--revision", COMMIT, "--state", str(state)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "local")}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[4] / "local")}
     process = subprocess.Popen([sys.executable, "-m", "local_aws.hub", *words], env=environment)
     try:
         eventually(lambda: (state / "hub.json").exists())

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from local_aws.sagemaker.invocation_request import AsyncRequest
-from local_aws.sagemaker.request_queue import QueueClosed, QueueFull, RequestQueue
+from local_aws.sagemaker.requests.invocation_request import AsyncRequest
+from local_aws.sagemaker.requests.request_queue import QueueClosed, QueueFull, RequestQueue
 
 
 class Clock:

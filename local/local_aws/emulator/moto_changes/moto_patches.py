@@ -1,8 +1,7 @@
 """Every change to moto's internals by this package, in one place: `install` applies them to the pinned version.
 
 `sagemaker.install` replaces moto's SageMaker endpoints and its checks of their configurations; `operations.install`
-replaces what moto lacks or answers otherwise than AWS; `s3_rules`, `cloudwatch_rules` and `scaling_rules` wrap moto's
-checks of these services;
+replaces what moto lacks or answers otherwise than AWS, and wraps its checks of other services;
 `autoscaling.live.scaling_service` only starts a thread.
 """
 
@@ -18,7 +17,7 @@ from moto.s3.models import FakeBucket
 
 from local_aws import sagemaker
 from local_aws.autoscaling.live import scaling_service as scaling
-from local_aws.emulator import cloudwatch_rules, operations, s3_rules, scaling_rules
+from local_aws.emulator import operations
 from local_aws.emulator.cloudformation import request_checks
 from local_aws.emulator.cloudformation.backend import LocalCloudFormation
 from local_aws.emulator.iam import authorization, quotas
@@ -39,9 +38,6 @@ def check_moto_version(found: str = moto.__version__) -> None:
 def install() -> None:
     """Apply all patches; call once, in the server's process, after `clients.set_runtime`."""
     check_moto_version()
-    s3_rules.install()
-    cloudwatch_rules.install()
-    scaling_rules.install()
     mixin, bucket = cast(Any, ActionAuthenticatorMixin), cast(Any, FakeBucket)
     mixin._authenticate_and_authorize_action = authorization.authorize  # instead of moto's own policies
     bucket.get_permission = authorization.bucket_permission

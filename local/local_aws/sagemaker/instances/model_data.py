@@ -11,7 +11,7 @@ from zlib import error as zlib_error
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local_aws.sagemaker.endpoint_config import ModelData
-from local_aws.sagemaker.execution_role import RoleSession
+from local_aws.sagemaker.instances.execution_role import RoleSession
 
 _MAX_UNPACKED_BYTES = 64 * 2**30  # four times the largest staged model: stops a decompression bomb
 _MAX_NAME_BYTES = 255  # of a file or a folder, where SageMaker makes files of objects

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws.sagemaker.execution_role import RoleSession
-from local_aws.sagemaker.invocation_request import AsyncRequest
-from local_aws.sagemaker.request_queue import RequestQueue
-from local_aws.sagemaker.results import ResultWriter
+from local_aws.sagemaker.instances.execution_role import RoleSession
+from local_aws.sagemaker.requests.invocation_request import AsyncRequest
+from local_aws.sagemaker.requests.request_queue import RequestQueue
+from local_aws.sagemaker.requests.results import ResultWriter
 
 _log = logging.getLogger(__name__)
 _MAX_DELIVERIES = 3  # then the request, not the container, is taken for the cause of the crashes

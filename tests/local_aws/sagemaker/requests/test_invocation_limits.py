@@ -6,7 +6,7 @@ import pytest
 
 from conformance.behaviour import documented
 from local_aws.sagemaker.endpoint_config import EndpointConfig
-from local_aws.sagemaker.invocation_request import InvalidInvocation, parse_invocation
+from local_aws.sagemaker.requests.invocation_request import InvalidInvocation, parse_invocation
 
 INVOKE = "https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpointAsync.html"
 

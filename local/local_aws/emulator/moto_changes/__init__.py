@@ -1,0 +1,1 @@
+"""What this package changes of moto: `moto_patches` installs everything, `moto_internals` lists it with hashes."""
