@@ -48,7 +48,7 @@ def test_a_state_folder_has_one_server(tmp_path: Path) -> None:
 def test_processes_never_get_the_same_port() -> None:
     """A container binds its ports seconds after they were chosen."""
     program = (
-        "from local_aws.sagemaker import container\n"
+        "from local_aws.sagemaker.instances import container\n"
         "container._PORTS = range(31_000, 31_050)\n"
         "print(*[container.free_port() for _ in range(20)], flush=True)\n"
         "input()\n"
@@ -80,8 +80,8 @@ def test_a_service_whose_import_is_deferred_answers(aws: LocalAws) -> None:
 
 def test_import_of_cloudformation_loads_no_deferred_service() -> None:
     program = (
-        "import sys\nfrom local_aws.emulator import moto_imports\nmoto_imports.import_cloudformation()\n"
-        "from local_aws.emulator import moto_patches\n"
+        "import sys\nfrom local_aws.emulator.moto_changes import moto_imports\nmoto_imports.import_cloudformation()\n"
+        "from local_aws.emulator.moto_changes import moto_patches\n"
         "assert 'moto.cloudformation.parsing' in sys.modules\n"
         "print([name for name in moto_imports.DEFERRED if name in sys.modules])"
     )
