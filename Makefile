@@ -9,7 +9,7 @@ ARGS ?=
 PROMPT ?= 80s pop track in D minor with fast drums and bassy synth
 DURATION ?= 3
 KEEP ?=
-WORKERS ?= 2
+WORKERS ?= 3
 RATE ?= 20
 PLAN ?=
 MODEL ?= facebook/musicgen-large
@@ -48,7 +48,7 @@ local: tools ## deploy to the embedded AWS on this machine, generate a clip, rem
 	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep)
 
 test: tools ## the whole test suite, offline
-	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile --durations=10 $(ARGS)
+	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
 
 lint: tools $(VENV)-checkov/.ready ## ruff, pyright, cdk-nag through synth, cfn-lint and checkov on the template
 	ruff check .

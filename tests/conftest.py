@@ -1,6 +1,7 @@
 """Fixtures that several parts' tests use."""
 
 import os
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,24 @@ DESELECTED = pytest.StashKey[str]()
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
+@pytest.hookimpl(trylast=True)  # after pytest-randomly
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect GPU tests where there is no GPU, or where kernels are interpreted."""
+    """Deselect GPU tests where there is no GPU, or where kernels are interpreted; begin with the longest files."""
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked and (reason := no_gpu()):
         note_deselected(config, f"{len(marked)} tests marked gpu are deselected: {reason}")
         config.hook.pytest_deselected(items=marked)
         items[:] = [item for item in items if item not in marked]
+    start_longest_first(items)
+
+
+def start_longest_first(items: list[pytest.Item]) -> None:
+    """Order files by the time that their tests are allowed, so that at the end no worker is left alone with one."""
+    allowed: dict[Path, float] = defaultdict(float)
+    for item in items:
+        if mark := item.get_closest_marker("timeout"):
+            allowed[item.path] = max(allowed[item.path], mark.args[0])
+    items.sort(key=lambda item: -allowed[item.path])
 
 
 def note_deselected(config: pytest.Config, line: str) -> None:

@@ -25,6 +25,8 @@ from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.scheduler import Request
 from tests.model_bundle.helpers.memory_log import MemoryLog
 
+pytestmark = pytest.mark.timeout(900)
+
 CPU = torch.device("cpu")
 
 

@@ -17,6 +17,8 @@ from stack_gate.collect import sandbox, synthesis
 from tests.stack_gate.boundary.attacks import ATTACKS
 from tests.stack_gate.small_app import PUBLIC, ROOT, app, commit, git, install_cdk_stub, make_repository, write
 
+pytestmark = pytest.mark.timeout(900)
+
 SECRET = "not-a-real-secret"
 
 
