@@ -168,6 +168,7 @@ def test_stop_cancels_the_job(live: MusicGen, aws: FakeAws) -> None:
     aws.seconds = 300
     runs = Runs(live)
     run = runs.generate("tab", form.read("piano", 1, {"duration": 0.1}))
+    shown = Snapshot()
     for shown in run.snapshots():
         if shown.stage == "generating":
             runs.stop("tab")
@@ -198,6 +199,7 @@ def test_page_does_not_wait_for_a_stopped_job_that_is_not_delivered(
     monkeypatch.setattr(work, "STOP_SECONDS", 0.05)
     aws.instances = 0
     run = Runs(live).generate("tab", form.read("piano", 1, {"duration": 0.1}))
+    shown = Snapshot()
     for shown in run.snapshots():
         if shown.job:
             run.stop()
@@ -215,6 +217,7 @@ def test_stop_without_permission_says_so_and_the_run_goes_on(live: MusicGen, aws
     aws.fault, aws.seconds = fault, 60
     run = Runs(live).generate("tab", form.read("piano", 1, {"duration": 0.1}))
     details: set[str] = set()
+    shown = Snapshot()
     for shown in run.snapshots():
         if shown.stage == "generating" and not any(details):
             run.stop()

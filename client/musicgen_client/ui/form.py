@@ -65,7 +65,7 @@ def fields() -> list[Field]:
 
 
 def _field(name: str, rule: Mapping[str, Any]) -> Field:
-    kind = "text" if "$ref" in rule else {"string": "text"}.get(rule["type"], rule["type"])
+    kind: str = "text" if "$ref" in rule or rule["type"] == "string" else rule["type"]
     return Field(name, kind, rule["description"], rule.get("minimum"), rule.get("maximum"), rule.get("default"))
 
 

@@ -2,7 +2,7 @@
 
 # Gradio is optional, and not in the environment of the type checker.
 # pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
 
 import os
 import re

@@ -1,5 +1,9 @@
 """A headless Chromium with an empty profile, driven by Selenium; it resolves no name but this machine's."""
 
+# Selenium is not in the environment of the type checker.
+# pyright: reportMissingImports=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
 import json
 import shutil
 from collections.abc import Generator
@@ -43,7 +47,7 @@ def chromium(width: int = 1280, height: int = 900) -> Generator["Browser", None,
 class Browser:
     """What a person does with the page."""
 
-    def __init__(self, driver: Chrome, downloads: Path) -> None:
+    def __init__(self, driver: Any, downloads: Path) -> None:
         self.driver, self.downloads = driver, downloads
 
     def open(self, address: str) -> None:
@@ -85,7 +89,11 @@ class Browser:
     def downloaded(self, name: str, seconds: float = 20) -> int:
         """Return the size in bytes of a file that was downloaded, once it is complete."""
         file = self.downloads / name
-        WebDriverWait(self.driver, seconds, 0.1).until(lambda _: file.exists(), f"{name} is not downloaded")
+
+        def file_exists(_: Any) -> bool:
+            return file.exists()
+
+        WebDriverWait(self.driver, seconds, 0.1).until(file_exists, f"{name} is not downloaded")
         return file.stat().st_size
 
     def foreign_requests(self) -> list[str]:

@@ -106,7 +106,7 @@ def run() -> None:
     aws = LiveAws(now=time.time(), seconds=seconds, clip=arpeggio, answer=answer)
     with tempfile.TemporaryDirectory() as state:
         music = MusicGen(STACK, clients=aws.clients, history=History(STACK, Path(state)))
-        commands.connect = lambda _settings: music  # type: ignore[assignment]
+        commands.connect = lambda _settings: music
         sys.argv = ["musicgen", "ui", *sys.argv[1:]]
         main()
 

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, Queue
+from typing import IO
 
 PROJECT = Path(__file__).parents[3]
 PYTHON = PROJECT / ".venv-ui" / "bin" / "python"
@@ -19,6 +20,11 @@ def environment() -> dict[str, str]:
     """Return the variables of a process in the page's environment, without proxies and without AWS."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     return {**kept, "PYTHONPATH": f"{PROJECT}{os.pathsep}{PROJECT / 'client'}", "PYTHONUNBUFFERED": "1"}
+
+
+def _read(stream: IO[str], lines: Queue[str]) -> None:
+    for line in stream:
+        lines.put(line)
 
 
 @contextmanager
@@ -32,7 +38,7 @@ def fake_page(**variables: str) -> Generator[str, None, None]:
     lines: Queue[str] = Queue()
     output: list[str] = []
     assert process.stdout is not None
-    reader = threading.Thread(target=lambda stream: [lines.put(line) for line in stream], args=(process.stdout,))
+    reader = threading.Thread(target=_read, args=(process.stdout, lines))
     reader.start()
     try:
         while not (found := re.search(r"the page is at (http://127\.0\.0\.1:\d+/)", output[-1] if output else "")):
