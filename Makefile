@@ -36,7 +36,7 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth preflight deploy diff destroy plan gate check-policies smoke-test mirror bench-staging bench-engine bench-gpu test-gpu test-tiles conformance soak fuzz simulate test-extract test-clients sample ci-roles ci-setup docs lock clean
+.PHONY: help local test lint format synth preflight deploy diff destroy plan gate check-policies smoke-test mirror bench-staging bench-engine bench-gpu test-gpu test-tiles conformance soak fuzz simulate test-extract test-clients test-ui screenshot sample ci-roles ci-setup docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -129,6 +129,12 @@ test-extract: tools ## extract a staged tarball with every tool that is installe
 test-clients: tools $(CLIENTS:%=.venv-clients/%/.ready) ## test the embedded AWS with real clients: sagemaker 2 and 3, the AWS CLI 1
 	TEST_CLIENTS=1 pytest -p no:randomly --durations=5 tests/clients $(ARGS)
 
+test-ui: tools $(VENV)-ui/.ready chromium ## test the page of `musicgen ui` in headless Chromium
+	TEST_UI=1 pytest -p no:randomly --durations=3 tests/ui $(ARGS)
+
+screenshot: $(VENV)-ui/.ready chromium ## make docs/page.png, the README's picture of the page
+	PYTHONPATH="$(CURDIR):$(CURDIR)/client" $(VENV)-ui/bin/python -m tests.ui.screenshot docs/page.png $(ARGS)
+
 sample: tools .venv-clients/sagemaker-2/.ready ## run a notebook of the published AWS sample: NOTEBOOK=path STATE=.local/run-… (of make local KEEP=1)
 	python -m tests.clients.run_notebook "$$NOTEBOOK" --state "$$STATE" --stack "MusicGen-$(ENV)" \
 	  --python .venv-clients/sagemaker-2/bin/python $(ARGS)
@@ -153,6 +159,7 @@ lock: tools ## recompile requirements*.txt and package-lock.json from their sour
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-dev.in \
 	  | grep -vE '^(nvidia-|cuda-|triton==)' > requirements-dev.txt   # torch's CPU build needs none of these
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-checkov.in -o requirements-checkov.txt
+	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-ui.in -o requirements-ui.txt
 	for client in $(CLIENTS); do uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  requirements-clients-$$client.in | grep -vE '^(nvidia-|cuda-|triton==)' > requirements-clients-$$client.txt; done
 	uv pip compile -q --no-header --generate-hashes --python-version 3.14 --no-emit-index-url --no-emit-find-links \
@@ -160,7 +167,7 @@ lock: tools ## recompile requirements*.txt and package-lock.json from their sour
 	npm install --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## delete everything the targets created
-	rm -rf $(VENV) $(VENV)-checkov $(VENV)-clients node_modules cdk.out .local
+	rm -rf $(VENV) $(VENV)-checkov $(VENV)-clients $(VENV)-ui node_modules cdk.out .local
 
 # ---- installation -----------------------------------------------------------------------------------------
 
@@ -185,6 +192,17 @@ $(VENV)-checkov/.ready: requirements-checkov.txt
 	$(PYTHON) -m venv .venv-clients/$*
 	.venv-clients/$*/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
+
+# The page needs Gradio, which `make local` does not.
+$(VENV)-ui/.ready: requirements-ui.txt
+	$(PYTHON) -m venv $(VENV)-ui
+	$(VENV)-ui/bin/pip install --quiet --disable-pip-version-check -r requirements-ui.txt
+	touch $@
+
+.PHONY: chromium
+chromium:
+	@for program in chromium chromedriver; do command -v $$program > /dev/null || \
+	  { echo "$$program must be on PATH, e.g. by: apt-get install chromium chromium-driver" >&2; exit 1; }; done
 
 node_modules/.ready: package-lock.json | $(VENV)/.ready
 	npm ci --silent --no-fund --no-audit

@@ -35,7 +35,8 @@ def start_longest_first(items: list[pytest.Item]) -> None:
 
 
 def note_deselected(config: pytest.Config, line: str) -> None:
-    """Store a line for the summary; a worker of pytest-xdist sends it to the main process."""
+    """Add a line to the summary; a worker of pytest-xdist sends its lines to the main process."""
+    line = "\n".join(filter(None, (config.stash.get(DESELECTED, None), line)))
     config.stash[DESELECTED] = line
     if hasattr(config, "workeroutput"):
         config.workeroutput["deselected"] = line  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]

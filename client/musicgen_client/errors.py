@@ -87,3 +87,9 @@ class WaitTimeout(MusicGenError, TimeoutError):
 
 class CorruptAudio(MusicGenError):
     """The downloaded clip is not the WAV file that the response describes."""
+
+
+class ExtraMissing(MusicGenError):
+    """A part of this package needs an optional dependency that is not installed."""
+
+    exit_status = 2

@@ -10,6 +10,10 @@ from musicgen_client.aws import AnyClient, Clients, translate
 from musicgen_client.errors import EndpointError
 from musicgen_client.stack import Stack
 
+HINTS = {  # what a state means for somebody who waits
+    "asleep": "asleep: no instance runs; the first request wakes one after 1 to 2 minutes",
+    "waking": "waking: an instance is starting, usually 5 to 10 minutes",
+}
 _METRICS = {"backlog": "ApproximateBacklogSize", "age": "ApproximateAgeOfOldestRequest"}
 
 

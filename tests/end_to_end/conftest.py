@@ -25,6 +25,7 @@ def make_local_run(tmp_path_factory: pytest.TempPathFactory) -> MakeLocalRun:
         executed = folder / "executed.ipynb"
         notebook = run_in_shell(
             walkthrough.state,
+            f"env MUSICGEN_STATE={folder / 'journals'} "
             f"jupyter execute --output={executed} {PROJECT / 'examples' / 'musicgen.ipynb'}",
         )
         sample = run_in_shell(walkthrough.state, f"{sys.executable} {Path(__file__).parent / 'sample_client.py'}")

@@ -85,7 +85,11 @@ def test_notebook_runs_against_the_deployed_stack(make_local_run: MakeLocalRun) 
     assert make_local_run.notebook.code == 0, make_local_run.notebook.output
     cells: list[dict[str, Any]] = json.loads(make_local_run.notebook_outputs)["cells"]
     kinds = {kind for cell in cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
-    assert {"text/html", "image/png"} <= kinds  # the players and the waveform
+    assert {"text/html", "image/png"} <= kinds  # the players, and waveforms with spectrograms
+    printed = "".join("".join(output.get("text", "")) for cell in cells for output in cell.get("outputs", []))
+    assert "generating" in printed and "completed" in printed  # progress
+    assert "InvalidRequest: " in printed and "RequestRefused: " in printed
+    assert '"generated_outputs_s3"' in printed  # the SageMaker SDK's cell
 
 
 def test_request_of_the_published_sample_gets_its_response(make_local_run: MakeLocalRun) -> None:

@@ -9,14 +9,10 @@ from rich.status import Status as Spinner
 
 from musicgen_client.errors import MusicGenError
 from musicgen_client.jobs import Update
-from musicgen_client.status import Status
+from musicgen_client.status import HINTS, Status
 
 _FINISHED = ("completed", "refused", "failed", "expired", "cancelled")
 _ASK_SECONDS = 15.0  # between two questions about the endpoint while requests wait
-_HINTS = {
-    "asleep": "asleep: no instance runs; the first request wakes one after 1 to 2 minutes",
-    "waking": "waking: an instance is starting, usually 5 to 10 minutes",
-}
 
 
 class Progress:
@@ -84,7 +80,7 @@ class Progress:
             return False
         self._asked, before = now, self._hint
         try:
-            self._hint = _HINTS.get(self._ask().state, "an instance is running")
+            self._hint = HINTS.get(self._ask().state, "an instance is running")
         except MusicGenError:  # a client's policy need not allow it
             self._can_ask, self._hint = False, ""
         return self._hint != before and self._hint != ""

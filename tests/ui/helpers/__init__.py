@@ -1,0 +1,1 @@
+"""A page whose AWS is a fake in real time, and the browser that looks at it."""
