@@ -48,7 +48,7 @@ local: tools-local ## deploy to the embedded AWS on this machine, generate a cli
 	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep) $(ARGS)
 
 demo: tools-local $(VENV)-ui/.ready ## deploy to the embedded AWS on this machine and open the client's page; Ctrl-C removes everything
-	@python -m local_aws.walkthrough --page "$(VENV)-ui/bin/musicgen" $(ARGS)
+	@python -m local_aws.walkthrough --page "$(VENV)-ui/bin/python" $(ARGS)
 
 test: tools ## the whole test suite, offline
 	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile --durations=10 $(ARGS)
@@ -188,12 +188,11 @@ $(VENV)-checkov/.ready: requirements-checkov.txt
 	$(VENV)-checkov/bin/pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
 	touch $@
 
-# The client with its page: Gradio wants newer packages than the project.
-$(VENV)-ui/.ready: requirements-ui.txt client/pyproject.toml
-	$(PYTHON) -m venv $(VENV)-ui
-	@echo "installing the client's page into $(VENV)-ui; about 100 MB to download, 1 minute"
-	$(VENV)-ui/bin/pip install --quiet --disable-pip-version-check -r requirements-ui.txt
-	$(VENV)-ui/bin/pip install --quiet --disable-pip-version-check --no-deps --editable ./client
+# What the client's page needs: Gradio, in versions of its own.
+$(VENV)-ui/.ready: $(wildcard requirements-ui.txt)
+	@echo "installing the client's page into $(VENV)-ui: about 150 MB to download, 1 minute"
+	@$(PYTHON) -m venv $(VENV)-ui
+	@$(VENV)-ui/bin/pip install --quiet --disable-pip-version-check --no-compile -r requirements-ui.txt
 	@touch $@
 
 # Clients that conflict with the project's boto3 and with each other.

@@ -25,7 +25,10 @@ def _arguments() -> argparse.Namespace:
         "--keep", action="store_true", help="keep the stack running until Ctrl-C, and show how to use it"
     )
     parser.add_argument(
-        "--page", type=Path, metavar="COMMAND", help="show the page of the client with this command, and nothing else"
+        "--page",
+        type=Path,
+        metavar="PYTHON",
+        help="show the client's page with this interpreter's packages, and nothing else",
     )
     parser.add_argument("--state", type=Path, help="folder for logs and results (default: a new one under .local/)")
     return parser.parse_args()

@@ -46,7 +46,7 @@ class Walkthrough:
     report: Report
     request: ClipRequest
     keep_running: bool = False
-    page: Path | None = None  # the command `musicgen`, to show the client's page instead of these steps
+    page: Path | None = None  # Python with Gradio, to show the client's page instead of using the stack
     heard: str = ""  # in the clip, once there is one
 
     @property
@@ -208,13 +208,13 @@ class Walkthrough:
         except KeyboardInterrupt:
             self.report.say("\ninterrupted: removing the stack")
 
-    def _show_page(self, aws: LocalAws, command: Path) -> None:
+    def _show_page(self, aws: LocalAws, python: Path) -> None:
         """Run the client's page until it ends or Ctrl-C. Raise StepFailed if it fails."""
-        script = user_shell.write_environment(self.project, self.state, aws, STACK)
+        script = user_shell.write_environment(self.project, self.state, aws, STACK, python=python)
         with self.report.step("musicgen ui: the client's page; Ctrl-C removes everything"):
             self.report.say(f"in another shell, also: source {script}")
             environment = {**aws.environment(), "MUSICGEN_STACK": STACK, "MUSICGEN_STATE": str(self.state / "client")}
-            demo_page.show(command, environment, self.state / "page.log", self.report)
+            demo_page.show(user_shell.command(self.state), environment, self.state / "page.log", self.report)
 
     def _destroy(self, cdk: CdkCli, aws: LocalAws) -> None:
         with self.report.step("cdk destroy"):

@@ -12,20 +12,27 @@ PLAYERS = ("afplay", "paplay", "pw-play", "aplay", "ffplay", "play")  # as the c
 PROMPT = "a happy, fast dance in G major"
 
 
-def write_environment(project: Path, state: Path, aws: LocalAws, stack: str) -> Path:
-    """Write the file to `source`: the embedded AWS, the stack's name, and the project's commands on PATH."""
-    script = state / "environment.sh"
-    python = Path(sys.executable)
-    command = state / "bin" / "musicgen"
-    command.parent.mkdir(exist_ok=True)
+def command(state: Path) -> Path:
+    """Return the command `musicgen` of a run, which runs the client from this repository."""
+    return state / "bin" / "musicgen"
+
+
+def write_environment(project: Path, state: Path, aws: LocalAws, stack: str, python: Path | None = None) -> Path:
+    """Write the file to `source`: the embedded AWS, the stack's name, and the project's commands on PATH.
+
+    `musicgen` runs with the packages of `python`, by default this one.
+    """
+    script, musicgen, own_tools = state / "environment.sh", command(state), Path(sys.executable).parent
+    musicgen.parent.mkdir(exist_ok=True)
     program = "from musicgen_client.cli import main; main()"
-    command.write_text(
+    musicgen.write_text(
         f"#!/bin/sh\nPYTHONPATH={shlex.quote(str(project / 'client'))} "
-        f'exec {shlex.quote(str(python))} -c "{program}" "$@"\n',
+        f'exec {shlex.quote(str(python or sys.executable))} -c "{program}" "$@"\n',
         encoding="utf-8",
     )
-    command.chmod(0o755)
-    folders = ":".join(shlex.quote(str(folder)) for folder in (command.parent, python.parent))
+    musicgen.chmod(0o755)
+    tools = (musicgen.parent, own_tools, project / "node_modules" / ".bin")
+    folders = ":".join(shlex.quote(str(folder)) for folder in tools)
     script.write_text(
         shell_exports(aws.environment())
         + f"export MUSICGEN_STACK={stack} MUSICGEN_STATE={shlex.quote(str(state / 'client'))}\n"
@@ -43,5 +50,4 @@ def commands(script: Path) -> list[str]:
         "musicgen status",
         f'musicgen generate "{PROMPT}" -d 5 --seed 7 -o clips{play}',
         "musicgen list",
-        "npx cdk --version",
     ]
