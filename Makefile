@@ -170,7 +170,7 @@ clean: ## delete everything the targets created
 # ---- installation -----------------------------------------------------------------------------------------
 
 .PHONY: tools tools-local
-tools: $(VENV)/.ready node_modules/.ready
+tools: $(VENV)/.ready node_modules/.ready ## install what tests, lint and the notebook need
 tools-local: $(VENV)/.ready-local node_modules/.ready-local
 
 $(VENV)/.ready-local: requirements-local.txt requirements-serving.txt

@@ -6,13 +6,14 @@ modules never are, and their bytecode would be 0.5 GB and a third of the time.
 """
 
 import argparse
+import os
 import platform
 import re
 import subprocess
 import sys
 import time
 import venv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from importlib.metadata import distributions
@@ -28,11 +29,13 @@ WORKERS = 4  # pips spend half of their time waiting for the network
 HEARTBEAT_SECONDS = 10.0
 _PIP = ("-m", "pip", "install", "--no-deps", "--no-compile", "--no-warn-conflicts", "--no-input", "--progress-bar=off")
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)")
-# What a container imports. It may not write into the virtual environment, so its bytecode must be there before.
-_CONTAINER_MODULES = (
-    "torch, scipy.signal, soundfile, safetensors.torch, sagemaker_inference.model_server, mms.model_server",
-    "transformers.models.musicgen.modeling_musicgen, transformers.models.t5.modeling_t5",
-    "transformers.models.encodec.modeling_encodec, transformers.models.auto.tokenization_auto",
+# Imported once: containers may not write into the virtual environment, so their bytecode must be there before; and
+# CDK's first use unpacks its library into jsii's cache.
+_FIRST_IMPORTS = (
+    "import torch, scipy.signal, soundfile, safetensors.torch, sagemaker_inference.model_server, mms.model_server\n"
+    "import transformers.models.musicgen.modeling_musicgen, transformers.models.t5.modeling_t5\n"
+    "import transformers.models.encodec.modeling_encodec, transformers.models.auto.tokenization_auto",
+    "import aws_cdk, cdk_nag; aws_cdk.App()",
 )
 
 
@@ -166,27 +169,24 @@ class Installer:
 
     def _install_one(self, job: list[str]) -> bool:
         if not job[0].startswith("torch=="):
-            return self._pip([*_PIP, *job])
+            return self._run([*_PIP, *job])
         attempts = torch_attempts(job[0], system=platform.system(), machine=platform.machine())
         with_dependencies = [word for word in _PIP if word != "--no-deps"]
-        return any(self._pip([*(with_dependencies if words == job else _PIP), *words]) for words in attempts)
+        return any(self._run([*(with_dependencies if words == job else _PIP), *words]) for words in attempts)
 
-    def _pip(self, words: Sequence[str]) -> bool:
-        done = subprocess.run([str(self._python), *words], capture_output=True, text=True, check=False)
+    def import_once(self) -> None:
+        """Import what later processes import, so that they need not compile it. A failure only makes those slower."""
+        path = f"{self._python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        environment = {**os.environ, "PATH": path, "JSII_RUNTIME_PACKAGE_CACHE": "enabled"}
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda code: self._run(["-W", "ignore", "-c", code], environment), _FIRST_IMPORTS))
+
+    def _run(self, words: Sequence[str], environment: Mapping[str, str] | None = None) -> bool:
+        command = [str(self._python), *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         with self._log.open("a", encoding="utf-8") as log:
             log.write(f"$ python {' '.join(words)}\n{done.stdout}{done.stderr}\n")
         return done.returncode == 0
-
-    def write_bytecode(self) -> None:
-        """Import what containers import, so that their start does not compile it each time."""
-        for modules in _CONTAINER_MODULES:
-            self._run_quietly(["-W", "ignore", "-c", f"import {modules}"])
-
-    def _run_quietly(self, words: Sequence[str]) -> None:
-        done = subprocess.run([str(self._python), *words], capture_output=True, text=True, check=False)
-        if done.returncode != 0:  # only slower
-            with self._log.open("a", encoding="utf-8") as log:
-                log.write(f"$ python {' '.join(words)}\n{done.stderr}\n")
 
 
 def _title(job: list[str]) -> str:
@@ -222,7 +222,8 @@ def main() -> None:
     installer = Installer(folder / "bin" / "python", log, progress)
     installer.install(split_into_jobs(missing))
     if arguments.set == "local":
-        installer.write_bytecode()
+        progress.say("importing torch, transformers and CDK for the first time")
+        installer.import_once()
     progress.finished("installed", [])
 
 

@@ -145,6 +145,16 @@ def test_torch_is_looked_for_in_pytorchs_index_after_the_configured_ones(
     assert [call.endswith(install_packages.TORCH_CPU_INDEX) for call in calls] == [False, True]
 
 
+def test_imports_fill_the_caches_of_later_processes_and_may_fail(fake_pip: Path, tmp_path: Path) -> None:
+    fake_pip.write_text(
+        f'#!/bin/sh\necho "$3 $JSII_RUNTIME_PACKAGE_CACHE" >> {tmp_path}/calls\necho no torch >&2\nexit 1\n'
+    )
+    Installer(fake_pip, tmp_path / "log", Progress(io.StringIO())).import_once()
+    calls = (tmp_path / "calls").read_text()
+    assert calls.count("-c enabled") == 2
+    assert "no torch" in (tmp_path / "log").read_text()
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

@@ -38,7 +38,8 @@ class CdkCli:
 
     def bootstrapping(self, account: str, region: str) -> AbstractContextManager[None]:
         """Bootstrap while the block runs, which needs no assembly, and wait at its end. End it if the block raises."""
-        return self._running("bootstrap", f"aws://{account}/{region}")
+        # Not in the project's folder: there the CLI would run the app a second time.
+        return self._running("bootstrap", f"aws://{account}/{region}", folder=self.log.parent)
 
     def deploy(self) -> None:
         self._run("deploy", "--require-approval", "never", "--progress", "events", "--app", str(self.assembly))
@@ -55,7 +56,7 @@ class CdkCli:
             pass
 
     @contextmanager
-    def _running(self, *words: str) -> Generator[None]:
+    def _running(self, *words: str, folder: Path | None = None) -> Generator[None]:
         """Run one command in its own process group, so that an interruption can end all of it."""
         command = ["cdk", *words, *_QUIET]
         with self.log.open("a") as log:
@@ -63,7 +64,7 @@ class CdkCli:
             log.flush()
             child = subprocess.Popen(
                 command,
-                cwd=self.project,
+                cwd=folder or self.project,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

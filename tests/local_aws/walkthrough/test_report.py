@@ -3,9 +3,13 @@
 import io
 import os
 import re
+import signal
+import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from local_aws.walkthrough import bundled_assets, demo_page, user_shell
@@ -83,6 +87,17 @@ def test_bootstrap_runs_meanwhile_and_its_failure_is_reported(tmp_path: Path, mo
     assert "$ cdk bootstrap aws://123456789012/us-east-1" in (tmp_path / "cdk.log").read_text()
 
 
+def test_bootstrap_does_not_run_the_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, state = tmp_path / "project", tmp_path / "state"
+    project.mkdir()
+    state.mkdir()
+    (project / "cdk.json").write_text('{"app": "false"}')
+    cli = replace(cdk(tmp_path, "[ ! -e cdk.json ]"), project=project, log=state / "cdk.log")
+    monkeypatch.setenv("PATH", cli.environment["PATH"])
+    with cli.bootstrapping("123456789012", "us-east-1"):
+        pass
+
+
 def test_bootstrap_ends_when_the_synthesis_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cli = cdk(tmp_path, "case $1 in bootstrap) sleep 300;; *) exit 4;; esac")
     monkeypatch.setenv("PATH", cli.environment["PATH"])
@@ -133,6 +148,29 @@ def test_failing_page_is_reported(tmp_path: Path, script: str | None, reason: st
     command = page(tmp_path, script) if script else tmp_path / "missing"
     with pytest.raises(StepFailed, match=reason):
         demo_page.show(command, {}, tmp_path / "log", Report(io.StringIO(), 1))
+
+
+INTERRUPTED = """
+import io, sys
+from pathlib import Path
+from local_aws.walkthrough import demo_page
+from local_aws.walkthrough.report import Report
+demo_page.show(Path(sys.argv[1]), {}, Path(sys.argv[2]), Report(sys.stdout, 1))
+print("goes on to destroy")
+"""
+
+
+def test_interruption_ends_the_page_and_the_walkthrough_goes_on(tmp_path: Path) -> None:
+    command = page(tmp_path, "import time; print(os.getpid(), flush=True); time.sleep(300)")
+    words = [sys.executable, "-c", INTERRUPTED, str(command), str(tmp_path / "log")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as child:
+        assert child.stdout is not None
+        pid = int(child.stdout.readline())
+        child.send_signal(signal.SIGINT)
+        rest = child.stdout.read()
+    assert child.returncode == 0, rest
+    assert "interrupted: removing the stack" in rest and rest.endswith("goes on to destroy\n")
+    assert not psutil.pid_exists(pid)
 
 
 def test_players_are_those_of_the_client() -> None:
