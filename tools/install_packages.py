@@ -179,7 +179,8 @@ class Installer:
         path = f"{self._python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         environment = {**os.environ, "PATH": path, "JSII_RUNTIME_PACKAGE_CACHE": "enabled"}
         with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda code: self._run(["-W", "ignore", "-c", code], environment), _FIRST_IMPORTS))
+            for code in _FIRST_IMPORTS:
+                pool.submit(self._run, ["-W", "ignore", "-c", code], environment)
 
     def _run(self, words: Sequence[str], environment: Mapping[str, str] | None = None) -> bool:
         command = [str(self._python), *words]
