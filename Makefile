@@ -36,7 +36,7 @@ export JSII_RUNTIME_PACKAGE_CACHE := enabled
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local test lint format synth preflight deploy diff destroy plan gate check-policies smoke-test mirror bench-staging bench-engine bench-gpu test-gpu test-tiles conformance soak fuzz simulate test-extract test-clients test-ui screenshot sample ci-roles ci-setup docs lock clean
+.PHONY: help local demo test lint format synth preflight deploy diff destroy plan gate check-policies smoke-test mirror bench-staging bench-engine bench-gpu test-gpu test-tiles conformance soak fuzz simulate test-extract test-clients test-ui screenshot sample ci-roles ci-setup docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,8 +44,11 @@ help: ## list the targets
 	@echo '  make local PROMPT="a calm piano" DURATION=5 KEEP=1    variables'
 	@echo '  make deploy ENV=prod ARGS="-c max_capacity=4"         environment and overrides; also for preflight, synth, diff, destroy'
 
-local: tools ## deploy to the embedded AWS on this machine, generate a clip, remove everything
-	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep)
+local: tools-local ## deploy to the embedded AWS on this machine, generate a clip, remove everything
+	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep) $(ARGS)
+
+demo: tools-local $(VENV)-ui/.ready ## deploy to the embedded AWS on this machine and open the client's page; Ctrl-C removes everything
+	@python -m local_aws.walkthrough --page "$(VENV)-ui/bin/python" $(ARGS)
 
 test: tools ## the whole test suite, offline
 	OMP_NUM_THREADS=1 pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
@@ -62,22 +65,22 @@ format: tools ## apply ruff's automatic fixes
 	ruff check --fix-only .
 	ruff format .
 
-synth: tools ## synthesise the stack to cdk.out/
+synth: tools-local ## synthesise the stack to cdk.out/
 	$(CDK) synth -q
 
-preflight: tools ## check quota, bootstrap, weights, network and price before `make deploy`; changes nothing
+preflight: tools-local ## check quota, bootstrap, weights, network and price before `make deploy`; changes nothing
 	@python -m preflight -c env=$(ENV) $(ARGS)
 
-deploy: tools ## deploy to your AWS account
+deploy: tools-local ## deploy to your AWS account
 	$(CDK) deploy
 
-diff: tools ## show what `make deploy` would change
+diff: tools-local ## show what `make deploy` would change
 	$(CDK) diff
 
-destroy: tools ## remove the stack and everything it created; prod keeps inputs, outputs and logs
+destroy: tools-local ## remove the stack and everything it created; prod keeps inputs, outputs and logs
 	$(CDK) destroy
 
-plan: tools ## estimate waiting times and cost for RATE requests an hour, from the stack's scaling policies
+plan: tools-local ## estimate waiting times and cost for RATE requests an hour, from the stack's scaling policies
 	@$(CDK) synth -q --output cdk.out/plan
 	@python -m local_aws.planner --rate "$(RATE)" --template cdk.out/plan/MusicGen-$(ENV).template.json $(PLAN)
 
@@ -89,10 +92,10 @@ gate: tools ## judge a change to stack, data, permissions and bill: BASE=main HE
 check-policies: tools ## compare the gate with trying every request, on a million random pairs of policies
 	@OMP_NUM_THREADS=1 python -m tests.stack_gate.iam.policy_oracle $(ARGS)
 
-smoke-test: tools ## generate a clip with the deployed stack and check it
+smoke-test: tools-local ## generate a clip with the deployed stack and check it
 	@python -m smoke_test --stack "MusicGen-$(ENV)" $(ARGS)
 
-mirror: tools ## copy a commit from the Hub into S3: MODEL=facebook/musicgen-small REVISION=<commit> TO=s3://bucket/prefix
+mirror: tools-local ## copy a commit from the Hub into S3: MODEL=facebook/musicgen-small REVISION=<commit> TO=s3://bucket/prefix
 	@python -m mirror_model --model-id "$$MODEL" --revision "$$REVISION" --to "$$TO" $(ARGS)
 
 bench-staging: tools ## benchmark staging against simpler implementations, on loopback with TLS
@@ -139,7 +142,7 @@ sample: tools .venv-clients/sagemaker-2/.ready ## run a notebook of the publishe
 	python -m tests.clients.run_notebook "$$NOTEBOOK" --state "$$STATE" --stack "MusicGen-$(ENV)" \
 	  --python .venv-clients/sagemaker-2/bin/python $(ARGS)
 
-ci-roles: tools ## deploy the roles that CI assumes to your AWS account: REPOSITORY=owner/name
+ci-roles: tools-local ## deploy the roles that CI assumes to your AWS account: REPOSITORY=owner/name
 	@mkdir -p .local
 	cdk --no-notices --no-version-reporting --app "python -m infra.ci" deploy --outputs-file .local/ci-roles.json \
 	  -c "ci:repository=$$REPOSITORY" $(ARGS)
@@ -158,6 +161,8 @@ lock: tools ## recompile requirements*.txt and package-lock.json from their sour
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements.in -o requirements.txt
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-dev.in \
 	  | grep -vE '^(nvidia-|cuda-|triton==)' > requirements-dev.txt   # torch's CPU build needs none of these
+	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-local.in \
+	  -c requirements-dev.txt | grep -vE '^(nvidia-|cuda-|triton==)' > requirements-local.txt
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-checkov.in -o requirements-checkov.txt
 	uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links requirements-ui.in -o requirements-ui.txt
 	for client in $(CLIENTS); do uv pip compile -q --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
@@ -171,15 +176,18 @@ clean: ## delete everything the targets created
 
 # ---- installation -----------------------------------------------------------------------------------------
 
-.PHONY: tools
-tools: $(VENV)/.ready node_modules/.ready
+.PHONY: tools tools-local
+tools: $(VENV)/.ready node_modules/.ready ## install what tests, lint and the notebook need
+tools-local: $(VENV)/.ready-local node_modules/.ready-local
 
-$(VENV)/.ready: requirements.txt requirements-dev.txt requirements-serving.txt
+$(VENV)/.ready-local: requirements-local.txt requirements-serving.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}: name another with PYTHON=…")'
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps -r requirements-serving.txt
-	touch $@
+	@$(PYTHON) tools/install_packages.py $(VENV) local
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.ready-local requirements-dev.txt requirements-triton.txt
+	@$(PYTHON) tools/install_packages.py $(VENV) test
+	@touch $@
 
 # checkov needs an older boto3 than the project, so it has its own virtual environment.
 $(VENV)-checkov/.ready: requirements-checkov.txt
@@ -187,16 +195,17 @@ $(VENV)-checkov/.ready: requirements-checkov.txt
 	$(VENV)-checkov/bin/pip install --quiet --disable-pip-version-check -r requirements-checkov.txt
 	touch $@
 
+# What the client's page needs: Gradio, in versions of its own.
+$(VENV)-ui/.ready: $(wildcard requirements-ui.txt)
+	@echo "installing the client's page into $(VENV)-ui: about 150 MB to download, 1 minute"
+	@$(PYTHON) -m venv $(VENV)-ui
+	@$(VENV)-ui/bin/pip install --quiet --disable-pip-version-check --no-compile -r requirements-ui.txt
+	@touch $@
+
 # Clients that conflict with the project's boto3 and with each other.
 .venv-clients/%/.ready: requirements-clients-%.txt
 	$(PYTHON) -m venv .venv-clients/$*
 	.venv-clients/$*/bin/pip install --quiet --disable-pip-version-check -r $<
-	touch $@
-
-# The page needs Gradio, which `make local` does not.
-$(VENV)-ui/.ready: requirements-ui.txt
-	$(PYTHON) -m venv $(VENV)-ui
-	$(VENV)-ui/bin/pip install --quiet --disable-pip-version-check -r requirements-ui.txt
 	touch $@
 
 .PHONY: chromium
@@ -204,6 +213,12 @@ chromium:
 	@for program in chromium chromedriver; do command -v $$program > /dev/null || \
 	  { echo "$$program must be on PATH, e.g. by: apt-get install chromium chromium-driver" >&2; exit 1; }; done
 
-node_modules/.ready: package-lock.json | $(VENV)/.ready
-	npm ci --silent --no-fund --no-audit
-	touch $@
+node_modules/.ready-local: package-lock.json | $(VENV)/.ready-local
+	@echo "installing the CDK CLI into node_modules (npm, about 80 MB)"
+	@npm ci --omit=dev --silent --no-fund --no-audit
+	@touch $@
+
+node_modules/.ready: package-lock.json | $(VENV)/.ready-local
+	@echo "installing Node tools into node_modules (npm, about 110 MB)"
+	@npm ci --silent --no-fund --no-audit
+	@touch node_modules/.ready-local $@

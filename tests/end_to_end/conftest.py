@@ -9,9 +9,13 @@ from tests.end_to_end.helpers.walkthrough_process import (
     DEPLOY_TIMEOUT,
     PROJECT,
     STOP_TIMEOUT,
+    FreshShell,
     MakeLocalRun,
     WalkthroughProcess,
+    printed_commands,
+    readme_commands,
     run_in_shell,
+    tool_environment,
 )
 
 
@@ -19,7 +23,11 @@ from tests.end_to_end.helpers.walkthrough_process import (
 def make_local_run(tmp_path_factory: pytest.TempPathFactory) -> MakeLocalRun:
     """Deploy, keep running, use, interrupt and destroy; once for all tests."""
     folder = tmp_path_factory.mktemp("walkthrough")
-    walkthrough = WalkthroughProcess(folder / "run", "--keep", "--duration", "2")  # of fast notes, 16
+    shell, readers = FreshShell(folder / "home"), FreshShell(folder / "reader")
+    environment = tool_environment()
+    environment["PATH"] = f"{shell.home / 'player'}:{environment['PATH']}"  # so that it suggests to play the clip
+    words = ["--keep", "--duration", "2"]  # of fast notes, 16
+    walkthrough = WalkthroughProcess(folder / "run", *words, environment=environment)
     try:
         walkthrough.wait_for("running until Ctrl-C", DEPLOY_TIMEOUT)
         executed = folder / "executed.ipynb"
@@ -31,6 +39,9 @@ def make_local_run(tmp_path_factory: pytest.TempPathFactory) -> MakeLocalRun:
         sample = run_in_shell(walkthrough.state, f"{sys.executable} {Path(__file__).parent / 'sample_client.py'}")
         own = run_in_shell(walkthrough.state, f"{sys.executable} {Path(__file__).parent / 'own_resources.py'}")
         assert own.code == 0, own.output
+        source, *commands = printed_commands(walkthrough.log.read_text())
+        printed = {command: shell.run(source, command) for command in commands}
+        rehearsed = {line: readers.run(source, line) for line in readme_commands() if line.startswith("musicgen ")}
         walkthrough.interrupt()
     except BaseException:
         walkthrough.interrupt()
@@ -43,5 +54,7 @@ def make_local_run(tmp_path_factory: pytest.TempPathFactory) -> MakeLocalRun:
         notebook,
         executed.read_text() if executed.exists() else "",
         sample,
+        printed,
+        rehearsed,
         walkthrough.leftover_processes(),
     )

@@ -54,8 +54,8 @@ def failed(tmp_path: Path) -> Generator[Deployment]:
         log, assembly = tmp_path / "cdk.log", tmp_path / "cdk.out"
         cdk = CdkCli(PROJECT, assembly, aws.environment(), log, Report(io.StringIO(), 1))
         settings = {"model_id": model.model_id, "revision": model.revision, "hub_endpoint": hub.url}
-        cdk.synth({"env": "dev", **settings})
-        cdk.bootstrap(aws.account_id, aws.region)
+        with cdk.bootstrapping(aws.account_id, aws.region):
+            cdk.synth({"env": "dev", **settings})
         template = assembly / f"{STACK}.template.json"
         sound = template.read_text()
         edit(template, prevent_the_start)

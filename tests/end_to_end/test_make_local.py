@@ -1,6 +1,7 @@
 """`make local`, observed from the outside."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,15 @@ from local_aws.hub.tune.listening import listen
 from local_aws.hub.tune.prompts import understand
 from local_aws.walkthrough.__main__ import PROMPT
 from tests.end_to_end.helpers.walkthrough_process import (
+    PROJECT,
     STOP_TIMEOUT,
     MakeLocalRun,
     WalkthroughProcess,
+    readme_commands,
     tool_environment,
 )
+
+COMMANDS = ("status", "generate", "list")  # of the client, which the walkthrough suggests
 
 pytestmark = pytest.mark.timeout(1500)  # the first test waits for the whole run
 
@@ -42,10 +47,12 @@ def test_clip_plays_what_the_prompt_asks_for(make_local_run: MakeLocalRun) -> No
 def test_deployed_policies_scale_to_zero_and_a_prompt_wakes_the_endpoint(make_local_run: MakeLocalRun) -> None:
     output = make_local_run.finished.output
     steps = [
+        "a prompt becomes a clip",
+        "Completed: s3://",
         "no requests",
         "has no instances",
         "a prompt wakes the endpoint",
-        "Completed: s3://",
+        "the same as before, byte for byte",
         "FollowBacklog: 1 -> 0",
     ]
     places = [output.index(step) for step in [*steps, "WakeFromZero: 0 -> 1", "timeline.svg"]]
@@ -96,6 +103,45 @@ def test_request_of_the_published_sample_gets_its_response(make_local_run: MakeL
     assert make_local_run.sample.code == 0, make_local_run.sample.output
     (location,) = make_local_run.sample_response()["generated_outputs_s3"]
     assert location.startswith("s3://") and location.endswith(".wav")
+
+
+def test_every_printed_command_works_in_a_fresh_shell(make_local_run: MakeLocalRun) -> None:
+    results = make_local_run.printed_commands
+    assert [command.split()[:2] for command in results] == [["musicgen", name] for name in COMMANDS]
+    assert {command: done.output for command, done in results.items() if done.code} == {}
+    status, generated, listed = (done.output for done in results.values())
+    assert "staged model" in status and "completed" in listed
+    assert "a happy, fast dance in G major" in generated
+
+
+def test_printed_command_fetches_and_plays_the_clip(make_local_run: MakeLocalRun) -> None:
+    (generate,) = [command for command in make_local_run.printed_commands if "generate" in command]
+    assert "--play" in generate
+    home = make_local_run.state.parent / "home"
+    (clip,) = (home / "clips").glob("*.wav")
+    assert (home / "played").read_bytes() == clip.read_bytes()
+    samples, rate = soundfile.read(clip, always_2d=True, dtype="float32")
+    assert listen(samples[:, 0], rate).matches(understand("a happy, fast dance in G major"))
+
+
+def test_readmes_first_commands_work(make_local_run: MakeLocalRun) -> None:
+    assert {command: done.output for command, done in make_local_run.readme_commands.items() if done.code} == {}
+    assert [command.split()[1] for command in make_local_run.readme_commands] == ["generate", "status"]
+    others = [command for command in readme_commands() if not command.startswith("musicgen ")]
+    *targets, source = others
+    assert targets == ["make local", "make demo", "make test", "make local KEEP=1"]
+    assert source == "source .local/latest/environment.sh"
+    for target in targets:  # what they run, without running it
+        dry = [*target.split(), "--dry-run"]
+        shown = subprocess.run(dry, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+        assert ("local_aws.walkthrough" in shown) == (target != "make test")
+        assert ("--keep" in shown, "--page" in shown) == ("KEEP" in target, "demo" in target)
+
+
+def test_log_has_every_event(make_local_run: MakeLocalRun) -> None:
+    assert make_local_run.finished.output.startswith(f"logs: {make_local_run.state} (cdk.log has")
+    log = (make_local_run.state / "cdk.log").read_text()
+    assert "AWS::SageMaker::Endpoint" in log and "$ cdk bootstrap aws://" in log
 
 
 def test_failing_step_stops_with_reason_log_and_exit_code_1(tmp_path: Path) -> None:

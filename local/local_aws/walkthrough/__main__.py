@@ -1,4 +1,4 @@
-"""`python -m local_aws.walkthrough`, which `make local` runs."""
+"""`python -m local_aws.walkthrough`, which `make local` and `make demo` run."""
 
 import argparse
 import signal
@@ -10,7 +10,7 @@ from types import FrameType
 from local_aws.walkthrough.client import ClipRequest
 from local_aws.walkthrough.report import Report
 from local_aws.walkthrough.run_folders import new_run
-from local_aws.walkthrough.steps import STEPS, Walkthrough
+from local_aws.walkthrough.steps import DEMO_STEPS, STEPS, Walkthrough
 
 PROJECT = Path(__file__).parents[3]
 PROMPT = "80s pop track in D minor with fast drums and bassy synth"  # five words mean nothing to the toy model
@@ -23,6 +23,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--duration", type=_seconds, default=3.0, help="seconds of audio, 0.1 to 30")
     parser.add_argument(
         "--keep", action="store_true", help="keep the stack running until Ctrl-C, and show how to use it"
+    )
+    parser.add_argument(
+        "--page",
+        type=Path,
+        metavar="PYTHON",
+        help="show the client's page with this interpreter's packages, and nothing else",
     )
     parser.add_argument("--state", type=Path, help="folder for logs and results (default: a new one under .local/)")
     return parser.parse_args()
@@ -47,10 +53,12 @@ def main() -> int:
     arguments = _arguments()
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
         signal.signal(number, _interrupt)
-    report = Report(sys.stdout, STEPS)
+    report = Report(sys.stdout, DEMO_STEPS if arguments.page else STEPS)
     request = ClipRequest(arguments.prompt, arguments.duration)
     with _folder(arguments.state) as state:
-        return _run(Walkthrough(PROJECT, state, report, request, keep_running=arguments.keep))
+        print(f"logs: {state} (cdk.log has the whole output of the CDK CLI)", flush=True)
+        page = arguments.page and arguments.page.absolute()
+        return _run(Walkthrough(PROJECT, state, report, request, keep_running=arguments.keep, page=page))
 
 
 def _folder(given: Path | None) -> AbstractContextManager[Path]:
@@ -70,6 +78,9 @@ def _run(walkthrough: Walkthrough) -> int:
     except Exception as error:
         report.failed(f"{error or type(error).__name__}", str(state))
         return 1
+    if walkthrough.page:
+        report.summary([])
+        return 0
     report.summary(
         [
             f"\nyour clip: {walkthrough.wav}",

@@ -2,9 +2,12 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import threading
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TextIO
@@ -14,6 +17,8 @@ from local_aws.walkthrough.report import Report, StepFailed
 
 _GRACE_SECONDS = 30.0  # for the CLI to end, and for its last output
 _QUIET = ["--no-notices", "--no-version-reporting", "--ci"]
+# "MusicGen-dev | 24/49 | 12:05:26 AM | CREATE_COMPLETE | AWS::IAM::Policy | StagedModel/Role/DefaultPolicy (Sta…)"
+_EVENT = re.compile(r"^.+? \| +(\d+)(?:/(\d+))? \|.+?\| (\w+) +\| (\S+) +\| (\S+)")
 
 
 @dataclass(frozen=True)
@@ -31,8 +36,10 @@ class CdkCli:
         overrides = [word for key, value in context.items() for word in ("-c", f"{key}={value}")]
         self._run("synth", "--quiet", "--output", str(self.assembly), *overrides)
 
-    def bootstrap(self, account: str, region: str) -> None:
-        self._run("bootstrap", f"aws://{account}/{region}", "--app", str(self.assembly))
+    def bootstrapping(self, account: str, region: str) -> AbstractContextManager[None]:
+        """Bootstrap while the block runs, which needs no assembly, and wait at its end. End it if the block raises."""
+        # Not in the project's folder: there the CLI would run the app a second time.
+        return self._running("bootstrap", f"aws://{account}/{region}", folder=self.log.parent)
 
     def deploy(self) -> None:
         self._run("deploy", "--require-approval", "never", "--progress", "events", "--app", str(self.assembly))
@@ -45,13 +52,19 @@ class CdkCli:
         self._run("destroy", "--force", "--app", str(self.assembly))
 
     def _run(self, *words: str) -> None:
+        with self._running(*words):
+            pass
+
+    @contextmanager
+    def _running(self, *words: str, folder: Path | None = None) -> Generator[None]:
         """Run one command in its own process group, so that an interruption can end all of it."""
         command = ["cdk", *words, *_QUIET]
         with self.log.open("a") as log:
             log.write(f"$ {' '.join(command)}\n")
+            log.flush()
             child = subprocess.Popen(
                 command,
-                cwd=self.project,
+                cwd=folder or self.project,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -64,6 +77,7 @@ class CdkCli:
             reader = threading.Thread(target=self._copy, args=(child.stdout, log), daemon=True)
             reader.start()
             try:
+                yield
                 child.wait()
             finally:
                 _end_group(child)
@@ -76,7 +90,16 @@ class CdkCli:
             for line in lines:
                 print(line, end="", file=log, flush=True)
                 if line.strip():
-                    self.report.say(line.rstrip())
+                    self.report.progress(line.rstrip(), describe_event(line))
+
+
+def describe_event(line: str) -> str | None:
+    """Return an event as "24 of 49 resources: CREATE_COMPLETE AWS::IAM::Policy Role/Default", None for another line."""
+    event = _EVENT.match(line)
+    if not event:
+        return None
+    done, total, status, kind, name = event.groups()
+    return f"{done}{f' of {total}' if total else ''} resources: {status} {kind} {name}"
 
 
 def _end_group(leader: subprocess.Popen[str]) -> None:

@@ -15,8 +15,8 @@ _LOCK = "running.lock"  # locked as long as the run's process lives, however it 
 def new_run(parent: Path) -> Generator[Path]:
     """Create the folder of a new run in `parent`, and lock it while the block runs.
 
-    Delete the cloud assemblies of earlier runs that have ended: they are most of a run's size, and `cdk synth` makes
-    them again. Logs and clips stay.
+    `latest` in `parent` becomes a link to it. Delete the cloud assemblies of earlier runs that have ended: they are
+    most of a run's size, and `cdk synth` makes them again. Logs and clips stay.
     """
     folder = parent / datetime.now(UTC).strftime("run-%Y%m%d-%H%M%S")
     folder.mkdir(parents=True)
@@ -26,9 +26,16 @@ def new_run(parent: Path) -> Generator[Path]:
         for earlier in parent.glob("run-*"):
             if earlier != folder and _has_ended(earlier):
                 shutil.rmtree(earlier / "cdk.out", ignore_errors=True)
+        _point(parent / "latest", folder)
         yield folder
     finally:
         os.close(lock)
+
+
+def _point(link: Path, folder: Path) -> None:
+    draft = link.with_name(f"latest-{os.getpid()}")
+    draft.symlink_to(folder.name)
+    draft.replace(link)
 
 
 def _has_ended(folder: Path) -> bool:

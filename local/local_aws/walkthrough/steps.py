@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from local_aws.autoscaling.live import scaling_history
-from local_aws.emulator.environment import shell_exports
 from local_aws.emulator.leftovers import find_leftovers
 from local_aws.emulator.process import LocalAws
 from local_aws.hub import LoopbackHub, Repository
 from local_aws.hub.tune.prompts import understand
 from local_aws.planner.timeline_chart import draw, format_timeline
+from local_aws.walkthrough import bundled_assets, demo_page, user_shell
 from local_aws.walkthrough.cdk_cli import CdkCli
 from local_aws.walkthrough.client import (
     Client,
@@ -29,7 +29,8 @@ from local_aws.walkthrough.client import (
 from local_aws.walkthrough.report import Report, StepFailed
 from local_aws.walkthrough.toy_model import ToyModel, toy_model
 
-STEPS = 13
+STEPS, DEMO_STEPS = 13, 7
+BUNDLED_ASSETS = Path(".local") / "bundled-assets"
 STACK = "MusicGen-dev"
 CONCURRENT_PROMPTS = 8
 CLOCK_FACTOR = 60.0  # a minute of alarms and policies takes a second
@@ -45,6 +46,7 @@ class Walkthrough:
     report: Report
     request: ClipRequest
     keep_running: bool = False
+    page: Path | None = None  # Python with Gradio, to show the client's page instead of using the stack
     heard: str = ""  # in the clip, once there is one
 
     @property
@@ -56,20 +58,16 @@ class Walkthrough:
         with ExitStack() as started:
             model, aws, hub = self._start(started)
             cdk = CdkCli(self.project, self.state / "cdk.out", aws.environment(), self.state / "cdk.log", self.report)
-            self._synthesise(cdk, model, hub)
+            self._synthesise(cdk, aws, model, hub)
             outputs = self._deploy(cdk, aws)
-            with self.report.step("no requests: the deployed policies scale the endpoint to zero"):
-                self.report.say(f"the policies' clock runs {CLOCK_FACTOR:g} times faster; no other value is changed")
-                self._wait_for_zero(aws, outputs["EndpointName"])
-                self.report.say(f"endpoint {outputs['EndpointName']} has no instances")
-            self._use(aws, outputs)
-            with self.report.step("back at zero: what the policies did"):
-                self._wait_for_zero(aws, outputs["EndpointName"])
-                self._show_scaling(aws, outputs["EndpointName"])
-            with self.report.step("cdk diff: the deployed stack matches the code"):
-                cdk.diff()
-            if self.keep_running:
-                self._keep_running(aws, outputs)
+            if self.page:
+                self._show_page(aws, self.page)
+            else:
+                self._use(aws, outputs)
+                with self.report.step("cdk diff: the deployed stack matches the code"):
+                    cdk.diff()
+                if self.keep_running:
+                    self._keep_running(aws)
             self._destroy(cdk, aws)
 
     def _start(self, started: ExitStack) -> tuple[ToyModel, LocalAws, LoopbackHub]:
@@ -83,16 +81,17 @@ class Walkthrough:
             self.report.say(f"AWS  {aws.endpoint_url}  account {aws.account_id}, {aws.region}\nHub  {hub.url}")
         return model, aws, hub
 
-    def _synthesise(self, cdk: CdkCli, model: ToyModel, hub: LoopbackHub) -> None:
-        with self.report.step("cdk synth: the same app.py that deploys to AWS"):
+    def _synthesise(self, cdk: CdkCli, aws: LocalAws, model: ToyModel, hub: LoopbackHub) -> None:
+        title = "cdk synth: the same app.py that deploys to AWS; and cdk bootstrap, once per account"
+        with self.report.step(title), cdk.bootstrapping(aws.account_id, aws.region):
             context = {"env": "dev", "model_id": model.model_id, "revision": model.revision}
+            bundled_assets.restore(self.project / BUNDLED_ASSETS, cdk.assembly)
             cdk.synth({**context, "hub_endpoint": hub.url})
+            bundled_assets.keep(cdk.assembly, self.project / BUNDLED_ASSETS)
             template = json.loads((cdk.assembly / f"{STACK}.template.json").read_text())
             self.report.say(f"{STACK}: {len(template['Resources'])} resources, no open cdk-nag findings")
 
     def _deploy(self, cdk: CdkCli, aws: LocalAws) -> dict[str, str]:
-        with self.report.step("cdk bootstrap: once per account"):
-            cdk.bootstrap(aws.account_id, aws.region)
         with self.report.step("cdk deploy: the Lambda stages the model, the endpoint comes into service"):
             self._operate(aws, cdk.deploy)
             outputs = stack_outputs(aws, STACK)
@@ -133,14 +132,21 @@ class Walkthrough:
         return scaling_history.read(scaling_history.path_of(aws.state_dir / scaling_history.FOLDER, endpoint))
 
     def _use(self, aws: LocalAws, outputs: dict[str, str]) -> None:
-        """Request one clip, several at once, and an invalid one; check the notifications, responses and audio."""
+        """Request a clip, from zero the same once more, several at once and an invalid one; check every result."""
+        endpoint = outputs["EndpointName"]
         with ExitStack() as opened:
             notifications = NotificationQueue(aws, outputs)
             opened.callback(notifications.close)
             client = Client(aws, outputs)
             opened.callback(client.close)
-            with self.report.step("InvokeEndpointAsync: a prompt wakes the endpoint and becomes a clip"):
+            with self.report.step("InvokeEndpointAsync: a prompt becomes a clip"):
                 self._make_clip(client, notifications)
+            with self.report.step("no requests: the deployed policies scale the endpoint to zero"):
+                self.report.say(f"the policies' clock runs {CLOCK_FACTOR:g} times faster; no other value is changed")
+                self._wait_for_zero(aws, endpoint)
+                self.report.say(f"endpoint {endpoint} has no instances")
+            with self.report.step("InvokeEndpointAsync: a prompt wakes the endpoint"):
+                self._make_same_clip(client, notifications)
             with self.report.step(f"InvokeEndpointAsync: {CONCURRENT_PROMPTS} prompts at once share the instance"):
                 self._make_clips_concurrently(client, notifications)
             with self.report.step("InvokeEndpointAsync: an invalid request fails with an explanation"):
@@ -150,6 +156,9 @@ class Walkthrough:
                 message = notifications.wait(invocation, "Failed")
                 self.report.say(f"message  {message['invocationStatus']}: {message['failureReason']}")
                 self.report.say(f"failure  {client.download(invocation.failure).decode()}")
+        with self.report.step("back at zero: what the policies did"):
+            self._wait_for_zero(aws, endpoint)
+            self._show_scaling(aws, endpoint)
 
     def _make_clip(self, client: Client, notifications: NotificationQueue) -> None:
         request = self.request.body(seed=7)
@@ -162,6 +171,13 @@ class Walkthrough:
         self.heard = hear_clip(data)
         self.report.say(f"clip     {description}: {self.wav}")
         self.report.say(f"asked    {understand(self.request.prompt)}\nheard    {self.heard}")
+
+    def _make_same_clip(self, client: Client, notifications: NotificationQueue) -> None:
+        """Request the first clip again, from a new instance. Raise StepFailed if it differs: a seed fixes the clip."""
+        response = self._response(client, notifications, client.invoke(self.request.body(seed=7)))
+        if client.download(response["generated_outputs_s3"][0]) != self.wav.read_bytes():
+            raise StepFailed("the same request with the same seed must give the same clip, got another")
+        self.report.say("clip     the same as before, byte for byte: its seed is the same")
 
     def _make_clips_concurrently(self, client: Client, notifications: NotificationQueue) -> None:
         started, seeds = time.monotonic(), list(range(CONCURRENT_PROMPTS))
@@ -181,21 +197,24 @@ class Walkthrough:
         self.report.say(f"message  {message['invocationStatus']}: {message['responseParameters']['outputLocation']}")
         return json.loads(client.download(invocation.output))
 
-    def _keep_running(self, aws: LocalAws, outputs: dict[str, str]) -> None:
+    def _keep_running(self, aws: LocalAws) -> None:
         """Show how to use the stack, and wait for Ctrl-C."""
-        script = self.state / "environment.sh"
-        script.write_text(shell_exports(aws.environment()), encoding="utf-8")
-        self.report.say(f"""
-running until Ctrl-C. In another shell:
-  source {script}
-  {outputs["InvokeCommand"]}
-  aws s3 ls --recursive s3://{outputs["OutputBucketName"]}
-  jupyter execute examples/musicgen.ipynb""")
+        script = user_shell.write_environment(self.project, self.state, aws, STACK)
+        lines = "\n".join(f"  {command}" for command in user_shell.commands(script))
+        self.report.say(f"\nrunning until Ctrl-C. In another shell:\n{lines}")
         try:
             while True:
                 time.sleep(1)
         except KeyboardInterrupt:
             self.report.say("\ninterrupted: removing the stack")
+
+    def _show_page(self, aws: LocalAws, python: Path) -> None:
+        """Run the client's page until it ends or Ctrl-C. Raise StepFailed if it fails."""
+        script = user_shell.write_environment(self.project, self.state, aws, STACK, python=python)
+        with self.report.step("musicgen ui: the client's page; Ctrl-C removes everything"):
+            self.report.say(f"in another shell, also: source {script}")
+            environment = {**aws.environment(), "MUSICGEN_STACK": STACK, "MUSICGEN_STATE": str(self.state / "client")}
+            demo_page.show(user_shell.command(self.state), environment, self.state / "page.log", self.report)
 
     def _destroy(self, cdk: CdkCli, aws: LocalAws) -> None:
         with self.report.step("cdk destroy"):

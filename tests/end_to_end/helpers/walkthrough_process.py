@@ -1,7 +1,10 @@
 """Run the walkthrough as a child process and observe it."""
 
+import itertools
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -100,10 +103,52 @@ class MakeLocalRun:
     notebook: Finished
     notebook_outputs: str
     sample: Finished
+    printed_commands: dict[str, Finished]
+    readme_commands: dict[str, Finished]
     leftover_processes: list[str]
 
     def sample_response(self) -> dict[str, Any]:
         return json.loads(self.sample.output.splitlines()[-1])
+
+
+def printed_commands(output: str) -> list[str]:
+    """Return the commands that the walkthrough suggests for another shell; the first sources the environment file."""
+    lines = output.partition("In another shell:\n")[2].splitlines()
+    return [line.strip() for line in itertools.takewhile(str.strip, lines)]
+
+
+def readme_commands() -> list[str]:
+    """Return the commands of the README's first section, without comments."""
+    section = (PROJECT / "README.md").read_text(encoding="utf-8").partition("**Deploy it**")[0]
+    blocks = re.findall(r"^```\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    return [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+class FreshShell:
+    """A user's other shell: nothing but HOME and PATH is set, and there is a program that plays sounds."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.played = home, home / "played"
+        player = home / "player" / "aplay"
+        player.parent.mkdir(parents=True)
+        player.write_text(f'#!/bin/sh\ncp "$2" {shlex.quote(str(self.played))}\n', encoding="utf-8")
+        player.chmod(0o755)
+
+    @property
+    def path(self) -> str:
+        return f"{self.home / 'player'}:/usr/bin:/bin"
+
+    def run(self, source: str, command: str) -> Finished:
+        """Run a command after `source`, the line that the walkthrough or the README gives."""
+        done = subprocess.run(
+            ["bash", "-c", f"{source} && {command}"],
+            cwd=self.home,
+            env={"HOME": str(self.home), "PATH": self.path},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        return Finished(done.returncode, done.stdout + done.stderr)
 
 
 def run_in_shell(state: Path, command: str) -> Finished:

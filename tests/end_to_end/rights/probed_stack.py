@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,9 +159,8 @@ def probed_stack(
         found: Mapping[str, str] = prepare(account) if prepare else {}
         final = {**context, "hub_endpoint": hub.url, **(settings or {}), **found}
         for number, deployed in enumerate([{**final, **first}, final] if first else [final]):
-            cdk.synth(deployed)
-            if number == 0:
-                cdk.bootstrap(aws.account_id, aws.region)
+            with cdk.bootstrapping(aws.account_id, aws.region) if number == 0 else nullcontext():
+                cdk.synth(deployed)
             cdk.deploy()
         yield ProbedStack(aws, folder / "cdk.out", faults)
 

@@ -42,6 +42,7 @@ def test_new_run_deletes_the_assemblies_of_ended_runs_only(tmp_path: Path) -> No
     running = make_assembly(tmp_path / "run-other" / ".." / "run-other")
     with new_run(tmp_path) as first:
         assert first.is_dir()
+        assert (tmp_path / "latest").resolve() == first.resolve()
         assert [ended.exists(), gate.exists(), running.exists()] == [False, True, True]
         assert (tmp_path / "run-20200101-000000" / "clip.wav").exists()
     other.kill()
