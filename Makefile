@@ -196,7 +196,7 @@ $(VENV)-checkov/.ready: requirements-checkov.txt
 	touch $@
 
 # What the client's page needs: Gradio, in versions of its own.
-$(VENV)-ui/.ready: $(wildcard requirements-ui.txt)
+$(VENV)-ui/.ready: requirements-ui.txt
 	@echo "installing the client's page into $(VENV)-ui: about 150 MB to download, 1 minute"
 	@$(PYTHON) -m venv $(VENV)-ui
 	@$(VENV)-ui/bin/pip install --quiet --disable-pip-version-check --no-compile -r requirements-ui.txt
