@@ -33,6 +33,8 @@ CLIENTS := sagemaker-2 sagemaker-3 awscli-1
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/node_modules/.bin:$(PATH)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/lambda:$(CURDIR)/model_bundle/code:$(CURDIR)/local:$(CURDIR)/tools
 export JSII_RUNTIME_PACKAGE_CACHE := enabled
+# Container images often set it; then each of the tests' many processes compiles what it imports, about 4 CPU seconds.
+unexport PYTHONDONTWRITEBYTECODE
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 

@@ -6,6 +6,7 @@ boto3 carries control requests; parts, nearly all of the bytes, go over `http.Co
 """
 
 import base64
+import functools
 import json
 import os
 import struct
@@ -131,8 +132,12 @@ def client_config() -> Config:
     return Config(retries=retries, connect_timeout=CONNECT_TIMEOUT_S, read_timeout=READ_TIMEOUT_S)  # pyright: ignore[reportArgumentType] - the stub asks for its own TypedDict
 
 
+@functools.cache
 def s3_client() -> "S3Client":
-    """Return an S3 client in the function's Region, with its role; `AWS_ENDPOINT_URL` and `AWS_CA_BUNDLE` apply."""
+    """Return an S3 client in the function's Region, with its role; `AWS_ENDPOINT_URL` and `AWS_CA_BUNDLE` apply.
+
+    One for all invocations of a container, as AWS advises. `close()` ends its idle connections, not its use.
+    """
     config = client_config().merge(Config(signature_version="s3v4"))  # S3 only: Lambda rejects it for ARNs in the path
     return boto3.client("s3", region_name=os.environ.get("AWS_REGION"), config=config)
 

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from aws_cdk.assertions import Template
 
+ROOT = Path(__file__).resolve().parents[2]
 Synthesise = Callable[..., Template]
 Find = Callable[..., dict[str, Any]]
 OfType = Callable[[str], list[dict[str, Any]]]
@@ -19,6 +22,15 @@ SCHEDULE = {
     "warm_up_end_schedule": "cron(0 18 ? * MON-FRI *)",
     "warm_up_timezone": "Europe/Berlin",
 }
+
+
+def lint(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what cfn-lint finds in templates with the project's .cfnlintrc; in-process: it starts slowly."""
+    from cfnlint.config import ConfigMixIn
+    from cfnlint.runner import Runner
+
+    monkeypatch.chdir(ROOT)
+    return [str(match) for match in Runner(ConfigMixIn([str(file) for file in files])).run()]
 
 
 def as_list(value: Any) -> list[Any]:

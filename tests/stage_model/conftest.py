@@ -20,6 +20,7 @@ import stage_model.retry
 from local_aws.hub import LoopbackHub, Repository
 from stage_model.archive.staging_plan import SizeLimits
 from stage_model.handler import handler
+from stage_model.s3 import s3_client
 from tests.stage_model.fakes.lambda_runner import Lambda, bundle
 from tests.stage_model.fakes.response_sink import ResponseSink
 from tests.stage_model.fakes.s3 import LoopbackS3
@@ -40,6 +41,12 @@ def decoder_like(seed: int, scale: int = 1) -> dict[str, np.ndarray[Any, Any]]:
     weights["text_encoder.shared.weight"] = rng.standard_normal((11, 7 * scale)).astype("f4")
     weights["audio_encoder.quantizer.counts"] = np.arange(9, dtype="i8")
     return weights
+
+
+@pytest.fixture(autouse=True)
+def new_container() -> None:
+    """Forget the S3 client of the last test's container, whose endpoint was another."""
+    s3_client.cache_clear()
 
 
 @pytest.fixture

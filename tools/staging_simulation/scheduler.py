@@ -3,6 +3,7 @@
 Tasks are greenlets that run one at a time and yield at every external call.
 """
 
+import heapq
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ class Task:
     """A greenlet, its next wake-up (virtual seconds), and whether it was killed."""
 
     name: str
+    number: int
     run: greenlet
     wakes: float
     dead: bool = False
@@ -33,6 +35,7 @@ class Scheduler:
         self.current: Task | None = None
         self.trace: list[str] = []
         self._tasks: list[Task] = []
+        self._sleeping: list[tuple[float, int]] = []  # a heap of when tasks wake, and their indices in `_tasks`
         self._hub = getcurrent()
 
     def spawn(self, name: str, function: Callable[[], None], delay: float = 0.0) -> Task:
@@ -45,8 +48,9 @@ class Scheduler:
             except Exception as error:  # for the caller to inspect
                 task.error = error
 
-        task = Task(name, greenlet(body, self._hub), self.time + delay)
+        task = Task(name, len(self._tasks), greenlet(body, self._hub), self.time + delay)
         self._tasks.append(task)
+        heapq.heappush(self._sleeping, (task.wakes, task.number))
         return task
 
     def pause(self, seconds: float) -> None:
@@ -56,6 +60,10 @@ class Scheduler:
         if task.dead:
             raise GreenletExit
         task.wakes = self.time + seconds
+        if not self._sleeping or (task.wakes, task.number) < self._sleeping[0]:
+            self.time = max(self.time, task.wakes)  # no other task wakes before this one
+            return
+        heapq.heappush(self._sleeping, (task.wakes, task.number))
         self._hub.switch()
         if task.dead:
             raise GreenletExit
@@ -69,14 +77,17 @@ class Scheduler:
 
     def run(self) -> None:
         """Run until no task is left."""
-        while live := [task for task in self._tasks if not task.run.dead and not task.dead]:
-            task = min(live, key=lambda t: t.wakes)
+        while self._sleeping:
+            task = self._tasks[heapq.heappop(self._sleeping)[1]]
+            if task.dead:
+                continue
             self.time = max(self.time, task.wakes)
             self.current = task
             task.run.switch()
             self.current = None
-            self._tasks = [t for t in self._tasks if not t.run.dead]
         for task in self._tasks:  # unwind the killed ones; external calls raise GreenletExit
+            if task.run.dead:
+                continue
             self.current = task
             task.run.throw(GreenletExit)
         self.current = None

@@ -40,6 +40,13 @@ def published(lossy: bool) -> dict[str, bytes]:
     return {"config.json": json.dumps({"dtype": "float32"}).encode(), "model.safetensors": save(weights)}
 
 
+@cache
+def listed(lossy: bool) -> Sequence[RepoFile]:
+    """Return the listing of `published`."""
+    files = published(lossy).items()
+    return tuple(RepoFile(path, len(data), hashlib.sha256(data).hexdigest(), None) for path, data in files)
+
+
 @dataclass
 class FaultySource:
     """A file whose reads take time (`wait`) and may be damaged."""
@@ -68,8 +75,7 @@ class MemoryHub:
     def list_files(self) -> Sequence[RepoFile]:
         if self.faults:
             self.faults.work()
-        files = published(self.lossy).items()
-        return [RepoFile(path, len(data), hashlib.sha256(data).hexdigest(), None) for path, data in files]
+        return listed(self.lossy)
 
     def open(self, file: RepoFile) -> FaultySource:
         data = published(self.lossy)[file.path]

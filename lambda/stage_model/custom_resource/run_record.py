@@ -14,7 +14,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
@@ -53,7 +53,7 @@ class RunRecord:
     made: bool = False
 
     def to_bytes(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
+        return json.dumps(vars(self)).encode()  # asdict() would deep-copy the journal
 
 
 def parse_record(data: bytes) -> RunRecord:

@@ -43,20 +43,28 @@ def test_the_command_runs_the_requested_schedules() -> None:
     assert (done.stdout, done.stderr) == ("30 schedules passed, from seed 7\n", "")
 
 
+def first_violations(schedules: int) -> list[str]:
+    """Return the first violations that so many schedules find."""
+    for start in range(0, schedules, 20):
+        if found := violations(range(start, start + 20)):
+            return found
+    return []
+
+
 def do_nothing(*_: object) -> None:
     """Replace a step that is left out."""
 
 
 def test_it_detects_a_later_request_that_leaves_earlier_ones_running(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "end_earlier_requests", do_nothing)
-    wrong = violations(range(400))
+    wrong = first_violations(400)
     assert wrong
     assert all("reproduce: python -m staging_simulation --seed " in line for line in wrong)
 
 
 def test_it_detects_a_delete_that_leaves_unacknowledged_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "delete_unacknowledged", do_nothing)
-    assert violations(range(800))
+    assert first_violations(800)
 
 
 def test_it_detects_a_request_that_deletes_models_which_were_reported(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,4 +87,4 @@ def test_it_detects_unconditional_record_writes(monkeypatch: pytest.MonkeyPatch)
         objects.write(self._key, self.record.to_bytes(), found.etag if found else None)  # pyright: ignore[reportPrivateUsage]
 
     monkeypatch.setattr(Lease, "save", overwrite)
-    assert violations(range(400))
+    assert first_violations(400)

@@ -28,6 +28,7 @@ import stage_model.retry
 from local_aws.emulator.certificates import make_certificates
 from stage_model.archive.staging_plan import SizeLimits
 from stage_model.handler import handler
+from stage_model.http import tls_context
 from tests.stage_model.fakes.lambda_runner import BUCKET, bundle
 from tests.stage_model.fakes.lying_source import (
     Lie,
@@ -415,11 +416,14 @@ class Bench:
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A source, S3 and the response URL for all rows, with times scaled down."""
     certificates = make_certificates(tmp_path_factory.mktemp("certificates"))
-    lock, create, resolve = threading.Lock(), stage_model.handler.s3_client, socket.getaddrinfo
+    lock, resolve = threading.Lock(), socket.getaddrinfo
+    create = stage_model.handler.s3_client.__wrapped__  # rows run in containers of their own
 
     def s3_client() -> Any:
         with lock:  # boto3's default session does not create clients on two threads at once
             return create()
+
+    tls_context.cache_clear()
 
     def getaddrinfo(host: str, *more: Any, **named: Any) -> Any:
         if host == SLOW_NAME:
@@ -449,6 +453,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         patch.setattr(stage_model.retry.RetryBudget.__init__, "__defaults__", (STALL_S, 0.02, 0.1, 3 * STALL_S))
         patch.setattr(stage_model.archive.staging_plan, "SizeLimits", lambda: SizeLimits(part_blocks=1))
         yield bench
+    tls_context.cache_clear()
 
 
 @pytest.fixture(scope="module")

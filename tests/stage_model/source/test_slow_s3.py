@@ -87,6 +87,7 @@ def slow_s3(
     def start(treat: Callable[[socket.socket], None]) -> SlowS3:
         server = SlowS3(treat, certificates.server_context() if request.param == "tls" else None)
         started.append(server)
+        tls_context.cache_clear()
         for name, value in {
             "AWS_ENDPOINT_URL": server.url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_REGION": "us-east-1", "AWS_CA_BUNDLE": str(certificates.authority),
@@ -97,6 +98,7 @@ def slow_s3(
     yield start
     for server in started:
         server.close()
+    tls_context.cache_clear()
 
 
 def put_part(deadline_s: float) -> float:
