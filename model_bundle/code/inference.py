@@ -47,17 +47,18 @@ def predict_fn(data: MusicRequest, model: Model, context: RequestContext | Toolk
     """Generate the request's clips and start to upload each as it finishes, if the result can be delivered.
 
     If the request asks for it, its progress is written to S3 and its cancellation looked for. Raises
-    InvalidRequestError, UploadError, or an EngineError.
+    InvalidRequestError, AudioError, UploadError, or an EngineError.
     """
     if not isinstance(context, RequestContext):
         accept = parse_accept(context.get_request_header(0, "Accept") or "")
         context = RequestContext(accept, parse_inference_id(context.get_request_header(0, INFERENCE_ID_HEADER)))
     data.check_accept(context.accept)
+    data.check_format()
     bucket = data.bucket(model.store.buckets)
     clips = data.clip_specs(context.inference_id)
     started = time.monotonic()
     progress = Progress(context.inference_id, bucket, len(clips))
-    delivery = Delivery(model, context, bucket, progress)
+    delivery = Delivery(model, context, bucket, clips, data.output, progress)
     try:
         if data.progress:
             model.tracker.follow(progress)

@@ -12,7 +12,8 @@ import pytest
 import soundfile
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from musicgen_serving.audio_upload import UPLOADS_TOGETHER, AudioStore, UploadError, Uploads, wav_bytes
+from musicgen_serving.audio_output import wav_bytes
+from musicgen_serving.audio_upload import UPLOADS_TOGETHER, AudioStore, UploadError, Uploads
 
 
 @pytest.mark.parametrize("channels", [1, 2])

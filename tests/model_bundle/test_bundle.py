@@ -19,7 +19,7 @@ def unpacked_bundle(folder: Path) -> Path:
     """Pack the bundle under `code/` of a tarball, unpack it at `folder`/model and return that folder."""
     archive = folder / "model.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
-        for path in sorted(CODE.rglob("*.py")):
+        for path in sorted([*CODE.rglob("*.py"), CODE / "VERSION"]):
             tar.add(path, f"code/{path.relative_to(CODE)}")
     with tarfile.open(archive) as tar:
         tar.extractall(folder / "model", filter="data")
@@ -43,7 +43,8 @@ def test_imports_in_a_clean_interpreter_with_the_four_hooks(tmp_path: Path) -> N
 
 
 def test_the_supervisor_imports_the_service_without_torch_or_numpy(tmp_path: Path) -> None:
-    program = "import musicgen_serving.service; print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
+    heavy = "{'torch', 'transformers', 'numpy', 'soundfile', 'scipy'}"
+    program = f"import musicgen_serving.service; print({heavy} & set(sys.modules))"
     assert run_isolated(unpacked_bundle(tmp_path) / "code", program) == "set()"
 
 
@@ -60,8 +61,15 @@ def test_h11_comes_with_the_container_through_transformers() -> None:
         assert any(re.match(rf"{needed}\b", line) for line in required), (package, needed)
 
 
+def test_soundfile_comes_with_the_container_through_transformers_audio_extra() -> None:
+    """The image installs transformers[audio]; librosa, which this extra has, requires soundfile>=0.12.1."""
+    audio = [line for line in importlib.metadata.requires("transformers") or [] if 'extra == "audio"' in line]
+    assert any(re.match(r"librosa\b", line) for line in audio)
+
+
 def test_needs_no_installation_at_start() -> None:
     assert sorted(path.name for path in CODE.iterdir() if path.name != "__pycache__") == [
+        "VERSION",
         "inference.py",
         "musicgen_serving",
     ]

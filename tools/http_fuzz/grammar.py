@@ -41,7 +41,10 @@ SIZES = [
 ]
 VALUES = [None, True, 0, -1, 1e400, 2**70, "", "a", "\ud800", "é" * 400, [], {}, ["a"], [["a"]], {"a": 1}]
 FIELDS = ["max_new_tokens", "duration", "guidance_scale", "do_sample", "temperature", "top_k", "top_p", "seed", "other"]
-OPTIONAL = ["unconditional_clips", "negative_prompt", "bucket_name", "return_tokens", "progress", "other"]
+OPTIONAL = [
+    "unconditional_clips", "negative_prompt", "bucket_name", "return_tokens", "progress", "format", "normalization",
+    "fade_in", "fade_out", "trim_tail", "tags", "other",
+]  # fmt: skip
 NASTY = [
     b"\x00",
     b"\r",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from musicgen_serving.audio_upload import wav_bytes
+from musicgen_serving.audio_output import wav_bytes
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
 from musicgen_serving.http.request import JSON, WAV, parse_request

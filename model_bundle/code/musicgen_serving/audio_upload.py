@@ -1,17 +1,10 @@
-"""Encode clips as WAV, and write objects to the buckets that audio goes to."""
+"""Write objects to the buckets that audio goes to."""
 
-import io
-import wave
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-if TYPE_CHECKING:  # multi-model-server's supervisor forks after importing this; keep numpy's threads out of it
-    import numpy as np
-    from numpy.typing import NDArray
-
-FULL_SCALE = 32767
 UPLOADS_TOGETHER = 4  # of one request; a clip of 30 s has at most 3.9 MB
 
 
@@ -82,15 +75,3 @@ class Uploads:
             if len(self._running) <= most:
                 return
             wait(self._running, return_when=FIRST_COMPLETED)
-
-
-def wav_bytes(samples: "NDArray[np.float32]", sampling_rate: int) -> bytes:
-    """Return `samples` [channels, samples] as a 16-bit PCM WAV file; values outside ±1 are clipped."""
-    pcm = (samples.clip(-1.0, 1.0) * FULL_SCALE).round().astype("<i2")
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(samples.shape[0])
-        file.setsampwidth(2)
-        file.setframerate(sampling_rate)
-        file.writeframes(pcm.T.tobytes())
-    return buffer.getvalue()

@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from musicgen_serving.audio_output import missing_formats, writable_formats
 from musicgen_serving.audio_upload import UPLOADS_TOGETHER, AudioStore
 from musicgen_serving.device import choose_device
 from musicgen_serving.engine.generator import Capacity, Generator
@@ -33,11 +34,12 @@ TRACKING_CONFIG = S3_CONFIG.merge(
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An unpacked model: its folder, its id on the Hub and the commit it was staged from."""
+    """An unpacked model: its folder, its id on the Hub, the commit it was staged from, and a licence."""
 
     folder: Path
     model_id: str
     revision: str
+    license: str = ""  # of the weights
 
     @property
     def size(self) -> str:
@@ -68,7 +70,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         value = manifest.get(name)
         if not isinstance(value, str) or not value:
             raise ValueError(f"{path} must have a string {name}, got {value!r}")
-    return Checkpoint(folder, manifest["model_id"], manifest["revision"])
+    weights_license = manifest.get("license")
+    return Checkpoint(
+        folder, manifest["model_id"], manifest["revision"], weights_license if isinstance(weights_license, str) else ""
+    )
 
 
 def s3_client(connections: int, config: Config = S3_CONFIG) -> Any:  # boto3's clients have no static types
@@ -100,5 +105,6 @@ def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
         log=log,
         hang_seconds=settings.hang_seconds,
     )
+    log.write("audio_formats", writable=writable_formats(), missing=missing_formats())
     log.metric("path", "SlowPath", len(generator.path.replaced), settings.endpoint, **generator.path.fields)
     return Model(checkpoint, generator, store, tracker)

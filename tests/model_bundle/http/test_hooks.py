@@ -14,7 +14,8 @@ import torch
 from botocore.exceptions import ClientError
 
 import inference
-from musicgen_serving.audio_upload import AudioStore, UploadError, wav_bytes
+from musicgen_serving.audio_output import wav_bytes
+from musicgen_serving.audio_upload import AudioStore, UploadError
 from musicgen_serving.engine.errors import PromptTooLongError
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.http.errors import InvalidRequestError, translate_engine_error
@@ -223,3 +224,64 @@ def test_a_failed_upload_is_a_500_and_never_an_empty_success(model: Model, s3: A
     error = json.loads(response.body)["error"]
     assert error.startswith(f"the request could not be completed: could not write s3://out/{name}")
     assert error.endswith("_0.wav: AccessDenied")
+
+
+def test_writes_the_requested_format_level_and_tags(model: Model, s3: Any) -> None:
+    texts = ["calm piano", "drums"]
+    body: dict[str, Any] = {
+        "texts": texts, "format": "flac", "normalization": "peak", "tags": True, "fade_out": 0.1,
+        "generation_params": SHORT,
+    }  # fmt: skip
+    response = json.loads(run_hooks(model, body))
+    keys = [f"audio/id-1/musicgen_small_id-1_{index}.flac" for index in range(2)]
+    assert response["generated_outputs_s3"] == [f"s3://out/{key}" for key in keys]
+    for key, title, seed in zip(keys, texts, (7, 8), strict=True):
+        flac, content_type = s3.objects["out", key]
+        audio, rate = samples(flac)
+        assert (audio.shape, rate, content_type) == ((6400, 1), 32000, "audio/flac")
+        assert abs(audio).max() == pytest.approx(10 ** (-1 / 20), abs=1e-4) and audio[-1] == 0
+        found = soundfile.SoundFile(io.BytesIO(flac)).copy_metadata()
+        assert found["title"] == title and found["comment"].startswith(f"seed {seed}; facebook/musicgen-small at ")
+
+
+@pytest.mark.parametrize("accept", ["", "audio/wav"])
+def test_explicit_defaults_write_the_same_file_as_a_request_without_them(accept: str, model: Model, s3: Any) -> None:
+    body = {"texts": ["calm piano"], "generation_params": SHORT}
+    first, objects = run_hooks(model, body, accept), dict(s3.objects)
+    defaults = {
+        "format": "wav",
+        "normalization": "none",
+        "fade_in": 0,
+        "fade_out": 0,
+        "trim_tail": False,
+        "tags": False,
+    }
+    second = run_hooks(model, {**body, **defaults}, accept)
+    assert second == first if accept else s3.objects == objects
+
+
+def test_a_float_wav_can_be_the_body_and_mp3_cannot(model: Model) -> None:
+    body = {"texts": ["a"], "generation_params": SHORT}
+    wav = run_hooks(model, {**body, "format": "wav_float"}, "audio/wav")
+    assert soundfile.info(io.BytesIO(wav)).subtype == "FLOAT"
+    sentence = 'format must be one of wav, wav_24, wav_float when Accept is audio/wav, got "mp3"'
+    with pytest.raises(InvalidRequestError, match=sentence):
+        run_hooks(model, {**body, "format": "mp3"}, "audio/wav")
+
+
+def test_refuses_a_format_that_the_container_cannot_write_before_generating(
+    model: Model, s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> dict[str, str]:
+        return {"mp3": "the container's libsndfile 1.0.31 cannot write it"}
+
+    monkeypatch.setattr("musicgen_serving.audio_output.missing_formats", missing)
+    steps = Mock(wraps=model.generator.batch.step)
+    monkeypatch.setattr(model.generator.batch, "step", steps)
+    with pytest.raises(InvalidRequestError) as caught:
+        run_hooks(model, {"texts": ["a"], "format": "mp3"})
+    assert str(caught.value) == (
+        'format must be one of wav, wav_24, wav_float, flac, flac_24, ogg, got "mp3": '
+        "the container's libsndfile 1.0.31 cannot write it"
+    )
+    assert s3.objects == {} and not steps.called

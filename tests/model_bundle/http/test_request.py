@@ -115,9 +115,9 @@ INVALID = {
         'texts[0] must be a string of 1 to 1000 characters without lone surrogates, got "a\\ud800"',
     ),
     "an unknown field": (
-        b'{"texts": ["a"], "format": "mp3"}',
+        b'{"texts": ["a"], "melody": "x"}',
         "body must have no field but texts, unconditional_clips, negative_prompt, bucket_name, generation_params, "
-        'return_tokens, progress, got "format"',
+        'return_tokens, progress, format, normalization, fade_in, fade_out, trim_tail, tags, got "melody"',
     ),
     "texts and clips without one": (
         b'{"texts": ["a"], "unconditional_clips": 1}',
@@ -160,6 +160,25 @@ INVALID = {
         "return_tokens must be true or false, got null",
     ),
     "a number for progress": (b'{"texts": ["a"], "progress": 1}', "progress must be true or false, got 1"),
+    "another format": (
+        b'{"texts": ["a"], "format": "aac"}',
+        'format must be one of wav, wav_24, wav_float, flac, flac_24, ogg, mp3, got "aac"',
+    ),
+    "an array for the format": (
+        b'{"texts": ["a"], "format": ["wav"]}',
+        "format must be one of wav, wav_24, wav_float, flac, flac_24, ogg, mp3, got an array of 1 items",
+    ),
+    "another level": (
+        b'{"texts": ["a"], "normalization": "lufs"}',
+        'normalization must be one of none, clip, peak, rms, loudness, got "lufs"',
+    ),
+    "a negative fade": (b'{"texts": ["a"], "fade_in": -0.1}', "fade_in must be a number from 0 to 30, got -0.1"),
+    "an endless fade": (
+        b'{"texts": ["a"], "fade_out": 1e999}',
+        "fade_out must be a number from 0 to 30, got Infinity",
+    ),
+    "a number for trim_tail": (b'{"texts": ["a"], "trim_tail": 1}', "trim_tail must be true or false, got 1"),
+    "null for tags": (b'{"texts": ["a"], "tags": null}', "tags must be true or false, got null"),
     "an array for the body": (b"[1, 2]", "body must be an object, got an array of 2 items"),
     "a number for the bucket": (b'{"texts": ["a"], "bucket_name": 3}', "bucket_name must be a string, got 3"),
     "null for the bucket": (b'{"texts": ["a"], "bucket_name": null}', "bucket_name must be a string, got null"),

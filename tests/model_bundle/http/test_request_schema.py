@@ -65,3 +65,8 @@ def test_the_schema_is_a_valid_schema() -> None:
 def test_the_schemas_defaults_are_the_validators(field: str) -> None:
     defaults = parse_request(b'{"texts": ["a"]}', "application/json").params
     assert SCHEMA["properties"]["generation_params"]["properties"][field]["default"] == getattr(defaults, field)
+
+
+def test_the_schemas_defaults_for_files_are_the_validators() -> None:
+    defaults = vars(parse_request(b'{"texts": ["a"]}', "application/json").output)
+    assert {name: SCHEMA["properties"][name]["default"] for name in defaults} == defaults

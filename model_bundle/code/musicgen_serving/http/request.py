@@ -5,9 +5,10 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
+from musicgen_serving.audio_output import FORMATS, MAX_FADE_SECONDS, NORMALIZATIONS, AudioOutput, writable_formats
 from musicgen_serving.engine.sampling_params import (
     DELAY_TOKENS,
     FRAMES_PER_SECOND,
@@ -33,6 +34,7 @@ MAX_TEXTS = 16
 MAX_CHARACTERS = 1000
 _FIELDS = (
     "texts", "unconditional_clips", "negative_prompt", "bucket_name", "generation_params", "return_tokens", "progress",
+    "format", "normalization", "fade_in", "fade_out", "trim_tail", "tags",
 )  # fmt: skip
 # What a client sends that names no type: the SageMaker SDK's AsyncPredictor, and S3 for an object uploaded without one.
 _UNNAMED = ("", "application/octet-stream", "binary/octet-stream")
@@ -60,6 +62,7 @@ class MusicRequest:
     seed: int | None
     return_tokens: bool = False
     progress: bool = False
+    output: AudioOutput = field(default_factory=AudioOutput)
 
     def clip_specs(self, inference_id: str) -> list[ClipSpec]:
         """Return a ClipSpec for each clip; clip i uses seed + i modulo 2**32. A missing seed is a hash of the id."""
@@ -73,14 +76,27 @@ class MusicRequest:
         ]
 
     def check_accept(self, accept: str) -> None:
-        """Raise InvalidRequestError if the response's body is to be audio and the request is not for one clip."""
+        """Raise InvalidRequestError if the response's body is to be audio and the request is not for one WAV file."""
         if accept != WAV:
             return
+        if self.output.file.content_type != WAV:
+            allowed = ", ".join(name for name, kind in FORMATS.items() if kind.content_type == WAV)
+            raise InvalidRequestError(
+                f"format must be one of {allowed} when Accept is {WAV}, got {_shown(self.output.format)}"
+            )
         if len(self.texts) > 1:
             raise InvalidRequestError(f"texts must have exactly one string when Accept is {WAV}, got {len(self.texts)}")
         if self.unconditional_clips > 1:
             got = self.unconditional_clips
             raise InvalidRequestError(f"unconditional_clips must be 1 when Accept is {WAV}, got {got}")
+
+    def check_format(self) -> None:
+        """Raise InvalidRequestError if this container cannot write the files."""
+        if reason := self.output.unavailable:
+            allowed = f"format must be one of {', '.join(writable_formats())}"
+            if self.output.format == "wav":
+                raise InvalidRequestError(f"tags must be false: {reason}")
+            raise InvalidRequestError(f"{allowed}, got {_shown(self.output.format)}: {reason}")
 
     def bucket(self, allowed: tuple[str, ...]) -> str:
         """Return the requested bucket, by default the first allowed one; InvalidRequestError if it is not allowed."""
@@ -165,7 +181,7 @@ def parse_request(body: bytes, content_type: str) -> MusicRequest:
         texts=texts, unconditional_clips=unconditional_clips, negative_prompt=negative_prompt,
         bucket_name=cast("str | None", bucket_name), params=params, seed=seed,
         return_tokens=_boolean("return_tokens", fields.get("return_tokens", False)),
-        progress=_boolean("progress", fields.get("progress", False)),
+        progress=_boolean("progress", fields.get("progress", False)), output=_output(fields),
     )  # fmt: skip
 
 
@@ -224,6 +240,21 @@ def _boolean(field: str, value: object) -> bool:
     return value
 
 
+def _output(fields: Mapping[str, object]) -> AudioOutput:
+    """Return how the audio files are to be; a missing field has the default of AudioOutput."""
+    given = {name: fields[name] for name in vars(AudioOutput()) if name in fields}
+    for name, allowed in (("format", tuple(FORMATS)), ("normalization", NORMALIZATIONS)):
+        if name in given and given[name] not in allowed:
+            raise InvalidRequestError(f"{name} must be one of {', '.join(allowed)}, got {_shown(given[name])}")
+    for name in ("fade_in", "fade_out"):
+        if name in given:
+            given[name] = _FADE.parse(name, given[name])
+    for name in ("trim_tail", "tags"):
+        if name in given:
+            given[name] = _boolean(name, given[name])
+    return AudioOutput(**given)  # pyright: ignore[reportArgumentType]  # each value has its field's type
+
+
 def _texts(fields: Mapping[str, object]) -> tuple[str, ...]:
     value = fields.get("texts")
     if not isinstance(value, list) or not 1 <= len(cast("list[object]", value)) <= MAX_TEXTS:
@@ -264,6 +295,7 @@ class _Range:
 
 
 _CLIPS = _Range(1, MAX_TEXTS, integer=True)
+_FADE = _Range(0, MAX_FADE_SECONDS)
 _PARAMS: dict[str, _Range | None] = {  # None: a boolean
     "max_new_tokens": _Range(DELAY_TOKENS + 1, MAX_NEW_TOKENS, integer=True),
     "duration": _Range(0.02, 30),

@@ -2,12 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicgen_serving.audio_upload import Uploads, wav_bytes
+from musicgen_serving.audio_output import AudioOutput, Tags
+from musicgen_serving.audio_upload import Uploads
+from musicgen_serving.engine.sampling_params import ClipSpec
 from musicgen_serving.http.errors import MethodNotAllowedError, RequestError
 from musicgen_serving.http.request import JSON, WAV, RequestContext
 from musicgen_serving.http.tracking import Progress
@@ -54,11 +56,16 @@ class Response:
 class Delivery:
     """A request's clips on their way out: each is encoded as it arrives, and uploaded unless the body carries it.
 
-    `progress` learns of each clip, and of the end.
+    `clips` are what was asked for, for tags; `progress` learns of each clip, and of the end.
     """
 
-    def __init__(self, model: "Model", context: RequestContext, bucket: str, progress: Progress) -> None:
+    def __init__(
+        self, model: "Model", context: RequestContext, bucket: str, clips: Sequence[ClipSpec], output: AudioOutput,
+        progress: Progress,
+    ) -> None:  # fmt: skip
         self._model = model
+        self._clips = clips
+        self._output = output
         self._context = context
         self._bucket = bucket
         self._progress = progress
@@ -67,13 +74,18 @@ class Delivery:
         self.durations = [0.0] * progress.clips  # seconds, in the order of the texts
 
     def add(self, index: int, samples: "NDArray[np.float32]") -> None:
-        """Take clip `index`, [channels, samples]; UploadError if an earlier one could not be uploaded."""
+        """Take clip `index`, [channels, samples].
+
+        Raises AudioError if it cannot be encoded, UploadError if an earlier one could not be uploaded.
+        """
         rate = self._model.generator.sampling_rate
+        samples = self._output.render(samples, rate)
         self.durations[index] = samples.shape[1] / rate
+        body = self._output.encode(samples, rate, self._tags(index))
         if self._context.accept == WAV:
-            self._body = wav_bytes(samples, rate)
+            self._body = body
         else:
-            self._upload(index, "wav", wav_bytes(samples, rate), WAV)
+            self._upload(index, self._output.file.suffix, body, self._output.file.content_type)
         self._progress.clips_done += 1
 
     def finish(self, metadata: Callable[[list[str] | None, float], bytes]) -> bytes:
@@ -104,6 +116,12 @@ class Delivery:
         """Drop uploads that have not begun, because the request has failed with `error`."""
         self._uploads.cancel()
         self._progress.end(error)
+
+    def _tags(self, index: int) -> Tags | None:
+        if not self._output.tags:
+            return None
+        checkpoint, clip = self._model.checkpoint, self._clips[index]
+        return Tags.of(clip.text, clip.seed, checkpoint.model_id, checkpoint.revision, checkpoint.license)
 
     def _upload(self, index: int, suffix: str, body: bytes, content_type: str) -> None:
         # The name is unique among all requests: the AWS sample's downloader skips names that it already has.
