@@ -216,7 +216,7 @@ class MusicGen:
             if content is None:
                 raise ContractError(f"the response names {url}, but there is no such object; it may have expired")
             prompt = request.texts[index] if request.texts else ""
-            clips.append(read_clip(content, record.response, prompt, index))
+            clips.append(read_clip(content, record.response, prompt, index, request.format or "wav"))
         return clips
 
     def cancel(self, job: str) -> None:

@@ -75,13 +75,14 @@ class Report:
             raise
 
     def add(self, clip: Clip, file: Path) -> None:
-        """Append a clip whose WAV file is `file`."""
+        """Append a clip whose audio is in `file`."""
         self._clips += 1
         if not self._room():
             return
         if self._audio + len(clip.wav) <= MAX_AUDIO_BYTES:
             self._audio += len(clip.wav)
-            player = f'<audio controls src="data:audio/wav;base64,{base64.b64encode(clip.wav).decode()}"></audio>'
+            audio = base64.b64encode(clip.wav).decode()
+            player = f'<audio controls src="data:{clip.content_type};base64,{audio}"></audio>'
         else:
             player = f"<p>{self._link(file)} (not in this page, which would be too large)</p>"
         facts = [
@@ -100,7 +101,7 @@ class Report:
             self._write("; ".join(request.texts) or "without a prompt", "", [f"failed: {error}", job])
 
     def _link(self, file: Path) -> str:
-        """Return a link to a WAV file, relative and quoted, so that it cannot mean a host."""
+        """Return a link to an audio file, relative and quoted, so that it cannot mean a host."""
         name = html.escape(file.name)
         try:
             link = quote(Path(os.path.relpath(file, self.path.parent)).as_posix())

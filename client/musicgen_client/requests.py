@@ -25,6 +25,11 @@ RANGES: dict[str, tuple[float, float, bool]] = {
     "seed": (0, SEEDS - 1, True),
 }
 _PARAMETERS = (*RANGES, "do_sample")
+FORMATS = ("wav", "wav_24", "wav_float", "flac", "flac_24", "ogg", "mp3")
+NORMALIZATIONS = ("none", "clip", "peak", "rms", "loudness")
+MAX_FADE_SECONDS = 30
+_OPTIONAL = ("negative_prompt", "bucket_name", "format", "normalization", "fade_in", "fade_out")
+_FLAGS = ("return_tokens", "progress", "trim_tail", "tags")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,12 @@ class Request:
     bucket_name: str | None = None
     return_tokens: bool = False
     progress: bool = False
+    format: str | None = None
+    normalization: str | None = None
+    fade_in: float | None = None  # seconds
+    fade_out: float | None = None
+    trim_tail: bool = False
+    tags: bool = False
     duration: float | None = None
     max_new_tokens: int | None = None
     guidance_scale: float | None = None
@@ -57,12 +68,21 @@ class Request:
         for name, (low, high, integer) in RANGES.items():
             if (value := getattr(self, name)) is not None:
                 _check_number(f"generation_params.{name}", value, low, high, integer)
-        booleans = {"generation_params.do_sample": self.do_sample, "return_tokens": self.return_tokens}
-        for name, value in {**booleans, "progress": self.progress}.items():
+        self._check_output()
+        booleans = {name: getattr(self, name) for name in _FLAGS}
+        for name, value in {"generation_params.do_sample": self.do_sample, **booleans}.items():
             if value is not None and not isinstance(cast("object", value), bool):
                 raise InvalidRequest(f"{name} must be true or false, got {shown(value)}")
         if self.bucket_name is not None and not isinstance(cast("object", self.bucket_name), str):
             raise InvalidRequest(f"bucket_name must be a string, got {shown(self.bucket_name)}")
+
+    def _check_output(self) -> None:
+        for name, allowed in (("format", FORMATS), ("normalization", NORMALIZATIONS)):
+            if (value := getattr(self, name)) is not None and value not in allowed:
+                raise InvalidRequest(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
+        for name in ("fade_in", "fade_out"):
+            if (value := getattr(self, name)) is not None:
+                _check_number(name, value, 0, MAX_FADE_SECONDS, False)
 
     def _check_texts(self) -> None:
         if self.unconditional_clips:
@@ -90,10 +110,10 @@ class Request:
             content["texts"] = list(self.texts)
         else:
             content["unconditional_clips"] = self.unconditional_clips
-        for name in ("negative_prompt", "bucket_name"):
+        for name in _OPTIONAL:
             if (value := getattr(self, name)) is not None:
                 content[name] = value
-        for name in ("return_tokens", "progress"):
+        for name in _FLAGS:
             if getattr(self, name):
                 content[name] = True
         params = {name: getattr(self, name) for name in _PARAMETERS if getattr(self, name) is not None}

@@ -7,13 +7,15 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from musicgen_client import MusicGen
 from musicgen_client.cli import app as cli
 from musicgen_client.cli import play as player
-from musicgen_client.errors import MusicGenError
+from musicgen_client.errors import InvalidRequest, MusicGenError
+from musicgen_serving.audio_output import AudioOutput
 from musicgen_serving.engine.errors import RequestCancelledError
 from tests.client.helpers.fake_aws import FakeAws, client_error
 
@@ -53,6 +55,30 @@ def test_generate_saves_variations_with_consecutive_seeds(run: Run, tmp_path: Pa
     clips = lines(result)
     assert [clip["seed"] for clip in clips] == [7, 8, 9, 10]
     assert sorted(clip["file"] for clip in clips) == sorted(f"out/{path.name}" for path in (tmp_path / "out").iterdir())
+
+
+def test_generate_asks_for_a_format_level_fades_and_tags(run: Run, aws: FakeAws, tmp_path: Path) -> None:
+    flac = AudioOutput(format="flac").encode(np.zeros((1, 3200), np.float32), 32_000)
+    aws.clip = lambda _seconds, _seed: flac
+    options = (
+        "--format",
+        "flac",
+        "--normalize",
+        "loudness",
+        "--fade-in",
+        "0.5",
+        "--fade-out",
+        "2",
+        "--trim-tail",
+        "--tags",
+    )
+    result = run("generate", "flute", "-d", "0.1", "--seed", "7", *options, "--json")
+    assert result.exit_code == 0
+    (clip,) = lines(result)
+    assert clip["file"].endswith("_seed7.flac") and (tmp_path / clip["file"]).read_bytes() == flac
+    result = run("generate", "flute", "--format", "aac")
+    assert isinstance(result.exception, InvalidRequest)
+    assert "format must be one of wav, wav_24, wav_float, flac, flac_24, ogg, mp3" in str(result.exception)
 
 
 def test_progress_is_plain_lines_on_standard_error_without_a_terminal(run: Run, aws: FakeAws) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import RANGES, Request, job_id, variations
+from musicgen_client.requests import FORMATS, NORMALIZATIONS, RANGES, Request, job_id, variations
 from musicgen_serving.http.errors import InvalidRequestError
 from musicgen_serving.http.request import parse_inference_id, parse_request
 
@@ -26,6 +26,12 @@ FIELDS = st.fixed_dictionaries(
         "negative_prompt": st.text(max_size=5),
         "return_tokens": st.sampled_from([True, False, 1]),
         "do_sample": st.sampled_from([True, False, "yes"]),
+        "format": st.sampled_from([*FORMATS, "aac", 1]),
+        "normalization": st.sampled_from([*NORMALIZATIONS, "lufs"]),
+        "fade_in": numbers,
+        "fade_out": numbers,
+        "trim_tail": st.sampled_from([True, False, 1]),
+        "tags": st.sampled_from([True, False, "yes"]),
         **{name: numbers for name in RANGES},
     },
 )
@@ -64,6 +70,7 @@ def test_body_is_accepted_and_read_back_unchanged(fields: dict[str, Any]) -> Non
         return
     parsed = parse_request(request.body(), "application/json")
     assert parsed.texts == request.texts and parsed.seed == request.seed
+    assert all(value == (getattr(request, name) or value) for name, value in vars(parsed.output).items())
     again = Request.from_body(json.loads(request.body()))
     assert again.body() == request.body()
 
@@ -76,6 +83,8 @@ def test_ranges_are_those_of_the_schema() -> None:
         if field["type"] != "boolean"
     }
     assert described == RANGES
+    for name, values in (("format", FORMATS), ("normalization", NORMALIZATIONS)):
+        assert tuple(SCHEMA["properties"][name]["enum"]) == values
 
 
 @pytest.mark.parametrize(

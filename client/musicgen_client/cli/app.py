@@ -24,7 +24,7 @@ from musicgen_client.history import History
 from musicgen_client.jobs import Limits
 from musicgen_client.journal import Record
 from musicgen_client.report import Report
-from musicgen_client.requests import Request
+from musicgen_client.requests import FORMATS, NORMALIZATIONS, Request
 from musicgen_client.stack import stack_name
 
 EXIT_STATUS = """
@@ -52,7 +52,7 @@ class Settings:
     json: bool
 
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="folder for the WAV files")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="folder for the audio files")]
 Play = Annotated[bool, typer.Option("--play", help="play each clip")]
 Job = Annotated[str, typer.Argument(help='a job\'s id, the beginning of it, or "last"')]
 Timeout = Annotated[float | None, typer.Option(min=1, help="seconds to wait; the job then goes on, see `get`")]
@@ -99,6 +99,16 @@ def generate(
     top_k: Annotated[int | None, typer.Option(help="0 to 2048 (default: 250)")] = None,
     top_p: Annotated[float | None, typer.Option(help="0.000001 to 1 (default: 1)")] = None,
     negative: Annotated[str | None, typer.Option(help="what no clip should sound like")] = None,
+    audio_format: Annotated[
+        str | None, typer.Option("--format", help=f"{', '.join(FORMATS)} (default: wav, 16 bits)")
+    ] = None,
+    normalize: Annotated[
+        str | None, typer.Option(help=f"the level: {', '.join(NORMALIZATIONS)} (default: none)")
+    ] = None,
+    fade_in: Annotated[float | None, typer.Option(help="seconds, 0 to 30 (default: 0)")] = None,
+    fade_out: Annotated[float | None, typer.Option(help="seconds, 0 to 30 (default: 0)")] = None,
+    trim_tail: Annotated[bool, typer.Option("--trim-tail", help="remove noise from the last second")] = False,
+    tags: Annotated[bool, typer.Option("--tags", help="write prompt, seed, model and licence into the files")] = False,
     percent: Annotated[bool, typer.Option("--percent", help="ask the endpoint to report per cent")] = False,
     window: Annotated[int, typer.Option(min=1, max=256, help="requests in flight at once")] = 16,
     ttl: Annotated[int, typer.Option(min=60, max=21600, help="seconds that a request may wait")] = 3600,
@@ -112,7 +122,7 @@ def generate(
     play: Play = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per clip")] = False,
 ) -> None:
-    """Generate clips and save them as WAV files.
+    """Generate clips and save them as audio files.
 
     A --file may have any number of lines. The same command continues it after an interruption: finished prompts are
     skipped, and none is generated twice.
@@ -121,7 +131,8 @@ def generate(
         raise InvalidRequest("give either prompts or --file")
     parameters: dict[str, Any] = {
         "duration": duration, "guidance_scale": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p,
-        "negative_prompt": negative, "seed": seed, "progress": percent,
+        "negative_prompt": negative, "seed": seed, "progress": percent, "format": audio_format,
+        "normalization": normalize, "fade_in": fade_in, "fade_out": fade_out, "trim_tail": trim_tail, "tags": tags,
     }  # fmt: skip
     make = maker(parameters, count, source, random_seed=file is None, note=lambda text: typer.echo(text, err=True))
     items = [payload(item) if source else item for item in prompts or []]
@@ -298,9 +309,9 @@ def again(
 
 @app.command()
 def play(context: typer.Context, job: Job, index: Annotated[int, typer.Option(min=0, help="which clip")] = 0) -> None:
-    """Play a clip of an earlier job, or a WAV file."""
+    """Play a clip of an earlier job, or an audio file."""
     path = Path(job)
-    if path.suffix != ".wav":
+    if path.suffix not in (".wav", ".flac", ".ogg", ".mp3"):
         _, record = History(stack_name(context.obj.stack)).find(job)
         if record.files and not index < len(record.files):
             raise InvalidRequest(f"--index must be at most {len(record.files) - 1}, got {index}")

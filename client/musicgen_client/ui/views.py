@@ -114,19 +114,22 @@ def endpoint(name: str, status: Status | None, usd_per_hour: float | None) -> st
 
 
 def clips(found: tuple[Clip, ...], folder: Path) -> str:
-    """Write the WAV files into a folder that the page serves, and return the clips side by side."""
+    """Write the clips' files into a folder that the page serves, and return the clips side by side."""
     return f'<div class="mg-clips">{"".join(_clip(clip, clip.save(folder / clip.file_name)) for clip in found)}</div>'
 
 
 def _clip(clip: Clip, file: Path) -> str:
     address = html.escape(f"/gradio_api/file={quote(str(file))}")
-    image = base64.b64encode(png(spectrogram(clip.samples[0], clip.rate))).decode()
+    picture = ""
+    if clip.format == "wav":  # others need a library to decode
+        image = base64.b64encode(png(spectrogram(clip.samples[0], clip.rate))).decode()
+        label = f"spectrogram, {_LOWEST:.0f} Hz to {clip.rate // 2000} kHz"
+        picture = f'<img alt="{label}" src="data:image/png;base64,{image}">'
     model = str(clip.metadata.get("model", "")).rpartition("/")[2]
     facts = html.escape(" · ".join(fact for fact in (f"seed {clip.seed}", f"{clip.duration:.2f} s", model) if fact))
     return (
         f'<article class="mg-clip"><h4>{html.escape(clip.prompt or "without a prompt")}</h4>{clip.waveform_svg()}'
-        f'<img alt="spectrogram, {_LOWEST:.0f} Hz to {clip.rate // 2000} kHz" src="data:image/png;base64,{image}">'
-        f'<audio controls preload="metadata" src="{address}"></audio>'
+        f'{picture}<audio controls preload="metadata" src="{address}"></audio>'
         f'<p class="mg-note mg-facts"><span>{facts}</span>'
         f'<a href="{address}" download="{html.escape(file.name)}">download</a></p></article>'
     )
