@@ -17,6 +17,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from urllib3 import HTTPResponse
 
+from musicgen_serving.audio_output import FORMATS
 from musicgen_serving.audio_upload import UPLOADS_TOGETHER, AudioStore
 from musicgen_serving.engine.model.cpu_matrices import Float16Matrix
 from musicgen_serving.model_loading import Checkpoint, load_model, read_checkpoint, s3_client
@@ -41,6 +42,13 @@ def test_reads_the_manifest(staged_musicgen: Path) -> None:
     checkpoint = read_checkpoint(staged_musicgen)
     assert (checkpoint.model_id, checkpoint.size) == ("facebook/musicgen-small", "small")
     assert len(checkpoint.revision) == 40
+
+
+@pytest.mark.parametrize(("given", "expected"), [("CC-BY-NC-4.0 (model weights)",) * 2, (None, ""), ({"a": 1}, "")])
+def test_reads_the_licence_that_tags_name(tmp_path: Path, given: object, expected: str) -> None:
+    manifest = {"layout": 1, "model_id": "a/b", "revision": "c", "license": given}
+    (tmp_path / "musicgen-manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    assert read_checkpoint(tmp_path).license == expected
 
 
 @pytest.mark.parametrize(
@@ -157,6 +165,8 @@ def test_a_loaded_model_publishes_whether_a_slower_path_serves(
         hosting_environment.setattr(Float16Matrix, "product", lambda self, x: torch.zeros(len(x), self.shape[0]))
     settings = Settings(output_bucket="out", device="cpu", endpoint="musicgen-dev")
     load_model(staged_musicgen, settings, memory_log.log).generator.close()
+    (formats,) = memory_log.events("audio_formats")
+    assert (formats["writable"], formats["missing"]) == (list(FORMATS), {})
     (line,) = memory_log.events("path")
     assert (line["step"], line["launch"], line["replaced"]) == ("torch", "eager", ["matrices"] * wrong)
     assert line["SlowPath"] == wrong and line["EndpointName"] == "musicgen-dev"
