@@ -38,7 +38,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export CDK_DISABLE_CLI_TELEMETRY := true
 CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 
-.PHONY: help local demo test lint format synth preflight deploy diff destroy plan gate check-policies smoke-test mirror bench-staging bench-engine bench-gpu test-gpu test-tiles conformance soak fuzz simulate test-extract test-clients test-ui screenshot sample ci-roles ci-setup docs lock clean
+.PHONY: help local demo test lint format synth preflight deploy diff destroy plan gate check-policies smoke-test mirror bench-staging bench-engine bench-gpu test-gpu test-tiles conformance soak soak-prompts fuzz simulate test-extract test-clients test-ui screenshot sample ci-roles ci-setup docs lock clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -121,6 +121,9 @@ conformance: tools ## compare the embedded AWS and plain moto with AWS's documen
 
 soak: tools ## send 500 mixed requests to a real instance while its worker is killed
 	OMP_NUM_THREADS=1 python -m soak --requests 500 --kills 12
+
+soak-prompts: tools ## send 200 prompts through the client and the embedded AWS while the endpoint's worker is killed
+	OMP_NUM_THREADS=1 PYTHONPATH="$(PYTHONPATH):$(CURDIR)/client" python -m soak.prompts --prompts 200 --kills 2 $(ARGS)
 
 fuzz: tools ## send 30,000 generated requests to the container's HTTP server: ARGS="--requests 100000 --seed 2"
 	OMP_NUM_THREADS=1 python -m http_fuzz $(ARGS)

@@ -11,9 +11,16 @@ from typing import Any, TypedDict, Unpack
 from musicgen_client import status as endpoint_state
 from musicgen_client.aws import Clients, connect
 from musicgen_client.clip import Clip, read_clip
-from musicgen_client.errors import ContractError, CorruptAudio, MusicGenError, RequestFailed, ServiceError
+from musicgen_client.errors import (
+    ContractError,
+    CorruptAudio,
+    InvalidRequest,
+    MusicGenError,
+    RequestFailed,
+    ServiceError,
+)
 from musicgen_client.history import History
-from musicgen_client.jobs import Limits, Runner, Update, batch, raise_unless_completed
+from musicgen_client.jobs import FINISHED, Limits, Runner, Update, batch, raise_unless_completed, state_of
 from musicgen_client.journal import SAVED, Journal, Record
 from musicgen_client.requests import Request, job_id, variations
 from musicgen_client.stack import find_stack, stack_name
@@ -219,9 +226,16 @@ class MusicGen:
             clips.append(read_clip(content, record.response, prompt, index, request.format or "wav"))
         return clips
 
+    def look(self, job: str) -> Update:
+        """Return where a job is without waiting for it, also while another process does."""
+        return state_of(self.transport, self.history.find(job)[1])
+
     def cancel(self, job: str) -> None:
-        """Ask the endpoint to end a job."""
-        self.transport.cancel(self.history.find(job)[1].id)
+        """Ask the endpoint to end a job; InvalidRequest if it has ended."""
+        found = self.look(job)
+        if found.stage in FINISHED:
+            raise InvalidRequest(f"job {found.job} has already ended: it is {found.stage}")
+        self.transport.cancel(found.job)
 
     def status(self) -> endpoint_state.Status:
         """Return what the endpoint is doing."""

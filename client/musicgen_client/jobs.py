@@ -36,6 +36,7 @@ MARGIN = 120.0  # seconds for redelivery and the clock's corrections before an a
 _FIRST_POLL, _POLL_GROWTH, _MAX_POLL = 0.5, 1.4, 5.0  # seconds
 # Stages of progress.json (docs/api.md): what they are for a job whose answer is not there yet. SageMaker publishes it
 # a moment after the container has written the last one.
+FINISHED = ("completed", "refused", "failed", "expired", "cancelled")  # the stages of a job that has ended
 _STAGES = {
     "queued": "queued",
     "generating": "generating",
@@ -287,6 +288,20 @@ class Runner:
             self._on_update(Update(job, stage, percent, detail))
         if poll is not None:
             poll.stage = stage
+
+
+def state_of(transport: Transport, record: Record) -> Update:
+    """Return where a job is, by one look and without its journal, which another process may be using."""
+    if not record.open:
+        return Update(record.id, record.status or record.event, detail=record.error or "")
+    if result := transport.look(record.output, record.failure):
+        return Update(record.id, result.status, detail=result.error or "")
+    if record.event == events.PLANNED:
+        return Update(record.id, "planned")
+    stage = "queued" if record.event == events.SENT else "in doubt"
+    if progress := transport.progress(record.id):
+        return Update(record.id, _STAGES.get(progress.stage, stage), progress.percent)
+    return Update(record.id, "generating" if transport.started(record.id) else stage)
 
 
 def raise_unless_completed(record: Record) -> None:

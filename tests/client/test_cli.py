@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from musicgen_client import MusicGen
+from musicgen_client import Limits, MusicGen
 from musicgen_client.cli import app as cli
 from musicgen_client.cli import play as player
 from musicgen_client.errors import InvalidRequest, MusicGenError
@@ -114,8 +114,9 @@ def test_file_of_prompts_is_continued_by_the_same_command(run: Run, aws: FakeAws
     assert run(*command).stdout == ""
 
 
-def test_prompts_from_standard_input(run: Run) -> None:
-    result = run("generate", "-f", "-", "-d", "0.02", "--json", stdin="one\ntwo\n")
+@pytest.mark.parametrize("dash", [("-f", "-"), ("-",)])
+def test_prompts_from_standard_input(run: Run, dash: tuple[str, ...]) -> None:
+    result = run("generate", *dash, "-d", "0.02", "--json", stdin="one\ntwo\n")
     assert sorted(clip["prompt"] for clip in lines(result)) == ["one", "two"]
 
 
@@ -142,10 +143,73 @@ def test_status_and_wake(run: Run, aws: FakeAws) -> None:
     assert len(run("watch", "--times", "1").stdout.splitlines()) == 1
 
 
-def test_cancel_puts_the_marker(run: Run, aws: FakeAws) -> None:
-    (clip,) = lines(run("generate", "x", "-d", "0.1", "--json"))
+def leave_running(run: Run, aws: FakeAws, *options: str) -> str:
+    """Press Ctrl-C while a job of 100 s runs; return its id."""
+    aws.seconds = 100
+
+    def fault(name: str, _when: str) -> None:
+        if name == "get" and aws.calls["get"] > 3:
+            raise KeyboardInterrupt
+
+    aws.fault = fault
+    assert run("generate", "x", "-d", "0.1", *options).exit_code == 130
+    aws.fault = lambda _name, _when: None
+    return lines(run("list", "--json"))[0]["id"]
+
+
+def test_cancel_puts_the_marker_unless_the_job_has_ended(run: Run, aws: FakeAws) -> None:
+    job = leave_running(run, aws)
     assert run("cancel", "last").exit_code == 0
-    assert ("outputs", f"cancel/{clip['id']}") in aws.objects
+    assert aws.objects.pop(("outputs", f"cancel/{job}")) is not None
+    aws.now += 200  # it was cancelled too late, and nobody has fetched it
+    for _ in range(2):
+        result = run("cancel", "last")
+        assert result.exit_code == 2 and f"job {job} has already ended: it is completed" in str(result.exception)
+        assert ("outputs", f"cancel/{job}") not in aws.objects
+        run("get", "last")
+
+
+def test_status_of_a_job_shows_its_stage_while_another_process_awaits_it(run: Run, aws: FakeAws) -> None:
+    job = leave_running(run, aws)
+    assert run("status", "last").stdout == f"{job}  queued\n"
+    aws.objects["outputs", f"audio/{job}/progress.json"] = b'{"stage": "generating", "percent": 40}'
+    assert run("status", job).stdout == f"{job}  generating  40 %\n"
+    assert lines(run("status", job[:6], "--json")) == [
+        {"id": job, "stage": "generating", "percent": 40.0, "error": None}
+    ]
+    run("get", "last", "-o", "out")
+    assert run("status", "last").stdout == f"{job}  completed\n"
+    aws.answer = lambda _: (422, b'{"error": "x must be y"}')
+    run("generate", "bad", "-d", "0.1")
+    assert run("status", "last").stdout.endswith("  refused: x must be y\n")
+
+
+def test_one_of_several_clips_is_fetched(run: Run, tmp_path: Path) -> None:
+    clips = lines(run("generate", "flute", "-d", "0.1", "-n", "4", "--seed", "7", "--json"))
+    job = clips[0]["id"]
+    run("again", job, "--seed", "+0", "-o", "same")
+    (second,) = lines(run("get", job, "--index", "1", "-o", "second", "--json"))
+    assert (second["seed"], second["index"]) == (8, 1)
+    assert [path.name for path in (tmp_path / "second").iterdir()] == [Path(second["file"]).name]
+    result = run("get", job, "--index", "4")
+    assert result.exit_code == 2 and "--index must be at most 3, got 4" in str(result.exception)
+
+
+def test_stack_and_region_may_follow_the_command(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[cli.Settings] = []
+    connect = cli.connect
+
+    def note(settings: cli.Settings, limits: Limits | None = None) -> MusicGen:
+        seen.append(settings)
+        return connect(settings, limits)
+
+    monkeypatch.setattr(cli, "connect", note)
+    for arguments in (("status", "--stack", "A", "--region", "r"), ("--stack=A", "--region=r", "status")):
+        assert run(*arguments).exit_code == 0
+    assert [(settings.stack, settings.region) for settings in seen] == [("A", "r")] * 2
+    assert run("status", "--stack").exit_code == 2
+    (clip,) = lines(run("generate", "-d", "0.1", "--json", "--", "--stack"))
+    assert clip["prompt"] == "--stack"
 
 
 def test_played_clip_reaches_the_systems_player(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

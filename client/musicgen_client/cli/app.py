@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import typer
 from rich.console import Console
 
 from musicgen_client.api import MusicGen
+from musicgen_client.cli.global_options import Commands
 from musicgen_client.cli.inputs import maker, payload, requests_of
 from musicgen_client.cli.play import play as play_file
 from musicgen_client.cli.progress import Progress
@@ -34,7 +34,9 @@ permission, clock) or could not be reached; 5 a request expired, or --timeout pa
 the requests go on.
 """
 
+
 app = typer.Typer(
+    cls=Commands,
     help=f"Music from a MusicGen endpoint on AWS.\n\n{EXIT_STATUS}",
     no_args_is_help=True,
     add_completion=False,
@@ -81,7 +83,9 @@ def generate(
     context: typer.Context,
     prompts: Annotated[
         list[str] | None,
-        typer.Argument(help="what the music should sound like; with --from, JSON files or JSON itself"),
+        typer.Argument(
+            help='what the music should sound like, "-" for --file -; with --from, JSON files or JSON itself'
+        ),
     ] = None,
     duration: Annotated[float | None, typer.Option("--duration", "-d", help="seconds, 0.02 to 30 (default: 5)")] = None,
     count: Annotated[int, typer.Option("-n", min=1, max=1000, help="clips per prompt, with consecutive seeds")] = 1,
@@ -109,7 +113,9 @@ def generate(
     fade_out: Annotated[float | None, typer.Option(help="seconds, 0 to 30 (default: 0)")] = None,
     trim_tail: Annotated[bool, typer.Option("--trim-tail", help="remove noise from the last second")] = False,
     tags: Annotated[bool, typer.Option("--tags", help="write prompt, seed, model and licence into the files")] = False,
-    percent: Annotated[bool, typer.Option("--percent", help="ask the endpoint to report per cent")] = False,
+    percent: Annotated[
+        bool, typer.Option("--percent", help="ask the endpoint to report per cent, also for `status`")
+    ] = False,
     window: Annotated[int, typer.Option(min=1, max=256, help="requests in flight at once")] = 16,
     ttl: Annotated[int, typer.Option(min=60, max=21600, help="seconds that a request may wait")] = 3600,
     time_limit: Annotated[int, typer.Option(min=1, max=3600, help="seconds that a request may run")] = 900,
@@ -124,9 +130,14 @@ def generate(
 ) -> None:
     """Generate clips and save them as audio files.
 
+    They have the model's sampling rate, 32 kHz; there is no other. Ctrl-C leaves the requests running and
+    prints how to fetch them.
+
     A --file may have any number of lines. The same command continues it after an interruption: finished prompts are
     skipped, and none is generated twice.
     """
+    if prompts == ["-"] and not source and file is None:
+        prompts, file = None, Path("-")
     if bool(prompts) == bool(file):
         raise InvalidRequest("give either prompts or --file")
     parameters: dict[str, Any] = {
@@ -209,38 +220,13 @@ def _print_error(error: MusicGenError, job: str, as_json: bool) -> None:
         typer.echo(f"{job}: {error}", err=True)
 
 
-@app.command()
-def status(context: typer.Context, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Show whether the endpoint is asleep, waking, idle or busy, its queue, staged model and price."""
-    found = connect(context.obj).status()
-    if as_json or context.obj.json:
-        typer.echo(json.dumps(found.as_dict()))
-        return
-    price = "unknown" if found.usd_per_hour is None else f"${found.usd_per_hour:g}/h now"
-    age = "-" if not found.oldest_seconds else f"{found.oldest_seconds:.0f} s"
-    lines = {
-        "state": found.state, "instances": f"{found.instances} (wanted: {found.desired_instances})",
-        "backlog": "unknown" if found.backlog is None else found.backlog, "oldest request": age,
-        "staged model": found.staged_model or "unknown", "price": price,
-    }  # fmt: skip
-    for name, value in lines.items():
-        typer.echo(f"{name:<15}{value}")
-
-
-@app.command()
-def wake(context: typer.Context) -> None:
-    """Start an instance before a request needs it; it ends by itself when it is idle."""
-    started = connect(context.obj).wake()
-    typer.echo("an instance is starting, usually 5 to 10 minutes" if started else "an instance is running or starting")
-
-
 @app.command(name="list")
 def list_jobs(
     context: typer.Context,
     limit: Annotated[int, typer.Option("-n", min=1, help="how many")] = 20,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
-    """List what was generated from this machine, the newest first; needs no network."""
+    """List this machine's jobs, the newest first; needs no network."""
     records = [record for _, record in History(stack_name(context.obj.stack)).records()]
     records.sort(key=lambda record: record.planned_at, reverse=True)
     for record in records[:limit]:
@@ -261,15 +247,20 @@ def _waiting(record: Record) -> str:
 @app.command()
 def get(
     context: typer.Context, job: Job, out: Out = Path(), timeout: Timeout = None, play: Play = False,
+    index: Annotated[int | None, typer.Option(min=0, help="only this clip, the first is 0 (default: all)")] = None,
     link: Annotated[
         int | None, typer.Option(min=1, max=604800, help="print links that anyone can open for so many seconds")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:  # fmt: skip
-    """Fetch the clips of an earlier job, waiting if it is not finished."""
+    """Fetch a job's clips, waiting if it is not finished."""
     music = connect(context.obj)
     with _interruptible(music, quiet=as_json or context.obj.json) as progress:
         clips = music.fetch(job, timeout=timeout, on_update=progress)
+    if index is not None:
+        if index >= len(clips):
+            raise InvalidRequest(f"--index must be at most {len(clips) - 1}, got {index}")
+        clips = [clips[index]]
     out.mkdir(parents=True, exist_ok=True)
     for clip in clips:
         path = clip.save(out / clip.file_name)
@@ -294,7 +285,10 @@ def again(
     seed: Annotated[str | None, typer.Option(help="another seed; +1 or -1 is relative to the job's")] = None,
     out: Out = Path(), play: Play = False, as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:  # fmt: skip
-    """Generate a job's request again, by default with the next seeds."""
+    """Generate a job's request again.
+
+    By default with the next seeds; --seed +0 gives the same clips.
+    """
     _, record = History(stack_name(context.obj.stack)).find(job)
     request = Request.from_body(record.request)
     old = request.seed or 0
@@ -308,7 +302,9 @@ def again(
 
 
 @app.command()
-def play(context: typer.Context, job: Job, index: Annotated[int, typer.Option(min=0, help="which clip")] = 0) -> None:
+def play(
+    context: typer.Context, job: Job, index: Annotated[int, typer.Option(min=0, help="which clip, the first is 0")] = 0
+) -> None:
     """Play a clip of an earlier job, or an audio file."""
     path = Path(job)
     if path.suffix not in (".wav", ".flac", ".ogg", ".mp3"):
@@ -320,26 +316,6 @@ def play(context: typer.Context, job: Job, index: Annotated[int, typer.Option(mi
             raise InvalidRequest(f"the clips of {record.id} are not on this machine; `musicgen get {record.id} --play`")
         path = saved
     play_file(path)
-
-
-@app.command()
-def watch(
-    context: typer.Context,
-    seconds: Annotated[float, typer.Option(min=1, help="between two looks")] = 10,
-    times: Annotated[int | None, typer.Option(min=1, help="how many looks (default: until Ctrl-C)")] = None,
-) -> None:
-    """Show the endpoint's state again and again."""
-    music = connect(context.obj)
-    looks = 0
-    while times is None or looks < times:
-        if looks:
-            time.sleep(seconds)
-        looks += 1
-        found = music.status()
-        backlog = "?" if found.backlog is None else found.backlog
-        typer.echo(
-            f"{datetime.now().astimezone():%H:%M:%S}  {found.state:<8} instances {found.instances}  backlog {backlog}"
-        )
 
 
 def main() -> None:

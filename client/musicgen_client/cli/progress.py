@@ -8,10 +8,9 @@ from rich.console import Console
 from rich.status import Status as Spinner
 
 from musicgen_client.errors import MusicGenError
-from musicgen_client.jobs import Update
+from musicgen_client.jobs import FINISHED, Update
 from musicgen_client.status import HINTS, Status
 
-_FINISHED = ("completed", "refused", "failed", "expired", "cancelled")
 _ASK_SECONDS = 15.0  # between two questions about the endpoint while requests wait
 
 
@@ -47,7 +46,7 @@ class Progress:
     def __call__(self, update: Update) -> None:
         """Show an update."""
         changed = self._stages.get(update.job) != update.stage
-        if update.stage in _FINISHED:
+        if update.stage in FINISHED:
             self._stages.pop(update.job, None)
             self._done += 1
         else:

@@ -187,7 +187,10 @@ class Dispatcher:
                 return answered
             case Lost(reason=cause):
                 request.deliveries += 1
-                return self._retry(request, 1.0, f"ClientError: Received server error (0) from model: {cause}")
+                answered = self._retry(request, 1.0, f"ClientError: Received server error (0) from model: {cause}")
+                if not answered:
+                    _log.warning("inference %s is delivered again: %s", request.inference_id, cause)
+                return answered
         return True
 
     def _retry(self, request: AsyncRequest, delay: float, reason: str) -> bool:
