@@ -23,7 +23,7 @@ _WIDTH, _HEIGHT = 600, 80  # of the waveform
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a request. `wav` is the file as the container wrote it: 16 bits, mono or stereo."""
+    """One clip of a request. `wav` is the file as the container wrote it: 16 bits, `channels` interleaved."""
 
     wav: bytes = field(repr=False)
     prompt: str
@@ -34,6 +34,7 @@ class Clip:
     index: int
     url: str = ""  # s3://
     metadata: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)  # the response
+    channels: int = 1  # 2 in stereo
 
     @property
     def samples(self) -> "NDArray[np.float32]":
@@ -105,11 +106,14 @@ def read_clip(wav: bytes, response: dict[str, Any], prompt: str, index: int) -> 
         raise CorruptAudio(f"{url} is not a WAV file: {error}") from error
     if found != (rate, 2):
         raise CorruptAudio(f"{url} must have 16 bits at {rate} Hz, got {8 * found[1]} bits at {found[0]} Hz")
+    if channels != (wanted := int(response.get("channels", channels))):  # older bundles do not say
+        raise CorruptAudio(f"{url} must have {wanted} channel{'s' * (wanted > 1)}, got {channels}")
     if not complete or abs(frames / rate - expected) > 0.02:
         raise CorruptAudio(f"{url} must last {expected:.2f} s, got {frames / rate:.2f} s, or an incomplete file")
     return Clip(
         wav=wav, prompt=prompt, seed=int(response["seeds"][index]), rate=rate, duration=frames / rate,
         inference_id=str(response.get("inference_id", "")), index=index, url=url, metadata=response,
+        channels=channels,
     )  # fmt: skip
 
 

@@ -145,7 +145,8 @@ def test_decode_step_reads_all_weights_but_embeddings_and_the_texts_keys_and_val
     read = model.decoder_parameters - embeddings - text
     assert model.step_bytes(ELEMENT_BYTES["cpu", "float32"]) == 4 * read
     assert model.step_bytes(ELEMENT_BYTES["cpu", "float16"]) / 2 == pytest.approx(read, rel=0.001)
-    in_16_bits = (model.layers * 4 * model.hidden_size + model.codebooks * 2048) * model.hidden_size  # ffn_out and the heads
+    ffn_out, heads = model.layers * 4 * model.hidden_size**2, model.codebooks * 2048 * model.hidden_size
+    in_16_bits = ffn_out + heads
     assert model.step_bytes(ELEMENT_BYTES["cpu", "int8"]) == pytest.approx(read + in_16_bits, rel=0.01)
 
 
