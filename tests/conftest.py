@@ -77,11 +77,34 @@ def tiny_musicgen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def staged_musicgen(tiny_musicgen: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny MusicGen as staged: with its manifest, without code; read only."""
+    folder = tmp_path_factory.mktemp("staged") / "model"
+    link_staged(tiny_musicgen, folder, "facebook/musicgen-small")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_stereo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a tiny stereo MusicGen in the Hub's layout, in float16; read only."""
+    from local_aws.hub.tiny_model import make_tiny_musicgen
+
+    folder = tmp_path_factory.mktemp("tiny-stereo")
+    make_tiny_musicgen(folder, stereo=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def staged_stereo(tiny_stereo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny stereo MusicGen as staged: with its manifest, without code; read only."""
+    folder = tmp_path_factory.mktemp("staged-stereo") / "model"
+    link_staged(tiny_stereo, folder, "facebook/musicgen-stereo-small")
+    return folder
+
+
+def link_staged(published: Path, folder: Path, model_id: str) -> None:
+    """Link a published model's files into a new folder, and write a manifest."""
     from local_aws.hub.tiny_model import write_manifest
 
-    folder = tmp_path_factory.mktemp("staged") / "model"
     folder.mkdir()
-    for file in tiny_musicgen.iterdir():
+    for file in published.iterdir():
         (folder / file.name).symlink_to(file)
-    write_manifest(folder, revision=REVISION, decoder_dtype="float16")
-    return folder
+    write_manifest(folder, model_id, revision=REVISION, decoder_dtype="float16")

@@ -28,7 +28,10 @@ _CONTENT_TYPES = {"wav": "audio/wav", "flac": "audio/flac", "ogg": "audio/ogg", 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a request. `wav` is the file as the container wrote it: 16-bit WAV unless `format` says otherwise."""
+    """One clip of a request. `wav` is the file as the container wrote it: 16-bit WAV unless `format` says otherwise.
+
+    Its `channels` are interleaved.
+    """
 
     wav: bytes = field(repr=False)
     prompt: str
@@ -40,6 +43,7 @@ class Clip:
     url: str = ""  # s3://
     metadata: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)  # the response
     format: str = "wav"  # as in the request
+    channels: int = 1  # 2 in stereo
 
     @property
     def suffix(self) -> str:
@@ -120,20 +124,23 @@ def read_clip(wav: bytes, response: dict[str, Any], prompt: str, index: int, aud
     """
     url = response["generated_outputs_s3"][index]
     rate, seconds = int(response["sampling_rate"]), float(response["durations"][index])
+    channels = int(response.get("channels", 1))
     if beginnings := _BEGINNINGS.get(audio_format):
         if not wav.startswith(beginnings):
             raise CorruptAudio(f"{url} is not a file of the format {audio_format}")
     else:
-        seconds = _wav_seconds(wav, url, rate, seconds, 3 if audio_format == "wav_24" else 2)
+        seconds, found = _wav_properties(wav, url, rate, seconds, 3 if audio_format == "wav_24" else 2)
+        if found != (channels := int(response.get("channels", found))):  # older bundles do not say
+            raise CorruptAudio(f"{url} must have {channels} channel{'s' * (channels > 1)}, got {found}")
     return Clip(
         wav=wav, prompt=prompt, seed=int(response["seeds"][index]), rate=rate, duration=seconds,
         inference_id=str(response.get("inference_id", "")), index=index, url=url, metadata=response,
-        format=audio_format,
+        format=audio_format, channels=channels,
     )  # fmt: skip
 
 
-def _wav_seconds(wav: bytes, url: str, rate: int, expected: float, width: int) -> float:
-    """Return how long a WAV file lasts; CorruptAudio unless it has the rate, bytes per sample and length."""
+def _wav_properties(wav: bytes, url: str, rate: int, expected: float, width: int) -> tuple[float, int]:
+    """Return seconds and channels of a WAV file; CorruptAudio unless it has the rate, bytes per sample and length."""
     try:
         with wave.open(io.BytesIO(wav)) as file:
             found = file.getframerate(), file.getsampwidth()
@@ -145,7 +152,7 @@ def _wav_seconds(wav: bytes, url: str, rate: int, expected: float, width: int) -
         raise CorruptAudio(f"{url} must have {8 * width} bits at {rate} Hz, got {8 * found[1]} bits at {found[0]} Hz")
     if not complete or abs(frames / rate - expected) > 0.02:
         raise CorruptAudio(f"{url} must last {expected:.2f} s, got {frames / rate:.2f} s, or an incomplete file")
-    return frames / rate
+    return frames / rate, channels
 
 
 def _values(wav: bytes) -> tuple[int, "array.array[int]"]:

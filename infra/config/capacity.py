@@ -14,7 +14,6 @@ from infra.config.setting_rules import ConfigError
 MAX_SLOTS = 32  # clips that the engine steps together
 MAX_CLIP_SECONDS = 30
 
-_SLOT_BYTES = 48_311  # tokens, page tables and parameters of a slot, for the longest clip and text
 _GPU_RESERVE_BYTES = 2 * 1024**3 + 450_000_000  # the engine's reserve (activations, T5, EnCodec) and CUDA's context
 _CPU_RESERVE_BYTES = 4_000_000_000  # Java and Python, activations, EnCodec's decode, files in the page cache
 _INVOCATION_TIMEOUT_SECONDS = 900  # SageMaker's default; a client may ask for up to 3600
@@ -112,7 +111,7 @@ class InstanceCapacity:
         )
 
     def _memory(self, requests: int, seconds: float) -> str:
-        pages = (requests * clip_pages(_positions(seconds)) + 1) * self._page_bytes + MAX_SLOTS * _SLOT_BYTES
+        pages = (requests * clip_pages(_positions(seconds)) + 1) * self._page_bytes + MAX_SLOTS * self.model.slot_bytes
         if has_gpu(self.instance_type):
             kind, cache, needed = "GPU memory", f"{_gb(pages)} of KV pages", pages
         else:
@@ -134,7 +133,7 @@ class InstanceCapacity:
     def _pages_bytes(self) -> int:
         """Return what is left for pages: all free memory of a GPU, half of a host's."""
         free = memory_bytes(self.instance_type) - self.weight_bytes - self._reserve_bytes
-        return (free if has_gpu(self.instance_type) else free // 2) - MAX_SLOTS * _SLOT_BYTES
+        return (free if has_gpu(self.instance_type) else free // 2) - MAX_SLOTS * self.model.slot_bytes
 
     def _seconds(self, clips: int, seconds: float) -> float:
         steps = _positions(seconds)

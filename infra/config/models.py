@@ -22,7 +22,8 @@ TEXT_TOKENS = 128  # of a text that takes one page, which few exceed; the engine
 _GUIDANCE_ROWS = 2  # classifier-free guidance decodes a conditional and an unconditional row
 _PAGE_POSITIONS = 64  # of the engine's KV cache; a page holds as many positions of both rows, or twice as many tokens
 _TEXT_PAGE_TOKENS = _GUIDANCE_ROWS * _PAGE_POSITIONS  # a text is cached for the conditional row only
-_CODEBOOKS, _CODES = 4, 2048  # of every mono model: the widths of the output heads
+_CODEBOOKS, _CODES = 4, 2048  # of a channel, and of a codebook: the widths of the output heads
+_SLOT_BYTES = 183  # page tables and parameters of a slot of the engine, for the longest clip and text
 
 
 class ElementBytes(NamedTuple):
@@ -51,25 +52,36 @@ ELEMENT_BYTES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One published checkpoint. Counts are elements, not bytes; every model was published in float32."""
+    """One published checkpoint. Counts are elements, not bytes."""
 
     model_id: str
     revision: str | None  # commit served by default; None if the configuration must name one
+    published_dtype: str  # of all weights that staging selects
+    audio_channels: int  # 1, or 2 in stereo
     layers: int
     hidden_size: int
     decoder_parameters: int
     decoder_buffers: int
-    other_parameters: int  # text encoder, projection and EnCodec: always float32
+    other_parameters: int  # text encoder, projection and EnCodec
     other_buffers: int
 
+    @property
+    def codebooks(self) -> int:
+        """The token streams of a clip: EnCodec's four for each channel."""
+        return _CODEBOOKS * self.audio_channels
+
     def staged_bytes(self, decoder_dtype: str) -> int:
-        """Return the size of the staged weights: the decoder in `decoder_dtype`, the rest in float32."""
-        decoder = (self.decoder_parameters + self.decoder_buffers) * DTYPE_BYTES[decoder_dtype]
-        return decoder + self.other_bytes
+        """Return the size of the staged weights: as published, but the decoder in `decoder_dtype` if that is smaller.
+
+        With float32 it is the size of the published files: staging casts down only.
+        """
+        published = DTYPE_BYTES[self.published_dtype]
+        decoder = (self.decoder_parameters + self.decoder_buffers) * min(published, DTYPE_BYTES[decoder_dtype])
+        return decoder + (self.other_parameters + self.other_buffers) * published
 
     @property
     def other_bytes(self) -> int:
-        """The size of the text encoder, its projection and EnCodec, in float32."""
+        """The size of the loaded text encoder, its projection and EnCodec: float32, however they were published."""
         return (self.other_parameters + self.other_buffers) * DTYPE_BYTES["float32"]
 
     def decoder_bytes(self, element: ElementBytes) -> int:
@@ -89,7 +101,7 @@ class Model:
 
     @property
     def _heads(self) -> int:
-        return _CODEBOOKS * _CODES * self.hidden_size
+        return self.codebooks * _CODES * self.hidden_size
 
     def _layers_bytes(self, element: ElementBytes) -> int:
         """Return the size of q, k, v and out; cross-attention's q and out; the feed-forward's first, and its second."""
@@ -104,6 +116,11 @@ class Model:
     def page_bytes(self, itemsize: int) -> int:
         """Return the size of a page of the engine's KV cache."""
         return _PAGE_POSITIONS * self.position_bytes(itemsize)
+
+    @property
+    def slot_bytes(self) -> int:
+        """The size of a slot's tokens (int64), page tables and parameters, for the longest clip and text."""
+        return 8 * self.codebooks * (MAX_POSITIONS + 1) + _SLOT_BYTES
 
 
 def clip_pages(positions: int = MAX_POSITIONS, text_tokens: int = TEXT_TOKENS) -> int:
@@ -121,8 +138,8 @@ def check_commit(model_id: str, commit: str) -> None:
 def find_model(model_id: str) -> Model:
     """Return the model with a Hub id such as `facebook/musicgen-large`. Raise ConfigError if it cannot be served."""
     allowed = f"model_id must be one of {', '.join(SERVED_MODELS)}, got {model_id}"
-    if model_id in _TABLE["not_served"]:
-        raise ConfigError(f"{allowed}: the bundle cannot serve melody/stereo models yet")
+    if without_melody := _TABLE["not_served"].get(model_id):
+        raise ConfigError(f"{allowed}: no model here follows a melody; {without_melody} has the same size without it")
     if model_id not in _TABLE["models"]:
         raise ConfigError(f"{allowed}{did_you_mean(model_id, SERVED_MODELS)}")
     entry = {key: value for key, value in _TABLE["models"][model_id].items() if key != "revision_source"}

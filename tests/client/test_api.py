@@ -24,7 +24,7 @@ from musicgen_client.errors import (
 )
 from musicgen_client.transport import parse_failure
 from musicgen_serving.engine.errors import RequestCancelledError
-from tests.client.helpers.fake_aws import FakeAws
+from tests.client.helpers.fake_aws import FakeAws, wav
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -36,10 +36,20 @@ def test_prompt_becomes_a_clip(music: MusicGen, aws: FakeAws) -> None:
     assert clip.wav == aws.objects["outputs", clip.url.removeprefix("s3://outputs/")]
     assert clip.samples.shape == (1, 16_000) and clip.samples.dtype == np.float32
     assert 0.3 < float(np.abs(clip.samples).max()) < 0.4
-    assert clip.metadata["model"] == "facebook/musicgen-small"
+    assert (clip.channels, clip.metadata["model"]) == (1, "facebook/musicgen-small")
     assert updates[0].stage == "planned"
     assert updates[-1].stage == "completed"
     assert "queued" in [update.stage for update in updates]
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["bundle", "older bundle"])
+def test_clip_of_a_stereo_model_has_two_channels(music: MusicGen, aws: FakeAws, stated: bool) -> None:
+    aws.clip, aws.channels = (lambda seconds, seed: wav(seconds, seed, channels=2)), 2 if stated else None
+    clip = music.generate("calm piano", duration=0.5)
+    assert (clip.channels, clip.duration, clip.samples.shape) == (2, 0.5, (2, 16_000))
+    assert np.abs(clip.samples).max(axis=1).tolist() == [pytest.approx(12_000 / 32_768, abs=1e-3), 0]
+    assert ("channels" in clip.metadata) == stated
+    ElementTree.fromstring(clip.waveform_svg())
 
 
 def test_clip_is_saved_whole_under_its_own_name_and_shown_in_a_notebook(music: MusicGen, tmp_path: Path) -> None:

@@ -79,6 +79,10 @@ def _cut(duration: float, seed: int) -> bytes:
     return wav(duration, seed)[:-2000]
 
 
+def _stereo(duration: float, seed: int) -> bytes:
+    return wav(duration, seed, channels=2)
+
+
 ROWS: list[tuple[str, Callable[[FakeAws], None], type[MusicGenError], str, int]] = [
     ("no stack", refuse("describe", call_error("ValidationError", "Stack with id x does not exist", "DescribeStacks")),
      StackError, "there is no stack MusicGen-test; use --stack or MUSICGEN_STACK", 3),
@@ -109,6 +113,7 @@ ROWS: list[tuple[str, Callable[[FakeAws], None], type[MusicGenError], str, int]]
     ("another container", answer(b"<html>"), ContractError, "is not one of a MusicGen container", 3),
     ("fields missing", answer(b'{"contract": 1}'), ContractError, "the response has no generated_outputs_s3, seeds", 3),
     ("corrupt audio", audio(b"RIFFjunk"), CorruptAudio, "is not a WAV file", 1),
+    ("two channels of a mono model", lambda aws: setattr(aws, "clip", _stereo), CorruptAudio, "must have 1 channel, got 2", 1),
     ("truncated audio", lambda aws: setattr(aws, "clip", _cut), CorruptAudio, "must last", 1),
 ]  # fmt: skip
 

@@ -93,7 +93,7 @@ def decoder(model_id: str) -> Any:
     """The sizes that the benchmarks' roofline reads."""
     model = find_model(model_id)
     sizes = {"hidden": model.hidden_size, "layers": model.layers, "ffn": 4 * model.hidden_size}
-    return SimpleNamespace(**sizes, vocabulary=2048, codebooks=4)
+    return SimpleNamespace(**sizes, vocabulary=2048, codebooks=model.codebooks)
 
 
 @pytest.mark.parametrize("model_id", SERVED_MODELS)

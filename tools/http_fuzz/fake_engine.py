@@ -22,7 +22,7 @@ from musicgen_serving.model_loading import Checkpoint, Model
 class SilentGenerator:
     """Generates `samples` of silence per clip, by default a frame of EnCodec; calls `wait` first, if it is given."""
 
-    sampling_rate = 32_000
+    sampling_rate, channels = 32_000, 1
 
     def __init__(self, samples: int = 640, wait: Callable[[], object] | None = None) -> None:
         self._samples = samples

@@ -206,7 +206,7 @@ def _print_clip(clip: Clip, path: Path, as_json: bool) -> None:
     if as_json:
         fields = {
             "id": clip.inference_id, "index": clip.index, "prompt": clip.prompt, "seed": clip.seed,
-            "seconds": clip.duration, "rate": clip.rate, "file": str(path), "url": clip.url,
+            "seconds": clip.duration, "rate": clip.rate, "channels": clip.channels, "file": str(path), "url": clip.url,
         }  # fmt: skip
         typer.echo(json.dumps(fields))
     else:

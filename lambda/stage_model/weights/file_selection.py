@@ -13,6 +13,8 @@ _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 _TORCH = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 # Configuration and tokenizer; the container needs no model cards, licences or pictures.
 _SUPPORT = re.compile(r"[A-Za-z0-9._-]+\.(json|model)|merges\.txt|vocab\.txt")
+# An index of weights: one is staged with its shards. Stereo repositories also have `model.safetensors.index.fp32.json`.
+_INDEX = re.compile(r".*\.index(\.[A-Za-z0-9_-]+)?\.json")
 _MAX_SHARDS = 1000
 _MAX_SUPPORT_FILES = 100  # MusicGen has 8
 # multi-model-server takes a manifest.json for an archive in its older format and stops.
@@ -61,7 +63,7 @@ def resolve_shards(
 
 def support_files(files: Sequence[RepoFile]) -> list[RepoFile]:
     """Return configuration and tokenizer files, sorted by name. Raises StagingError if config.json is missing."""
-    named = [file for file in files if file.path.lower() not in _EXCLUDED and not file.path.endswith(".index.json")]
+    named = [file for file in files if file.path.lower() not in _EXCLUDED and not _INDEX.fullmatch(file.path)]
     chosen = [file for file in named if _SUPPORT.fullmatch(file.path)]
     if len(chosen) > _MAX_SUPPORT_FILES:
         raise StagingError(

@@ -38,11 +38,13 @@ WORDS = (
 def make_tiny_musicgen(folder: Path, *, seed: int = 0, stereo: bool = False) -> None:
     """Write a tiny MusicGen to `folder` (created if absent): config, weights, tokenizer, processor, generation config.
 
-    The weights depend on `seed` alone and are rounded through float16, as the published language models' were.
+    The weights depend on `seed` alone and are rounded through float16, as the published language models' were. Those of
+    a stereo model are stored in float16, all of them, as the published ones are.
     """
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = save_processor(folder, stereo=stereo)
-    _model(vocabulary, seed, stereo).save_pretrained(folder)
+    model = _model(vocabulary, seed, stereo)
+    (model.half() if stereo else model).save_pretrained(folder)
 
 
 def write_manifest(

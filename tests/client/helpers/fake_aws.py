@@ -28,16 +28,17 @@ def client_error(code: str, message: str = "", *, status: int = 400, operation: 
     return ClientError(answer, operation)
 
 
-def wav(seconds: float, seed: int, rate: int = 32_000) -> bytes:
-    """Return a WAV file of a sine whose pitch depends on the seed."""
+def wav(seconds: float, seed: int, rate: int = 32_000, channels: int = 1) -> bytes:
+    """Return a WAV file of a sine whose pitch depends on the seed; a second channel is silent."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
+        file.setnchannels(channels)
         file.setsampwidth(2)
         file.setframerate(rate)
         count = round(seconds * rate)
         step = 2 * math.pi * (220 + seed % 880) / rate
-        file.writeframes(struct.pack(f"<{count}h", *(round(12_000 * math.sin(step * i)) for i in range(count))))
+        frames = [(round(12_000 * math.sin(step * i)), 0)[:channels] for i in range(count)]
+        file.writeframes(struct.pack(f"<{count * channels}h", *(value for frame in frames for value in frame)))
     return buffer.getvalue()
 
 
@@ -78,6 +79,7 @@ class FakeAws:
     fault: Callable[[str, str], None] = lambda _name, _when: None  # may raise before or after a call's effect
     instances: int = 1
     clip: Callable[[float, int], bytes] = wav
+    channels: int | None = 1  # that responses state; None as bundles did before the field
     calls: Counter[str] = field(default_factory=Counter[str])
 
     def __post_init__(self) -> None:
@@ -196,7 +198,7 @@ class FakeAws:
             "contract": 1, "generated_outputs_s3": urls, "seeds": seeds, "durations": [duration] * count,
             "sampling_rate": 32_000, "model": "facebook/musicgen-small", "revision": "0" * 40,
             "inference_id": request.id, "timings": {"generate_seconds": 1.0, "upload_seconds": 0.1},
-        }  # fmt: skip
+        } | ({"channels": self.channels} if self.channels else {})  # fmt: skip
         return json.dumps(response).encode()
 
     def _get(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803

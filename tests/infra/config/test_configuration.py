@@ -67,6 +67,9 @@ def test_every_served_model_has_a_pinned_commit_of_its_published_branch() -> Non
         "facebook/musicgen-small": "4c8334b02c6ec4e8664a91979669a501ec497792",
         "facebook/musicgen-medium": "d3bd7b00761b78ad7a8a05145ee31e7832e9916c",
         "facebook/musicgen-large": "15ccdc92099879e47b6da12c350cdb71d4eab3ca",
+        "facebook/musicgen-stereo-small": "9520631640f24f25ae1dc16e42de5c6b83c32843",
+        "facebook/musicgen-stereo-medium": "d89b612ef09ea9e2e4fcd7f5fc51fba63b964c7f",
+        "facebook/musicgen-stereo-large": "2be1dd44de5d8ec3097a2144dbc5922039e67fd0",
     }
 
 
@@ -76,9 +79,20 @@ def test_unknown_model_is_rejected_with_the_known_and_the_closest(cdk_context: d
     assert "got facebook/musicgen-lage (did you mean facebook/musicgen-large" in message
 
 
-@pytest.mark.parametrize("model_id", ["facebook/musicgen-melody", "facebook/musicgen-stereo-large"])
-def test_unsupported_model_is_rejected_with_the_reason(cdk_context: dict[str, Any], model_id: str) -> None:
-    assert error_message(cdk_context, model_id=model_id).endswith("the bundle cannot serve melody/stereo models yet")
+@pytest.mark.parametrize(
+    ("model_id", "served"),
+    [
+        ("musicgen-melody", "musicgen-medium"),
+        ("musicgen-melody-large", "musicgen-large"),
+        ("musicgen-stereo-melody", "musicgen-stereo-medium"),
+        ("musicgen-stereo-melody-large", "musicgen-stereo-large"),
+    ],
+)
+def test_melody_model_is_rejected_with_the_reason_and_the_one_without_melody(
+    cdk_context: dict[str, Any], model_id: str, served: str
+) -> None:
+    message = error_message(cdk_context, model_id=f"facebook/{model_id}")
+    assert message.endswith(f": no model here follows a melody; facebook/{served} has the same size without it")
 
 
 @pytest.mark.parametrize("env", ["dev", "prod"])

@@ -10,7 +10,9 @@ from infra.config.instances import INSTANCE_TYPES, SHARE_OF_BANDWIDTH
 from infra.config.models import ELEMENT_BYTES, SERVED_MODELS, Model, clip_pages, find_model
 from infra.constructs.async_endpoint import download_timeout_seconds, health_check_timeout_seconds
 
-SMALL, MEDIUM, LARGE = (find_model(f"facebook/musicgen-{size}") for size in ("small", "medium", "large"))
+SIZES = ("small", "medium", "large")
+SMALL, MEDIUM, LARGE = (find_model(f"facebook/musicgen-{size}") for size in SIZES)
+STEREO = [find_model(f"facebook/musicgen-stereo-{size}") for size in SIZES]
 
 
 def capacity(model: Model, instance_type: str, weights: str = "float16") -> InstanceCapacity:
@@ -25,6 +27,26 @@ def test_float32_weights_match_the_published_files(model: Model, published_gb: f
 
 def test_float16_decoder_halves_the_staged_bytes_of_large() -> None:
     assert LARGE.staged_bytes("float16") / 1e9 == pytest.approx(7.2, abs=0.02)
+
+
+@pytest.mark.parametrize(("stereo", "published_gb"), list(zip(STEREO, (1.22, 4.07, 4.99 + 1.93), strict=True)))
+def test_stereo_weights_are_staged_as_they_were_published_in_float16(stereo: Model, published_gb: float) -> None:
+    assert stereo.staged_bytes("float16") / 1e9 == pytest.approx(published_gb, abs=0.01)
+    assert stereo.staged_bytes("float32") == stereo.staged_bytes("float16"), "staging casts down only"
+    assert stereo.other_bytes == 4 * (stereo.other_parameters + stereo.other_buffers), "loaded in float32"
+
+
+@pytest.mark.parametrize(("mono", "stereo"), list(zip((SMALL, MEDIUM, LARGE), STEREO, strict=True)))
+def test_stereo_model_has_four_more_tables_and_heads_and_the_same_keys_and_values(mono: Model, stereo: Model) -> None:
+    more = 4 * (2049 + 2048) * mono.hidden_size
+    assert stereo.decoder_parameters - mono.decoder_parameters == more
+    assert stereo.other_parameters == mono.other_parameters
+    assert stereo.page_bytes(2) == mono.page_bytes(2)
+    for kind in ("float16", "float32", "int8"):
+        element = ELEMENT_BYTES["cuda", kind]
+        heads, tables = 4 * 2048 * mono.hidden_size * element.others, 4 * 2049 * mono.hidden_size * element.rest
+        assert stereo.decoder_bytes(element) - mono.decoder_bytes(element) == heads + tables
+        assert stereo.step_bytes(element) - mono.step_bytes(element) == heads
 
 
 @pytest.mark.parametrize(("model", "gigabytes"), [(SMALL, 0.315), (MEDIUM, 0.944), (LARGE, 1.258)])
@@ -116,14 +138,15 @@ def test_8_bit_weights_on_a_gpu_need_float16_and_on_a_cpu_do_not(cdk_context: di
     assert from_context({**given, "instance_type": "ml.c7i.4xlarge"}).concurrent_requests == 23
 
 
-@pytest.mark.parametrize("model", [SMALL, MEDIUM, LARGE])
+@pytest.mark.parametrize("model", [SMALL, MEDIUM, LARGE, *STEREO])
 def test_decode_step_reads_all_weights_but_embeddings_and_the_texts_keys_and_values(model: Model) -> None:
-    embeddings = 4 * 2049 * model.hidden_size
+    embeddings = model.codebooks * 2049 * model.hidden_size
     text = model.layers * 2 * model.hidden_size**2
     read = model.decoder_parameters - embeddings - text
     assert model.step_bytes(ELEMENT_BYTES["cpu", "float32"]) == 4 * read
     assert model.step_bytes(ELEMENT_BYTES["cpu", "float16"]) / 2 == pytest.approx(read, rel=0.001)
-    in_16_bits = (model.layers * 4 * model.hidden_size + 4 * 2048) * model.hidden_size  # ffn_out and the heads
+    ffn_out, heads = model.layers * 4 * model.hidden_size**2, model.codebooks * 2048 * model.hidden_size
+    in_16_bits = ffn_out + heads
     assert model.step_bytes(ELEMENT_BYTES["cpu", "int8"]) == pytest.approx(read + in_16_bits, rel=0.01)
 
 

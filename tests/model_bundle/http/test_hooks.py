@@ -63,7 +63,8 @@ def test_returns_the_contracts_metadata_for_the_aws_samples_request(model: Model
     version = Path(inference.__file__).with_name("VERSION").read_text(encoding="utf-8").strip()
     assert response["version"] == version
     assert (response["contract"], response["seeds"], response["durations"]) == (1, [7, 8], [1.0, 1.0])
-    assert (response["sampling_rate"], response["model"]) == (32000, "facebook/musicgen-small")
+    assert (response["sampling_rate"], response["channels"]) == (32000, 1)
+    assert response["model"] == "facebook/musicgen-small"
     assert (response["revision"], response["inference_id"]) == ("0123456789abcdef0123456789abcdef01234567", "id-1")
     assert set(response["timings"]) == {"generate_seconds", "upload_seconds"}
 

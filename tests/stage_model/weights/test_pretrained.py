@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import MusicgenForConditionalGeneration
 
 from local_aws.hub.tiny_model import make_tiny_musicgen
@@ -45,12 +46,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
 
 
-def stage_into(source: Path, target: Path, packaging_shard: int) -> list[str]:
+def stage_into(source: Path, target: Path, packaging_shard: int, decoder_dtype: str = "float16") -> list[str]:
     """Stage uncompressed into a folder, as S3 would hold it; return the tensors that kept float32."""
     request = StagedModelRequest(
         "facebook/musicgen-tiny",
         "0" * 40,
-        "float16",
+        decoder_dtype,
         "assets",
         "bundle.zip",
         "artifacts",
@@ -95,6 +96,37 @@ def test_from_pretrained_gives_the_published_values(published: Path, tmp_path: P
     assert stage_into(published, tmp_path, shard) == []
     assert json.loads((tmp_path / "musicgen-manifest.json").read_text())["decoder_dtype"] == "float16"
     assert same_values(tmp_path, published)
+
+
+@pytest.mark.parametrize("decoder_dtype", ["float16", "float32"])
+@pytest.mark.parametrize("shards", [1, 2])
+def test_stereo_models_published_float16_files_are_staged_as_they_are(
+    tmp_path: Path, shards: int, decoder_dtype: str
+) -> None:
+    """As facebook/musicgen-stereo-* are published: next to other copies of the weights, which staging ignores."""
+    published, staged = tmp_path / "published", tmp_path / "staged"
+    make_tiny_musicgen(published, stereo=True)
+    if shards == 2:
+        tensors = load_file(published / "model.safetensors")
+        (published / "model.safetensors").unlink()
+        halves = {f"model-0000{half + 1}-of-00002.safetensors": sorted(tensors)[half::2] for half in range(2)}
+        for name, names in halves.items():
+            save_file({tensor: tensors[tensor] for tensor in names}, published / name)
+        weight_map = {tensor: name for name, names in halves.items() for tensor in names}
+        (published / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    wanted = {path.name: path.read_bytes() for path in published.iterdir()}
+    ignored = ("model.fp32.safetensors", "model.safetensors.index.fp32.json", "pytorch_model.bin", "state_dict.bin",
+               "pytorch_model.bin.index.fp32.json")  # fmt: skip
+    for name in ignored:
+        (published / name).write_bytes(b"not staged")
+    assert stage_into(published, staged, 4_000_000_000, decoder_dtype) == []
+    files = {path.name: path.read_bytes() for path in staged.iterdir() if path.is_file()}
+    assert json.loads(files.pop("musicgen-manifest.json"))["decoder_dtype"] == "float16"
+    assert files == wanted
+    loaded = [load_file(path) for path in staged.glob("*.safetensors")]
+    assert {tensor.dtype for file in loaded for tensor in file.values() if tensor.is_floating_point()} == {
+        torch.float16
+    }
 
 
 def test_torch_shards_convert_to_what_safetensors_hold(published: Path, tmp_path: Path) -> None:

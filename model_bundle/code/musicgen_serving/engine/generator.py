@@ -75,7 +75,7 @@ class Generator:
         timer = LoadTimer()
         parts = load_parts(folder, self.device, weight_format, capacity.slots, timer, log)
         self.text_encoder, self._codec = parts.text_encoder, parts.codec
-        self.sampling_rate = self._codec.sampling_rate
+        self.sampling_rate, self.channels = self._codec.sampling_rate, self._codec.channels
         self.runner, self.batch = parts.runner, Batch(parts.runner, LENGTH_MULTIPLES[self.device.type])
         steps, self._codec_stream = create_streams(self.device)
         self.engine = Engine(

@@ -168,6 +168,7 @@ class Prediction:
             "durations": self.delivery.durations,
             **({"tokens": [codes.tolist() for codes in self.result.codes]} if self.return_tokens else {}),
             "sampling_rate": self.model.generator.sampling_rate,
+            "channels": self.model.generator.channels,
             "model": self.model.checkpoint.model_id,
             "revision": self.model.checkpoint.revision,
             "inference_id": self.context.inference_id,

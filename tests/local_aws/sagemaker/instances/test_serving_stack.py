@@ -4,7 +4,7 @@ import contextlib
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import soundfile
 
 from local_aws.emulator.process import LocalAws
 from local_aws.walkthrough.client import let_sns_send
+from musicgen_client.clip import read_clip
 
 BUNDLE = Path(__file__).parents[4] / "model_bundle" / "code"
 NAME = "real"
@@ -135,20 +136,28 @@ class RealEndpoint:
         return sorted(found, key=lambda process: process.create_time())
 
 
+@contextlib.contextmanager
+def in_service(state_dir: Path, staged: Path, eventually: Callable[..., Any]) -> Generator[RealEndpoint]:
+    """Yield an endpoint with a staged model, in service; afterwards none of its processes is left."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=0, dereference=True) as archive:
+        archive.add(staged, ".")
+        archive.add(BUNDLE, "code", filter=lambda member: None if "__pycache__" in member.name else member)
+    with LocalAws(state_dir) as aws:
+        endpoint = RealEndpoint(aws, buffer.getvalue())
+        eventually(lambda: endpoint.status() == "InService", 240)
+        yield endpoint
+    assert endpoint.processes() == []
+
+
 @pytest.fixture(scope="module")
 def real(
     tmp_path_factory: pytest.TempPathFactory, staged_musicgen: Path, eventually: Callable[..., Any]
 ) -> Iterator[RealEndpoint]:
     """The endpoint, in service."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=0, dereference=True) as archive:
-        archive.add(staged_musicgen, ".")
-        archive.add(BUNDLE, "code", filter=lambda member: None if "__pycache__" in member.name else member)
-    with LocalAws(tmp_path_factory.mktemp("aws")) as aws:
-        endpoint = RealEndpoint(aws, buffer.getvalue())
-        eventually(lambda: endpoint.status() == "InService", 240)
+    with in_service(tmp_path_factory.mktemp("aws"), staged_musicgen, eventually) as endpoint:
         yield endpoint
-    assert endpoint.processes() == []
+    aws = endpoint.aws
     suffixes = [path.suffix for path in (aws.state_dir / "endpoints" / NAME).iterdir()]
     assert suffixes.count(".log") == 2 and set(suffixes) <= {".log", ".data-log"}  # the latter with a failed request
     assert list((aws.state_dir / "tmp").iterdir()) == []
@@ -163,6 +172,19 @@ def test_prompt_becomes_a_clip_with_the_execution_roles_rights(
     (location,) = response["generated_outputs_s3"]
     samples, rate = soundfile.read(io.BytesIO(real.read(location) or b""))
     assert (len(samples), rate) == (32_000, 32_000)
+
+
+def test_prompt_becomes_a_stereo_clip_of_a_stereo_model(
+    tmp_path: Path, staged_stereo: Path, eventually: Callable[..., Any]
+) -> None:
+    with in_service(tmp_path / "aws", staged_stereo, eventually) as endpoint:
+        answer = endpoint.invoke(ONE_SECOND)
+        response = json.loads(eventually(lambda: endpoint.read(answer["OutputLocation"]), 60))
+        assert (response["model"], response["channels"]) == ("facebook/musicgen-stereo-small", 2)
+        clip = read_clip(endpoint.read(response["generated_outputs_s3"][0]) or b"", response, "a tune", 0)
+    assert (clip.channels, clip.duration, len(clip.wav)) == (2, 1.0, 44 + 2 * 2 * 32_000)
+    left, right = clip.samples
+    assert left.std() > 0.001 and right.std() > 0.001 and (left != right).any()
 
 
 def test_invalid_prompt_becomes_a_failure_object_with_its_message(

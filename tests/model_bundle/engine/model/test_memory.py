@@ -16,7 +16,7 @@ from infra.config import capacity as configured
 from infra.config.capacity import InstanceCapacity
 from infra.config.instances import INSTANCE_TYPES, has_gpu, memory_bytes
 from infra.config.models import ELEMENT_BYTES as CONFIGURED_ELEMENT_BYTES
-from infra.config.models import Model, find_model
+from infra.config.models import SERVED_MODELS, Model, find_model
 from infra.config.models import clip_pages as configured_clip_pages
 from musicgen_serving.engine.generator import MAX_SLOTS, Capacity
 from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, RESERVED, WeightFormat
@@ -48,7 +48,9 @@ SMALL = DecoderConfig(
     layers=24, hidden=1024, heads=16, ffn=4096, vocabulary=2048, codebooks=4, channels=1, pad_token=2048
 )
 LARGE = replace(SMALL, layers=48, hidden=2048, heads=32, ffn=8192)
-PUBLISHED = {"small": SMALL, "medium": replace(SMALL, layers=48, hidden=1536, heads=24, ffn=6144), "large": LARGE}
+MONO = {"small": SMALL, "medium": replace(SMALL, layers=48, hidden=1536, heads=24, ffn=6144), "large": LARGE}
+STEREO = {f"stereo-{size}": replace(config, codebooks=8, channels=2) for size, config in MONO.items()}
+PUBLISHED = MONO | STEREO
 LONGEST = (MAX_NEW_TOKENS, MAX_TEXT_TOKENS)
 
 
@@ -84,7 +86,7 @@ def tensors_of(part: Any) -> Iterator[torch.Tensor]:
             yield from tensors_of(one)
 
 
-@pytest.mark.parametrize("config", [TINY, SMALL, LARGE])
+@pytest.mark.parametrize("config", [TINY, SMALL, LARGE, STEREO["stereo-large"]])
 def test_the_decoder_takes_the_bytes_that_are_allocated(config: DecoderConfig) -> None:
     with torch.device("meta"):
         weights = random_weights(config, 1503, torch.float16)
@@ -167,8 +169,8 @@ def test_stacks_configuration_and_the_engine_hold_as_many_clips(
 
 def test_stacks_configuration_has_the_engines_constants() -> None:
     assert CONFIGURED_ELEMENT_BYTES == ELEMENT_BYTES
-    for config in PUBLISHED.values():
-        assert slot_bytes(config, *LONGEST) == configured._SLOT_BYTES  # pyright: ignore[reportPrivateUsage]
+    for size, config in PUBLISHED.items():
+        assert find_model(f"facebook/musicgen-{size}").slot_bytes == slot_bytes(config, *LONGEST)
     for positions, tokens in itertools.product((1, 64, 65, 253, 1503), (1, 128, 129, 512)):
         assert configured_clip_pages(positions, tokens) == clip_pages(positions, tokens)
 
@@ -204,3 +206,5 @@ def test_the_published_models_are_those_of_the_configuration() -> None:
     for size, config in PUBLISHED.items():
         model: Model = find_model(f"facebook/musicgen-{size}")
         assert (model.layers, model.hidden_size) == (config.layers, config.hidden)
+        assert (model.codebooks, model.audio_channels) == (config.codebooks, config.channels)
+    assert [f"facebook/musicgen-{size}" for size in PUBLISHED] == SERVED_MODELS

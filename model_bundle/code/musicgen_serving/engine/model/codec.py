@@ -46,7 +46,7 @@ class Codec:
 
     def __init__(self, config: MusicgenConfig, files: WeightFiles, channels: int, device: torch.device) -> None:
         self.sampling_rate = int(config.audio_encoder.sampling_rate)
-        self._channels = channels
+        self.channels = channels
         model = EncodecModel(config.audio_encoder).eval()
         state = {_renamed(name): files.read(name) for name in files.names(PREFIX)}
         require_all(PREFIX, model.load_state_dict(state, strict=False).missing_keys)
@@ -62,7 +62,7 @@ class Codec:
     @torch.inference_mode()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Return samples [channels, 640 * T] of codes [K, T]; stereo codes interleave left and right."""
-        sides = [codes[side :: self._channels] for side in range(self._channels)]
+        sides = [codes[side :: self.channels] for side in range(self.channels)]
         stacked = torch.stack(sides, dim=1)  # [4, channels, T]
         return self._decoder(self._quantizer.decode(stacked))[:, 0]
 
