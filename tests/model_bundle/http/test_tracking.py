@@ -227,6 +227,14 @@ def test_a_cancellation_after_the_last_clip_is_too_late(quick: None, s3: Observe
     wait_until(lambda: last(s3)["stage"] == "done")
 
 
+def test_a_cancellation_that_is_found_as_the_clips_are_done_is_too_late() -> None:
+    progress = Progress("id-1", "out", 1)
+    progress.upload()  # while S3 answered
+    progress.cancel()
+    assert not progress.cancelled
+    assert progress.state()["stage"] == "uploading"
+
+
 def test_nobody_waits_for_a_slow_s3_beyond_the_first_look(
     s3: ObservedS3, tracker: RequestTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

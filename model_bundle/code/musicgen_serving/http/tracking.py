@@ -74,8 +74,13 @@ class Progress:
                 request.fail(RequestCancelledError())
 
     def cancel(self) -> None:
-        """Fail the engine's request, now or once there is one: its clips leave their slots before the next step."""
+        """Fail the engine's request, now or once there is one: its clips leave their slots before the next step.
+
+        Without effect once all clips are generated, which may happen while S3 answers.
+        """
         with self._lock:
+            if not self.cancellable:
+                return
             self._cancelled = True
             if self._request:
                 self._request.fail(RequestCancelledError())
