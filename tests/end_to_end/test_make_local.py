@@ -94,7 +94,7 @@ def test_notebook_runs_against_the_deployed_stack(make_local_run: MakeLocalRun) 
     kinds = {kind for cell in cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
     assert {"text/html", "image/png"} <= kinds  # the players, and waveforms with spectrograms
     printed = "".join("".join(output.get("text", "")) for cell in cells for output in cell.get("outputs", []))
-    assert "generating" in printed and "completed" in printed  # progress
+    assert "queued" in printed and "completed" in printed  # progress; a clip this short may be done before "generating"
     assert "InvalidRequest: " in printed and "RequestRefused: " in printed
     assert '"generated_outputs_s3"' in printed  # the SageMaker SDK's cell
 
