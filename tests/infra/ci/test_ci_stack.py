@@ -185,7 +185,7 @@ def read_actions(template: Template) -> set[str]:
 
 
 def test_read_role_has_exactly_what_drift_detection_reads(cdk_context: dict[str, Any], synthesise: Synthesise) -> None:
-    options = {"encryption": "customer-managed", "notification_emails": "a@example.com", **NETWORK, **SCHEDULE}
+    options = {"encryption": "customer-managed", "alarm_emails": "a@example.com", **NETWORK, **SCHEDULE}
     with_all = read_actions(synthesise(**options))
     with_defaults = read_actions(synthesise())
     assert set(UNNEEDED) < with_all and with_defaults < with_all
