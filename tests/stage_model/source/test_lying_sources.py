@@ -262,7 +262,8 @@ TABLE = [
     Row("a redirect to a host of percents", WEIGHTS, redirect("https://%41.example/"), "host"),
     Row("a redirect of 60 kB", WEIGHTS, redirect("/" + "a" * 60000), "at most"),
     Row("a redirect to a closed port", WEIGHTS, redirect("https://127.0.0.1:1/"), "gave up .* failed"),
-    Row("a redirect to TLS without TLS", WEIGHTS, redirect("https://127.0.0.1:{port}/"), "gave up .* handshake"),
+    Row("a redirect to TLS without TLS", WEIGHTS, redirect("https://127.0.0.1:{port}/"),
+        "gave up .* 127.0.0.1 .*(handshake|no complete reply)"),  # on a busy machine the reply's deadline comes first
     # Listings
     Row("an empty listing", LISTING, text(""), "must be JSON in UTF-8"),
     Row("a listing in HTML", LISTING, text("<html>"), "must be JSON in UTF-8"),
