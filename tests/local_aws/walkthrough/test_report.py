@@ -151,8 +151,9 @@ def test_failing_page_is_reported(tmp_path: Path, script: str | None, reason: st
 
 
 INTERRUPTED = """
-import io, sys
+import io, signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as the walkthrough does; background jobs ignore it
 from local_aws.walkthrough import demo_page
 from local_aws.walkthrough.report import Report
 demo_page.show(Path(sys.argv[1]), {}, Path(sys.argv[2]), Report(sys.stdout, 1))
