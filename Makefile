@@ -186,7 +186,7 @@ tools: $(VENV)/.ready node_modules/.ready ## install what tests, lint and the no
 tools-local: $(VENV)/.ready-local node_modules/.ready-local
 
 $(VENV)/.ready-local: requirements-local.txt requirements-serving.txt
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}: name another with PYTHON=…")'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11, 4) else f"Python 3.11.4 or newer is needed, {sys.executable} is {sys.version.split()[0]}: name another with PYTHON=…")'
 	@$(PYTHON) tools/install_packages.py $(VENV) local
 	@touch $@
 
