@@ -1,7 +1,8 @@
 """Requests in the formats of other MusicGen services: `from_replicate({"prompt": "calm piano", "top_p": 0})`.
 
 A field either has a counterpart here, or a value that changes nothing, or it concerns only the service (its model's
-name, its file format); `convert` names the last kind as notes. Any other field is an error that names it. A length
+name, a file format that is not written here); `convert` names the last kind as notes. Any other field is an error that
+names it. A length
 that is missing is the service's default where its documentation states one.
 
 Sources: the input schema of replicate.com/meta/musicgen and of its older versions; the task text-to-audio of
@@ -15,11 +16,13 @@ from enum import StrEnum
 from typing import Any, cast
 
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import MAX_TEXTS, Request, shown
+from musicgen_client.requests import FORMATS, MAX_TEXTS, NORMALIZATIONS, Request, shown
 
 _MODEL = "the stack's own model generates"
-_WAV = "clips are WAV files"
-_LEVEL = "clips keep the level that the model gave them"
+_FORMAT = f"files are written as {', '.join(FORMATS)}"
+_LEVEL = f"the level is one of {', '.join(NORMALIZATIONS)}"
+# Our fields of which a foreign service has values without a counterpart; of these the note in `service` is given.
+_CHOICES = {"format": FORMATS, "normalization": NORMALIZATIONS}
 Fields = dict[str, Any]
 
 
@@ -79,14 +82,15 @@ _FORMATS: dict[Source, _Format] = {
         texts=("prompt", "description"),
         parameters={
             "duration": "duration", "classifier_free_guidance": "guidance_scale", "temperature": "temperature",
-            "top_k": "top_k", "top_p": "top_p", "seed": "seed",
+            "top_k": "top_k", "top_p": "top_p", "seed": "seed", "output_format": "format",
+            "normalization_strategy": "normalization", "strategy": "normalization",
         },
         neutral={
             "continuation": (False,), "multi_band_diffusion": (False,), "input_audio": ("",), "melody": ("",),
             "replicate_weights": ("",), "stream": (False,),
         },
         service={
-            "version": _MODEL, "model": _MODEL, "model_version": _MODEL, "output_format": _WAV,
+            "version": _MODEL, "model": _MODEL, "model_version": _MODEL, "output_format": _FORMAT,
             "normalization_strategy": _LEVEL, "strategy": _LEVEL,
         },
         silent=frozenset(("continuation_start", "continuation_end")),  # only a continuation has them
@@ -114,13 +118,14 @@ _FORMATS: dict[Source, _Format] = {
         texts=("input", "prompt", "text"),
         parameters={
             "duration": "duration", "duration_seconds": "duration", "seed": "seed", "do_sample": "do_sample",
+            "response_format": "format",
         },
         neutral={
             "speed": (1,), "instructions": ("",), "stream": (False,), "stream_format": ("audio",), "language": ("",),
         },
         service={
             "model": _MODEL, "model_id": _MODEL, "backend": _MODEL, "voice": "MusicGen has no voices",
-            "response_format": _WAV,
+            "response_format": _FORMAT,
         },
         silent=frozenset(("user",)),
         count="n",
@@ -130,12 +135,12 @@ _FORMATS: dict[Source, _Format] = {
         parameters={
             "duration": "duration", "cfg_coef": "guidance_scale", "use_sampling": "do_sample",
             "temperature": "temperature", "top_k": "top_k", "topk": "top_k", "top_p": "top_p", "topp": "top_p",
-            "seed": "seed",
+            "seed": "seed", "format": "format", "strategy": "normalization",
         },
         neutral={
             "decoder": ("", "Default"), "model_path": ("",), "melody": ("",), "return_tokens": (False,),
         },
-        service={"model": _MODEL, "strategy": _LEVEL, "format": _WAV},
+        service={"model": _MODEL, "strategy": _LEVEL, "format": _FORMAT},
         # Both only matter beyond 30 s, or for how guidance is computed; progress is a bar in the terminal.
         silent=frozenset(("extend_stride", "two_step_cfg", "progress", "loudness_compressor")),
         several=True,
@@ -178,10 +183,11 @@ def convert(source: Source | str, payload: Mapping[str, Any]) -> Converted:
     foreign = _FORMATS[source]
     given = _flat(source, foreign, payload)
     _refuse_unsupported(source, foreign, given)
+    ignored = {name for name in foreign.service if name in given and not _has_counterpart(foreign, name, given[name])}
     names = {ours: name for name, ours in foreign.parameters.items() if name in given}
     values: Fields = {}
     for name, ours in foreign.parameters.items():
-        if name in given:
+        if name in given and name not in ignored:
             if ours in values:
                 raise InvalidRequest(f"{source} request must have one of {names[ours]} and its synonyms, got several")
             values[ours] = given[name]
@@ -196,9 +202,16 @@ def convert(source: Source | str, payload: Mapping[str, Any]) -> Converted:
     except InvalidRequest as error:
         raise InvalidRequest(f"{source} request: {_translated(str(error), names, prompt)}") from error
     notes = tuple(
-        f"{name} {shown(given[name])} has no effect: {note}" for name, note in foreign.service.items() if name in given
+        f"{name} {shown(given[name])} has no effect: {note}"
+        for name, note in foreign.service.items()
+        if name in ignored
     )
     return Converted(request, notes)
+
+
+def _has_counterpart(foreign: _Format, name: str, value: object) -> bool:
+    ours = foreign.parameters.get(name)
+    return ours is not None and value in _CHOICES[ours]
 
 
 def _flat(source: Source, foreign: _Format, payload: object) -> Fields:

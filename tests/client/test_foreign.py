@@ -24,7 +24,7 @@ SAMPLING = {"temperature": 1, "top_k": 250, "guidance_scale": 3}
 # (format, request, what it means here). The comment is where the form comes from; the words are ours.
 ACCEPTED: list[tuple[Source, dict[str, Any], dict[str, Any]]] = [
     # replicate.com/meta/musicgen: every field, as its playground writes them
-    (R, EVERYTHING, {"texts": ("triumphant theme",), "duration": 20, **SAMPLING}),
+    (R, EVERYTHING, {"texts": ("triumphant theme",), "duration": 20, **SAMPLING, "format": "wav", "normalization": "loudness"}),
     # the same page: fields that are missing have defaults, the length is 8 s
     (R, {"prompt": "calm piano"}, {"texts": ("calm piano",), "duration": 8}),
     # api.replicate.com/v1/predictions: version and input
@@ -42,15 +42,15 @@ ACCEPTED: list[tuple[Source, dict[str, Any], dict[str, Any]]] = [
     # replicate.com/sakemin/musicgen-pansori: a fine-tune without weights of its own
     (R, {"prompt": "x", "replicate_weights": "", "duration": 30}, {"texts": ("x",), "duration": 30}),
     # replicate.com/pphu/musicgen-small: a small schema, peaks instead of loudness
-    (R, {"prompt": "x", "normalization_strategy": "peak", "output_format": "mp3"}, {"texts": ("x",), "duration": 8}),
+    (R, {"prompt": "x", "normalization_strategy": "peak", "output_format": "mp3"}, {"texts": ("x",), "duration": 8, "format": "mp3", "normalization": "peak"}),
     # replicate/cog-musicgen, first predict.py: description and strategy
-    (R, {"description": "organ", "duration": 12, "strategy": "loudness", "seed": -1}, {"texts": ("organ",), "duration": 12}),
+    (R, {"description": "organ", "duration": 12, "strategy": "loudness", "seed": -1}, {"texts": ("organ",), "duration": 12, "normalization": "loudness"}),
     # a web function's call of the HTTP API: floats where integers are documented
     (R, {"prompt": "x", "temperature": 1.0, "top_k": 250, "top_p": 0.0}, {"texts": ("x",), "duration": 8, "temperature": 1.0, "top_k": 250}),
     # docs.scenario.com, Meta MusicGen: guidance of up to 10
     (R, {"classifier_free_guidance": 10, "prompt": "x", "duration": 15}, {"texts": ("x",), "duration": 15, "guidance_scale": 10}),
     # AutoGPT's block "AI Music Generator": melody-large, all six parameters
-    (R, {**EVERYTHING, "model_version": "melody-large", "normalization_strategy": "rms", "duration": 8}, {"texts": ("triumphant theme",), "duration": 8, **SAMPLING}),
+    (R, {**EVERYTHING, "model_version": "melody-large", "normalization_strategy": "rms", "duration": 8}, {"texts": ("triumphant theme",), "duration": 8, **SAMPLING, "format": "wav", "normalization": "rms"}),
     # audiocraft, which Replicate runs, samples greedily at temperature 0
     (R, {"prompt": "x", "temperature": 0}, {"texts": ("x",), "duration": 8, "do_sample": False}),
     # @huggingface/tasks, text-to-audio: inputs alone
@@ -84,9 +84,9 @@ ACCEPTED: list[tuple[Source, dict[str, Any], dict[str, Any]]] = [
     # the same, from OpenAI's SDK, which requires a voice
     (AI, {"model": "a-music-model", "input": "x", "voice": "alloy"}, {"texts": ("x",)}),
     # developers.openai.com, create speech: all optional fields at their defaults
-    (AI, {"model": "tts-1", "input": "x", "voice": {"id": "voice_1"}, "response_format": "mp3", "speed": 1.0, "stream_format": "audio"}, {"texts": ("x",)}),
+    (AI, {"model": "tts-1", "input": "x", "voice": {"id": "voice_1"}, "response_format": "mp3", "speed": 1.0, "stream_format": "audio"}, {"texts": ("x",), "format": "mp3"}),
     # the same: wav
-    (AI, {"model": "musicgen", "input": "x", "voice": "nova", "response_format": "wav"}, {"texts": ("x",)}),
+    (AI, {"model": "musicgen", "input": "x", "voice": "nova", "response_format": "wav"}, {"texts": ("x",), "format": "wav"}),
     # LocalAI, /tts and /v1/audio/speech: backend
     (AI, {"backend": "transformers-musicgen", "model": "facebook/musicgen-medium", "input": "cello"}, {"texts": ("cello",)}),
     # LocalAI, /v1/sound-generation (ElevenLabs' form): model_id, text, duration_seconds, do_sample
@@ -110,7 +110,7 @@ ACCEPTED: list[tuple[Source, dict[str, Any], dict[str, Any]]] = [
     # the first app.py of the MusicGen Space: no decoder; a seed from the forks
     (A, {"model": "melody", "text": "x", "melody": None, "duration": 12, "topk": 200, "topp": 0.5, "temperature": 1.2, "cfg_coef": 4, "seed": -1}, {"texts": ("x",), "duration": 12, "top_k": 0, "top_p": 0.5, "temperature": 1.2, "guidance_scale": 4}),
     # audio_write(format, strategy, loudness_compressor) beside the parameters
-    (A, {"descriptions": ["x"], "duration": 8, "format": "wav", "strategy": "loudness", "loudness_compressor": True}, {"texts": ("x",), "duration": 8}),
+    (A, {"descriptions": ["x"], "duration": 8, "format": "wav", "strategy": "loudness", "loudness_compressor": True}, {"texts": ("x",), "duration": 8, "format": "wav", "normalization": "loudness"}),
 ]  # fmt: skip
 
 
@@ -176,13 +176,18 @@ def test_refusal_names_the_foreign_fields_their_values_and_what_is_supported(
 
 
 def test_fields_about_the_service_are_noted() -> None:
-    notes = convert("replicate", {**EVERYTHING, "output_format": "mp3"}).notes
-    assert notes == (
+    assert convert("replicate", EVERYTHING).notes == (
         'model_version "stereo-large" has no effect: the stack\'s own model generates',
-        'output_format "mp3" has no effect: clips are WAV files',
-        'normalization_strategy "loudness" has no effect: clips keep the level that the model gave them',
     )
     assert convert("huggingface", {"inputs": "x"}).notes == ()
+
+
+def test_a_format_that_is_not_written_here_is_noted() -> None:
+    converted = convert("openai", {"input": "x", "response_format": "opus"})
+    assert converted.request.format is None
+    assert converted.notes == (
+        'response_format "opus" has no effect: files are written as wav, wav_24, wav_float, flac, flac_24, ogg, mp3',
+    )
 
 
 def test_each_service_has_a_function() -> None:
