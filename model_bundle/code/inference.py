@@ -8,14 +8,8 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from musicgen_serving.http.request import (
-    INFERENCE_ID_HEADER,
-    MusicRequest,
-    RequestContext,
-    parse_accept,
-    parse_inference_id,
-    parse_request,
-)
+from musicgen_serving.http.negotiation import INFERENCE_ID_HEADER, RequestContext, parse_accept, parse_inference_id
+from musicgen_serving.http.request import MusicRequest, parse_request
 from musicgen_serving.http.response import Delivery, Prediction
 from musicgen_serving.http.tracking import Progress
 from musicgen_serving.json_log import JsonLog

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from musicgen_client.errors import InvalidRequest
 from musicgen_client.requests import FORMATS, NORMALIZATIONS, RANGES, Request, job_id, variations
 from musicgen_serving.http.errors import InvalidRequestError
-from musicgen_serving.http.request import parse_inference_id, parse_request
+from musicgen_serving.http.negotiation import parse_inference_id
+from musicgen_serving.http.request import parse_request
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "request.schema.json").read_text(encoding="utf-8"))
 numbers = st.one_of(

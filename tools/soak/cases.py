@@ -11,7 +11,8 @@ from typing import Any
 from musicgen_serving.audio_output import wav_bytes
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
-from musicgen_serving.http.request import JSON, WAV, parse_request
+from musicgen_serving.http.negotiation import JSON, WAV
+from musicgen_serving.http.request import parse_request
 from musicgen_serving.json_log import JsonLog
 
 TEXTS = ("calm piano", "loud drums and bass", "80s pop with synth", "a", "slow jazz guitar, with rain")

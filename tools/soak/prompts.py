@@ -24,7 +24,7 @@ from musicgen_client import MusicGen, Outcome, Request
 from musicgen_client.aws import connect
 from musicgen_client.history import History
 from musicgen_client.journal import SENDING
-from musicgen_serving.http.request import JSON
+from musicgen_serving.http.negotiation import JSON
 from soak.cases import TEXTS, Case, expected_digests
 from soak.embedded_endpoint import STACK, EmbeddedEndpoint, embedded_endpoint
 

@@ -21,7 +21,7 @@ import inference
 from musicgen_serving.audio_upload import AudioStore
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
-from musicgen_serving.http.request import RequestContext, parse_accept
+from musicgen_serving.http.negotiation import RequestContext, parse_accept
 from musicgen_serving.http.tracking import RequestTracker
 from musicgen_serving.model_loading import Model, read_checkpoint
 from tests.model_bundle.helpers.memory_log import MemoryLog

@@ -20,7 +20,8 @@ from musicgen_serving.engine.errors import PromptTooLongError
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.http.errors import InvalidRequestError, translate_engine_error
 from musicgen_serving.http.invocation import Invocations
-from musicgen_serving.http.request import MusicRequest, RequestContext, parse_accept
+from musicgen_serving.http.negotiation import RequestContext, parse_accept
+from musicgen_serving.http.request import MusicRequest
 from musicgen_serving.http.tracking import RequestTracker
 from musicgen_serving.model_loading import Model, read_checkpoint
 

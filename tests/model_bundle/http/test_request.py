@@ -13,7 +13,8 @@ from musicgen_serving.http.errors import (
     RequestError,
     UnsupportedContentTypeError,
 )
-from musicgen_serving.http.request import MusicRequest, parse_accept, parse_request
+from musicgen_serving.http.negotiation import parse_accept
+from musicgen_serving.http.request import MusicRequest, parse_request
 
 
 def parsed(body: object) -> MusicRequest:

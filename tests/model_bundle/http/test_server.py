@@ -24,7 +24,8 @@ from musicgen_serving.engine.errors import (
 )
 from musicgen_serving.http.errors import InvalidRequestError
 from musicgen_serving.http.invocation import Invocations
-from musicgen_serving.http.request import MusicRequest, RequestContext, parse_request
+from musicgen_serving.http.negotiation import RequestContext
+from musicgen_serving.http.request import MusicRequest, parse_request
 from musicgen_serving.http.server import ContainerServer
 
 

@@ -9,14 +9,14 @@ from email.message import Message
 from typing import TYPE_CHECKING, Protocol
 
 from musicgen_serving.http.errors import PUBLIC_FAULTS, RequestError, ServiceUnavailableError, translate_engine_error
-from musicgen_serving.http.request import (
+from musicgen_serving.http.negotiation import (
     INFERENCE_ID_HEADER,
-    MusicRequest,
     RequestContext,
     check_content_type,
     parse_accept,
     parse_inference_id,
 )
+from musicgen_serving.http.request import MusicRequest
 from musicgen_serving.http.response import Prediction, Response
 from musicgen_serving.json_log import JsonLog
 

@@ -11,7 +11,7 @@ from musicgen_serving.audio_output import AudioOutput, Tags
 from musicgen_serving.audio_upload import Uploads
 from musicgen_serving.engine.sampling_params import ClipSpec
 from musicgen_serving.http.errors import MethodNotAllowedError, RequestError
-from musicgen_serving.http.request import JSON, WAV, RequestContext
+from musicgen_serving.http.negotiation import JSON, WAV, RequestContext
 from musicgen_serving.http.tracking import Progress
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds; the server answers /ping before
