@@ -169,7 +169,7 @@ def generate_codes(generator: Generator, clips: int, steps: int) -> None:
     Raises RuntimeError if they were not all in flight at once, as when memory holds fewer slots.
     """
     params, tokens = SamplingParams(max_new_tokens=steps), generator.tokenize(0, TEXT)
-    requests = [Request([ClipSpec(TEXT, seed, params)], [tokens]) for seed in range(clips)]
+    requests = [Request([ClipSpec(TEXT, seed, params)], [[tokens]]) for seed in range(clips)]
     for request in requests:
         generator.engine.submit(request)
     for request in requests:

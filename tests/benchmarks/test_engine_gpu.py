@@ -119,7 +119,7 @@ def test_stock_and_engine_generate_the_same_codes_from_random_weights_without_ze
         input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=False, guidance_scale=3, max_new_tokens=30
     )
     generator = Generator(tiny, weight_format=WeightFormat(), capacity=Capacity(slots=1), log=MemoryLog().log)
-    request = Request([ClipSpec("", 0, SamplingParams(max_new_tokens=30, do_sample=False))], [tokens])
+    request = Request([ClipSpec("", 0, SamplingParams(max_new_tokens=30, do_sample=False))], [[tokens]])
     generator.engine.submit(request)
     assert torch.equal(request.wait()[0], stock_codes[0][0, 0])
     generator.close()

@@ -43,7 +43,7 @@ class FakeEvent:
 
 
 def sequence() -> Sequence:
-    return Sequence(Request([ClipSpec("", 0, SamplingParams())], [[1]]), 0)
+    return Sequence(Request([ClipSpec("", 0, SamplingParams())], [[[1]]]), 0)
 
 
 def test_the_host_waits_only_for_the_step_at_the_run_ahead_limit() -> None:
@@ -92,7 +92,7 @@ def test_a_batch_keeps_stepping_while_a_finished_clip_is_pending(mono: Any) -> N
     device = FakeDevice()
     batch = Batch(mono.runner(slots=2), 32, device.record)
     sequences = [
-        Sequence(Request([ClipSpec("", 0, SamplingParams(max_new_tokens=count))], [[1] * 11]), 0) for count in (8, 20)
+        Sequence(Request([ClipSpec("", 0, SamplingParams(max_new_tokens=count))], [[[1] * 11]]), 0) for count in (8, 20)
     ]
     for one in sequences:
         batch.admit(one, mono.states(0))

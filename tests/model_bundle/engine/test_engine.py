@@ -112,7 +112,7 @@ def test_a_request_of_16_texts_uses_all_slots_and_does_not_block_others(generato
 
 def test_the_queue_alternates_between_requests() -> None:
     waiting = RequestQueue(max_waiting=10)
-    first, second = (Request([clip(seed) for seed in range(count)], [[1]] * count) for count in (4, 2))
+    first, second = (Request([clip(seed) for seed in range(count)], [[[1]]] * count) for count in (4, 2))
     waiting.add(first)
     waiting.add(second)
     order = [(sequence.request, sequence.index) for sequence in waiting.take(10)]
@@ -121,15 +121,15 @@ def test_the_queue_alternates_between_requests() -> None:
 
 def test_the_queue_refuses_more_clips_than_its_limit() -> None:
     waiting = RequestQueue(max_waiting=3)
-    waiting.add(Request([clip(1), clip(2)], [[1], [1]]))
+    waiting.add(Request([clip(1), clip(2)], [[[1]], [[1]]]))
     with pytest.raises(QueueFullError, match=r"too many clips waiting: 4 with this request \(limit 3\)"):
-        waiting.add(Request([clip(3), clip(4)], [[1], [1]]))
+        waiting.add(Request([clip(3), clip(4)], [[[1]], [[1]]]))
     assert len(waiting) == 2
 
 
 def test_the_queue_takes_back_a_clip_at_its_front() -> None:
     waiting = RequestQueue(max_waiting=10)
-    first, second = (Request([clip(seed)], [[1]]) for seed in (1, 2))
+    first, second = (Request([clip(seed)], [[[1]]]) for seed in (1, 2))
     waiting.add(first)
     waiting.add(second)
     taken = waiting.take(1)
@@ -139,21 +139,21 @@ def test_the_queue_takes_back_a_clip_at_its_front() -> None:
 
 def test_clips_of_abandoned_requests_no_longer_wait() -> None:
     waiting = RequestQueue(max_waiting=4)
-    gone, live = Request([clip(1)] * 3, [[1]] * 3), Request([clip(2)], [[1]])
+    gone, live = Request([clip(1)] * 3, [[[1]]] * 3), Request([clip(2)], [[[1]]])
     waiting.add(gone)
     waiting.add(live)
     gone.created -= 100
     gone.fail(RequestAbandonedError())
     assert len(waiting) == 1 and waiting.age < 50
-    waiting.add(Request([clip(3)] * 3, [[1]] * 3))
+    waiting.add(Request([clip(3)] * 3, [[[1]]] * 3))
     assert len(waiting) == 4
     assert gone not in {sequence.request for sequence in waiting.take(4)}
 
 
 def test_a_failed_requests_other_clips_leave_their_slots_at_the_next_step(generator: Generator) -> None:
     generator.close()
-    request = Request([ClipSpec("a", seed, LONG) for seed in range(3)], [[5, 1]] * 3)
-    states = generator.text_encoder.encode(request.tokens)
+    request = Request([ClipSpec("a", seed, LONG) for seed in range(3)], [[[5, 1]]] * 3)
+    states = generator.text_encoder.encode([[5, 1]] * 3)
     for index in range(3):
         generator.batch.admit(Sequence(request, index), states[index])
     generator.batch.step()
@@ -210,7 +210,7 @@ def test_clips_that_a_request_cannot_deliver_are_dropped(generator: Generator) -
 
 
 def test_a_request_fails_with_its_first_error_though_clips_are_finished() -> None:
-    request = Request([clip(1), clip(2)], [[1]] * 2)
+    request = Request([clip(1), clip(2)], [[[1]]] * 2)
     request.complete(0, torch.zeros(4, 3))
     request.fail(NonFiniteError("logits"))
     request.fail(EngineStoppedError())
@@ -329,7 +329,7 @@ def test_texts_of_several_requests_are_encoded_together(generator: Generator) ->
         return encode(texts)
 
     generator.engine._encode = counting  # pyright: ignore[reportPrivateUsage]
-    requests = [Request([clip(seed)], [[5, 6, 1]]) for seed in range(3)]
+    requests = [Request([clip(seed)], [[[5, 6, 1]]]) for seed in range(3)]
     with generator.engine._changed:  # pyright: ignore[reportPrivateUsage]  # so that the engine sees all at once
         for request in requests:
             generator.engine._queue.add(request)  # pyright: ignore[reportPrivateUsage]
@@ -355,14 +355,14 @@ def test_a_fatal_error_fails_all_requests_and_ends_the_process(generator: Genera
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     engine = engine_with(fatal, generator, memory_log.log, died.set)
-    request = Request([clip(1)], [[5, 1]])
+    request = Request([clip(1)], [[[5, 1]]])
     engine.submit(request)
     with pytest.raises(RuntimeError, match="illegal memory access"):
         request.wait()
     assert died.wait(30)
     assert "illegal memory access" in memory_log.events("engine_died")[0]["error"]
     with pytest.raises(EngineStoppedError):
-        engine.submit(Request([clip(1)], [[5, 1]]))
+        engine.submit(Request([clip(1)], [[[5, 1]]]))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), GeneratorExit(), MemoryError()], ids=repr)
@@ -384,7 +384,7 @@ def test_whatever_ends_the_thread_fails_all_requests_and_ends_the_process(
     engine = engine_with(fatal, generator, memory_log.log, died.set)
     if raised_by == "the report":
         monkeypatch.setattr(engine._stats, "report", Mock(side_effect=error))  # pyright: ignore[reportPrivateUsage]
-    requests = [Request([clip(seed)] * 3, [[5, 1]] * 3) for seed in range(2)]  # four clips in flight, two waiting
+    requests = [Request([clip(seed)] * 3, [[[5, 1]]] * 3) for seed in range(2)]  # four clips in flight, two waiting
     for request in requests:
         engine.submit(request)
     assert stepping.wait(30)
@@ -403,7 +403,7 @@ def test_clips_that_are_being_admitted_fail_too_when_the_thread_ends(generator: 
     died = threading.Event()
     generator.batch.admit = Mock(side_effect=SystemExit)
     engine = engine_with(generator.batch.step, generator, memory_log.log, died.set)
-    request = Request([clip(1)] * 2, [[5, 1]] * 2)
+    request = Request([clip(1)] * 2, [[[5, 1]]] * 2)
     engine.submit(request)
     with pytest.raises(EngineStoppedError):
         request.wait()
@@ -422,7 +422,7 @@ def test_a_log_that_blocks_does_not_keep_a_dead_engines_process_alive(
 
     log = Mock(exception=block)
     engine = engine_with(Mock(side_effect=RuntimeError("lost")), generator, log, died.set)
-    engine.submit(Request([clip(1)], [[5, 1]]))
+    engine.submit(Request([clip(1)], [[[5, 1]]]))
     assert died.wait(30)
     read.set()
 
@@ -441,7 +441,7 @@ def test_a_step_error_is_fatal_only_if_the_device_is_lost(
 ) -> None:
     generator.close()
     (states,) = generator.text_encoder.encode([[5, 1]])
-    sequence = Sequence(Request([clip(1)], [[5, 1]]), 0)
+    sequence = Sequence(Request([clip(1)], [[[5, 1]]]), 0)
     generator.batch.admit(sequence, states)
     monkeypatch.setattr(generator.batch, "_step_run", Mock(side_effect=ValueError("the step's own error")))
     if device_lost:

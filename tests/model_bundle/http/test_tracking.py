@@ -103,7 +103,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 def engine_request(clips: int = 2) -> Request:
     """A request of clips of ten steps each, that is in no queue."""
-    return Request([ClipSpec("a", 0, SamplingParams(max_new_tokens=10))] * clips, [[1]] * clips)
+    return Request([ClipSpec("a", 0, SamplingParams(max_new_tokens=10))] * clips, [[[1]]] * clips)
 
 
 def last(s3: ObservedS3) -> dict[str, Any]:

@@ -74,7 +74,7 @@ class Engine:
     def state(self) -> dict[str, object]:
         """Return the number of clips in flight and being admitted, and the position of each in its slot."""
         in_flight, admitting = self._batch.unfinished, self._admitting
-        positions = [f"{sequence.position} of {sequence.end}" for sequence in in_flight]
+        positions = [one.progress for one in in_flight]
         return {"in_flight": len(in_flight), "admitting": len(admitting), "positions": positions}
 
     def reset_statistics(self) -> None:
@@ -140,6 +140,17 @@ class Engine:
                 self.heartbeat.beat()
             self._stats.count(count, time.monotonic() - started)
             self._batch.collect_finished()
+            for sequence in self._batch.between_windows:
+                self._begin_window(sequence)
+
+    def _begin_window(self, sequence: Sequence) -> None:
+        """Let a long clip go on; if its next window cannot begin, fail its request."""
+        try:
+            self._batch.begin_window(sequence, *self._encode_texts([sequence])[0])
+        except Exception as error:
+            self._batch.remove(sequence)
+            sequence.request.fail(DeviceMemoryError() if isinstance(error, OUT_OF_MEMORY) else error)
+            self._log.write("window_failed", error=repr(error), window=sequence.window_index)
 
     def _admit_waiting(self) -> None:
         in_flight = len(self._batch.sequences)

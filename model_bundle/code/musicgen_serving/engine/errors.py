@@ -6,12 +6,13 @@ class EngineError(Exception):
 
 
 class PromptTooLongError(EngineError):
-    """A clip's text, or its negative prompt if `index` is None, has more tokens than the model reads."""
+    """A clip's text, a section's text, or the negative prompt if `index` is None, has more tokens than are read."""
 
-    def __init__(self, index: int | None, tokens: int, limit: int) -> None:
-        text = "a negative prompt" if index is None else f"text {index}"
+    def __init__(self, index: int | None, tokens: int, limit: int, *, section: bool = False) -> None:
+        text = "a negative prompt" if index is None else f"{'section' if section else 'text'} {index}"
         super().__init__(f"{text} must be at most {limit} tokens, got {tokens}")
         self.index = index
+        self.section = section
         self.tokens = tokens
         self.limit = limit
 

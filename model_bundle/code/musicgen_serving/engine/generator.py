@@ -129,7 +129,11 @@ class Generator:
         PromptTooLongError, QueueFullError, EngineStoppedError, DeviceMemoryError, NonFiniteError, or
         RequestAbandonedError once `abandoned` returns true.
         """
-        tokens = [self.tokenize(index, clip.text) for index, clip in enumerate(clips)]
+        tokens = [
+            [self.tokenize(index, part.text, section=True) for index, part in enumerate(clip.sections)]
+            or [self.tokenize(index, clip.text)]
+            for index, clip in enumerate(clips)
+        ]
         request = Request(clips, tokens, [self.tokenize(None, clip.negative_prompt) for clip in clips])
         if observe:
             observe(request)
@@ -153,14 +157,14 @@ class Generator:
         self._codec_thread.shutdown()
         self._watchdog.stop()
 
-    def tokenize(self, index: int | None, text: str | None) -> list[int]:
-        """Return the tokens of text `index`, or of a negative prompt; none if there is no text.
+    def tokenize(self, index: int | None, text: str | None, *, section: bool = False) -> list[int]:
+        """Return the tokens of text `index`, of a section's, or of a negative prompt; none if there is no text.
 
         Raises PromptTooLongError if there are too many.
         """
         tokens = [] if text is None else self.text_encoder.tokenize(text)
         if len(tokens) > MAX_TEXT_TOKENS:
-            raise PromptTooLongError(index, len(tokens), MAX_TEXT_TOKENS)
+            raise PromptTooLongError(index, len(tokens), MAX_TEXT_TOKENS, section=section)
         return tokens
 
     def _decode(self, codes: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

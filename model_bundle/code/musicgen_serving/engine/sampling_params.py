@@ -6,7 +6,8 @@ FRAMES_PER_SECOND = 50
 # The delay pattern shifts the last codebook by codebooks / channels - 1 steps, so as many steps complete no frame.
 # Requests are validated before a model is loaded; `decoder_config` refuses a model for which this is another number.
 DELAY_TOKENS = 3
-MAX_NEW_TOKENS = 1503
+MAX_NEW_TOKENS = 1503  # of a window, the longest run of the decoder; a longer clip has several (windows.py)
+MAX_WINDOW_FRAMES = MAX_NEW_TOKENS - DELAY_TOKENS
 # Sampling is in float32: far below these, scaled logits overflow or no token is left, and wrong tokens are drawn.
 MIN_TEMPERATURE = 1e-3
 MIN_TOP_P = 1e-6
@@ -14,9 +15,10 @@ MIN_TOP_P = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingParams:
-    """How a clip is sampled."""
+    """How long a clip is, and how it is sampled."""
 
     max_new_tokens: int = 256
+    stride: int = 900  # frames that each window after the first adds; it continues the last 1500 - stride
     guidance_scale: float = 3.0
     do_sample: bool = True
     temperature: float = 1.0
@@ -30,8 +32,16 @@ class SamplingParams:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A part of a clip that has a text of its own."""
+
+    text: str | None
+    frames: int
+
+
+@dataclass(frozen=True)
 class ClipSpec:
-    """One clip to generate.
+    """One clip to generate: of `params.frames` under one text, or in sections, whose lengths and texts then count.
 
     Without a text, `guidance_scale` has no effect. With a negative prompt, guidance leads away from that text instead
     of from what the model generates without one.
@@ -41,3 +51,14 @@ class ClipSpec:
     seed: int
     params: SamplingParams
     negative_prompt: str | None = None
+    sections: tuple[Section, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Section, ...]:
+        """The clip's sections; one without has one."""
+        return self.sections or (Section(self.text, self.params.frames),)
+
+    @property
+    def frames(self) -> int:
+        """EnCodec frames that are generated, 50 per second."""
+        return sum(part.frames for part in self.parts)

@@ -8,16 +8,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
 import torch
 
 from musicgen_serving.engine.errors import NonFiniteError, QueueFullError, RequestAbandonedError
-from musicgen_serving.engine.sampling_params import ClipSpec
+from musicgen_serving.engine.sampling_params import DELAY_TOKENS, ClipSpec
 from musicgen_serving.engine.step import delay_pattern
 from musicgen_serving.engine.step.model_runner import ModelRunner
+from musicgen_serving.engine.windows import Window, plan_windows
 
 POLL_SECONDS = 0.25  # between checks whether the client is still connected
 
@@ -26,14 +27,18 @@ class Request:
     """A request's clips, shared by the thread that waits for them and the engine's thread."""
 
     def __init__(
-        self, clips: list[ClipSpec], tokens: list[list[int]], negative_tokens: list[list[int]] | None = None
+        self, clips: list[ClipSpec], tokens: list[list[list[int]]], negative_tokens: list[list[int]] | None = None
     ) -> None:
         self.clips = clips
-        self.tokens = tokens  # of each clip's text; none if it has no text
+        self.tokens = tokens  # of the text of each clip's sections; none if it has no text
         self.negative_tokens = negative_tokens or [[] for _ in clips]  # of each clip's negative prompt, if any
+        self.windows = [
+            plan_windows([part.frames for part in clip.parts], clip.params.stride, clip.seed) for clip in clips
+        ]
         self.created = time.monotonic()
         self.max_in_flight = 0  # sequences that one step advanced together with this request's
         self.steps = 0  # of all its clips so far; one token of every codebook each
+        self._all_steps = sum(window.new + DELAY_TOKENS for windows in self.windows for window in windows)
         self._started: float | None = None
         self._codes: dict[int, torch.Tensor] = {}  # in the order in which the clips finished
         self._error: BaseException | None = None
@@ -52,7 +57,7 @@ class Request:
     @property
     def fraction(self) -> float:
         """How much of the clips' tokens is generated, from 0 to 1; may be read by any thread."""
-        return self.steps / sum(clip.params.max_new_tokens for clip in self.clips)
+        return self.steps / self._all_steps
 
     @property
     def queued_seconds(self) -> float:
@@ -101,20 +106,47 @@ class Request:
 
 @dataclass(eq=False)
 class Sequence:
-    """One clip of a request; once in a slot, `position` is the next to be fed and `end` the first that is not."""
+    """One clip of a request; once in a slot, `position` is the next to be fed and `end` the first that is not.
+
+    A long clip has several windows. It keeps its slot and its pages from one to the next, and `position` begins again.
+    """
 
     request: Request
     index: int
     position: int = 0
     end: int = 0
+    window_index: int = 0
+    codes: list[torch.Tensor] = field(default_factory=list[torch.Tensor])  # [K, frames] of each window that is finished
+    nonfinite: torch.Tensor | None = None  # whether any logits of finished windows were NaN or infinite
 
     @property
     def clip(self) -> ClipSpec:
         return self.request.clips[self.index]
 
     @property
+    def windows(self) -> tuple[Window, ...]:
+        return self.request.windows[self.index]
+
+    @property
+    def window(self) -> Window:
+        """The window that is being generated, or is next."""
+        return self.windows[self.window_index]
+
+    @property
+    def context(self) -> torch.Tensor | None:
+        """The codes [K, n] that the window continues."""
+        return torch.cat(self.codes, dim=1)[:, -self.window.context :] if self.window.context else None
+
+    @property
     def tokens(self) -> list[int]:
-        return self.request.tokens[self.index]
+        """The tokens of the window's text."""
+        return self.request.tokens[self.index][self.window.section]
+
+    @property
+    def progress(self) -> str:
+        """The position in the window, and which window it is if there are several."""
+        window = f", window {self.window_index + 1} of {len(self.windows)}" if len(self.windows) > 1 else ""
+        return f"{self.position} of {self.end}{window}"
 
     @property
     def negative_tokens(self) -> list[int]:
@@ -231,11 +263,17 @@ class Batch:
 
         def fits(sequence: Sequence) -> bool:
             nonlocal left
-            frames, tokens, negative = sequence.clip.params.frames, sequence.tokens, sequence.negative_tokens
-            left -= self._runner.count_pages(frames, len(tokens), len(negative))
+            left -= self._count_pages(sequence)
             return left >= 0
 
         return fits
+
+    def _count_pages(self, sequence: Sequence) -> int:
+        """Return what a sequence holds until it leaves: what the window that needs most does."""
+        texts, negative = sequence.request.tokens[sequence.index], len(sequence.negative_tokens)
+        return max(
+            self._runner.count_pages(window.frames, len(texts[window.section]), negative) for window in sequence.windows
+        )
 
     @property
     def unfinished(self) -> list[Sequence]:
@@ -246,14 +284,34 @@ class Batch:
         self, sequence: Sequence, states: torch.Tensor | None, negative: torch.Tensor | None = None
     ) -> None:  # fmt: skip
         """Put a sequence into the next slot, with the states [tokens, width] of its text and its negative prompt."""
-        slot, clip = len(self.sequences), sequence.clip
-        start = self._runner.admit(
-            slot, states, clip.params.frames, clip.params, clip.seed, negative=negative
-        )  # fmt: skip
-        sequence.position = start
-        sequence.end = delay_pattern.steps(clip.params.frames, self._runner.config.delays)
+        self._begin_window(len(self.sequences), sequence, states, negative)
         self.sequences.append(sequence)
         sequence.request.mark_started()
+
+    def _begin_window(
+        self, slot: int, sequence: Sequence, states: torch.Tensor | None, negative: torch.Tensor | None
+    ) -> None:
+        window = sequence.window
+        sequence.position = self._runner.admit(
+            slot, states, window.frames, sequence.clip.params, window.seed, prompt=sequence.context, negative=negative,
+            pages=self._count_pages(sequence),
+        )  # fmt: skip
+        sequence.end = delay_pattern.steps(window.frames, self._runner.config.delays)
+
+    @property
+    def between_windows(self) -> list[Sequence]:
+        """The sequences whose window is finished and that have another: their next texts are to be encoded."""
+        return [sequence for sequence in self.sequences if sequence.position >= sequence.end]
+
+    def begin_window(
+        self, sequence: Sequence, states: torch.Tensor | None, negative: torch.Tensor | None = None
+    ) -> None:
+        """Let a sequence that is between windows go on, with the states of its window's text and negative prompt."""
+        self._begin_window(self.sequences.index(sequence), sequence, states, negative)
+
+    def remove(self, sequence: Sequence) -> None:
+        """Take a sequence out of its slot."""
+        self._release(self.sequences.index(sequence))
 
     def step(self) -> None:
         """Advance every sequence by one position.
@@ -308,13 +366,23 @@ class Batch:
         """
         for slot in reversed(range(len(self.sequences))):
             sequence = self.sequences[slot]
-            finished = sequence.position >= sequence.end
-            if finished and not sequence.request.done:
-                codes = self._runner.codes(slot, sequence.clip.params.frames)
-                self._completions.add(sequence, codes, self._runner.slots.nonfinite[slot])
-            if finished or sequence.request.done:
+            if sequence.position >= sequence.end and not sequence.request.done:
+                self._finish_window(slot, sequence)
+                if sequence.window_index + 1 < len(sequence.windows):
+                    sequence.window_index += 1
+                    continue
+                self._completions.add(sequence, torch.cat(sequence.codes, dim=1), self._runner.slots.nonfinite[slot])
+            if sequence.position >= sequence.end or sequence.request.done:
                 self._release(slot)
         self._completions.complete(wait=not self.sequences)
+
+    def _finish_window(self, slot: int, sequence: Sequence) -> None:
+        """Keep a finished window's new codes, and whether its logits were finite."""
+        window, flag = sequence.window, self._runner.slots.nonfinite[slot]
+        sequence.codes.append(self._runner.codes(slot, window.frames)[:, window.context :])
+        if sequence.nonfinite is not None:
+            flag |= sequence.nonfinite
+        sequence.nonfinite = flag.clone()
 
     def _release(self, slot: int) -> None:
         """Empty a slot, return its pages, and move the last sequence into it."""

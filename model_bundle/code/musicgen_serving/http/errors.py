@@ -94,7 +94,8 @@ def translate_engine_error(error: Exception) -> Exception:
     """Return the refusal that an engine error stands for, or the error unchanged if it is a fault."""
     match error:
         case PromptTooLongError():
-            field = "negative_prompt" if error.index is None else f"texts[{error.index}]"
+            field = f"sections[{error.index}].text" if error.section else f"texts[{error.index}]"
+            field = "negative_prompt" if error.index is None else field
             return InvalidRequestError(f"{field} must be at most {error.limit} tokens, got {error.tokens}")
         case UnavailableError():
             return ServiceUnavailableError(str(error))

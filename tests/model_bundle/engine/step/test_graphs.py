@@ -40,7 +40,7 @@ def short_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_session(runner: ModelRunner, reference: Reference) -> list[list[torch.Tensor]]:
     """Return the codes of all clips, up to two of which are admitted every seven steps if slots are free."""
     batch = Batch(runner, length_multiple=32)
-    requests = [Request([clip], [[0] * int(reference.mask[index % 2].sum())]) for index, clip in enumerate(CLIPS)]
+    requests = [Request([clip], [[[0] * int(reference.mask[index % 2].sum())]]) for index, clip in enumerate(CLIPS)]
     waiting = list(enumerate(requests))
     for step in itertools.count():
         for _ in range(min(2, batch.free_slots, len(waiting)) if step % 7 == 0 else 0):

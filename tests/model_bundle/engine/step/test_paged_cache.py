@@ -114,8 +114,8 @@ def run_batch(order: list[int], slots: int, pages: int | None) -> dict[int, torc
     clips, batch = mixed_clips(), Batch(make_runner(pages, slots), length_multiple=32)
     requests = dict[int, Request]()
     for index in order:
-        tokens = [[count_tokens(states)] for states in clips[index][1]]
-        requests[index] = Request([clips[index][0]], *tokens)
+        text, negative = (count_tokens(states) for states in clips[index][1])
+        requests[index] = Request([clips[index][0]], [[text]], [negative])
     waiting = RequestQueue(12)
     for request in requests.values():
         waiting.add(request)
@@ -143,7 +143,7 @@ def test_twelve_mixed_clips_are_bit_identical_alone_and_in_any_order() -> None:
 def test_a_clip_that_does_not_fit_is_not_overtaken() -> None:
     batch, waiting = Batch(make_runner(pages=1 + 6), 32), RequestQueue(9)
     lengths = [150, 300, 20]  # 3, 5 and 1 pages, and one for each text
-    requests = [Request([ClipSpec("", 0, SamplingParams(max_new_tokens=one))], [[1]]) for one in lengths]
+    requests = [Request([ClipSpec("", 0, SamplingParams(max_new_tokens=one))], [[[1]]]) for one in lengths]
     for request in requests:
         waiting.add(request)
     (first,) = waiting.take(3, batch.page_budget())
@@ -182,7 +182,7 @@ def engine(batch: Batch, memory_log: Any, one_thread: None) -> Iterator[Engine]:
 
 
 def submit(engine: Engine, seed: int, tokens: int = 150) -> Request:
-    request = Request([ClipSpec("", seed, SamplingParams(max_new_tokens=tokens))], [[seed + 1]])
+    request = Request([ClipSpec("", seed, SamplingParams(max_new_tokens=tokens))], [[[seed + 1]]])
     engine.submit(request)
     return request
 
@@ -215,7 +215,7 @@ def test_clips_wait_for_pages_and_proceed(engine: Engine, batch: Batch) -> None:
 
 def test_a_clip_waits_for_the_pages_of_its_negative_prompt_too(batch: Batch) -> None:
     clips = [ClipSpec("", seed, SamplingParams(max_new_tokens=150), "drums") for seed in range(3)]
-    request = Request(clips, [[1]] * 3, [[1] * 129] * 3)  # 3 pages of positions, 1 and 2 of texts
+    request = Request(clips, [[[1]]] * 3, [[1] * 129] * 3)  # 3 pages of positions, 1 and 2 of texts
     waiting = RequestQueue(9)
     waiting.add(request)
     taken = waiting.take(3, batch.page_budget())
@@ -235,7 +235,7 @@ def test_the_engine_encodes_texts_and_negative_prompts_together(
 
     monkeypatch.setattr(engine, "_encode", recording)
     clips = [ClipSpec("", 7, SamplingParams(max_new_tokens=30)) for _ in range(3)]
-    requests = [Request(clips, [[5], [], [5]], [[], [], [6, 1]]), Request(clips[:2], [[], []])]
+    requests = [Request(clips, [[[5]], [[]], [[5]]], [[], [], [6, 1]]), Request(clips[:2], [[[]], [[]]])]
     for request in requests:
         engine.submit(request)
         request.wait()
@@ -327,5 +327,5 @@ def test_a_clip_admitted_to_an_occupied_slot_takes_its_pages_over() -> None:
     for _ in range(3):
         runner.admit(0, normal(1, 64, seed=1), 390, SamplingParams(), 0)
     assert runner.allocator.free == 10 - 8
-    sequence = Sequence(Request([ClipSpec("", 0, SamplingParams(max_new_tokens=200))], [[1]]), 0)
+    sequence = Sequence(Request([ClipSpec("", 0, SamplingParams(max_new_tokens=200))], [[[1]]]), 0)
     assert not Batch(runner, 32).page_budget()(sequence)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.decoder import forward, text_kv
-from musicgen_serving.engine.model.memory import PAGE, ROWS, TEXT_PAGE, clip_pages, text_pages
+from musicgen_serving.engine.model.memory import PAGE, ROWS, TEXT_PAGE, clip_pages, position_pages, text_pages
 from musicgen_serving.engine.model.weights import DecoderWeights
 from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.step import delay_pattern
@@ -47,18 +47,19 @@ class ModelRunner:
     @torch.inference_mode()
     def admit(
         self, slot: int, states: torch.Tensor | None, frames: int, params: SamplingParams, seed: int,
-        prompt: torch.Tensor | None = None, negative: torch.Tensor | None = None,
+        prompt: torch.Tensor | None = None, negative: torch.Tensor | None = None, pages: int = 0,
     ) -> int:  # fmt: skip
         """Put a clip into a slot, with all its pages, and return the first position that `step` feeds.
 
         `states` [tokens, T5's width] are its encoded text, None for a clip without one; `negative` are those of its
-        negative prompt, `prompt` [K, n] the codes that it continues. Raises OutOfPagesError if too few pages are free.
+        negative prompt, `prompt` [K, n] the codes that it continues. The slot gets at least `pages` pages, for a clip
+        that is to be admitted to it again; what it held is released. Raises OutOfPagesError if too few are free.
         """
         tokens = [0 if text is None else text.shape[0] for text in (states, negative)]
         self._release_pages(slot)
-        self._pages[slot] = pages = self.allocator.allocate(self.count_pages(frames, *tokens))
+        self._pages[slot] = self.allocator.allocate(max(pages, self.count_pages(frames, *tokens)))
         try:
-            self._write_texts(slot, pages, tokens, (states, negative))
+            self._write_texts(slot, self._pages[slot], tokens, (states, negative))
             if not any(tokens):  # both rows are equal: guidance would only amplify rounding
                 params = replace(params, guidance_scale=1)
             self.slots.set_parameters(slot, params, seed, self.config.vocabulary)
@@ -74,7 +75,7 @@ class ModelRunner:
         end = len(pages) - text_pages(tokens[1])
         first = end - text_pages(tokens[0])
         tables = (pages[first:end], pages[end:])
-        self.slots.set_pages(slot, pages[:first], *tables)
+        self.slots.set_pages(slot, pages[: min(first, position_pages(self.positions))], *tables)
         self._text_rows[slot] = ROWS if tokens[1] else 1
         for states, table in zip(texts, tables, strict=True):
             if states is None:
