@@ -34,6 +34,10 @@ class Parameters(TypedDict, total=False):
     """The parameters of a request besides its texts (docs/api.md)."""
 
     duration: float
+    stride: float
+    loop: bool
+    bpm: float
+    bars: int
     max_new_tokens: int
     guidance_scale: float
     do_sample: bool
@@ -222,7 +226,7 @@ class MusicGen:
             content = self.transport.read(url, MAX_RESPONSE_BYTES)
             if content is None:
                 raise ContractError(f"the response names {url}, but there is no such object; it may have expired")
-            prompt = request.texts[index] if request.texts else ""
+            prompt = request.prompt(index)
             clips.append(read_clip(content, record.response, prompt, index, request.format or "wav"))
         return clips
 

@@ -98,7 +98,9 @@ class Report:
         """Append a request that did not become music."""
         self._failures += 1
         if self._room():
-            self._write("; ".join(request.texts) or "without a prompt", "", [f"failed: {error}", job])
+            self._write(
+                "; ".join(request.texts) or request.prompt(0) or "without a prompt", "", [f"failed: {error}", job]
+            )
 
     def _link(self, file: Path) -> str:
         """Return a link to an audio file, relative and quoted, so that it cannot mean a host."""

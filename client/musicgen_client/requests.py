@@ -11,13 +11,17 @@ from typing import Any, cast
 from musicgen_client.errors import InvalidRequest
 
 MAX_TEXTS = 16
+MAX_CLIPS = 16
+MAX_SECTIONS = 16
+MAX_SECONDS = 300  # of a clip
 MAX_CHARACTERS = 1000
 MAX_BODY_BYTES = 1024 * 1024
 SEEDS = 2**32
 # The range of each numeric parameter, and whether it is an integer; docs/request.schema.json, which a test compares.
 RANGES: dict[str, tuple[float, float, bool]] = {
     "max_new_tokens": (4, 1503, True),
-    "duration": (0.02, 30, False),
+    "duration": (0.02, MAX_SECONDS, False),
+    "stride": (1, 29, False),
     "guidance_scale": (1, 20, False),
     "temperature": (0.001, 5, False),
     "top_k": (0, 2048, True),
@@ -28,13 +32,22 @@ _PARAMETERS = (*RANGES, "do_sample")
 FORMATS = ("wav", "wav_24", "wav_float", "flac", "flac_24", "ogg", "mp3")
 NORMALIZATIONS = ("none", "clip", "peak", "rms", "loudness")
 MAX_FADE_SECONDS = 30
-_OPTIONAL = ("negative_prompt", "bucket_name", "format", "normalization", "fade_in", "fade_out")
-_FLAGS = ("return_tokens", "progress", "trim_tail", "tags")
+_OPTIONAL = ("negative_prompt", "bucket_name", "format", "normalization", "fade_in", "fade_out", "n", "bpm", "bars")
+_FLAGS = ("return_tokens", "progress", "trim_tail", "tags", "loop")
+_LENGTHS = ("max_new_tokens", "duration")
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a clip with a text of its own; `duration` is in seconds."""
+
+    text: str
+    duration: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One call of the endpoint: 1 to 16 texts, or clips without one, that share all parameters.
+    """One call of the endpoint: 1 to 16 texts, sections of one clip, or clips without a text, with the same parameters.
 
     Raises InvalidRequest, with the sentence with which the container would refuse the value. A request is sent with a
     seed (`seeded`), so that one that has to be sent again gives the same music.
@@ -42,6 +55,11 @@ class Request:
 
     texts: tuple[str, ...] = ()
     unconditional_clips: int = 0
+    sections: tuple[Section, ...] = ()
+    n: int | None = None  # variations of each text, or of all sections
+    loop: bool = False
+    bpm: float | None = None
+    bars: int | None = None
     negative_prompt: str | None = None
     bucket_name: str | None = None
     return_tokens: bool = False
@@ -52,7 +70,8 @@ class Request:
     fade_out: float | None = None
     trim_tail: bool = False
     tags: bool = False
-    duration: float | None = None
+    duration: float | None = None  # seconds
+    stride: float | None = None  # seconds
     max_new_tokens: int | None = None
     guidance_scale: float | None = None
     do_sample: bool | None = None
@@ -62,7 +81,8 @@ class Request:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        self._check_texts()
+        self._check_sources()
+        self._check_loop()
         if self.duration is not None and self.max_new_tokens is not None:
             raise InvalidRequest("generation_params must have one of duration and max_new_tokens, got both")
         for name, (low, high, integer) in RANGES.items():
@@ -84,30 +104,87 @@ class Request:
             if (value := getattr(self, name)) is not None:
                 _check_number(name, value, 0, MAX_FADE_SECONDS, False)
 
-    def _check_texts(self) -> None:
+    def _check_sources(self) -> None:
+        """Check what to generate."""
+        given = [name for name in ("texts", "unconditional_clips", "sections") if getattr(self, name)]
+        if len(given) > 1:
+            allowed = "texts, unconditional_clips and sections"
+            raise InvalidRequest(f"body must have one of {allowed}, got {' and '.join(given)}")
         if self.unconditional_clips:
-            for name in ("texts", "negative_prompt"):
-                if getattr(self, name):
+            for name in ("negative_prompt", "n"):
+                if getattr(self, name) is not None:
                     raise InvalidRequest(f"body must have one of unconditional_clips and {name}, got both")
-            _check_number("unconditional_clips", self.unconditional_clips, 1, MAX_TEXTS, True)
+            _check_number("unconditional_clips", self.unconditional_clips, 1, MAX_CLIPS, True)
             return
+        if self.sections:
+            self._check_sections()
+        else:
+            self._check_texts()
+        if self.negative_prompt is not None:
+            _check_text("negative_prompt", self.negative_prompt)
+        if self.n is not None:
+            _check_number("n", self.n, 1, MAX_CLIPS, True)
+            if len(self.texts) * self.n > MAX_CLIPS:
+                counts = f"{len(self.texts)} times {self.n}"
+                raise InvalidRequest(f"texts and n must give at most {MAX_CLIPS} clips, got {counts}")
+
+    def _check_sections(self) -> None:
+        for name in _LENGTHS:
+            if getattr(self, name) is not None:
+                raise InvalidRequest(f"generation_params.{name} must not be given with sections, which have their own")
+        if not isinstance(cast("object", self.sections), tuple) or len(self.sections) > MAX_SECTIONS:
+            got = shown(list(self.sections))
+            raise InvalidRequest(f"sections must be an array of 1 to {MAX_SECTIONS} objects, got {got}")
+        for index, section in enumerate(self.sections):
+            _check_text(f"sections[{index}].text", section.text)
+            _check_number(f"sections[{index}].duration", section.duration, 0.02, MAX_SECONDS, False)
+        if (seconds := sum(section.duration for section in self.sections)) > MAX_SECONDS:
+            raise InvalidRequest(f"sections must give at most {MAX_SECONDS} s, got {seconds:g} s")
+
+    def _check_loop(self) -> None:
+        if not self.loop:
+            for name in ("bpm", "bars"):
+                if getattr(self, name) is not None:
+                    raise InvalidRequest(f"loop must be true for {name} to have a meaning, got {name} without it")
+            return
+        for name, low, high, integer in (("bpm", 30, 300, False), ("bars", 1, 64, True)):
+            if (value := getattr(self, name)) is None:
+                raise InvalidRequest(f"{name} must be given for a loop, got nothing")
+            _check_number(name, value, low, high, integer)
+        fades = {name: value for name in ("fade_in", "fade_out") if (value := getattr(self, name)) is not None}
+        others = {name: value for name in ("sections", "trim_tail") if (value := getattr(self, name))}
+        for name, value in {**others, **fades}.items():
+            raise InvalidRequest(f"{name} must not be given for a loop, got {shown(value)}")
+        for name in _LENGTHS:
+            if getattr(self, name) is not None:
+                raise InvalidRequest(
+                    f"generation_params.{name} must not be given for a loop: bpm and bars say its length"
+                )
+
+    def _check_texts(self) -> None:
         if not isinstance(cast("object", self.texts), tuple) or not 1 <= len(self.texts) <= MAX_TEXTS:
             raise InvalidRequest(f"texts must be an array of 1 to {MAX_TEXTS} strings, got {shown(list(self.texts))}")
         for index, text in enumerate(self.texts):
             _check_text(f"texts[{index}]", text)
-        if self.negative_prompt is not None:
-            _check_text("negative_prompt", self.negative_prompt)
 
     @property
     def clips(self) -> int:
         """How many clips the request asks for."""
-        return len(self.texts) or self.unconditional_clips
+        return (len(self.texts) or bool(self.sections)) * (self.n or 1) or self.unconditional_clips
+
+    def prompt(self, clip: int) -> str:
+        """Return the text of a clip, by its index in the response; those of sections are joined."""
+        if self.sections:
+            return " / ".join(section.text for section in self.sections)
+        return self.texts[clip // (self.n or 1)] if self.texts else ""
 
     def body(self) -> bytes:
         """Return the JSON body; InvalidRequest if it is larger than the container takes."""
         content: dict[str, object] = {}
         if self.texts:
             content["texts"] = list(self.texts)
+        elif self.sections:
+            content["sections"] = [vars(section) for section in self.sections]
         else:
             content["unconditional_clips"] = self.unconditional_clips
         for name in _OPTIONAL:
@@ -141,6 +218,8 @@ class Request:
                 raise InvalidRequest(f"body must have no field but {', '.join(known)}, got {shown(name)}")
         if "texts" in values:
             values["texts"] = tuple(values["texts"])
+        if "sections" in values:
+            values["sections"] = tuple(Section(**section) for section in values["sections"])
         return cls(**values)
 
 

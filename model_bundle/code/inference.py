@@ -47,12 +47,13 @@ def predict_fn(data: MusicRequest, model: Model, context: RequestContext | Toolk
         accept = parse_accept(context.get_request_header(0, "Accept") or "")
         context = RequestContext(accept, parse_inference_id(context.get_request_header(0, INFERENCE_ID_HEADER)))
     data.check_accept(context.accept)
+    data.prompt.check_length(data.params)
     data.check_format()
     bucket = data.bucket(model.store.buckets)
     clips = data.clip_specs(context.inference_id)
     started = time.monotonic()
     progress = Progress(context.inference_id, bucket, len(clips))
-    delivery = Delivery(model, context, bucket, clips, data.output, progress)
+    delivery = Delivery(model, context, bucket, clips, data.output, progress, data.prompt.loop)
     try:
         if data.progress:
             model.tracker.follow(progress)

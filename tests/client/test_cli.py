@@ -229,7 +229,7 @@ def test_played_clip_reaches_the_systems_player(run: Run, tmp_path: Path, monkey
     ("arguments", "exit_status", "message"),
     [
         (("generate",), 2, "give either prompts or --file"),
-        (("generate", "x", "-d", "31"), 2, "duration must be a number from 0.02 to 30, got 31"),
+        (("generate", "x", "-d", "301"), 2, "duration must be a number from 0.02 to 300, got 301"),
         (("generate", "-f", "missing.txt"), 2, "missing.txt cannot be read"),
         (("get", "mabc"), 2, "no job of this machine's journals"),
         (("get", "last"), 2, "nothing was generated from this machine yet"),

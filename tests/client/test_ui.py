@@ -39,7 +39,19 @@ def test_form_has_every_parameter_of_the_schema_but_those_that_other_fields_say(
     properties = json.loads(SCHEMA.read_text(encoding="utf-8"))["properties"]
     parameters = properties.pop("generation_params")["properties"]
     omitted = {"texts", "unconditional_clips", "max_new_tokens", "progress", "return_tokens", "bucket_name"}
-    omitted |= {"format", "normalization", "fade_in", "fade_out", "trim_tail", "tags"}  # the page plays 16-bit WAV
+    omitted |= {
+        "format",
+        "normalization",
+        "fade_in",
+        "fade_out",
+        "trim_tail",
+        "tags",
+        "sections",
+        "n",
+        "loop",
+        "bpm",
+        "bars",
+    }  # the page plays 16-bit WAV
     shown = {field.name: field for field in form.fields()}
     assert shown.keys() == (parameters.keys() | properties.keys()) - omitted
     assert next(iter(shown)) == "duration"
@@ -51,7 +63,14 @@ def test_form_has_every_parameter_of_the_schema_but_those_that_other_fields_say(
 
 def test_both_ends_of_a_sliders_range_and_the_default_are_on_its_grid() -> None:
     sliders = [field for field in form.fields() if field.minimum is not None and not field.optional]
-    assert {field.name for field in sliders} == {"duration", "guidance_scale", "temperature", "top_k", "top_p"}
+    assert {field.name for field in sliders} == {
+        "duration",
+        "stride",
+        "guidance_scale",
+        "temperature",
+        "top_k",
+        "top_p",
+    }
     for field in sliders:
         assert field.minimum is not None and field.maximum is not None
         for value in (field.maximum, field.initial):
@@ -87,7 +106,7 @@ def test_entered_values_make_a_request_of_the_schema() -> None:
         ("p", 1, {"seed": "1.5"}, "seed must be an integer from 0 to 4294967295, got 1.5"),
         ("p", 1, {"seed": "9" * 5000}, "seed must be an integer"),
         ("p", 1, {"seed": "inf"}, "seed must be an integer"),
-        ("p", 1, {"duration": 31}, "duration must be a number from 0.02 to 30, got 31"),
+        ("p", 1, {"duration": 301}, "duration must be a number from 0.02 to 300, got 301"),
         ("p", 1, {"top_k": 1.5}, "top_k must be an integer"),
         ("p", 1, {"negative_prompt": "x" * 1001}, "negative_prompt must be a string of 1 to 1000 characters"),
     ],

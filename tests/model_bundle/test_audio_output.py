@@ -134,7 +134,7 @@ def test_tags_are_bounded_and_have_no_control_characters() -> None:
 
 
 def test_a_clip_without_a_text_or_a_known_licence_has_no_such_tags() -> None:
-    tags = Tags.of(None, 3, "m", "r", "")
+    tags = Tags.of("", 3, "m", "r", "")
     assert (tags.title, tags.comment, tags.license) == ("", "seed 3; m at r; weights: licence unknown", "")
     found = read(AudioOutput(format="flac").encode(STEREO, RATE, tags))[1].copy_metadata()
     assert not found.get("title") and not found.get("license")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import inference
 from musicgen_serving.audio_upload import AudioStore
 from musicgen_serving.http.invocation import Invocations
-from musicgen_serving.http.request import parse_generation_params
+from musicgen_serving.http.music_fields import parse_generation_params
 from musicgen_serving.http.server import ContainerServer
 from musicgen_serving.http.tracking import RequestTracker
 from musicgen_serving.model_loading import Model, read_checkpoint

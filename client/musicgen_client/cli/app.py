@@ -87,7 +87,9 @@ def generate(
             help='what the music should sound like, "-" for --file -; with --from, JSON files or JSON itself'
         ),
     ] = None,
-    duration: Annotated[float | None, typer.Option("--duration", "-d", help="seconds, 0.02 to 30 (default: 5)")] = None,
+    duration: Annotated[
+        float | None, typer.Option("--duration", "-d", help="seconds, 0.02 to 300 (default: 5)")
+    ] = None,
     count: Annotated[int, typer.Option("-n", min=1, max=1000, help="clips per prompt, with consecutive seeds")] = 1,
     seed: Annotated[int | None, typer.Option(help="0 to 4294967295; the same seed gives the same clip")] = None,
     out: Out = Path(),

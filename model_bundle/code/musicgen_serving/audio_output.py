@@ -59,10 +59,10 @@ class Tags:
     license: str
 
     @classmethod
-    def of(cls, prompt: str | None, seed: int, model: str, revision: str, weights_license: str) -> "Tags":
+    def of(cls, prompt: str, seed: int, model: str, revision: str, weights_license: str) -> "Tags":
         """Return the tags of one clip; one without a text has no title."""
         comment = f"seed {seed}; {model} at {revision[:12]}; weights: {weights_license or 'licence unknown'}"
-        return cls(_line(prompt or "", MAX_TITLE), _line(comment, MAX_COMMENT), _line(weights_license, MAX_TITLE))
+        return cls(_line(prompt, MAX_TITLE), _line(comment, MAX_COMMENT), _line(weights_license, MAX_TITLE))
 
 
 @dataclass(frozen=True, kw_only=True)

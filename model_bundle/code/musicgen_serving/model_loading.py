@@ -14,7 +14,7 @@ from musicgen_serving.audio_upload import UPLOADS_TOGETHER, AudioStore
 from musicgen_serving.device import choose_device
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
-from musicgen_serving.http.request import MAX_TEXTS
+from musicgen_serving.http.music_fields import MAX_CLIPS
 from musicgen_serving.http.tracking import RequestTracker
 from musicgen_serving.json_log import JsonLog
 from musicgen_serving.settings import Settings
@@ -100,7 +100,7 @@ def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
     generator = Generator(
         folder,
         weight_format=WeightFormat(dtype=settings.decoder_dtype, eight_bit=settings.weight_quantisation == "int8"),
-        capacity=Capacity.for_requests(settings.max_concurrent_requests, MAX_TEXTS, device),
+        capacity=Capacity.for_requests(settings.max_concurrent_requests, MAX_CLIPS, device),
         device=device,
         log=log,
         hang_seconds=settings.hang_seconds,

@@ -17,7 +17,8 @@ params = st.fixed_dictionaries(
     {},
     optional={
         "max_new_tokens": numbers | anything,
-        "duration": numbers | anything,
+        "duration": numbers | st.floats(299, 301) | anything,
+        "stride": numbers | anything,
         "guidance_scale": numbers | anything,
         "do_sample": st.booleans() | anything,
         "temperature": numbers | st.floats(0, 0.002) | st.sampled_from([1e-38, 1e-3]) | anything,
@@ -30,6 +31,10 @@ params = st.fixed_dictionaries(
 text = st.text(st.characters() | st.sampled_from(" \x1c\u00a0\ud800"), max_size=4) | st.integers(990, 1010).map(
     "é".__mul__
 )
+sections = st.lists(
+    st.fixed_dictionaries({}, optional={"text": text | anything, "duration": numbers | anything, "other": anything}),
+    max_size=3,
+) | st.lists(st.just({"text": "a", "duration": 30}), min_size=14, max_size=18)
 requests = st.fixed_dictionaries(
     {},
     optional={
@@ -43,6 +48,11 @@ requests = st.fixed_dictionaries(
         "fade_out": st.floats(-1, 31) | numbers | anything,
         "trim_tail": st.booleans() | anything,
         "tags": st.booleans() | anything,
+        "n": st.integers(0, 18) | anything,
+        "sections": sections | anything,
+        "loop": st.booleans() | st.just(True) | anything,
+        "bpm": numbers | anything,
+        "bars": numbers | anything,
         "texts": st.lists(text | anything, max_size=3) | st.lists(text, min_size=15, max_size=18) | anything,
         "bucket_name": st.text(max_size=5) | anything,
         "generation_params": params | anything,

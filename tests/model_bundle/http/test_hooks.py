@@ -287,3 +287,61 @@ def test_refuses_a_format_that_the_container_cannot_write_before_generating(
         "the container's libsndfile 1.0.31 cannot write it"
     )
     assert s3.objects == {} and not steps.called
+
+
+# ---- sections, variations and loops
+
+
+def test_sections_give_one_file_of_their_length(model: Model, s3: Any) -> None:
+    body = {
+        "sections": [{"text": "calm piano", "duration": 0.5}, {"text": "loud drums", "duration": 0.3}],
+        "return_tokens": True, "generation_params": {"seed": 7},
+    }  # fmt: skip
+    answer = json.loads(run_hooks(model, body))
+    assert answer["durations"] == [0.8] and len(answer["tokens"][0][0]) == 40
+    alone = json.loads(
+        run_hooks(
+            model, {"texts": ["calm piano"], "return_tokens": True, "generation_params": {"duration": 0.5, "seed": 7}}
+        )
+    )
+    assert [row[:20] for row in answer["tokens"][0]] == [row[:20] for row in alone["tokens"][0]]
+
+
+def test_variations_differ_and_their_seeds_give_them_again(model: Model, s3: Any) -> None:
+    answer = json.loads(run_hooks(model, {"texts": ["a"], "n": 3, "generation_params": SHORT}))
+    assert answer["seeds"] == [7, 8, 9] and len({s3.objects[url] for url in s3.objects}) == 3
+    again = json.loads(
+        run_hooks(model, {"texts": ["a"], "generation_params": {**SHORT, "seed": 9}}, inference_id="id-2")
+    )
+    first, second = ((answer["generated_outputs_s3"][2]), (again["generated_outputs_s3"][0]))
+    assert s3.objects[tuple(first[5:].split("/", 1))] == s3.objects[tuple(second[5:].split("/", 1))]
+
+
+def test_a_loop_has_its_exact_length(model: Model) -> None:
+    body = {"texts": ["a"], "loop": True, "bpm": 173, "bars": 1, "generation_params": {"seed": 7}}
+    audio, rate = samples(run_hooks(model, body, "audio/wav"))
+    assert len(audio) == round(4 * 60 / 173 * rate) and abs(audio).max() > 0
+
+
+def test_tags_name_every_section(model: Model, s3: Any) -> None:
+    body = {
+        "sections": [{"text": "calm", "duration": 0.1}, {"text": "loud", "duration": 0.1}],
+        "tags": True,
+        "format": "flac",
+    }
+    run_hooks(model, body)
+    (file,) = s3.objects.values()
+    with soundfile.SoundFile(io.BytesIO(file[0])) as flac:
+        assert flac.title == "calm / loud"
+
+
+def test_refuses_a_piece_that_is_too_long_before_generating(model: Model) -> None:
+    with pytest.raises(InvalidRequestError, match="sections must give at most 300 s, got 301 s"):
+        run_hooks(model, {"sections": [{"text": "a", "duration": 150.5}] * 2})
+
+
+def test_names_the_section_whose_text_has_too_many_tokens(model: Model) -> None:
+    sections = [{"text": "a", "duration": 1}, {"text": "q" * 1000, "duration": 1}]
+    with pytest.raises(PromptTooLongError) as caught:
+        run_hooks(model, {"sections": sections})
+    assert str(translate_engine_error(caught.value)).startswith("sections[1].text must be at most 512 tokens, got ")

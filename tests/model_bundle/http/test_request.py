@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
+from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams, Section
 from musicgen_serving.http.errors import (
     BodyTooLargeError,
     InvalidRequestError,
@@ -13,8 +13,10 @@ from musicgen_serving.http.errors import (
     RequestError,
     UnsupportedContentTypeError,
 )
+from musicgen_serving.http.music_fields import MusicPrompt
 from musicgen_serving.http.negotiation import parse_accept
 from musicgen_serving.http.request import MusicRequest, parse_request
+from musicgen_serving.loop import Loop
 
 
 def parsed(body: object) -> MusicRequest:
@@ -40,7 +42,7 @@ def test_accepts_the_published_aws_samples_request() -> None:
 
 def test_uses_the_contracts_defaults() -> None:
     assert parsed({"texts": ["calm piano"]}) == MusicRequest(
-        texts=("calm piano",), bucket_name=None, params=SamplingParams(), seed=None
+        prompt=MusicPrompt(texts=("calm piano",)), bucket_name=None, params=SamplingParams(), seed=None
     )
 
 
@@ -54,7 +56,7 @@ def test_accepts_a_whole_float_as_an_integer_like_json_schema() -> None:
 
 
 def request_for(*texts: str, seed: int | None = None) -> MusicRequest:
-    return MusicRequest(texts=texts, bucket_name=None, params=SamplingParams(), seed=seed)
+    return MusicRequest(prompt=MusicPrompt(texts=texts), bucket_name=None, params=SamplingParams(), seed=seed)
 
 
 def seeds_of(request: MusicRequest, inference_id: str) -> list[int]:
@@ -116,13 +118,14 @@ INVALID = {
         'texts[0] must be a string of 1 to 1000 characters without lone surrogates, got "a\\ud800"',
     ),
     "an unknown field": (
-        b'{"texts": ["a"], "melody": "x"}',
-        "body must have no field but texts, unconditional_clips, negative_prompt, bucket_name, generation_params, "
-        'return_tokens, progress, format, normalization, fade_in, fade_out, trim_tail, tags, got "melody"',
+        b'{"texts": ["a"], "top_n": "x"}',
+        "body must have no field but texts, unconditional_clips, sections, n, negative_prompt, loop, bpm, bars, "
+        "generation_params, bucket_name, return_tokens, progress, format, normalization, fade_in, fade_out, "
+        'trim_tail, tags, got "top_n"',
     ),
     "texts and clips without one": (
         b'{"texts": ["a"], "unconditional_clips": 1}',
-        "body must have one of unconditional_clips and texts, got both",
+        "body must have one of texts, unconditional_clips and sections, got texts and unconditional_clips",
     ),
     "no clips": (
         b'{"unconditional_clips": 0}',
@@ -189,8 +192,8 @@ INVALID = {
     ),
     "an unknown parameter": (
         with_params(num_beams=4),
-        "generation_params must have no field but max_new_tokens, duration, guidance_scale, do_sample, temperature, "
-        'top_k, top_p, seed, got "num_beams"',
+        "generation_params must have no field but max_new_tokens, duration, stride, guidance_scale, do_sample, "
+        'temperature, top_k, top_p, seed, got "num_beams"',
     ),
     "a billion tokens": (
         with_params(max_new_tokens=10**9),
@@ -218,7 +221,7 @@ INVALID = {
     ),
     "infinity": (
         with_params(duration=float("inf")),
-        "generation_params.duration must be a number from 0.02 to 30, got Infinity",
+        "generation_params.duration must be a number from 0.02 to 300, got Infinity",
     ),
     "a temperature of 0": (
         with_params(temperature=0),
@@ -240,6 +243,51 @@ INVALID = {
     "a seed of 2**32": (
         with_params(seed=2**32),
         "generation_params.seed must be an integer from 0 to 4294967295, got 4294967296",
+    ),
+    "more clips than are allowed": (
+        b'{"texts": ["a", "b", "c"], "n": 6}',
+        "texts and n must give at most 16 clips, got 3 times 6",
+    ),
+    "variations of no text": (
+        b'{"unconditional_clips": 1, "n": 2}',
+        "body must have one of unconditional_clips and n, got both",
+    ),
+    "no section": (b'{"sections": []}', "sections must be an array of 1 to 16 objects, got an array of 0 items"),
+    "a section without a length": (
+        b'{"sections": [{"text": "a", "duration": 1}, {"text": "b"}]}',
+        "sections[1] must have text and duration, got no duration",
+    ),
+    "a section of no length": (
+        b'{"sections": [{"text": "a", "duration": 0}]}',
+        "sections[0].duration must be a number from 0.02 to 300, got 0",
+    ),
+    "an empty text of a section": (
+        b'{"sections": [{"text": "", "duration": 1}]}',
+        "sections[0].text must be a string of 1 to 1000 characters, got 0 characters",
+    ),
+    "sections and a length": (
+        b'{"sections": [{"text": "a", "duration": 1}], "generation_params": {"duration": 1}}',
+        "generation_params.duration must not be given with sections, which have their own",
+    ),
+    "a stride of a whole window": (
+        with_params(stride=30),
+        "generation_params.stride must be a number from 1 to 29, got 30",
+    ),
+    "a loop without a tempo": (
+        b'{"texts": ["a"], "loop": true, "bars": 4}',
+        "bpm must be given for a loop, got nothing",
+    ),
+    "a tempo without a loop": (
+        b'{"texts": ["a"], "bpm": 120}',
+        "loop must be true for bpm to have a meaning, got bpm without it",
+    ),
+    "a loop with a length": (
+        b'{"texts": ["a"], "loop": true, "bars": 4, "bpm": 120, "generation_params": {"duration": 8}}',
+        "generation_params.duration must not be given for a loop: bpm and bars say its length",
+    ),
+    "a loop that fades": (
+        b'{"texts": ["a"], "loop": true, "bars": 4, "bpm": 120, "fade_out": 1}',
+        "fade_out must not be given for a loop, got 1",
     ),
     "two lengths": (
         with_params(duration=1, max_new_tokens=53),
@@ -309,7 +357,7 @@ UNNAMED = ["", "application/octet-stream", "Application/Octet-Stream; charset=bi
 
 @pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8", *UNNAMED])
 def test_accepts_json_of_any_spelling_and_of_clients_that_name_no_type(content_type: str) -> None:
-    assert parse_request(b'{"texts": ["a"]}', content_type).texts == ("a",)
+    assert parse_request(b'{"texts": ["a"]}', content_type).prompt.texts == ("a",)
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "audio/wav"])
@@ -345,3 +393,70 @@ def test_limits_and_checks_an_unnamed_body_like_any_other() -> None:
         parse_request(b" " * (2**20 + 1), "")
     with pytest.raises(InvalidRequestError, match="texts must be an array of 1 to 16 strings, got nothing"):
         parse_request(b"{}", "application/octet-stream")
+
+
+# ---- sections, variations and loops
+
+
+def test_sections_are_one_clip_and_n_gives_variations_of_it() -> None:
+    sections = [{"text": "calm", "duration": 40}, {"text": "loud", "duration": 0.5}]
+    request = parsed({"sections": sections, "n": 2, "negative_prompt": "drums", "generation_params": {"seed": 7}})
+    expected = (Section("calm", 2000), Section("loud", 25))
+    assert request.clip_specs("any") == [ClipSpec(None, seed, SamplingParams(), "drums", expected) for seed in (7, 8)]
+    assert request.clip_specs("any")[0].frames == 2025
+
+
+def test_variations_of_a_text_come_before_those_of_the_next() -> None:
+    request = parsed({"texts": ["a", "b"], "n": 2, "generation_params": {"seed": 7}})
+    assert [(clip.text, clip.seed) for clip in request.clip_specs("any")] == [("a", 7), ("a", 8), ("b", 9), ("b", 10)]
+
+
+def test_a_stride_is_in_seconds() -> None:
+    assert parsed({"texts": ["a"], "generation_params": {"duration": 300, "stride": 12}}).params == SamplingParams(
+        max_new_tokens=15003, stride=600
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "heard"), [("house", "house, 124.5 bpm"), ("house at 128 BPM", "house at 128 BPM")]
+)  # fmt: skip
+def test_a_loop_says_its_tempo_and_has_its_length_and_a_join(text: str, heard: str) -> None:
+    request = parsed({"texts": [text], "loop": True, "bpm": 124.5, "bars": 8})
+    (clip,) = request.clip_specs("any")
+    assert clip.text == heard
+    assert request.prompt.loop == Loop(124.5, 8)
+    assert clip.frames == 777  # 8 * 4 * 60 / 124.5 = 15.422 s and 0.1 s, rounded up
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        (
+            {"sections": [{"text": "a", "duration": 200}, {"text": "b", "duration": 101}]},
+            "sections must give at most 300 s, got 301 s",
+        ),
+        ({"texts": ["a"], "loop": True, "bpm": 30, "bars": 64}, "bars and bpm must give at most 300 s, got 512 s"),
+        (
+            {"texts": ["a"], "n": 3, "generation_params": {"duration": 201}},
+            "a request must be for at most 600 s of audio, got 3 clips of 201 s",
+        ),
+    ],
+)
+def test_refuses_what_would_be_too_long(body: dict[str, object], sentence: str) -> None:
+    request = parsed(body)
+    with pytest.raises(InvalidRequestError) as caught:
+        request.prompt.check_length(request.params)
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"sections": [{"text": "a", "duration": 30}] * 10},
+        {"texts": ["a"] * 16, "generation_params": {"duration": 30}},
+        {"texts": ["a"], "loop": True, "bpm": 120, "bars": 64},
+    ],
+)
+def test_accepts_what_is_long_but_not_too_long(body: dict[str, object]) -> None:
+    request = parsed(body)
+    request.prompt.check_length(request.params)

@@ -57,6 +57,30 @@ def test_schema_and_validator_agree_on_what_to_generate(request_body: dict[str, 
     assert accepted(json.dumps(request_body).encode()) == VALIDATOR.is_valid(request_body) == valid
 
 
+plausible = st.fixed_dictionaries(
+    {},
+    optional={
+        "texts": st.lists(st.just("a"), min_size=1, max_size=16),
+        "sections": st.lists(st.just({"text": "a", "duration": 1}), min_size=1, max_size=3),
+        "n": st.integers(1, 16),
+        "loop": st.booleans(),
+        "bpm": st.sampled_from([29.5, 30, 120]),
+        "bars": st.sampled_from([1, 64, 65]),
+        "trim_tail": st.just(True),
+        "fade_in": st.just(1),
+        "generation_params": st.sampled_from(
+            [{}, {"duration": 300}, {"duration": 301}, {"stride": 29}, {"max_new_tokens": 9}]
+        ),
+    },
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(plausible)
+def test_schema_and_validator_agree_on_fields_that_depend_on_each_other(request: object) -> None:
+    assert accepted(json.dumps(request).encode()) == VALIDATOR.is_valid(request)
+
+
 def test_the_schema_is_a_valid_schema() -> None:
     Draft202012Validator.check_schema(SCHEMA)
 

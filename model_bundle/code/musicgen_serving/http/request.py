@@ -3,43 +3,34 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from musicgen_serving.audio_output import FORMATS, MAX_FADE_SECONDS, NORMALIZATIONS, AudioOutput, writable_formats
-from musicgen_serving.engine.sampling_params import (
-    DELAY_TOKENS,
-    FRAMES_PER_SECOND,
-    MAX_NEW_TOKENS,
-    MIN_TEMPERATURE,
-    MIN_TOP_P,
-    ClipSpec,
-    SamplingParams,
-)
+from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.http.errors import (
     BodyTooLargeError,
     InvalidRequestError,
     MalformedBodyError,
     UnsupportedContentTypeError,
 )
-from musicgen_serving.http.fields import Range, parse_boolean, parse_object, parse_text, shown
+from musicgen_serving.http.fields import Range, parse_boolean, parse_object, shown
+from musicgen_serving.http.music_fields import PROMPT_FIELDS, MusicPrompt, parse_music
 from musicgen_serving.http.negotiation import JSON, WAV, check_content_type, media_type
 
 MAX_JSON_BYTES = 1024 * 1024  # 16 texts of 1000 characters, each escaped to 12 bytes, are 192,000
-MAX_TEXTS = 16
 _FIELDS = (
-    "texts", "unconditional_clips", "negative_prompt", "bucket_name", "generation_params", "return_tokens", "progress",
-    "format", "normalization", "fade_in", "fade_out", "trim_tail", "tags",
+    *PROMPT_FIELDS, "bucket_name", "return_tokens", "progress", "format", "normalization", "fade_in", "fade_out",
+    "trim_tail", "tags",
 )  # fmt: skip
+_FADE = Range(0, MAX_FADE_SECONDS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MusicRequest:
-    """A valid request body: one clip per text, or clips without one."""
+    """A valid request body: what to generate, how, and where and how the files are to be written."""
 
-    texts: tuple[str, ...] = ()
-    unconditional_clips: int = 0  # if there are no texts
-    negative_prompt: str | None = None  # for every text
+    prompt: MusicPrompt
     bucket_name: str | None
     params: SamplingParams
     seed: int | None
@@ -52,11 +43,7 @@ class MusicRequest:
         seed = self.seed
         if seed is None:
             seed = int.from_bytes(hashlib.sha256(inference_id.encode()).digest()[:4], "big")
-        texts = self.texts or (None,) * self.unconditional_clips
-        return [
-            ClipSpec(text, (seed + index) % 2**32, self.params, self.negative_prompt)
-            for index, text in enumerate(texts)
-        ]
+        return [replace(clip, seed=(seed + index) % 2**32) for index, clip in enumerate(self.prompt.clips(self.params))]
 
     def check_accept(self, accept: str) -> None:
         """Raise InvalidRequestError if the response's body is to be audio and the request is not for one WAV file."""
@@ -67,11 +54,8 @@ class MusicRequest:
             raise InvalidRequestError(
                 f"format must be one of {allowed} when Accept is {WAV}, got {shown(self.output.format)}"
             )
-        if len(self.texts) > 1:
-            raise InvalidRequestError(f"texts must have exactly one string when Accept is {WAV}, got {len(self.texts)}")
-        if self.unconditional_clips > 1:
-            got = self.unconditional_clips
-            raise InvalidRequestError(f"unconditional_clips must be 1 when Accept is {WAV}, got {got}")
+        if reason := self.prompt.not_one_clip:
+            raise InvalidRequestError(f"{reason[0]} when Accept is {WAV}, got {reason[1]}")
 
     def check_format(self) -> None:
         """Raise InvalidRequestError if this container cannot write the files."""
@@ -102,14 +86,12 @@ def parse_request(body: bytes, content_type: str) -> MusicRequest:
         raise BodyTooLargeError(f"body must be at most {MAX_JSON_BYTES} bytes of JSON, got {len(body)}")
     value = _load_json(body) if media_type(content_type) == JSON else _load_unnamed(body, content_type)
     fields = parse_object("body", value, _FIELDS)
-    texts, unconditional_clips, negative_prompt = _what_to_generate(fields)
+    prompt, params, seed = parse_music(fields)
     bucket_name = fields.get("bucket_name")
     if "bucket_name" in fields and not isinstance(bucket_name, str):
         raise InvalidRequestError(f"bucket_name must be a string, got {shown(bucket_name)}")
-    params, seed = parse_generation_params(fields.get("generation_params", {}))
     return MusicRequest(
-        texts=texts, unconditional_clips=unconditional_clips, negative_prompt=negative_prompt,
-        bucket_name=cast("str | None", bucket_name), params=params, seed=seed,
+        prompt=prompt, bucket_name=cast("str | None", bucket_name), params=params, seed=seed,
         return_tokens=parse_boolean("return_tokens", fields.get("return_tokens", False)),
         progress=parse_boolean("progress", fields.get("progress", False)), output=_output(fields),
     )  # fmt: skip
@@ -142,17 +124,6 @@ def _load_unnamed(body: bytes, content_type: str) -> object:
     return cast("object", value)
 
 
-def _what_to_generate(fields: Mapping[str, object]) -> tuple[tuple[str, ...], int, str | None]:
-    """Return the texts or the number of clips without one, and the negative prompt."""
-    if "unconditional_clips" in fields:
-        for name in ("texts", "negative_prompt"):
-            if name in fields:
-                raise InvalidRequestError(f"body must have one of unconditional_clips and {name}, got both")
-        return (), int(_CLIPS.parse("unconditional_clips", fields["unconditional_clips"])), None
-    negative = parse_text("negative_prompt", fields["negative_prompt"]) if "negative_prompt" in fields else None
-    return _texts(fields), 0, negative
-
-
 def _output(fields: Mapping[str, object]) -> AudioOutput:
     """Return how the audio files are to be; a missing field has the default of AudioOutput."""
     given = {name: fields[name] for name in vars(AudioOutput()) if name in fields}
@@ -166,41 +137,3 @@ def _output(fields: Mapping[str, object]) -> AudioOutput:
         if name in given:
             given[name] = parse_boolean(name, given[name])
     return AudioOutput(**given)  # pyright: ignore[reportArgumentType]  # each value has its field's type
-
-
-def _texts(fields: Mapping[str, object]) -> tuple[str, ...]:
-    value = fields.get("texts")
-    if not isinstance(value, list) or not 1 <= len(cast("list[object]", value)) <= MAX_TEXTS:
-        got = shown(cast("object", value)) if "texts" in fields else "nothing"
-        raise InvalidRequestError(f"texts must be an array of 1 to {MAX_TEXTS} strings, got {got}")
-    return tuple(parse_text(f"texts[{index}]", text) for index, text in enumerate(cast("list[object]", value)))
-
-
-_CLIPS = Range(1, MAX_TEXTS, integer=True)
-_FADE = Range(0, MAX_FADE_SECONDS)
-_PARAMS: dict[str, Range | None] = {  # None: a boolean
-    "max_new_tokens": Range(DELAY_TOKENS + 1, MAX_NEW_TOKENS, integer=True),
-    "duration": Range(0.02, 30),
-    "guidance_scale": Range(1, 20),
-    "do_sample": None,
-    "temperature": Range(MIN_TEMPERATURE, 5),
-    "top_k": Range(0, 2048, integer=True),
-    "top_p": Range(MIN_TOP_P, 1),
-    "seed": Range(0, 2**32 - 1, integer=True),
-}
-
-
-def parse_generation_params(value: object) -> tuple[SamplingParams, int | None]:
-    """Return `generation_params` as sampling parameters and the seed, None if it is not given."""
-    fields = parse_object("generation_params", value, tuple(_PARAMS))
-    if "duration" in fields and "max_new_tokens" in fields:
-        raise InvalidRequestError("generation_params must have one of duration and max_new_tokens, got both")
-    parsed: dict[str, float] = {}
-    for name, item in fields.items():
-        field = f"generation_params.{name}"
-        allowed = _PARAMS[name]
-        parsed[name] = allowed.parse(field, item) if allowed else parse_boolean(field, item)
-    seed = cast("int | None", parsed.pop("seed", None))
-    if "duration" in parsed:
-        parsed["max_new_tokens"] = max(1, round(parsed.pop("duration") * FRAMES_PER_SECOND)) + DELAY_TOKENS
-    return SamplingParams(**parsed), seed  # pyright: ignore[reportArgumentType]  # each value has its field's type

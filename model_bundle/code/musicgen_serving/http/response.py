@@ -13,6 +13,7 @@ from musicgen_serving.engine.sampling_params import ClipSpec
 from musicgen_serving.http.errors import MethodNotAllowedError, RequestError
 from musicgen_serving.http.negotiation import JSON, WAV, RequestContext
 from musicgen_serving.http.tracking import Progress
+from musicgen_serving.loop import Loop
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds; the server answers /ping before
     import numpy as np
@@ -61,9 +62,10 @@ class Delivery:
 
     def __init__(
         self, model: "Model", context: RequestContext, bucket: str, clips: Sequence[ClipSpec], output: AudioOutput,
-        progress: Progress,
+        progress: Progress, loop: Loop | None = None,
     ) -> None:  # fmt: skip
         self._model = model
+        self._loop = loop
         self._clips = clips
         self._output = output
         self._context = context
@@ -79,6 +81,8 @@ class Delivery:
         Raises AudioError if it cannot be encoded, UploadError if an earlier one could not be uploaded.
         """
         rate = self._model.generator.sampling_rate
+        if self._loop:
+            samples = self._loop.close(samples, rate)
         samples = self._output.render(samples, rate)
         self.durations[index] = samples.shape[1] / rate
         body = self._output.encode(samples, rate, self._tags(index))
@@ -121,7 +125,8 @@ class Delivery:
         if not self._output.tags:
             return None
         checkpoint, clip = self._model.checkpoint, self._clips[index]
-        return Tags.of(clip.text, clip.seed, checkpoint.model_id, checkpoint.revision, checkpoint.license)
+        texts = " / ".join(part.text for part in clip.parts if part.text)
+        return Tags.of(texts, clip.seed, checkpoint.model_id, checkpoint.revision, checkpoint.license)
 
     def _upload(self, index: int, suffix: str, body: bytes, content_type: str) -> None:
         # The name is unique among all requests: the AWS sample's downloader skips names that it already has.
