@@ -14,6 +14,8 @@ import torch
 from botocore.exceptions import ClientError
 
 import inference
+from musicgen_serving.audio_download import AudioSource
+from musicgen_serving.audio_input import AudioInput
 from musicgen_serving.audio_output import wav_bytes
 from musicgen_serving.audio_upload import AudioStore, UploadError
 from musicgen_serving.engine.errors import PromptTooLongError
@@ -29,7 +31,10 @@ from musicgen_serving.model_loading import Model, read_checkpoint
 @pytest.fixture
 def model(staged_musicgen: Path, generator: Any, s3: Any, memory_log: Any) -> Iterator[Model]:
     tracker = RequestTracker(s3, "out", memory_log.log)
-    yield Model(read_checkpoint(staged_musicgen), generator, AudioStore(s3, ("out", "elsewhere")), tracker)
+    source = AudioSource.of_buckets(s3, "uploads", ("out", "elsewhere"))
+    audio_input = AudioInput(source, generator.sampling_rate, generator.channels)
+    store = AudioStore(s3, ("out", "elsewhere"))
+    yield Model(read_checkpoint(staged_musicgen), generator, store, tracker, audio_input)
     tracker.stop()
 
 

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from musicgen_serving.http.errors import InvalidRequestError, UnsupportedContentTypeError
 from musicgen_serving.http.request import parse_request
-from tests.model_bundle.helpers.request_strategies import anything, requests
+from tests.model_bundle.helpers.request_strategies import anything, audio, excerpt, requests
 
 SCHEMA: dict[str, Any] = json.loads(
     (Path(__file__).parents[3] / "docs/request.schema.json").read_text(encoding="utf-8")
@@ -55,6 +55,13 @@ def test_schema_and_validator_both_accept_valid_requests(texts: list[str], token
 )
 def test_schema_and_validator_agree_on_what_to_generate(request_body: dict[str, Any], valid: bool) -> None:
     assert accepted(json.dumps(request_body).encode()) == VALIDATOR.is_valid(request_body) == valid
+
+
+@settings(max_examples=400, deadline=None)
+@given(excerpt | st.fixed_dictionaries({"audio": audio}))
+def test_schema_and_validator_agree_on_continuations(continuation: object) -> None:
+    request = {"texts": ["a"], "continuation": continuation}
+    assert accepted(json.dumps(request).encode()) == VALIDATOR.is_valid(request)
 
 
 def test_the_schema_is_a_valid_schema() -> None:

@@ -16,6 +16,16 @@ class PromptTooLongError(EngineError):
         self.limit = limit
 
 
+class ClipTooLongError(EngineError):
+    """The frames that a clip continues and those to generate are more than the model's positions."""
+
+    def __init__(self, prompt_seconds: float, seconds: float, limit: float) -> None:
+        super().__init__(
+            f"what a clip continues and what is generated must be at most {limit:g} s together, "
+            f"got {prompt_seconds:g} s and {seconds:g} s"
+        )
+
+
 class UnavailableError(EngineError):
     """The engine cannot take the request now; another attempt may succeed."""
 

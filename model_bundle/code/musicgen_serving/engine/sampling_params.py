@@ -1,12 +1,18 @@
 """What to generate and how to sample it. Imports no torch, so request parsing can use it before the model loads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FRAMES_PER_SECOND = 50
 # The delay pattern shifts the last codebook by codebooks / channels - 1 steps, so as many steps complete no frame.
 # Requests are validated before a model is loaded; `decoder_config` refuses a model for which this is another number.
 DELAY_TOKENS = 3
 MAX_NEW_TOKENS = 1503
+MAX_FRAMES = MAX_NEW_TOKENS - DELAY_TOKENS  # of a clip, those that it continues included
 # Sampling is in float32: far below these, scaled logits overflow or no token is left, and wrong tokens are drawn.
 MIN_TEMPERATURE = 1e-3
 MIN_TOP_P = 1e-6
@@ -34,10 +40,13 @@ class ClipSpec:
     """One clip to generate.
 
     Without a text, `guidance_scale` has no effect. With a negative prompt, guidance leads away from that text instead
-    of from what the model generates without one.
+    of from what the model generates without one. `prompt` are samples [channels, n] at the model's rate that the clip
+    continues; `params` count what is new. The clip starts with them, as the codec renders them, if `return_prompt`.
     """
 
     text: str | None
     seed: int
     params: SamplingParams
     negative_prompt: str | None = None
+    prompt: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
+    return_prompt: bool = True

@@ -26,11 +26,13 @@ class Request:
     """A request's clips, shared by the thread that waits for them and the engine's thread."""
 
     def __init__(
-        self, clips: list[ClipSpec], tokens: list[list[int]], negative_tokens: list[list[int]] | None = None
-    ) -> None:
+        self, clips: list[ClipSpec], tokens: list[list[int]], negative_tokens: list[list[int]] | None = None,
+        *, prompts: list[torch.Tensor | None] | None = None,
+    ) -> None:  # fmt: skip
         self.clips = clips
         self.tokens = tokens  # of each clip's text; none if it has no text
         self.negative_tokens = negative_tokens or [[] for _ in clips]  # of each clip's negative prompt, if any
+        self.prompts = prompts or [None for _ in clips]  # codes [K, n] that each clip continues, if any
         self.created = time.monotonic()
         self.max_in_flight = 0  # sequences that one step advanced together with this request's
         self.steps = 0  # of all its clips so far; one token of every codebook each
@@ -119,6 +121,16 @@ class Sequence:
     @property
     def negative_tokens(self) -> list[int]:
         return self.request.negative_tokens[self.index]
+
+    @property
+    def prompt(self) -> torch.Tensor | None:
+        """The codes [K, n] that the clip continues."""
+        return self.request.prompts[self.index]
+
+    @property
+    def frames(self) -> int:
+        """The clip's frames, those that it continues included."""
+        return self.clip.params.frames + (0 if self.prompt is None else self.prompt.shape[1])
 
     @property
     def text_length(self) -> int:
@@ -231,8 +243,8 @@ class Batch:
 
         def fits(sequence: Sequence) -> bool:
             nonlocal left
-            frames, tokens, negative = sequence.clip.params.frames, sequence.tokens, sequence.negative_tokens
-            left -= self._runner.count_pages(frames, len(tokens), len(negative))
+            tokens, negative = sequence.tokens, sequence.negative_tokens
+            left -= self._runner.count_pages(sequence.frames, len(tokens), len(negative))
             return left >= 0
 
         return fits
@@ -248,10 +260,10 @@ class Batch:
         """Put a sequence into the next slot, with the states [tokens, width] of its text and its negative prompt."""
         slot, clip = len(self.sequences), sequence.clip
         start = self._runner.admit(
-            slot, states, clip.params.frames, clip.params, clip.seed, negative=negative
+            slot, states, sequence.frames, clip.params, clip.seed, prompt=sequence.prompt, negative=negative
         )  # fmt: skip
         sequence.position = start
-        sequence.end = delay_pattern.steps(clip.params.frames, self._runner.config.delays)
+        sequence.end = delay_pattern.steps(sequence.frames, self._runner.config.delays)
         self.sequences.append(sequence)
         sequence.request.mark_started()
 
@@ -310,7 +322,7 @@ class Batch:
             sequence = self.sequences[slot]
             finished = sequence.position >= sequence.end
             if finished and not sequence.request.done:
-                codes = self._runner.codes(slot, sequence.clip.params.frames)
+                codes = self._runner.codes(slot, sequence.frames)
                 self._completions.add(sequence, codes, self._runner.slots.nonfinite[slot])
             if finished or sequence.request.done:
                 self._release(slot)

@@ -1,8 +1,10 @@
 """Errors that a client sees: refusals with their HTTP status, and the mapping of the engine's errors to them."""
 
+from musicgen_serving.audio_download import DownloadError
 from musicgen_serving.audio_output import AudioError
 from musicgen_serving.audio_upload import UploadError
 from musicgen_serving.engine.errors import (
+    ClipTooLongError,
     EngineError,
     PromptTooLongError,
     RequestAbandonedError,
@@ -10,7 +12,12 @@ from musicgen_serving.engine.errors import (
     UnavailableError,
 )
 
-PUBLIC_FAULTS = (EngineError, AudioError, UploadError)  # failures with status 500 whose message the client may see
+PUBLIC_FAULTS = (
+    EngineError,
+    AudioError,
+    DownloadError,
+    UploadError,
+)  # failures with status 500 whose message the client may see
 
 
 class RequestError(Exception):
@@ -96,6 +103,8 @@ def translate_engine_error(error: Exception) -> Exception:
         case PromptTooLongError():
             field = "negative_prompt" if error.index is None else f"texts[{error.index}]"
             return InvalidRequestError(f"{field} must be at most {error.limit} tokens, got {error.tokens}")
+        case ClipTooLongError():
+            return InvalidRequestError(str(error))
         case UnavailableError():
             return ServiceUnavailableError(str(error))
         case RequestAbandonedError():
