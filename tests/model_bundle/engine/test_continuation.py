@@ -2,6 +2,7 @@
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false, reportPrivateUsage=false
+# pyright: reportCallIssue=false, reportOptionalSubscript=false, reportIndexIssue=false
 # transformers ships types that strict mode cannot follow.
 
 import threading

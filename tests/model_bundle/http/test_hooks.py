@@ -279,7 +279,7 @@ def test_a_clip_continues_an_excerpt_in_s3_and_starts_with_it(model: Model, s3: 
     tokens = torch.tensor(response["tokens"][0])[:, :25]
     prompt = model.audio_input.load(AudioReference(field="x", max_seconds=25, data=song(3), start=1, end=1.5))
     codec = model.generator._codec  # pyright: ignore[reportPrivateUsage]
-    assert torch.equal(codec.encode(torch.from_numpy(prompt)), tokens)
+    assert torch.equal(codec.encode(torch.as_tensor(prompt)), tokens)
 
 
 def test_a_clip_continues_an_earlier_one_and_audio_in_base64_without_a_text(model: Model, s3: Any) -> None:
