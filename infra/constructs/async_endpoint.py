@@ -56,7 +56,9 @@ class AsyncEndpoint(Construct):
             execution_role_arn=self.role.role_arn,
             primary_container=staged_model.container_definition(
                 image=image_uri(config.region, config.device),
-                environment=container_environment(config, output_bucket=storage.outputs.bucket_name),
+                environment=container_environment(
+                    config, input_bucket=storage.inputs.bucket_name, output_bucket=storage.outputs.bucket_name
+                ),
             ),
             vpc_config=vpc_config(config),
         )
@@ -166,13 +168,14 @@ class AsyncEndpoint(Construct):
         )
 
 
-def container_environment(config: Config, *, output_bucket: str) -> dict[str, str]:
+def container_environment(config: Config, *, input_bucket: str, output_bucket: str) -> dict[str, str]:
     """Return the container's environment variables, as in docs/contracts.md."""
     return {
         "AWS_DEFAULT_REGION": config.region,  # botocore ignores AWS_REGION, and SageMaker documents neither
         "MUSICGEN_DEVICE": config.device,
         "MUSICGEN_IMAGE": image_uri(config.region, config.device),
         "MUSICGEN_ENDPOINT": config.endpoint,
+        "MUSICGEN_INPUT_BUCKET": input_bucket,
         "MUSICGEN_OUTPUT_BUCKET": output_bucket,
         "MUSICGEN_EXTERNAL_BUCKETS": ",".join(config.external_buckets),
         "MUSICGEN_DECODER_DTYPE": config.decoder_dtype,

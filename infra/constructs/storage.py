@@ -49,6 +49,7 @@ class Storage(Construct):
     def grant_serve(self, grantee: Grantee) -> None:
         """Read staged models and inputs; write results, failures and audio; write audio to the external buckets.
 
+        Audio is read too, as requests may continue clips that were generated before.
         Without ListBucket, S3 answers 403 for a cancellation that does not exist, which the container takes for that.
         """
         allow_objects(grantee, self.artifacts, self.model_prefix, "s3:GetObject")
@@ -56,8 +57,9 @@ class Storage(Construct):
         for prefix in OUTPUT_PREFIXES:
             allow_objects(grantee, self.outputs, prefix, "s3:PutObject", "s3:AbortMultipartUpload")
         allow_objects(grantee, self.outputs, CANCEL_PREFIX, "s3:GetObject")
+        allow_objects(grantee, self.outputs, AUDIO_PREFIX, "s3:GetObject")
         for bucket in self._external:
-            allow_objects(grantee, bucket, AUDIO_PREFIX, "s3:PutObject", "s3:AbortMultipartUpload")
+            allow_objects(grantee, bucket, AUDIO_PREFIX, "s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload")
         self._encryption.grant_objects(grantee, [self.artifacts, self.inputs], READ)
         self._encryption.grant_objects(grantee, [self.outputs], READ, WRITE)
 

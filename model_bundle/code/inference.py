@@ -5,6 +5,7 @@ The toolkit passes its own context to hooks that take one more argument; it give
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -41,7 +42,7 @@ def predict_fn(data: MusicRequest, model: Model, context: RequestContext | Toolk
     """Generate the request's clips and start to upload each as it finishes, if the result can be delivered.
 
     If the request asks for it, its progress is written to S3 and its cancellation looked for. Raises
-    InvalidRequestError, AudioError, UploadError, or an EngineError.
+    InvalidRequestError, AudioError, DownloadError, UploadError, or an EngineError.
     """
     if not isinstance(context, RequestContext):
         accept = parse_accept(context.get_request_header(0, "Accept") or "")
@@ -51,12 +52,15 @@ def predict_fn(data: MusicRequest, model: Model, context: RequestContext | Toolk
     data.check_format()
     bucket = data.bucket(model.store.buckets)
     clips = data.clip_specs(context.inference_id)
-    started = time.monotonic()
     progress = Progress(context.inference_id, bucket, len(clips))
     delivery = Delivery(model, context, bucket, clips, data.output, progress, data.prompt.loop)
     try:
         if data.progress:
             model.tracker.follow(progress)
+        if continuation := data.continuation:
+            prompt = model.audio_input.load(continuation.excerpt)
+            clips = [replace(clip, prompt=prompt, return_prompt=continuation.return_excerpt) for clip in clips]
+        started = time.monotonic()
         result = model.generator.generate(clips, context.client_gone, delivery.add, progress.observe)
     except BaseException as error:
         delivery.cancel(error)

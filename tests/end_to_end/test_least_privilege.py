@@ -71,7 +71,7 @@ DENIED: list[tuple[str, str, str, dict[str, Any]]] = [
     (SERVING, "s3", "delete_object", {**_ARTIFACT, "Key": _MODEL}),
     (SERVING, "s3", "put_object", {**_INPUT, **_BODY, "Key": "in/x"}),
     (SERVING, "s3", "get_object", {**_INPUT, "Key": "elsewhere/x"}),
-    (SERVING, "s3", "get_object", {**_OUTPUT, "Key": "audio/x"}),
+    (SERVING, "s3", "get_object", {**_OUTPUT, "Key": "out/x"}),
     (SERVING, "s3", "put_object", {**_OUTPUT, **_BODY, "Key": "elsewhere/x"}),
     (SERVING, "s3", "put_object", {**_OUTPUT, **_BODY, "Key": "cancel/x"}),
     (SERVING, "s3", "delete_object", {**_OUTPUT, "Key": "cancel/x"}),

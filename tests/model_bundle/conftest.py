@@ -1,5 +1,6 @@
 """Fixtures of the bundle's tests: an in-memory log, a fake S3, an HTTP client, and the tiny model, loaded once."""
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,16 @@ class RecordingS3:
             raise self.failure
         self.objects[Bucket, Key] = (Body, ContentType)
         return {"ETag": ""}
+
+    def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
+        """Answer 403 for an object that does not exist, as S3 does without permission to list the bucket."""
+        if self.failure:
+            raise self.failure
+        if (Bucket, Key) not in self.objects:
+            answer: Any = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+            raise ClientError(answer, "GetObject")
+        body = self.objects[Bucket, Key][0]
+        return {"ContentLength": len(body), "Body": io.BytesIO(body)}
 
     def head_object(self, *, Bucket: str, Key: str) -> dict[str, str]:  # noqa: N803
         """Answer 403 for an object that does not exist, as S3 does without permission to list the bucket."""

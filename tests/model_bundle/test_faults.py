@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import inference
+from musicgen_serving.audio_download import AudioSource
+from musicgen_serving.audio_input import AudioInput
 from musicgen_serving.audio_upload import AudioStore
 from musicgen_serving.http.invocation import Invocations
 from musicgen_serving.http.music_fields import parse_generation_params
@@ -38,6 +40,9 @@ def client(staged_musicgen: Path, generator: Any, log: Any) -> Iterator[Containe
         def put_object(self, **_: Any) -> None:
             pass
 
+        def get_object(self, **_: Any) -> None:
+            raise AssertionError("no request names an object")
+
         def head_object(self, **_: Any) -> None:
             answer: Any = {"ResponseMetadata": {"HTTPStatusCode": 403}}
             raise ClientError(answer, "HeadObject")
@@ -46,7 +51,8 @@ def client(staged_musicgen: Path, generator: Any, log: Any) -> Iterator[Containe
     server = ContainerServer("127.0.0.1", 0, invocations, log.log)
     server.start()
     store, tracker = AudioStore(NullS3(), ("out",)), RequestTracker(NullS3(), "out", log.log)
-    invocations.serve(inference, Model(read_checkpoint(staged_musicgen), generator, store, tracker))
+    audio_input = AudioInput(AudioSource(NullS3(), ()), generator.sampling_rate, generator.channels)
+    invocations.serve(inference, Model(read_checkpoint(staged_musicgen), generator, store, tracker, audio_input))
     yield ContainerClient(server.port)
     server.stop()
     tracker.stop()

@@ -12,6 +12,7 @@ MINIMAL = {"MUSICGEN_OUTPUT_BUCKET": "out"}
 def test_uses_the_contracts_defaults() -> None:
     assert Settings.from_environment(MINIMAL) == Settings(
         output_bucket="out",
+        input_bucket=None,
         external_buckets=(),
         device=None,
         image=None,
@@ -30,6 +31,7 @@ def test_reads_every_variable() -> None:
     settings = Settings.from_environment(
         {
             **MINIMAL,
+            "MUSICGEN_INPUT_BUCKET": "uploads",
             "MUSICGEN_EXTERNAL_BUCKETS": "one, two,",
             "MUSICGEN_DEVICE": "cpu",
             "MUSICGEN_IMAGE": "registry/image:tag",
@@ -44,6 +46,7 @@ def test_reads_every_variable() -> None:
         }
     )
     assert settings.buckets == ("out", "one", "two")
+    assert settings.input_bucket == "uploads"
     assert (settings.device, settings.image) == ("cpu", "registry/image:tag")
     assert settings.endpoint == "musicgen-dev"
     assert settings.weight_quantisation == "int8"

@@ -8,6 +8,8 @@ import numpy as np
 from botocore.exceptions import ClientError
 
 import inference
+from musicgen_serving.audio_download import AudioSource
+from musicgen_serving.audio_input import AudioInput
 from musicgen_serving.audio_upload import AudioStore
 from musicgen_serving.engine.generator import Deliver, GenerationResult, Observe
 from musicgen_serving.engine.sampling_params import ClipSpec
@@ -46,6 +48,11 @@ class NullS3:
     def put_object(self, **_: Any) -> None:
         """Do nothing."""
 
+    def get_object(self, **_: Any) -> None:
+        """Fail as S3 does for an object that does not exist."""
+        answer: Any = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+        raise ClientError(answer, "GetObject")
+
     def head_object(self, **_: Any) -> None:
         """Answer as S3 does without permission to list the bucket."""
         answer: Any = {"ResponseMetadata": {"HTTPStatusCode": 403}}
@@ -62,5 +69,7 @@ def serve_silence(
     engine: Any = generator or SilentGenerator()
     checkpoint = Checkpoint(Path(), "facebook/musicgen-small", "0" * 40)
     s3 = NullS3()
-    invocations.serve(inference, Model(checkpoint, engine, AudioStore(s3, ("out",)), RequestTracker(s3, "out", log)))
+    audio_input = AudioInput(AudioSource(s3, ()), SilentGenerator.sampling_rate, SilentGenerator.channels)
+    tracker = RequestTracker(s3, "out", log)
+    invocations.serve(inference, Model(checkpoint, engine, AudioStore(s3, ("out",)), tracker, audio_input))
     return server

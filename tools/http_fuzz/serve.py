@@ -7,8 +7,10 @@ from http_fuzz.fake_engine import serve_silence
 from musicgen_serving.http.connection import Limits
 from musicgen_serving.json_log import JsonLog
 
-# Short times: a case that stalls ends with one of them.
-LIMITS = Limits(idle_seconds=0.5, head_seconds=0.5, body_seconds=0.5, response_seconds=5.0, linger_seconds=0.2)
+# Short times, and a small body: a case that stalls ends with one of them.
+LIMITS = Limits(
+    idle_seconds=0.5, head_seconds=0.5, body_seconds=0.5, response_seconds=5.0, linger_seconds=0.2, body_bytes=2**20
+)  # fmt: skip
 
 if __name__ == "__main__":
     server = serve_silence(JsonLog.to(Path(sys.argv[1])), LIMITS)

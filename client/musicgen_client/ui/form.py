@@ -11,10 +11,11 @@ from musicgen_client.requests import MAX_TEXTS, Request, variations
 
 # Not on the page: what other fields say (the prompt, its clips, the length in tokens), what it always asks for
 # (progress), and what it has no use for (tokens, another bucket, how files are written: it shows 16-bit WAV), or no
-# widget (sections, loops).
+# widget (sections, loops, audio).
 _OMITTED = (
     "texts", "unconditional_clips", "max_new_tokens", "progress", "return_tokens", "bucket_name",
     "format", "normalization", "fade_in", "fade_out", "trim_tail", "tags", "sections", "n", "loop", "bpm", "bars",
+    "continuation",
 )  # fmt: skip
 _LENGTH = 10.0  # seconds; the schema has no default for the duration
 _MAX_DIGITS = 20  # of a number that was typed

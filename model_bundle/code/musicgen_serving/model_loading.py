@@ -9,6 +9,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from musicgen_serving.audio_download import AudioSource
+from musicgen_serving.audio_input import AudioInput
 from musicgen_serving.audio_output import missing_formats, writable_formats
 from musicgen_serving.audio_upload import UPLOADS_TOGETHER, AudioStore
 from musicgen_serving.device import choose_device
@@ -56,6 +58,7 @@ class Model:
     generator: Generator
     store: AudioStore
     tracker: RequestTracker
+    audio_input: AudioInput
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -95,7 +98,8 @@ def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
     """
     device = choose_device(settings, log)
     checkpoint = read_checkpoint(folder)
-    store = AudioStore(s3_client(settings.max_concurrent_requests * UPLOADS_TOGETHER), settings.buckets)
+    client = s3_client(settings.max_concurrent_requests * UPLOADS_TOGETHER)
+    store = AudioStore(client, settings.buckets)
     tracker = RequestTracker(s3_client(2, TRACKING_CONFIG), settings.output_bucket, log)
     generator = Generator(
         folder,
@@ -107,4 +111,6 @@ def load_model(folder: Path, settings: Settings, log: JsonLog) -> Model:
     )
     log.write("audio_formats", writable=writable_formats(), missing=missing_formats())
     log.metric("path", "SlowPath", len(generator.path.replaced), settings.endpoint, **generator.path.fields)
-    return Model(checkpoint, generator, store, tracker)
+    source = AudioSource.of_buckets(client, settings.input_bucket, settings.buckets)
+    audio_input = AudioInput(source, generator.sampling_rate, generator.channels)
+    return Model(checkpoint, generator, store, tracker, audio_input)

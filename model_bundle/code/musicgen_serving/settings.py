@@ -11,13 +11,14 @@ CONTAINER_LOG = Path("/proc/1/fd/1")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The container's settings.
+    """The container's settings; without `input_bucket`, requests cannot name audio in it.
 
     With `device` None, CUDA is used if there is one; with `endpoint` None, no metrics are published; with `log_file`
     None, the log goes to standard error.
     """
 
     output_bucket: str
+    input_bucket: str | None = None
     external_buckets: tuple[str, ...] = ()
     device: str | None = None
     image: str | None = None
@@ -49,6 +50,7 @@ class Settings:
             log_file = Path(path)
         return cls(
             output_bucket=output_bucket,
+            input_bucket=environment.get("MUSICGEN_INPUT_BUCKET", "").strip() or None,
             external_buckets=tuple(name.strip() for name in external_buckets if name.strip()),
             device=_choice(environment, "MUSICGEN_DEVICE", ("cuda", "cpu"))
             if "MUSICGEN_DEVICE" in environment

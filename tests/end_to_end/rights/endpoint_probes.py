@@ -33,7 +33,7 @@ class EndpointProbes:
         denials.wait("the success message", lambda: self._notified(name))
         denials.wait("a line in the log", lambda: self._logged(name))
 
-    def make_clip(self, denials: AccessDenials, name: str, **fields: str) -> str:
+    def make_clip(self, denials: AccessDenials, name: str, **fields: object) -> str:
         """Request a clip with this inference id and further `fields`, download it once, and return its location."""
         body = {"texts": ["a probe"], **SHORTEST, **fields}
         self._s3.put_object(Bucket=self._inputs, Key=f"in/{name}", Body=json.dumps(body))
@@ -42,6 +42,11 @@ class EndpointProbes:
         location = json.loads(self._read(places["OutputLocation"]))["generated_outputs_s3"][0]
         self._read(location)
         return location
+
+    def continues_a_clip(self, denials: AccessDenials) -> None:
+        """A request continues a clip that an earlier one generated, from where that was written."""
+        clip = self.make_clip(denials, f"probe-{uuid.uuid4()}")
+        self.make_clip(denials, f"probe-{uuid.uuid4()}", continuation={"audio": {"s3": clip}})
 
     def reports_an_invalid_request(self, denials: AccessDenials) -> None:
         """An invalid request leads to a failure object and a notification."""

@@ -55,6 +55,7 @@ class ProbedStack:
             STAGING: [self.staging.creates, self.staging.deletes],
             SERVING: [
                 self.serving.serves_a_request,
+                self.serving.continues_a_clip,
                 self.serving.reports_an_invalid_request,
                 self.serving.honours_a_cancellation,
                 self.serving.starts_another_endpoint,

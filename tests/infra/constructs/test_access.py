@@ -36,7 +36,7 @@ def test_execution_role_allows_exactly_what_serving_needs(only: Find) -> None:
         ({"cloudwatch:PutMetricData"}, {"*"}, namespaces),
         (
             {"s3:GetObject"},
-            {f"{ARTIFACTS}/models/MusicGen-dev/StagedModel/*", f"{INPUTS}/in/*"} | CANCELLATIONS,
+            {f"{ARTIFACTS}/models/MusicGen-dev/StagedModel/*", f"{INPUTS}/in/*", f"{OUTPUTS}/audio/*"} | CANCELLATIONS,
             {},
         ),
         ({"s3:PutObject", "s3:AbortMultipartUpload"}, RESULTS, {}),
@@ -90,7 +90,7 @@ def test_client_may_send_and_cancel_requests_fetch_results_and_get_404_for_missi
     ]
 
 
-def test_external_buckets_are_written_only_under_audio(synthesise: Synthesise) -> None:
+def test_external_buckets_are_read_and_written_only_under_audio(synthesise: Synthesise) -> None:
     template = synthesise(external_buckets="sagemaker-us-east-1-123456789012").to_json()
     policies = [r["Properties"] for k, r in template["Resources"].items() if k.startswith("AsyncEndpointRoleDefault")]
     granted = {resource for _, resources, _ in statements(policies[0]) for resource in resources}

@@ -18,6 +18,8 @@ import torch
 from transformers import AutoProcessor, MusicgenForConditionalGeneration
 
 import inference
+from musicgen_serving.audio_download import AudioSource
+from musicgen_serving.audio_input import AudioInput
 from musicgen_serving.audio_upload import AudioStore
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
@@ -59,7 +61,8 @@ def test_request_returns_transformers_codes_and_a_wav_with_both_of_its_channels(
 ) -> None:
     codes, audio = expected
     tracker = RequestTracker(s3, "out", memory_log.log)
-    model = Model(read_checkpoint(staged_stereo), stereo_generator, AudioStore(s3, ("out",)), tracker)
+    audio_input = AudioInput(AudioSource(s3, ()), 32000, 2)
+    model = Model(read_checkpoint(staged_stereo), stereo_generator, AudioStore(s3, ("out",)), tracker, audio_input)
     params = {"do_sample": False, "guidance_scale": 3, "duration": FRAMES / 50}
     body = {"texts": TEXTS, "return_tokens": True, "generation_params": params}
     request = inference.input_fn(json.dumps(body).encode(), "application/json")

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 import inference
+from musicgen_serving.audio_download import AudioSource
+from musicgen_serving.audio_input import AudioInput
 from musicgen_serving.audio_upload import AudioStore
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
@@ -41,7 +43,9 @@ def main(staged: Path, call: str, log_file: Path) -> None:
     else:
         setattr(generator._codec, "decode", hang)  # noqa: B010  # pyright: ignore[reportPrivateUsage]
     s3: Any = None  # nothing is ever finished
-    model = Model(read_checkpoint(staged), generator, AudioStore(s3, ("out",)), RequestTracker(s3, "out", log))
+    audio_input = AudioInput(AudioSource(s3, ()), generator.sampling_rate, generator.channels)
+    tracker = RequestTracker(s3, "out", log)
+    model = Model(read_checkpoint(staged), generator, AudioStore(s3, ("out",)), tracker, audio_input)
     invocations.serve(inference, model, lambda: generator.healthy)
     print(server.port, flush=True)
     threading.Event().wait()

@@ -7,7 +7,9 @@ What is sent is bytes, pauses in seconds, and HALF_CLOSE. The times go with LIMI
 
 from musicgen_serving.http.connection import Limits
 
-LIMITS = Limits(idle_seconds=0.6, head_seconds=0.4, body_seconds=0.4, response_seconds=1.0, linger_seconds=0.3)
+LIMITS = Limits(
+    idle_seconds=0.6, head_seconds=0.4, body_seconds=0.4, response_seconds=1.0, linger_seconds=0.3, body_bytes=2**20
+)  # fmt: skip
 HALF_CLOSE = None
 Session = tuple[str, str, tuple[bytes | float | None, ...]]
 

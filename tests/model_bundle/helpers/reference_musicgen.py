@@ -54,20 +54,31 @@ class Reference:
         states = self.model.text_encoder(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
         return states[text, : int(self.mask[text].sum())]
 
-    def greedy(self, frames: int, guidance: float, prompt: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the codes [texts, K, frames] of transformers' greedy generate, prompts [texts, K, n] first."""
-        given = 0 if prompt is None else prompt.shape[-1]
+    def greedy(
+        self, frames: int, guidance: float, prompt: torch.Tensor | None = None, *,
+        audio: torch.Tensor | None = None, given: int = 0,
+    ) -> torch.Tensor:  # fmt: skip
+        """Return the codes [texts, K, frames] of transformers' greedy generate, prompts [texts, K, n] first.
+
+        Instead of them, `audio` [texts, channels, samples] may be given, which is encoded as `given` frames.
+        """
+        given = given if prompt is None else prompt.shape[-1]
         return self._generate(
             input_ids=self.ids, attention_mask=self.mask, guidance_scale=guidance, max_new_tokens=frames - given + 3,
             **({} if prompt is None else {"decoder_input_ids": prompt.flatten(0, 1)}),
+            **({} if audio is None else {"input_values": audio}),
         )  # fmt: skip
 
-    def unconditional(self, frames: int) -> torch.Tensor:
-        """Return the codes [K, frames] of transformers' greedy generate without a text."""
+    def unconditional(self, frames: int, *, audio: torch.Tensor | None = None, given: int = 0) -> torch.Tensor:
+        """Return the codes [K, frames] of transformers' greedy generate without a text.
+
+        They start with `audio` [1, channels, samples] if it is given, which is encoded as `given` frames.
+        """
         inputs = self.model.get_unconditional_inputs(num_samples=1)
         return self._generate(
             encoder_outputs=inputs.encoder_outputs, attention_mask=inputs.attention_mask,
-            guidance_scale=inputs.guidance_scale, max_new_tokens=frames + 3,
+            guidance_scale=inputs.guidance_scale, max_new_tokens=frames - given + 3,
+            **({} if audio is None else {"input_values": audio}),
         )[0]  # fmt: skip
 
     @torch.inference_mode()
@@ -119,9 +130,13 @@ class Reference:
 
 
 def make_reference(
-    folder: Path, channels: int, *, hidden: int = 64, vocabulary: int = VOCABULARY, layers: int = 4
-) -> Reference:
-    """Write a checkpoint; its matrices have a large variance, so that greedy codes vary."""
+    folder: Path, channels: int, *, hidden: int = 64, vocabulary: int = VOCABULARY, layers: int = 4,
+    listen_to: torch.Tensor | None = None,
+) -> Reference:  # fmt: skip
+    """Write a checkpoint; its matrices have a large variance, so that greedy codes vary.
+
+    Its EnCodec hears no difference, unless `listen_to`, samples [n], is what its codes are to follow.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MusicgenForConditionalGeneration(_config(channels, hidden, vocabulary, layers)).eval()
@@ -131,6 +146,8 @@ def make_reference(
                     parameter.copy_(torch.randn_like(parameter).mul_(0.25).half())  # as published: exact in 16 bits
             for layer in model.audio_encoder.quantizer.layers:
                 layer.codebook.embed.normal_()
+            if listen_to is not None:
+                standardise_embeddings(model.audio_encoder, listen_to)
         ids = torch.randint(3, 200, (2, 11))
     settings = model.generation_config
     settings.bos_token_id = settings.pad_token_id = settings.decoder_start_token_id = vocabulary
@@ -140,6 +157,18 @@ def make_reference(
     ids[1, 5:], mask[1, 5:] = 0, 0
     eager = MusicgenForConditionalGeneration.from_pretrained(folder, attn_implementation="eager")
     return Reference(eager.eval(), folder, ids, mask)
+
+
+@torch.no_grad()
+def standardise_embeddings(codec: Any, samples: torch.Tensor) -> None:
+    """Scale and shift what an EnCodec of random weights encodes samples [n] to: mean 0, deviation 1, as its codebooks.
+
+    Random layers put out nearly the same vector for any sound, and all codes would be equal.
+    """
+    embeddings, last = codec.encoder(samples[None, None])[0], codec.encoder.layers[-1].conv  # [D, T]
+    spread, mean = embeddings.std(dim=1), embeddings.mean(dim=1)
+    last.bias.copy_((last.bias - mean) / spread)
+    last.parametrizations.weight.original0.div_(spread[:, None, None])
 
 
 def _config(channels: int, hidden: int, vocabulary: int, layers: int) -> MusicgenConfig:

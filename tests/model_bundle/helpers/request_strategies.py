@@ -31,13 +31,42 @@ params = st.fixed_dictionaries(
 text = st.text(st.characters() | st.sampled_from(" \x1c\u00a0\ud800"), max_size=4) | st.integers(990, 1010).map(
     "é".__mul__
 )
-sections = st.lists(
-    st.fixed_dictionaries({}, optional={"text": text | anything, "duration": numbers | anything, "other": anything}),
-    max_size=3,
-) | st.lists(st.just({"text": "a", "duration": 30}), min_size=14, max_size=18)
+section = st.fixed_dictionaries(
+    {}, optional={"text": text | anything, "duration": numbers | anything, "other": anything}
+)
+long_section: dict[str, object] = {"text": "a", "duration": 30}
+sections = st.lists(section, max_size=3) | st.lists(st.just(long_section), min_size=14, max_size=18)
+audio = st.fixed_dictionaries(
+    {},
+    optional={
+        "s3": st.sampled_from(
+            ["s3://in/in/a", "s3://uploads/in/a b/ä.wav", "s3://uploads/", "s3://Up/in/a", "s3://uploads/a\n"]
+        )
+        | text.map("s3://uploads/{}".format)
+        | anything,
+        "base64": st.sampled_from(
+            ["UklGRg==", "UklGRl8=", "UklG", "UklGR", "Ukl=", "UklGRg==\n", "Ukl-", "=", "====", "U==="]
+        )
+        | st.text("Aa+/=é \n", max_size=9)
+        | anything,
+        "unknown": anything,
+    },
+)
+# The schema cannot say that an excerpt's end is after its start, and not by more than its longest.
+excerpt = st.fixed_dictionaries(
+    {},
+    optional={
+        "audio": audio | anything,
+        "start": st.sampled_from([0, 0.0, 4, 4.5, -1, 601, True, "0"]),
+        "end": st.sampled_from([5, 7.25, 25, 601, 0, None]),
+        "return_excerpt": st.booleans() | anything,
+        "unknown": anything,
+    },
+)
 requests = st.fixed_dictionaries(
     {},
     optional={
+        "continuation": excerpt | anything,
         "unconditional_clips": st.integers(-1, 18) | st.sampled_from([1.0, 16.5, True]) | anything,
         "negative_prompt": text | anything,
         "return_tokens": st.booleans() | anything,

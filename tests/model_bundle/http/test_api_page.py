@@ -41,7 +41,7 @@ def test_every_example_of_a_request_is_valid() -> None:
             examples.append(example)
             block = block[end:]
     requests = [example for example in examples if "contract" not in example and "stage" not in example]
-    assert len(requests) == len(examples) - 2 == 7
+    assert len(requests) == len(examples) - 2 == 9
     for request in requests:
         parse_request(json.dumps(request).encode(), "application/json")
     (progress,) = [example for example in examples if "stage" in example]
@@ -49,11 +49,13 @@ def test_every_example_of_a_request_is_valid() -> None:
 
 
 def test_every_field_of_the_schema_is_listed() -> None:
-    schema = json.loads(PAGE.with_name("request.schema.json").read_text(encoding="utf-8"))["properties"]
+    whole = json.loads(PAGE.with_name("request.schema.json").read_text(encoding="utf-8"))
+    schema, audio = whole["properties"], whole["$defs"]["audio"]["properties"]
     request = PAGE.read_text(encoding="utf-8").partition("\n## The response")[0]
     rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", request, re.MULTILINE)
     listed = set(re.findall(r"\w+", " ".join(rows)))
-    assert listed == {*schema, *schema["generation_params"]["properties"]}
+    objects = [*schema["generation_params"]["properties"], *schema["continuation"]["properties"]]
+    assert listed == {*schema, *objects, *audio}
 
 
 @pytest.mark.parametrize("event", [COMPLETED, FAILED])

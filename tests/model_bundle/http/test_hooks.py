@@ -1,5 +1,6 @@
 """The hooks of `inference.py` with the tiny model: from a request body to uploaded audio."""
 
+import base64
 import io
 import json
 from collections.abc import Iterator
@@ -8,12 +9,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import soundfile
 import torch
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 import inference
+from musicgen_serving.audio_download import AudioSource
+from musicgen_serving.audio_input import AudioInput, AudioReference
 from musicgen_serving.audio_output import wav_bytes
 from musicgen_serving.audio_upload import AudioStore, UploadError
 from musicgen_serving.engine.errors import PromptTooLongError
@@ -29,7 +33,10 @@ from musicgen_serving.model_loading import Model, read_checkpoint
 @pytest.fixture
 def model(staged_musicgen: Path, generator: Any, s3: Any, memory_log: Any) -> Iterator[Model]:
     tracker = RequestTracker(s3, "out", memory_log.log)
-    yield Model(read_checkpoint(staged_musicgen), generator, AudioStore(s3, ("out", "elsewhere")), tracker)
+    source = AudioSource.of_buckets(s3, "uploads", ("out", "elsewhere"))
+    audio_input = AudioInput(source, generator.sampling_rate, generator.channels)
+    store = AudioStore(s3, ("out", "elsewhere"))
+    yield Model(read_checkpoint(staged_musicgen), generator, store, tracker, audio_input)
     tracker.stop()
 
 
@@ -244,6 +251,77 @@ def test_writes_the_requested_format_level_and_tags(model: Model, s3: Any) -> No
         assert abs(audio).max() == pytest.approx(10 ** (-1 / 20), abs=1e-4) and audio[-1] == 0
         found = soundfile.SoundFile(io.BytesIO(flac)).copy_metadata()
         assert found["title"] == title and found["comment"].startswith(f"seed {seed}; facebook/musicgen-small at ")
+
+
+def song(seconds: float, rate: int = 44100) -> bytes:
+    """Return a FLAC in stereo."""
+    buffer = io.BytesIO()
+    wave = np.sin(np.arange(round(seconds * rate)) * 0.06)[:, None] * [0.5, 0.3]
+    soundfile.write(buffer, wave, rate, format="FLAC")
+    return buffer.getvalue()
+
+
+def test_a_clip_continues_an_excerpt_in_s3_and_starts_with_it(model: Model, s3: Any) -> None:
+    s3.objects["uploads", "in/song.flac"] = (song(3), "audio/flac")
+    excerpt = {"audio": {"s3": "s3://uploads/in/song.flac"}, "start": 1, "end": 1.5}
+    body: dict[str, Any] = {"texts": ["a", "b"], "return_tokens": True, "generation_params": SHORT}
+    response = json.loads(run_hooks(model, {**body, "continuation": excerpt}))
+    assert response["durations"] == [0.7, 0.7]
+    assert [len(codes[0]) for codes in response["tokens"]] == [35, 35]
+    whole = [samples(s3.objects["out", f"audio/id-1/musicgen_small_id-1_{index}.wav"][0])[0] for index in range(2)]
+    assert whole[0].shape == (35 * 640, 1)
+    rest = json.loads(run_hooks(model, {**body, "continuation": {**excerpt, "return_excerpt": False}}))
+    assert rest["durations"] == [0.2, 0.2]
+    assert rest["tokens"] == [[row[25:] for row in codes] for codes in response["tokens"]]
+    cut = samples(s3.objects["out", "audio/id-1/musicgen_small_id-1_0.wav"][0])[0]
+    np.testing.assert_array_equal(cut, whole[0][25 * 640 :])
+    tokens = torch.tensor(response["tokens"][0])[:, :25]
+    prompt = model.audio_input.load(AudioReference(field="x", max_seconds=25, data=song(3), start=1, end=1.5))
+    codec = model.generator._codec  # pyright: ignore[reportPrivateUsage]
+    assert torch.equal(codec.encode(torch.as_tensor(prompt)), tokens)
+
+
+def test_a_clip_continues_an_earlier_one_and_audio_in_base64_without_a_text(model: Model, s3: Any) -> None:
+    first = json.loads(run_hooks(model, {"texts": ["a"], "generation_params": SHORT}))["generated_outputs_s3"][0]
+    audio: list[dict[str, str]] = [{"s3": first}, {"base64": base64.b64encode(song(0.2)).decode()}]
+    for one in audio:
+        body = {"unconditional_clips": 1, "continuation": {"audio": one}, "generation_params": SHORT}
+        assert json.loads(run_hooks(model, body, inference_id="id-2"))["durations"] == [0.4]
+
+
+def test_an_excerpt_and_what_follows_it_may_be_longer_than_the_models_clips(model: Model, s3: Any) -> None:
+    s3.objects["uploads", "in/song.flac"] = (song(21), "audio/flac")
+    body = {
+        "texts": ["a"],
+        "continuation": {"audio": {"s3": "s3://uploads/in/song.flac"}},
+        "generation_params": {"duration": 10},
+    }
+    assert json.loads(run_hooks(model, body))["durations"] == [31.0]
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "sentence"),
+    [
+        (None, 422, "continuation.audio.s3 must be an object that exists and that the endpoint's role may read, got "),
+        (
+            EndpointConnectionError(endpoint_url="https://s3"),
+            500,
+            "the request could not be completed: could not read s3://",
+        ),
+    ],
+)
+def test_a_missing_object_is_a_422_and_an_outage_of_s3_a_500(
+    failure: Exception | None, status: int, sentence: str, model: Model, s3: Any, memory_log: Any
+) -> None:
+    s3.failure = failure
+    invocations = Invocations(memory_log.log, 1)
+    invocations.serve(inference, model)
+    message = Message()
+    message["Content-Type"] = "application/json"
+    body = {"texts": ["a"], "progress": True, "continuation": {"audio": {"s3": "s3://uploads/in/song.flac"}}}
+    response = invocations.answer(message, lambda: json.dumps(body).encode())
+    error = json.loads(response.body)["error"]
+    assert response.status == status and error.startswith(sentence) and "s3://uploads/in/song.flac" in error
 
 
 @pytest.mark.parametrize("accept", ["", "audio/wav"])

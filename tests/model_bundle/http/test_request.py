@@ -120,8 +120,8 @@ INVALID = {
     "an unknown field": (
         b'{"texts": ["a"], "top_n": "x"}',
         "body must have no field but texts, unconditional_clips, sections, n, negative_prompt, loop, bpm, bars, "
-        "generation_params, bucket_name, return_tokens, progress, format, normalization, fade_in, fade_out, "
-        'trim_tail, tags, got "top_n"',
+        "generation_params, continuation, bucket_name, return_tokens, progress, format, normalization, fade_in, "
+        'fade_out, trim_tail, tags, got "top_n"',
     ),
     "texts and clips without one": (
         b'{"texts": ["a"], "unconditional_clips": 1}',
@@ -296,6 +296,55 @@ INVALID = {
 }
 
 
+CONTINUATIONS: dict[str, tuple[object, str]] = {
+    "no object": ([], "continuation must be an object, got an array of 0 items"),
+    "an unknown field": (
+        {"stride": 1},
+        'continuation must have no field but audio, start, end, return_excerpt, got "stride"',
+    ),
+    "no audio": ({}, 'continuation.audio must be an object with "s3" or "base64", got nothing'),
+    "both": (
+        {"audio": {"s3": "s3://aaa/b", "base64": "UklG"}},
+        "continuation.audio must have one of s3 and base64, got 2",
+    ),
+    "neither": ({"audio": {}}, "continuation.audio must have one of s3 and base64, got 0"),
+    "a path": ({"audio": {"s3": "in/a.wav"}}, 'continuation.audio.s3 must be s3://bucket/key, got "in/a.wav"'),
+    "a web address": (
+        {"audio": {"s3": "https://example.com/a.wav"}},
+        'continuation.audio.s3 must be s3://bucket/key, got "https://example.com/a.wav"',
+    ),
+    "base64 for URLs": (
+        {"audio": {"base64": "Ukl-"}},
+        'continuation.audio.base64 must be base64 of RFC 4648 with padding, got "Ukl-"',
+    ),
+    "an empty file": ({"audio": {"base64": ""}}, 'continuation.audio.base64 must be a file in base64, got ""'),
+    "an end before the start": (
+        {"audio": {"base64": "UklG"}, "start": 5, "end": 4},
+        "continuation.end must be after start, by at most 25 s, got 5.0 to 4.0",
+    ),
+    "an excerpt of 26 s": (
+        {"audio": {"base64": "UklG"}, "start": 5, "end": 31},
+        "continuation.end must be after start, by at most 25 s, got 5.0 to 31.0",
+    ),
+    "a start after ten minutes": (
+        {"audio": {"base64": "UklG"}, "start": 601},
+        "continuation.start must be a number from 0 to 600, got 601",
+    ),
+    "a string for a boolean": (
+        {"audio": {"base64": "UklG"}, "return_excerpt": "no"},
+        'continuation.return_excerpt must be true or false, got "no"',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONTINUATIONS)
+def test_rejects_an_invalid_continuation_with_one_sentence(case: str) -> None:
+    continuation, sentence = CONTINUATIONS[case]
+    with pytest.raises(InvalidRequestError) as caught:
+        parse_request(json.dumps({"texts": ["a"], "continuation": continuation}).encode(), "application/json")
+    assert str(caught.value) == sentence
+
+
 @pytest.mark.parametrize("case", INVALID)
 def test_rejects_invalid_fields_with_one_sentence(case: str) -> None:
     body, sentence = INVALID[case]
@@ -346,9 +395,9 @@ def test_rejects_an_accept_without_json_or_wav(header: str) -> None:
     assert str(caught.value) == f'Accept must be application/json or audio/wav, got "{header}"'
 
 
-def test_rejects_a_body_over_one_mebibyte() -> None:
-    with pytest.raises(BodyTooLargeError, match="at most 1048576 bytes of JSON, got 1048577") as caught:
-        parse_request(b" " * (2**20 + 1), "application/json")
+def test_rejects_a_body_over_eight_mebibytes() -> None:
+    with pytest.raises(BodyTooLargeError, match="at most 8388608 bytes of JSON, got 8388609") as caught:
+        parse_request(b" " * (8 * 2**20 + 1), "application/json")
     assert caught.value.status == 413
 
 
@@ -390,7 +439,7 @@ def test_asks_for_a_content_type_when_an_unnamed_body_is_no_json_object(
 
 def test_limits_and_checks_an_unnamed_body_like_any_other() -> None:
     with pytest.raises(BodyTooLargeError):
-        parse_request(b" " * (2**20 + 1), "")
+        parse_request(b" " * (8 * 2**20 + 1), "")
     with pytest.raises(InvalidRequestError, match="texts must be an array of 1 to 16 strings, got nothing"):
         parse_request(b"{}", "application/octet-stream")
 

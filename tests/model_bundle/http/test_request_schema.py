@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from musicgen_serving.http.errors import InvalidRequestError, UnsupportedContentTypeError
 from musicgen_serving.http.request import parse_request
-from tests.model_bundle.helpers.request_strategies import anything, requests
+from tests.model_bundle.helpers.request_strategies import anything, audio, excerpt, requests
 
 SCHEMA: dict[str, Any] = json.loads(
     (Path(__file__).parents[3] / "docs/request.schema.json").read_text(encoding="utf-8")
@@ -66,6 +66,7 @@ plausible = st.fixed_dictionaries(
         "loop": st.booleans(),
         "bpm": st.sampled_from([29.5, 30, 120]),
         "bars": st.sampled_from([1, 64, 65]),
+        "continuation": st.just({"audio": {"s3": "s3://uploads/in/a.wav"}}),
         "trim_tail": st.just(True),
         "fade_in": st.just(1),
         "generation_params": st.sampled_from(
@@ -78,6 +79,13 @@ plausible = st.fixed_dictionaries(
 @settings(max_examples=600, deadline=None)
 @given(plausible)
 def test_schema_and_validator_agree_on_fields_that_depend_on_each_other(request: object) -> None:
+    assert accepted(json.dumps(request).encode()) == VALIDATOR.is_valid(request)
+
+
+@settings(max_examples=400, deadline=None)
+@given(excerpt | st.fixed_dictionaries({"audio": audio}))
+def test_schema_and_validator_agree_on_continuations(continuation: object) -> None:
+    request = {"texts": ["a"], "continuation": continuation}
     assert accepted(json.dumps(request).encode()) == VALIDATOR.is_valid(request)
 
 

@@ -113,7 +113,7 @@ def test_returns_50_megabytes_of_audio(client: Any, hooks: Hooks, accept: str) -
 STATUSES: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "malformed": (b'{"texts"', {}, 400, "body must be JSON, got an error at line 1 column 9: expecting ':' delimiter"),
     "accept": (b"{}", {"Accept": "image/png"}, 406, 'Accept must be application/json or audio/wav, got "image/png"'),
-    "large JSON": (b" " * (2**20 + 1), {}, 413, "body must be at most 1048576 bytes of JSON, got 1048577"),
+    "large JSON": (b" " * (8 * 2**20 + 1), {}, 413, "body must be at most 8388608 bytes of JSON, got 8388609"),
     "type": (b"{}", {"Content-Type": "text/plain"}, 415, 'Content-Type must be application/json, got "text/plain"'),
     "no type": (
         b"RIFF",

@@ -1,5 +1,6 @@
 """Clients that hold connections: they cost others nothing, and the one that has waited longest gives way."""
 
+import json
 import socket
 import subprocess
 import sys
@@ -120,6 +121,27 @@ def test_beyond_the_limit_the_connection_that_waits_longest_gives_way(memory_log
         later_closed = [read_until_closed(client, 0.05)[1] for client in slow[1:]]
         assert (first_closed, later_closed) == (True, [False] * 4)
         assert len(memory_log.events("connection_shed")) == 1
+
+
+def test_bodies_of_all_connections_share_one_bound(memory_log: MemoryLog) -> None:
+    """Half-sent bodies hold what they may; another is turned away, and taken once one of them has gone."""
+    large = post(b"Content-Length: 600\r\n", b" " * 590)
+    with running(Limits(body_bytes=600, all_bodies_bytes=1000), memory_log) as server, ExitStack() as stack:
+        bodies = server._bodies  # pyright: ignore[reportPrivateUsage]
+        slow = stack.enter_context(connect(server, large))
+        wait_until(lambda: bodies.held == 590)
+        with connect(server, large) as second:
+            (response,) = responses_on(second)
+        sentence = "bodies of all requests must be at most 1000 bytes; retry"
+        assert (response.status, json.loads(response.body)) == (503, {"error": sentence})
+        assert response.headers["retry-after"] == "5" and bodies.held == 590
+        with connect(server, GOOD) as good:
+            assert [one.status for one in responses_on(good)] == [200]
+        slow.close()
+        wait_until(lambda: bodies.held == 0)
+        with connect(server, large + b" " * 10) as third:
+            data, _ = read_until_closed(third, 1)
+        assert split_responses(data)[0][0].status == 400  # white space is no JSON, and was read
 
 
 def test_a_request_that_is_answered_never_gives_way(memory_log: MemoryLog) -> None:

@@ -16,6 +16,8 @@ import pytest
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 import inference
+from musicgen_serving.audio_download import AudioSource
+from musicgen_serving.audio_input import AudioInput
 from musicgen_serving.audio_upload import AudioStore
 from musicgen_serving.engine.errors import NonFiniteError, RequestCancelledError
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
@@ -59,6 +61,9 @@ class ObservedS3:
         assert self.may_write.wait(30)
         if self.write_failure:
             raise self.write_failure
+
+    def get_object(self, *, Bucket: str, Key: str) -> None:  # noqa: N803
+        raise AssertionError(f"no request names s3://{Bucket}/{Key}")
 
     def head_object(self, *, Bucket: str, Key: str) -> None:  # noqa: N803
         self.threads.add(threading.current_thread().name)
@@ -387,7 +392,8 @@ def served(
     invocations = Invocations(memory_log.log, max_concurrent_requests=4)
     server = ContainerServer("127.0.0.1", 0, invocations, memory_log.log)
     server.start()
-    model = Model(read_checkpoint(staged_musicgen), generator, AudioStore(s3, ("out",)), tracker)
+    audio_input = AudioInput(AudioSource(s3, ()), generator.sampling_rate, generator.channels)
+    model = Model(read_checkpoint(staged_musicgen), generator, AudioStore(s3, ("out",)), tracker, audio_input)
     invocations.serve(inference, model)
     yield ContainerClient(server.port)
     server.stop()

@@ -160,6 +160,8 @@ class Engine:
         with self._changed:
             count = min(self._batch.free_slots, MAX_ADMITTED_TOGETHER)
             sequences = self._queue.take(count, self._batch.page_budget())
+            if not sequences and not in_flight:
+                sequences = self._queue.take(1)  # no page is in use: what does not fit now never will, and is refused
             self._admitting = sequences
         if sequences:
             self._admit(sequences)

@@ -77,9 +77,9 @@ class Generator:
         self.text_encoder, self._codec = parts.text_encoder, parts.codec
         self.sampling_rate, self.channels = self._codec.sampling_rate, self._codec.channels
         self.runner, self.batch = parts.runner, Batch(parts.runner, LENGTH_MULTIPLES[self.device.type])
-        steps, self._codec_stream = create_streams(self.device)
+        self._step_stream, self._codec_stream = create_streams(self.device)
         self.engine = Engine(
-            self.batch, self.text_encoder.encode, max_waiting=capacity.max_waiting, log=log, stream=steps,
+            self.batch, self.text_encoder.encode, max_waiting=capacity.max_waiting, log=log, stream=self._step_stream,
             on_death=end_worker,
         )  # fmt: skip
         self._codec_heartbeat = Heartbeat("codec")
@@ -134,7 +134,9 @@ class Generator:
             or [self.tokenize(index, clip.text)]
             for index, clip in enumerate(clips)
         ]
-        request = Request(clips, tokens, [self.tokenize(None, clip.negative_prompt) for clip in clips])
+        negative = [self.tokenize(None, clip.negative_prompt) for clip in clips]
+        prompts = self._encode_prompts(clips)
+        request = Request(clips, tokens, negative, prompts=prompts)
         if observe:
             observe(request)
         self.engine.submit(request)
@@ -142,7 +144,9 @@ class Generator:
         all_codes: dict[int, NDArray[np.int64]] = {}
         try:
             for index, codes in request.finished(abandoned):
-                samples, all_codes[index] = self._codec_thread.submit(self._decode, codes).result()
+                prompt = None if clips[index].return_prompt else prompts[index]
+                cut = 0 if prompt is None else prompt.shape[1]
+                samples, all_codes[index] = self._codec_thread.submit(self._decode, codes, cut).result()
                 (deliver or decoded.__setitem__)(index, samples)
         except BaseException as error:
             request.fail(error)
@@ -167,14 +171,29 @@ class Generator:
             raise PromptTooLongError(index, len(tokens), MAX_TEXT_TOKENS, section=section)
         return tokens
 
-    def _decode(self, codes: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return a clip's samples, and its codes on the host.
+    def _encode_prompts(self, clips: list[ClipSpec]) -> list[torch.Tensor | None]:
+        """Return the codes [K, n] that each clip continues, if any; each array of samples is encoded once."""
+        different = {id(clip.prompt): clip.prompt for clip in clips if clip.prompt is not None}
+        codes = {key: self._codec_thread.submit(self._encode, one).result() for key, one in different.items()}
+        return [codes.get(id(clip.prompt)) for clip in clips]
+
+    def _encode(self, samples: NDArray[np.float32]) -> torch.Tensor:
+        """Return the codes [K, n] of samples [channels, any]; runs in the codec's thread until the device is done."""
+        with self._codec_heartbeat.working(), torch.cuda.stream(self._codec_stream):
+            codes = self._codec.encode(torch.as_tensor(samples, device=self.device))
+            if self._step_stream is not None and self._codec_stream is not None:
+                self._codec_stream.synchronize()
+                codes.record_stream(self._step_stream)  # which reads them on admission
+        return codes
+
+    def _decode(self, codes: torch.Tensor, cut: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return a clip's samples, and its codes on the host, both without its first `cut` frames.
 
         Runs in the codec's thread, and returns when the device has finished.
         """
         with self._codec_heartbeat.working(), torch.cuda.stream(self._codec_stream):
-            audio: NDArray[np.float32] = self._codec.decode(codes).float().cpu().numpy()
-            on_host: NDArray[np.int64] = codes.cpu().numpy()
+            audio: NDArray[np.float32] = self._codec.decode(codes)[:, cut * self._codec.hop :].float().cpu().numpy()
+            on_host: NDArray[np.int64] = codes[:, cut:].cpu().numpy()
         if not np.isfinite(audio).all():
             raise NonFiniteError("samples")
         return audio, on_host

@@ -1,6 +1,11 @@
 """What to generate and how to sample it. Imports no torch, so request parsing can use it before the model loads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FRAMES_PER_SECOND = 50
 # The delay pattern shifts the last codebook by codebooks / channels - 1 steps, so as many steps complete no frame.
@@ -44,7 +49,8 @@ class ClipSpec:
     """One clip to generate: of `params.frames` under one text, or in sections, whose lengths and texts then count.
 
     Without a text, `guidance_scale` has no effect. With a negative prompt, guidance leads away from that text instead
-    of from what the model generates without one.
+    of from what the model generates without one. `prompt` are samples [channels, n] at the model's rate that the clip
+    continues; `params` count what is new. The clip starts with them, as the codec renders them, if `return_prompt`.
     """
 
     text: str | None
@@ -52,6 +58,8 @@ class ClipSpec:
     params: SamplingParams
     negative_prompt: str | None = None
     sections: tuple[Section, ...] = ()
+    prompt: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
+    return_prompt: bool = True
 
     @property
     def parts(self) -> tuple[Section, ...]:

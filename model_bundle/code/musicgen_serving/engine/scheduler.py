@@ -27,14 +27,20 @@ class Request:
     """A request's clips, shared by the thread that waits for them and the engine's thread."""
 
     def __init__(
-        self, clips: list[ClipSpec], tokens: list[list[list[int]]], negative_tokens: list[list[int]] | None = None
-    ) -> None:
+        self, clips: list[ClipSpec], tokens: list[list[list[int]]], negative_tokens: list[list[int]] | None = None,
+        *, prompts: list[torch.Tensor | None] | None = None,
+    ) -> None:  # fmt: skip
         self.clips = clips
         self.tokens = tokens  # of the text of each clip's sections; none if it has no text
         self.negative_tokens = negative_tokens or [[] for _ in clips]  # of each clip's negative prompt, if any
+        self.prompts = prompts or [None for _ in clips]  # codes [K, n] that each clip continues, if any
         self.windows = [
-            plan_windows([part.frames for part in clip.parts], clip.params.stride, clip.seed) for clip in clips
-        ]
+            plan_windows(
+                [part.frames for part in clip.parts], clip.params.stride, clip.seed,
+                prompt=0 if prompt is None else prompt.shape[1],
+            )
+            for clip, prompt in zip(clips, self.prompts, strict=True)
+        ]  # fmt: skip
         self.created = time.monotonic()
         self.max_in_flight = 0  # sequences that one step advanced together with this request's
         self.steps = 0  # of all its clips so far; one token of every codebook each
@@ -116,8 +122,13 @@ class Sequence:
     position: int = 0
     end: int = 0
     window_index: int = 0
-    codes: list[torch.Tensor] = field(default_factory=list[torch.Tensor])  # [K, frames] of each window that is finished
+    codes: list[torch.Tensor] = field(default_factory=list[torch.Tensor])  # [K, frames]: the prompt, finished windows
     nonfinite: torch.Tensor | None = None  # whether any logits of finished windows were NaN or infinite
+
+    def __post_init__(self) -> None:
+        prompt = self.request.prompts[self.index]
+        if prompt is not None:
+            self.codes.append(prompt)
 
     @property
     def clip(self) -> ClipSpec:

@@ -14,7 +14,13 @@ from email.utils import formatdate
 
 import h11
 
-from musicgen_serving.http.errors import MethodNotAllowedError, NotFoundError, RequestError, RequestTimeoutError
+from musicgen_serving.http.errors import (
+    MethodNotAllowedError,
+    NotFoundError,
+    RequestError,
+    RequestTimeoutError,
+    ServiceUnavailableError,
+)
 from musicgen_serving.http.invocation import Invocations
 from musicgen_serving.http.protocol import HttpProtocol
 from musicgen_serving.http.request import MAX_JSON_BYTES
@@ -35,19 +41,40 @@ class Limits:
     response_seconds: float = 60.0  # for the client to take the response
     linger_seconds: float = 2.0  # for a refused client to stop sending
     body_bytes: int = MAX_JSON_BYTES
+    all_bodies_bytes: int = 16 * MAX_JSON_BYTES  # of all connections together
     connections: int = 256
+
+
+class BodyBudget:
+    """The memory that request bodies of all connections may take; only the event loop's thread uses it."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self.held = 0
+
+    def take(self, count: int) -> None:
+        """Count bytes of a body; ServiceUnavailableError if there are too many."""
+        if self.held + count > self._total:
+            raise ServiceUnavailableError(f"bodies of all requests must be at most {self._total} bytes; retry")
+        self.held += count
+
+    def give_back(self, count: int) -> None:
+        self.held -= count
 
 
 class Connection:
     """A client's connection, which may carry several requests."""
 
     def __init__(
-        self, client: socket.socket, invocations: Invocations, workers: Executor, limits: Limits, log: JsonLog
-    ) -> None:
+        self, client: socket.socket, invocations: Invocations, workers: Executor, limits: Limits, bodies: BodyBudget,
+        log: JsonLog,
+    ) -> None:  # fmt: skip
         self._socket = client
         self._invocations = invocations
         self._workers = workers
         self._limits = limits
+        self._bodies = bodies
+        self._body_bytes = 0  # of the request, as counted there
         self._log = log
         self._http = HttpProtocol(limits.body_bytes)
         self._loop = asyncio.get_running_loop()
@@ -73,7 +100,11 @@ class Connection:
         try:
             if not await self._wait_for_request():
                 return False
-            response = await self._answer()
+            try:
+                response = await self._answer()
+            finally:
+                self._bodies.give_back(self._body_bytes)
+                self._body_bytes = 0
         except RequestError as refusal:
             # The rest of what was sent cannot be told from a new request.
             close = True
@@ -122,6 +153,8 @@ class Connection:
             await self._loop.sock_sendall(self._socket, self._http.continue_bytes())
         body = bytearray()
         while isinstance(event := await self._next_event(), h11.Data):
+            self._bodies.take(len(event.data))
+            self._body_bytes += len(event.data)
             body += event.data
         return bytes(body)
 

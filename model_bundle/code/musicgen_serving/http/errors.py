@@ -1,5 +1,6 @@
 """Errors that a client sees: refusals with their HTTP status, and the mapping of the engine's errors to them."""
 
+from musicgen_serving.audio_download import DownloadError
 from musicgen_serving.audio_output import AudioError
 from musicgen_serving.audio_upload import UploadError
 from musicgen_serving.engine.errors import (
@@ -10,7 +11,12 @@ from musicgen_serving.engine.errors import (
     UnavailableError,
 )
 
-PUBLIC_FAULTS = (EngineError, AudioError, UploadError)  # failures with status 500 whose message the client may see
+PUBLIC_FAULTS = (
+    EngineError,
+    AudioError,
+    DownloadError,
+    UploadError,
+)  # failures with status 500 whose message the client may see
 
 
 class RequestError(Exception):

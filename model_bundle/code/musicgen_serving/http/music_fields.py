@@ -161,7 +161,7 @@ def _loop(fields: Mapping[str, object]) -> Loop | None:
     for name in ("bpm", "bars"):
         if name not in fields:
             raise InvalidRequestError(f"{name} must be given for a loop, got nothing")
-    for name in ("sections", "trim_tail", "fade_in", "fade_out"):
+    for name in ("sections", "continuation", "trim_tail", "fade_in", "fade_out"):
         if name in fields:
             raise InvalidRequestError(f"{name} must not be given for a loop, got {shown(fields[name])}")
     params = fields.get("generation_params", {})

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
+from musicgen_serving.audio_input import AudioReference
 from musicgen_serving.audio_output import FORMATS, MAX_FADE_SECONDS, NORMALIZATIONS, AudioOutput, writable_formats
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
+from musicgen_serving.http.audio_field import EXCERPT_FIELDS, parse_excerpt
 from musicgen_serving.http.errors import (
     BodyTooLargeError,
     InvalidRequestError,
@@ -18,12 +20,22 @@ from musicgen_serving.http.fields import Range, parse_boolean, parse_object, sho
 from musicgen_serving.http.music_fields import PROMPT_FIELDS, MusicPrompt, parse_music
 from musicgen_serving.http.negotiation import JSON, WAV, check_content_type, media_type
 
-MAX_JSON_BYTES = 1024 * 1024  # 16 texts of 1000 characters, each escaped to 12 bytes, are 192,000
+# For audio in base64: 25 s of 16-bit stereo WAV at 44.1 kHz are 5.9 MB. All the rest is at most 0.2 MB.
+MAX_JSON_BYTES = 8 * 2**20
+MAX_EXCERPT_SECONDS = 25  # that a clip may continue: at least 5 s of the decoder's 30 are new
 _FIELDS = (
-    *PROMPT_FIELDS, "bucket_name", "return_tokens", "progress", "format", "normalization", "fade_in", "fade_out",
-    "trim_tail", "tags",
+    *PROMPT_FIELDS, "continuation", "bucket_name", "return_tokens", "progress", "format", "normalization", "fade_in",
+    "fade_out", "trim_tail", "tags",
 )  # fmt: skip
 _FADE = Range(0, MAX_FADE_SECONDS)
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """The excerpt that every clip of a request continues, and whether the clips start with it."""
+
+    excerpt: AudioReference
+    return_excerpt: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +49,7 @@ class MusicRequest:
     return_tokens: bool = False
     progress: bool = False
     output: AudioOutput = field(default_factory=AudioOutput)
+    continuation: Continuation | None = None
 
     def clip_specs(self, inference_id: str) -> list[ClipSpec]:
         """Return a ClipSpec for each clip; clip i uses seed + i modulo 2**32. A missing seed is a hash of the id."""
@@ -94,6 +107,7 @@ def parse_request(body: bytes, content_type: str) -> MusicRequest:
         prompt=prompt, bucket_name=cast("str | None", bucket_name), params=params, seed=seed,
         return_tokens=parse_boolean("return_tokens", fields.get("return_tokens", False)),
         progress=parse_boolean("progress", fields.get("progress", False)), output=_output(fields),
+        continuation=_continuation(fields),
     )  # fmt: skip
 
 
@@ -137,3 +151,13 @@ def _output(fields: Mapping[str, object]) -> AudioOutput:
         if name in given:
             given[name] = parse_boolean(name, given[name])
     return AudioOutput(**given)  # pyright: ignore[reportArgumentType]  # each value has its field's type
+
+
+def _continuation(fields: Mapping[str, object]) -> Continuation | None:
+    if "continuation" not in fields:
+        return None
+    value = parse_object("continuation", fields["continuation"], (*EXCERPT_FIELDS, "return_excerpt"))
+    return Continuation(
+        parse_excerpt("continuation", value, MAX_EXCERPT_SECONDS),
+        parse_boolean("continuation.return_excerpt", value.get("return_excerpt", True)),
+    )

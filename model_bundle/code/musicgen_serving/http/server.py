@@ -19,7 +19,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from musicgen_serving.engine.watchdog import end_process, end_worker
-from musicgen_serving.http.connection import Connection, Limits
+from musicgen_serving.http.connection import BodyBudget, Connection, Limits
 from musicgen_serving.http.invocation import Invocations
 from musicgen_serving.json_log import JsonLog
 
@@ -43,6 +43,7 @@ class ContainerServer:
         allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         at_most = limits.connections if allowed == resource.RLIM_INFINITY else max(1, allowed // 2)
         self._limits = replace(limits, connections=min(limits.connections, at_most))
+        self._bodies = BodyBudget(self._limits.all_bodies_bytes)
         self._workers = DaemonThreads(invocations.max_concurrent_requests + SPARE_WORKERS)
         self.connections: dict[Connection, asyncio.Task[None]] = {}
         self._reserve = DescriptorReserve(invocations.max_concurrent_requests + SPARE_DESCRIPTORS)
@@ -99,7 +100,7 @@ class ContainerServer:
             await asyncio.sleep(0)  # sock_accept does not yield while clients wait
 
     def _serve(self, client: socket.socket) -> None:
-        connection = Connection(client, self._invocations, self._workers, self._limits, self._log)
+        connection = Connection(client, self._invocations, self._workers, self._limits, self._bodies, self._log)
         task = asyncio.get_running_loop().create_task(connection.serve())
         self.connections[connection] = task
         task.add_done_callback(lambda _: self._ended(connection))

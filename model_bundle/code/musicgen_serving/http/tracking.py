@@ -118,8 +118,8 @@ class Progress:
 class RequestTracker:
     """Writes the progress of requests, and fails those for which `cancel/<inference id>` is in the output bucket.
 
-    Only the output bucket is looked at, as the endpoint's role may not read others. Each kind of failure is logged
-    once.
+    Only the output bucket is looked at: of others, the endpoint's role may read no cancellations. Each kind of failure
+    is logged once.
     """
 
     def __init__(self, client: TrackingS3, output_bucket: str, log: JsonLog) -> None:
