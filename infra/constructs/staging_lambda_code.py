@@ -65,7 +65,8 @@ class PipBundling:
         """Copy the wheels and the sources into `output_dir`. Raise RuntimeError with pip's output if it fails."""
         target = Path(output_dir)
         locations = [f"--target={target}", f"--requirement={REQUIREMENTS}"]
-        command = [sys.executable, "-m", "pip", "install", *PIP_OPTIONS, *locations]
+        # Conflicts with the packages of this environment, which pip would look for, say nothing of another folder.
+        command = [sys.executable, "-m", "pip", "install", "--no-warn-conflicts", *PIP_OPTIONS, *locations]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             output = done.stderr.strip()

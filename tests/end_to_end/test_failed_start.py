@@ -15,7 +15,7 @@ from local_aws.walkthrough.cdk_cli import CdkCli
 from local_aws.walkthrough.report import Report, StepFailed
 from local_aws.walkthrough.toy_model import toy_model
 from tests.end_to_end.helpers.walkthrough_process import PROJECT
-from tests.end_to_end.rights.probed_stack import STACK, tools_on_path
+from tests.end_to_end.rights.probed_stack import STACK, synthesise, tools_on_path
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -55,7 +55,7 @@ def failed(tmp_path: Path) -> Generator[Deployment]:
         cdk = CdkCli(PROJECT, assembly, aws.environment(), log, Report(io.StringIO(), 1))
         settings = {"model_id": model.model_id, "revision": model.revision, "hub_endpoint": hub.url}
         with cdk.bootstrapping(aws.account_id, aws.region):
-            cdk.synth({"env": "dev", **settings})
+            synthesise(cdk, {"env": "dev", **settings})
         template = assembly / f"{STACK}.template.json"
         sound = template.read_text()
         edit(template, prevent_the_start)

@@ -29,9 +29,9 @@ def synthesise(cdk_context: dict[str, Any]) -> Synthesise:
     def synthesise_with(**overrides: Any) -> Template:
         config = from_context({**cdk_context, **overrides})
         if config not in templates:
+            context = {**cdk_context, "aws:cdk:bundling-stacks": []}
             # CDK's rules take seconds to load; the tests of app.py apply them.
-            rules = {"@aws-cdk/core:validateAgainstDefaultRules": False}
-            app = App(context={**cdk_context, **rules, "aws:cdk:bundling-stacks": []})
+            app = App(context=context, builtin_cloud_formation_validation=False)
             templates[config] = Template.from_stack(MusicGenStack(app, config=config))
         return templates[config]
 

@@ -114,7 +114,7 @@ def test_another_qualifier_has_its_own_bootstrap(account: Account) -> None:
 def test_the_bootstrap_version_is_the_one_that_cdk_asks_for() -> None:
     from aws_cdk import App, CfnOutput, Stack
 
-    app = App(analytics_reporting=False, context={"@aws-cdk/core:validateAgainstDefaultRules": False})
+    app = App(analytics_reporting=False, builtin_cloud_formation_validation=False)
     stack = Stack(app, "Probe")
     CfnOutput(stack, "Any", value="x")
     # Read from the file: jsii knows the manifest's type only where another test imported its module.

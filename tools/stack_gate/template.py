@@ -44,6 +44,11 @@ class Stack:
         entries = as_object(self.template.get("Resources"))
         return {logical_id: entry for logical_id, entry in entries.items() if _is_resource(entry)}
 
+    @cached_property
+    def memo(self) -> dict[Any, Any]:
+        """What was worked out from the template once and is read again, by whoever puts it here."""
+        return {}
+
     @property
     def malformed(self) -> list[str]:
         """Keys of Resources that are no resource but, for example, a macro (`Fn::ForEach::Name`)."""
@@ -146,6 +151,11 @@ def texts(value: Json, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 def canonical(value: Json) -> str:
     """Return JSON with sorted keys, and numbers and booleans as text, which is how CloudFormation compares them."""
     return json.dumps(_as_text(value), sort_keys=True)
+
+
+def same(one: Json, other: Json) -> bool:
+    """Return whether two values have the same `canonical` text, which most values of two templates need not make."""
+    return repr(one) == repr(other) or canonical(one) == canonical(other)
 
 
 def _as_text(value: Json) -> Json:

@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from botocore.session import get_session
 
 from local_aws.emulator import child_processes
 from local_aws.emulator.account import REGION, ROOT_ACCESS_KEY_ID, ROOT_SECRET_ACCESS_KEY
@@ -32,7 +33,17 @@ class Runtime:
 
 
 _runtime: list[Runtime] = []
-_session: Any = boto3.session.Session()  # shared, because each session loads the service models again
+_loader: Any = get_session().get_component("data_loader")
+
+
+def new_session() -> Any:
+    """Return a session of botocore with the service models that others have loaded; its own loads them anew."""
+    session: Any = get_session()
+    session.register_component("data_loader", _loader)
+    return session
+
+
+_session: Any = boto3.session.Session(botocore_session=new_session())
 _session_lock = threading.Lock()
 
 

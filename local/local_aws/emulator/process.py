@@ -14,6 +14,7 @@ from botocore.config import Config
 
 from local_aws.autoscaling.live.accelerated_clock import CLOCK_FACTOR
 from local_aws.emulator import account, child_processes
+from local_aws.emulator.clients import new_session
 from local_aws.emulator.environment import tool_environment
 
 _START_SECONDS = 60.0
@@ -36,7 +37,7 @@ class LocalAws:
         self.log_path = self.state_dir / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._ready: dict[str, Any] = {}
-        self._session: Any = boto3.session.Session()  # untyped: service names are variables here
+        self._session: Any = boto3.session.Session(botocore_session=new_session())  # untyped: services are variables
 
     @classmethod
     def running(cls, state_dir: Path) -> Self:

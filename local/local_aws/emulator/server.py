@@ -5,6 +5,7 @@ Write DIR/ready.json (`endpoint_url`, `ca_bundle`, `trust_bundle`, `pid`) once r
 
 import argparse
 import fcntl
+import functools
 import json
 import os
 import signal
@@ -34,6 +35,14 @@ class _RequestHandler(MotoRequestHandler):
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         self.log("info", '"%s %s" %s', self.command, self.path.partition("?")[0], code)
+
+
+class _Application(DomainDispatcherApplication):
+    """Remember the service of each host; moto lists the folder of its services for every request."""
+
+    def __init__(self) -> None:
+        super().__init__(create_backend_app)
+        self.get_backend_for_host = functools.lru_cache(1000)(self.get_backend_for_host)
 
 
 class _TlsServer(ThreadedWSGIServer):
@@ -71,7 +80,7 @@ def serve(state: Path, port: int, *, exit_with_stdin: bool) -> None:
     from local_aws.emulator.moto_changes import moto_patches  # here: it imports moto's CloudFormation too
 
     moto_patches.install()
-    app: Any = DomainDispatcherApplication(create_backend_app)
+    app: Any = _Application()
     for middleware in (unsupported.middleware, authorization.middleware, response_urls.middleware):
         app = middleware(app)
     server.app = app

@@ -12,9 +12,11 @@ import pytest
 
 from local_aws.emulator.process import LocalAws
 from local_aws.hub import LoopbackHub, Repository
+from local_aws.walkthrough import bundled_assets
 from local_aws.walkthrough.cdk_cli import CdkCli
 from local_aws.walkthrough.client import stack_outputs
 from local_aws.walkthrough.report import Report
+from local_aws.walkthrough.steps import BUNDLED_ASSETS
 from local_aws.walkthrough.toy_model import toy_model
 from tests.end_to_end.helpers.walkthrough_process import PROJECT, tool_environment
 from tests.end_to_end.rights.access_denials import AccessDenials, ProbeFailed
@@ -161,15 +163,27 @@ def probed_stack(
         final = {**context, "hub_endpoint": hub.url, **(settings or {}), **found}
         for number, deployed in enumerate([{**final, **first}, final] if first else [final]):
             with cdk.bootstrapping(aws.account_id, aws.region) if number == 0 else nullcontext():
-                cdk.synth(deployed)
+                synthesise(cdk, deployed)
             cdk.deploy()
         yield ProbedStack(aws, folder / "cdk.out", faults)
 
 
+def synthesise(cdk: CdkCli, context: dict[str, str]) -> None:
+    """Synthesise as `make local` does, with the Lambda that any run bundled from the same sources."""
+    store = PROJECT / BUNDLED_ASSETS
+    bundled_assets.restore(store, cdk.assembly)
+    cdk.synth(context)
+    bundled_assets.keep(cdk.assembly, store)
+
+
 @contextmanager
 def tools_on_path() -> Generator[None]:
-    """Add the tools and source roots that make exports to this process's environment."""
+    """Add the tools and source roots that make exports to this process's environment.
+
+    CDK's own validation, which takes seconds, is left to `make local` and the tests of app.py.
+    """
     with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("CDK_VALIDATION", "false")
         for name in ("PATH", "PYTHONPATH"):
             patched.setenv(name, tool_environment()[name])
         yield

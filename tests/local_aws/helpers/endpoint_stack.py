@@ -24,7 +24,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     while time.monotonic() < deadline:
         if value := condition():
             return value
-        time.sleep(0.02)
+        time.sleep(0.05)  # conditions ask the API, which takes milliseconds of CPU
     pytest.fail(f"the condition was not met within {seconds} s")
 
 

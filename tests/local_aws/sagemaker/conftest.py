@@ -1,9 +1,11 @@
 """moto's server in this process with the SageMaker patches, and fake containers that obey each request's body."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from moto import backends
 from moto.server import ThreadedMotoServer
 
 from local_aws import sagemaker
@@ -20,10 +22,16 @@ _current: list[FakeWorld] = []
 @pytest.fixture(scope="session")
 def sagemaker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of moto's server, over plain http, with the patches of SageMaker and CloudWatch installed once."""
+    modules = tuple(backends.list_of_moto_modules())  # moto lists their folder for every request
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(backends, "list_of_moto_modules", lambda: modules)
+        yield from _serve(tmp_path_factory.mktemp("state"))
+
+
+def _serve(state: Path) -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    state = tmp_path_factory.mktemp("state")
     clients.set_runtime(Runtime(f"http://{host}:{port}", state, state / "unused.pem", state / "unused.pem"))
     cloudwatch.install()
     sagemaker.install(launch=lambda environment, log: _current[0].launch(environment, log))

@@ -74,17 +74,12 @@ def _key(child: Child, template: str) -> str:
 
 
 def _run(child: Child, templates: Sequence[str], cache: Path) -> list[Json]:
-    home = cache / "home"
-    with _lock:
-        if not home.exists():
-            fill_home(home, cache)
     python = child.python or Path(sys.executable)
     node = shutil.which("node")
     programs = [str(python.parent), *([] if node is None else [str(Path(node).parent)]), "/usr/bin", "/bin"]
     variables = {
         "PATH": os.pathsep.join(programs),
         "PYTHONPATH": os.pathsep.join(map(str, child.import_path)),
-        "HOME": str(home),
         "TMPDIR": "/tmp",
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": "1",
@@ -96,6 +91,7 @@ def _run(child: Child, templates: Sequence[str], cache: Path) -> list[Json]:
         folder, output = Path(scratch) / "input", Path(scratch) / "output"
         folder.mkdir()
         output.mkdir()
+        home = _home(child, cache, Path(scratch) / "home")
         for number, template in enumerate(templates):
             (folder / f"{number}.template.json").write_text(template, encoding="utf-8", errors="surrogatepass")
         for name, text in child.settings.items():
@@ -103,7 +99,7 @@ def _run(child: Child, templates: Sequence[str], cache: Path) -> list[Json]:
         done = sandbox.run(
             [str(python), "-P", "-s", str(_SCRIPTS / child.script), str(output)],
             folder=folder,
-            variables=variables,
+            variables={**variables, "HOME": str(home)},
             read_only=[folder, _SCRIPTS, *child.readable, *_environment(child.python)],
             writable=[output, home],
             timeout_seconds=TIMEOUT_SECONDS,
@@ -112,6 +108,18 @@ def _run(child: Child, templates: Sequence[str], cache: Path) -> list[Json]:
         if done.code != 0:
             raise GateError(f"it failed: {done.output[-300:]}")
         return [_read(output / f"{number}.json") for number in range(len(templates))]
+
+
+def _home(child: Child, cache: Path, empty: Path) -> Path:
+    """Return the home folder that all children with CDK share, filled for jsii once; others get an empty one."""
+    if "aws-cdk-lib" not in child.packages:
+        empty.mkdir()
+        return empty
+    home = cache / "home"
+    with _lock:
+        if not home.exists():
+            fill_home(home, cache)
+    return home
 
 
 def _environment(python: Path | None) -> list[Path]:

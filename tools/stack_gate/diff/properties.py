@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from stack_gate.template import Json, as_list, as_object, canonical, is_list, is_object
+from stack_gate.template import Json, as_list, as_object, canonical, is_list, is_object, same
 
 Path = tuple[str, ...]
 MAX_SHOWN = 160
@@ -112,7 +112,7 @@ def select(old: Json, new: Json, pattern: str) -> Iterator[ValueChange]:
 
 def _select(change: ValueChange, steps: Path | None) -> Iterator[ValueChange]:
     """Yield the differing values at the path `steps` below `change`, the innermost ones if it is None."""
-    if canonical(change.old) == canonical(change.new):
+    if same(change.old, change.new):
         return
     parts = _children(change) if steps != () else None
     one_sided = change.old is None or change.new is None
@@ -187,7 +187,7 @@ def _common_members(one: Json, other: Json) -> int:
     if one["Effect"] != other["Effect"]:
         return 0
     keys = [key for key in (one.keys() | other.keys()) - {"Effect"}]
-    equal = sum(canonical(one.get(key)) == canonical(other.get(key)) for key in keys)
+    equal = sum(same(one.get(key), other.get(key)) for key in keys)
     if len(one) == len(other) == equal + 1:
         return 100  # the same statement
     return equal + (2 if "Sid" in one and one["Sid"] == other.get("Sid") else 0) + (equal >= len(keys) - 1)

@@ -97,7 +97,9 @@ def _normalised(stack: Stack) -> Stack:
 
 def diff_stacks(pairs: Sequence[Pair]) -> list[StackDiff]:
     """Compare each pair, all in one Node process. Raise GateError with Node's output if it fails."""
-    pairs = [replace(pair, base=_normalised(pair.base), head=_normalised(pair.head)) for pair in pairs]
+    # By identity: many pairs may have the same base, which is then read once.
+    stacks = {id(stack): _normalised(stack) for pair in pairs for stack in (pair.base, pair.head)}
+    pairs = [replace(pair, base=stacks[id(pair.base)], head=stacks[id(pair.head)]) for pair in pairs]
     templates = json.dumps([(pair.base.template, pair.head.template) for pair in pairs])
     try:
         done = subprocess.run(

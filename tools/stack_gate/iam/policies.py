@@ -101,8 +101,11 @@ class _UnreadablePolicy(Exception):
 
 
 def read_permissions(stack: Stack, *, by_name: bool = False) -> Permissions:
-    """Read every policy of a stack. `by_name` is as in Resolver."""
-    return _Reader(stack, Resolver(stack, by_name=by_name)).read()
+    """Return every policy of a stack, read once; change nothing in it. `by_name` is as in Resolver."""
+    key = "permissions", by_name
+    if key not in stack.memo:
+        stack.memo[key] = _Reader(stack, Resolver(stack, by_name=by_name)).read()
+    return stack.memo[key]
 
 
 class _Reader:

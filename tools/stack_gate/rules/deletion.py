@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from stack_gate.diff.stacks import Change, StackDiff
 from stack_gate.findings import Finding
 from stack_gate.rules.tables import stack_finding, type_facts
-from stack_gate.template import Json, Stack, as_list, as_object, canonical, is_object
+from stack_gate.template import Json, Stack, as_list, as_object, is_object, same
 
 REPLACED = ("WILL_REPLACE", "MAY_REPLACE")
 DESTROYED = ("WILL_DESTROY", "WILL_ORPHAN")
@@ -51,7 +51,7 @@ def _find_deletion_policy(base: Stack, head: Stack, logical_id: str) -> Iterator
     default = "Snapshot" if type_name in SNAPSHOT_BY_DEFAULT else default
     for attribute in ("DeletionPolicy", "UpdateReplacePolicy"):
         before, after = (stack.resources[logical_id].get(attribute, default) for stack in (base, head))
-        if canonical(before) != canonical(after):
+        if not same(before, after):
             what = f"{attribute}: {before} → {after}"
             yield stack_finding("deletion_policy", resource=head.display(logical_id), what=what)
 

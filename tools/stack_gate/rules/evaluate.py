@@ -15,7 +15,7 @@ from stack_gate.rules.secrets import find_environments, find_secrets
 from stack_gate.rules.suppressions import find_suppressions
 from stack_gate.rules.tables import JUDGE_NEW, all_rules, foreign_rows, stack_finding, type_facts
 from stack_gate.rules.two_phase import find_two_phase_changes
-from stack_gate.template import as_object, canonical
+from stack_gate.template import as_object, canonical, same
 
 # Parts of a template and attributes of a resource that change nothing by themselves, or that other rules look at.
 HARMLESS_PARTS = ("Resources", "Description", "Outputs", "Rules", "Metadata", "AWSTemplateFormatVersion", "Parameters")
@@ -88,7 +88,7 @@ def _check_addition(diff: StackDiff, logical_id: str) -> Iterator[Finding]:
         if rule.required and not changes:
             changes = [ValueChange(tuple(rule.path.split(".")), None, None)]
         for change in changes:
-            differs = rule.required or canonical(rule.baseline) != canonical(change.new)
+            differs = rule.required or not same(rule.baseline, change.new)
             if differs and PREDICATES[rule.predicate](rule.baseline, change.new, diff):
                 what = ValueChange(change.path, rule.baseline, change.new).describe()
                 yield Finding(class_name=rule.class_name, resource=shown, what=what, why=rule.why)
@@ -135,7 +135,7 @@ def find_unknown_changes(diff: StackDiff) -> Iterator[Finding]:
 
 
 def _changed_keys(old: dict[str, object], new: dict[str, object]) -> list[str]:
-    return [name for name in sorted(old.keys() | new.keys()) if canonical(old.get(name)) != canonical(new.get(name))]
+    return [name for name in sorted(old.keys() | new.keys()) if not same(old.get(name), new.get(name))]
 
 
 RULES: tuple[Callable[[StackDiff], Iterable[Finding]], ...] = (

@@ -16,7 +16,18 @@ from stack_gate.diff.properties import ValueChange
 from stack_gate.diff.stacks import StackDiff
 from stack_gate.findings import Finding
 from stack_gate.rules.tables import Foreign, foreign_rows, stack_finding
-from stack_gate.template import Json, Resolver, Stack, as_list, canonical, is_list, is_object, objects, referenced_id
+from stack_gate.template import (
+    Json,
+    Resolver,
+    Stack,
+    as_list,
+    canonical,
+    is_list,
+    is_object,
+    objects,
+    referenced_id,
+    same,
+)
 
 CUSTOM = ("Custom::*", "AWS::CloudFormation::CustomResource")
 IMAGE_TABLE = Path(__file__).parents[3] / "infra" / "config" / "image_registries.json"
@@ -32,7 +43,7 @@ def find_foreign_origins(diff: StackDiff) -> Iterator[Finding]:
         before = _values(diff.base.resources.get(logical_id, {}).get("Properties", {}))
         for path, value in _values(resource.get("Properties", {})).items():
             name = next((step for step in reversed(path) if not step.isdigit()), "")
-            unchanged = path in before and canonical(before[path]) == canonical(value)
+            unchanged = path in before and same(before[path], value)
             for row in rows:
                 if name in row.keys and (not unchanged or _became_foreign(value, diff, row)):
                     yield from _judge(row, path, before.get(path), value, diff, logical_id)

@@ -220,8 +220,7 @@ def _still_exists(part: Statement, head: Stack) -> bool:
 
 def find_access_by_tag(diff: StackDiff) -> Iterator[Finding]:
     """Find changed tags that a condition or variable of a policy names: whoever has the tag has the access."""
-    statements = [*read_permissions(diff.base).statements, *read_permissions(diff.head).statements]
-    named = "\n".join({str(statement).lower() for _, statement in statements})
+    named = _statements_in_words(diff.base) + _statements_in_words(diff.head)
     named += "\n".join(text.lower() for _, text in read_permissions(diff.head).unreadable)
     if "tag/" not in named:
         return
@@ -231,6 +230,13 @@ def find_access_by_tag(diff: StackDiff) -> Iterator[Finding]:
             if f"tag/{key}".lower() in named:
                 what = f"tag {key}: {before.get(key, 'none')} → {after.get(key, 'none')}"
                 yield stack_finding("access_by_tag", resource=diff.head.display(logical_id), what=what)
+
+
+def _statements_in_words(stack: Stack) -> str:
+    if "statements in words" not in stack.memo:
+        found = {str(statement).lower() for _, statement in read_permissions(stack).statements}
+        stack.memo["statements in words"] = "\n".join([*found, ""])
+    return stack.memo["statements in words"]
 
 
 def _tags(properties: dict[str, Json]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stack_gate.diff.stacks import StackDiff
-from stack_gate.template import Json, Stack, as_list, as_object, canonical, is_list, is_object, referenced_id
+from stack_gate.template import Json, Stack, as_list, as_object, canonical, is_list, is_object, referenced_id, same
 
 EMAIL_PROTOCOLS = ("email", "email-json")
 SUBSCRIBERS, TOPICS = ("AWS::Lambda::Function", "AWS::SQS::Queue"), ("AWS::SNS::Topic",)
@@ -176,7 +176,7 @@ def _lifecycle_actions(configuration: Json) -> dict[tuple[str, str], Any] | None
 
 
 def _acts_worse(action: str, old: Any, new: Any) -> bool:
-    if canonical(old) == canonical(new):
+    if same(old, new):
         return False
     before, after = _days(old), _days(new)
     if before is None or after is None:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from stack_gate.diff.stacks import StackDiff
 from stack_gate.findings import Finding
 from stack_gate.rules.tables import environment_table, stack_finding
-from stack_gate.template import Json, Resolver, Stack, as_object, canonical, is_object, objects, texts
+from stack_gate.template import Json, Resolver, Stack, as_object, canonical, is_object, objects, same, texts
 
 # The fixed start of credentials, as GitHub's and GitLab's secret scanners know them.
 _CREDENTIAL = re.compile(
@@ -85,7 +85,7 @@ def find_environments(diff: StackDiff) -> Iterator[Finding]:
             continue
         before = _variables(diff.base.properties(logical_id))
         for name, value in _variables(resource.get("Properties", {})).items():
-            if name in before and canonical(before[name]) == canonical(value):
+            if name in before and same(before[name], value):
                 continue
             values = next((item for pattern, item in allowed.items() if fnmatchcase(name[-1], pattern)), None)
             text = Resolver(diff.head).text(value) if not isinstance(value, list) else "a list"

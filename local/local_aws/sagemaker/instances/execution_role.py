@@ -12,10 +12,9 @@ import boto3
 from botocore.config import Config
 from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import CredentialRetrievalError
-from botocore.session import get_session
 from moto.iam.exceptions import NotFoundException
 
-from local_aws.emulator.clients import Runtime
+from local_aws.emulator.clients import Runtime, new_session
 from local_aws.emulator.iam.sessions import assume_role_for_service
 
 _SESSION_NAME = "SageMaker"  # as in CloudTrail's records of real endpoints
@@ -39,7 +38,7 @@ class RoleSession:
         self._credentials: Any = RefreshableCredentials.create_from_metadata(
             metadata=self._assume(), refresh_using=self._assume, method="sts-assume-role"
         )
-        botocore_session: Any = get_session()
+        botocore_session: Any = new_session()
         botocore_session._credentials = self._credentials  # botocore has no public way to set refreshable ones
         self._session: Any = boto3.Session(botocore_session=botocore_session, region_name=region)
 
