@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from musicgen_serving.engine.engine import Engine
-from musicgen_serving.engine.errors import NonFiniteError, PromptTooLongError
+from musicgen_serving.engine.errors import MelodyUnsupportedError, NonFiniteError, PromptTooLongError
 from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, LoadTimer, WeightFormat, load_parts
+from musicgen_serving.engine.model.chroma import Chroma
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.scheduler import Batch, Request
 from musicgen_serving.engine.self_check import CHECK_TEXTS, SelfCheck, SelfCheckError, require_sound
@@ -76,6 +77,8 @@ class Generator:
         parts = load_parts(folder, self.device, weight_format, capacity.slots, timer, log)
         self.text_encoder, self._codec = parts.text_encoder, parts.codec
         self.sampling_rate, self.channels = self._codec.sampling_rate, self._codec.channels
+        config = parts.runner.config
+        self._chroma = Chroma(config, self.sampling_rate) if config.melody else None
         self.runner, self.batch = parts.runner, Batch(parts.runner, LENGTH_MULTIPLES[self.device.type])
         steps, self._codec_stream = create_streams(self.device)
         self.engine = Engine(
@@ -114,6 +117,11 @@ class Generator:
             require_sound(self.generate([clip]).clips[0])
 
     @property
+    def follows_melodies(self) -> bool:
+        """Whether the loaded model is a melody model."""
+        return self._chroma is not None
+
+    @property
     def healthy(self) -> bool:
         """Whether a request can be expected to finish: the engine runs, and neither it nor the codec hangs."""
         return self.engine.running and self._watchdog.healthy
@@ -126,11 +134,12 @@ class Generator:
 
         `deliver` runs in the caller's thread. If it raises, the clips that are not finished are dropped. `observe` gets
         the engine's request before it is queued; other threads may read how far it is, and fail it. Raises that error,
-        PromptTooLongError, QueueFullError, EngineStoppedError, DeviceMemoryError, NonFiniteError, or
-        RequestAbandonedError once `abandoned` returns true.
+        PromptTooLongError, MelodyUnsupportedError, QueueFullError, EngineStoppedError, DeviceMemoryError,
+        NonFiniteError, or RequestAbandonedError once `abandoned` returns true.
         """
         tokens = [self.tokenize(index, clip.text) for index, clip in enumerate(clips)]
-        request = Request(clips, tokens, [self.tokenize(None, clip.negative_prompt) for clip in clips])
+        negative = [self.tokenize(None, clip.negative_prompt) for clip in clips]
+        request = Request(clips, tokens, negative, self._melodies(clips))
         if observe:
             observe(request)
         self.engine.submit(request)
@@ -162,6 +171,23 @@ class Generator:
         if len(tokens) > MAX_TEXT_TOKENS:
             raise PromptTooLongError(index, len(tokens), MAX_TEXT_TOKENS)
         return tokens
+
+    def _melodies(self, clips: list[ClipSpec]) -> list[torch.Tensor | None]:
+        """Return the chroma [T, bins] of each clip's melody, on the host; that of a shared one is computed once.
+
+        Raises MelodyUnsupportedError unless the model is a melody model.
+        """
+        melodies = {id(clip.melody): clip.melody for clip in clips if clip.melody is not None}
+        if melodies and self._chroma is None:
+            raise MelodyUnsupportedError
+        features = {key: self._codec_thread.submit(self._features, one).result() for key, one in melodies.items()}
+        return [features.get(id(clip.melody)) for clip in clips]
+
+    def _features(self, melody: NDArray[np.float32]) -> torch.Tensor:
+        """Return a melody's chroma; runs in the codec's thread, as one transform's threads at a time are enough."""
+        assert self._chroma is not None
+        with self._codec_heartbeat.working():
+            return self._chroma.features(melody)
 
     def _decode(self, codes: torch.Tensor) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return a clip's samples, and its codes on the host.

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 FRAMES_PER_SECOND = 50
 # The delay pattern shifts the last codebook by codebooks / channels - 1 steps, so as many steps complete no frame.
 # Requests are validated before a model is loaded; `decoder_config` refuses a model for which this is another number.
@@ -34,10 +37,12 @@ class ClipSpec:
     """One clip to generate.
 
     Without a text, `guidance_scale` has no effect. With a negative prompt, guidance leads away from that text instead
-    of from what the model generates without one.
+    of from what the model generates without one. `melody` are the samples [channels, n], at the model's rate, of the
+    melody that the clip follows: of melody models only, repeated to fill the clip.
     """
 
     text: str | None
     seed: int
     params: SamplingParams
     negative_prompt: str | None = None
+    melody: NDArray[np.float32] | None = None

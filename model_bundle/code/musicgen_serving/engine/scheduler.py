@@ -16,7 +16,6 @@ import torch
 
 from musicgen_serving.engine.errors import NonFiniteError, QueueFullError, RequestAbandonedError
 from musicgen_serving.engine.sampling_params import ClipSpec
-from musicgen_serving.engine.step import delay_pattern
 from musicgen_serving.engine.step.model_runner import ModelRunner
 
 POLL_SECONDS = 0.25  # between checks whether the client is still connected
@@ -26,11 +25,13 @@ class Request:
     """A request's clips, shared by the thread that waits for them and the engine's thread."""
 
     def __init__(
-        self, clips: list[ClipSpec], tokens: list[list[int]], negative_tokens: list[list[int]] | None = None
-    ) -> None:
+        self, clips: list[ClipSpec], tokens: list[list[int]], negative_tokens: list[list[int]] | None = None,
+        melodies: list[torch.Tensor | None] | None = None,
+    ) -> None:  # fmt: skip
         self.clips = clips
         self.tokens = tokens  # of each clip's text; none if it has no text
         self.negative_tokens = negative_tokens or [[] for _ in clips]  # of each clip's negative prompt, if any
+        self.melodies = melodies or [None] * len(clips)  # chroma [T, bins] that each clip follows, if any; on the host
         self.created = time.monotonic()
         self.max_in_flight = 0  # sequences that one step advanced together with this request's
         self.steps = 0  # of all its clips so far; one token of every codebook each
@@ -248,10 +249,11 @@ class Batch:
         """Put a sequence into the next slot, with the states [tokens, width] of its text and its negative prompt."""
         slot, clip = len(self.sequences), sequence.clip
         start = self._runner.admit(
-            slot, states, clip.params.frames, clip.params, clip.seed, negative=negative
+            slot, states, clip.params.frames, clip.params, clip.seed, negative=negative,
+            melody=sequence.request.melodies[sequence.index],
         )  # fmt: skip
         sequence.position = start
-        sequence.end = delay_pattern.steps(clip.params.frames, self._runner.config.delays)
+        sequence.end = self._runner.end(clip.params.frames, len(sequence.tokens), len(sequence.negative_tokens))
         self.sequences.append(sequence)
         sequence.request.mark_started()
 

@@ -4,6 +4,7 @@ from musicgen_serving.audio_output import AudioError
 from musicgen_serving.audio_upload import UploadError
 from musicgen_serving.engine.errors import (
     EngineError,
+    MelodyUnsupportedError,
     PromptTooLongError,
     RequestAbandonedError,
     RequestCancelledError,
@@ -96,6 +97,8 @@ def translate_engine_error(error: Exception) -> Exception:
         case PromptTooLongError():
             field = "negative_prompt" if error.index is None else f"texts[{error.index}]"
             return InvalidRequestError(f"{field} must be at most {error.limit} tokens, got {error.tokens}")
+        case MelodyUnsupportedError():
+            return InvalidRequestError(str(error))
         case UnavailableError():
             return ServiceUnavailableError(str(error))
         case RequestAbandonedError():

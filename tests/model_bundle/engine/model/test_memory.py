@@ -31,6 +31,7 @@ from musicgen_serving.engine.model.cpu_matrices import (
 from musicgen_serving.engine.model.memory import (
     ELEMENT_BYTES,
     clip_pages,
+    clip_sizes,
     decoder_bytes,
     page_bytes,
     pages_that_fit,
@@ -51,6 +52,8 @@ LARGE = replace(SMALL, layers=48, hidden=2048, heads=32, ffn=8192)
 MONO = {"small": SMALL, "medium": replace(SMALL, layers=48, hidden=1536, heads=24, ffn=6144), "large": LARGE}
 STEREO = {f"stereo-{size}": replace(config, codebooks=8, channels=2) for size, config in MONO.items()}
 PUBLISHED = MONO | STEREO
+TINY_MELODY = replace(TINY, chroma_frames=20, chroma_bins=12)
+SMALL_MELODY = replace(SMALL, chroma_frames=235, chroma_bins=12)
 LONGEST = (MAX_NEW_TOKENS, MAX_TEXT_TOKENS)
 
 
@@ -65,6 +68,7 @@ def storage_bytes(slots: Slots) -> int:
     [
         (TINY, CPU, torch.float32, 3, (200, 140), 17),
         (TINY, CPU, torch.float16, 1, (64, 1), 4),
+        (TINY_MELODY, CPU, torch.float32, 2, (20 + 140 + 200, 0), 7),
         (SMALL, META, torch.float32, 8, LONGEST, 100),
         (LARGE, META, torch.float16, 32, LONGEST, 280),
     ],
@@ -86,7 +90,7 @@ def tensors_of(part: Any) -> Iterator[torch.Tensor]:
             yield from tensors_of(one)
 
 
-@pytest.mark.parametrize("config", [TINY, SMALL, LARGE, STEREO["stereo-large"]])
+@pytest.mark.parametrize("config", [TINY, SMALL, LARGE, STEREO["stereo-large"], TINY_MELODY, SMALL_MELODY])
 def test_the_decoder_takes_the_bytes_that_are_allocated(config: DecoderConfig) -> None:
     with torch.device("meta"):
         weights = random_weights(config, 1503, torch.float16)
@@ -94,7 +98,8 @@ def test_the_decoder_takes_the_bytes_that_are_allocated(config: DecoderConfig) -
         single = random_weights(config, 1503, torch.float32)
     for kind, allocated in (("float16", weights), ("float32", single), ("int8", quantised)):
         formula = decoder_bytes(config, 1503, ELEMENT_BYTES["cuda", kind])
-        assert formula == sum(one.nbytes for one in tensors_of(allocated)), kind
+        counted = replace(allocated, chroma=None)  # as the text's, this projection is not part of the decoder
+        assert formula == sum(one.nbytes for one in tensors_of(counted)), kind
 
 
 @pytest.mark.skipif(not has_fbgemm(), reason="FBGEMM's kernels are for x86")
@@ -208,3 +213,13 @@ def test_the_published_models_are_those_of_the_configuration() -> None:
         assert (model.layers, model.hidden_size) == (config.layers, config.hidden)
         assert (model.codebooks, model.audio_channels) == (config.codebooks, config.channels)
     assert [f"facebook/musicgen-{size}" for size in PUBLISHED] == SERVED_MODELS
+
+
+def test_a_melody_models_text_takes_positions_and_no_pages_of_its_own() -> None:
+    assert clip_sizes(SMALL, 253, 30, 5) == (253, 30, 5)
+    assert clip_sizes(SMALL_MELODY, 253, 30, 5) == (235 + 30 + 253, 0, 0)
+    assert clip_sizes(SMALL_MELODY, 253, 5, 30) == (235 + 30 + 253, 0, 0)
+    assert clip_sizes(SMALL_MELODY, 253, 0) == (235 + 1 + 253, 0, 0)  # without a text, a position of zeros
+    assert clip_pages(*clip_sizes(SMALL_MELODY, 1503, 30)) == 28
+    with pytest.raises(ValueError, match=r"of one clip of 360 positions, got 0\.00 GB"):
+        pages_that_fit(TINY_MELODY, 2, 360, 0, 4, 6 * page_bytes(TINY_MELODY, 4))
