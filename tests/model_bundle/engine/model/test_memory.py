@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from infra.config import capacity as configured
+from infra.config import models as configured_models
 from infra.config.capacity import InstanceCapacity
 from infra.config.instances import INSTANCE_TYPES, has_gpu, memory_bytes
 from infra.config.models import ELEMENT_BYTES as CONFIGURED_ELEMENT_BYTES
 from infra.config.models import SERVED_MODELS, Model, find_model
-from infra.config.models import clip_pages as configured_clip_pages
 from musicgen_serving.engine.generator import MAX_SLOTS, Capacity
 from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, RESERVED, WeightFormat
 from musicgen_serving.engine.model.config import DecoderConfig
@@ -51,7 +51,12 @@ SMALL = DecoderConfig(
 LARGE = replace(SMALL, layers=48, hidden=2048, heads=32, ffn=8192)
 MONO = {"small": SMALL, "medium": replace(SMALL, layers=48, hidden=1536, heads=24, ffn=6144), "large": LARGE}
 STEREO = {f"stereo-{size}": replace(config, codebooks=8, channels=2) for size, config in MONO.items()}
-PUBLISHED = MONO | STEREO
+FROM = {"melody": "medium", "melody-large": "large", "stereo-melody": "stereo-medium"}
+FROM["stereo-melody-large"] = "stereo-large"
+MELODY = {
+    name: replace((MONO | STEREO)[size], chroma_frames=235, chroma_bins=12) for name, size in FROM.items()
+}  # fmt: skip
+PUBLISHED = MONO | STEREO | MELODY
 TINY_MELODY = replace(TINY, chroma_frames=20, chroma_bins=12)
 SMALL_MELODY = replace(SMALL, chroma_frames=235, chroma_bins=12)
 LONGEST = (MAX_NEW_TOKENS, MAX_TEXT_TOKENS)
@@ -159,25 +164,28 @@ def test_stacks_configuration_and_the_engine_hold_as_many_clips(
     device = "cuda" if has_gpu(instance_type) else "cpu"
     kind = WeightFormat(dtype=dtype, eight_bit=quantisation == "int8").name
     element = ELEMENT_BYTES[device, kind]
-    weights = decoder_bytes(config, MAX_NEW_TOKENS, element) + model.other_bytes
+    longest = clip_sizes(config, *LONGEST)[:2]
+    weights = decoder_bytes(config, longest[0], element) + model.other_bytes
     assert planned.weight_bytes == weights
     free = memory_bytes(instance_type) - weights
     free = free - RESERVED - 450_000_000 if device == "cuda" else (free - 4_000_000_000) // 2
     requests = planned.derived_requests()
     slots = Capacity.for_requests(requests, 16, torch.device(device)).slots
     assert requests <= slots <= MAX_SLOTS == configured.MAX_SLOTS
-    pages = PageAllocator(pages_that_fit(config, MAX_SLOTS, *LONGEST, element.rest, free)).free
+    pages = PageAllocator(pages_that_fit(config, MAX_SLOTS, *longest, element.rest, free)).free
     for seconds, tokens in itertools.product((1, 5, 10, 29.5, 30), (1, 30, 128, 129, 512)):
-        held = pages // clip_pages(round(seconds * 50) + 3, tokens)
+        held = pages // clip_pages(*clip_sizes(config, round(seconds * 50) + 3, tokens))
         assert planned.concurrent_clips(seconds, text_tokens=tokens) == min(MAX_SLOTS, held), (seconds, tokens)
 
 
 def test_stacks_configuration_has_the_engines_constants() -> None:
     assert CONFIGURED_ELEMENT_BYTES == ELEMENT_BYTES
     for size, config in PUBLISHED.items():
-        assert find_model(f"facebook/musicgen-{size}").slot_bytes == slot_bytes(config, *LONGEST)
-    for positions, tokens in itertools.product((1, 64, 65, 253, 1503), (1, 128, 129, 512)):
-        assert configured_clip_pages(positions, tokens) == clip_pages(positions, tokens)
+        model = find_model(f"facebook/musicgen-{size}")
+        assert model.slot_bytes == slot_bytes(config, *clip_sizes(config, *LONGEST)[:2])
+        for steps, tokens in itertools.product((1, 64, 65, 253, 1503), (0, 1, 128, 129, 512)):
+            assert model.clip_pages(steps, tokens) == clip_pages(*clip_sizes(config, steps, tokens))
+    assert (configured_models.MAX_STEPS, configured_models.MAX_TEXT_TOKENS) == LONGEST
 
 
 @pytest.mark.parametrize("instance_type", ["ml.g5.xlarge", "ml.g6.xlarge"])
@@ -212,6 +220,7 @@ def test_the_published_models_are_those_of_the_configuration() -> None:
         model: Model = find_model(f"facebook/musicgen-{size}")
         assert (model.layers, model.hidden_size) == (config.layers, config.hidden)
         assert (model.codebooks, model.audio_channels) == (config.codebooks, config.channels)
+        assert model.chroma_frames == config.chroma_frames
     assert [f"facebook/musicgen-{size}" for size in PUBLISHED] == SERVED_MODELS
 
 
