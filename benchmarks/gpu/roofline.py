@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from musicgen_serving.engine.model.config import DecoderConfig
-from musicgen_serving.engine.model.decoder import ROWS
+from musicgen_serving.engine.model.memory import ROWS, prefix_positions
 
 NOMINAL_BANDWIDTH = {
     "H200": 4800e9, "H100 NVL": 3900e9, "H100 PCIe": 2000e9, "H100": 3350e9, "A100-SXM4-80GB": 2039e9,
@@ -14,6 +14,7 @@ NOMINAL_BANDWIDTH = {
 """Bytes per second by NVIDIA's data sheets; of the keys, the first that a device's name contains applies."""
 
 HALF = 2  # bytes of a float16
+TEXT_TOKENS = 128  # of a text that a melody model reads before a clip
 INFRA_CONFIG = Path(__file__).parents[2] / "infra" / "config"
 
 
@@ -28,10 +29,11 @@ def weight_bytes(config: DecoderConfig, *, eight_bit: bool = False) -> int:
     Excludes the embeddings, of which it reads a few rows, and the projection that is applied once to a text.
     """
     hidden, ffn = config.hidden, config.ffn
-    matrices = 6 * hidden * hidden + 2 * hidden * ffn  # qkv, out, cross query, cross out; in and out
-    outputs = 3 * hidden + hidden + hidden + hidden + ffn + hidden  # one scale each if quantised
+    squares = 4 if config.melody else 6  # qkv and out; cross query and cross out
+    matrices = squares * hidden * hidden + 2 * hidden * ffn  # and in and out
+    outputs = squares * hidden + ffn + hidden  # one scale each if quantised
     layer = matrices + 4 * outputs if eight_bit else HALF * matrices
-    norms = 3 * 2 * hidden * HALF
+    norms = (2 if config.melody else 3) * 2 * hidden * HALF
     heads = config.codebooks * config.vocabulary * hidden * HALF
     return config.layers * (layer + norms) + 2 * hidden * HALF + heads
 
@@ -43,7 +45,8 @@ def cache_bytes(config: DecoderConfig, positions: int) -> int:
 
 def clip_seconds(config: DecoderConfig, steps: int, clips: int, bandwidth: float, *, eight_bit: bool = False) -> float:
     """Return the seconds in which a device reads the weights and growing KV caches of all steps of `clips` clips."""
-    mean_cache = cache_bytes(config, 1) * (steps + 1) / 2
+    prefix = prefix_positions(config, TEXT_TOKENS)
+    mean_cache = cache_bytes(config, 1) * (prefix + (steps + 1) / 2)
     return steps * (weight_bytes(config, eight_bit=eight_bit) + clips * mean_cache) / bandwidth
 
 

@@ -8,7 +8,7 @@ docs/capacity.md explains both, with a table.
 from dataclasses import dataclass
 
 from infra.config.instances import bytes_per_second, has_gpu, memory_bytes, usd_per_hour
-from infra.config.models import ELEMENT_BYTES, TEXT_TOKENS, ElementBytes, Model, clip_pages
+from infra.config.models import ELEMENT_BYTES, TEXT_TOKENS, ElementBytes, Model
 from infra.config.setting_rules import ConfigError
 
 MAX_SLOTS = 32  # clips that the engine steps together
@@ -47,7 +47,7 @@ class InstanceCapacity:
     def clips_in_memory(self, seconds: float = MAX_CLIP_SECONDS, *, text_tokens: int = TEXT_TOKENS) -> int:
         """Return how many clips of `seconds` memory holds at once, in whole pages; more of them wait for pages."""
         pages = max(0, self._pages_bytes() // self._page_bytes - 1)  # one is the null page
-        return pages // clip_pages(_positions(seconds), text_tokens)
+        return pages // self.model.clip_pages(_steps(seconds), text_tokens)
 
     def concurrent_clips(self, seconds: float = MAX_CLIP_SECONDS, *, text_tokens: int = TEXT_TOKENS) -> int:
         """Return how many clips of `seconds` the engine generates at once: as many as memory and slots hold."""
@@ -111,7 +111,8 @@ class InstanceCapacity:
         )
 
     def _memory(self, requests: int, seconds: float) -> str:
-        pages = (requests * clip_pages(_positions(seconds)) + 1) * self._page_bytes + MAX_SLOTS * self.model.slot_bytes
+        pages = (requests * self.model.clip_pages(_steps(seconds)) + 1) * self._page_bytes
+        pages += MAX_SLOTS * self.model.slot_bytes
         if has_gpu(self.instance_type):
             kind, cache, needed = "GPU memory", f"{_gb(pages)} of KV pages", pages
         else:
@@ -136,13 +137,14 @@ class InstanceCapacity:
         return (free if has_gpu(self.instance_type) else free // 2) - MAX_SLOTS * self.model.slot_bytes
 
     def _seconds(self, clips: int, seconds: float) -> float:
-        steps = _positions(seconds)
-        cache = self.model.position_bytes(self.element.rest) * (steps + 1) / 2  # mean over the clip's steps
+        steps = _steps(seconds)
+        positions = self.model.prefix_positions() + (steps + 1) / 2  # mean over the clip's steps
+        cache = self.model.position_bytes(self.element.rest) * positions
         read = self.model.step_bytes(self.element) + clips * cache
         return steps * read / bytes_per_second(self.instance_type)
 
 
-def _positions(seconds: float) -> int:
+def _steps(seconds: float) -> int:
     return round(seconds * 50) + 3
 
 

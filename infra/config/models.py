@@ -16,14 +16,15 @@ _TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("models.json").read
 SERVED_MODELS: list[str] = list(_TABLE["models"])  # the Hub ids that `model_id` may name
 
 DTYPE_BYTES = {"float16": 2, "float32": 4}
-MAX_POSITIONS = 1503  # tokens of the longest clip: 30 s at 50 a second, and three for the delay pattern
-TEXT_TOKENS = 128  # of a text that takes one page, which few exceed; the engine accepts 512
+MAX_STEPS = 1503  # tokens of the longest clip: 30 s at 50 a second, and three for the delay pattern
+TEXT_TOKENS = 128  # of a text that takes one page, which few exceed
+MAX_TEXT_TOKENS = 512  # that the engine accepts
 
 _GUIDANCE_ROWS = 2  # classifier-free guidance decodes a conditional and an unconditional row
 _PAGE_POSITIONS = 64  # of the engine's KV cache; a page holds as many positions of both rows, or twice as many tokens
 _TEXT_PAGE_TOKENS = _GUIDANCE_ROWS * _PAGE_POSITIONS  # a text is cached for the conditional row only
 _CODEBOOKS, _CODES = 4, 2048  # of a channel, and of a codebook: the widths of the output heads
-_SLOT_BYTES = 183  # page tables and parameters of a slot of the engine, for the longest clip and text
+_SLOT_BYTES = 55  # parameters of a slot of the engine
 
 
 class ElementBytes(NamedTuple):
@@ -64,6 +65,7 @@ class Model:
     decoder_buffers: int
     other_parameters: int  # text encoder, projection and EnCodec
     other_buffers: int
+    chroma_frames: int = 0  # of a melody model, which reads them and the text before a clip's first position
 
     @property
     def codebooks(self) -> int:
@@ -85,10 +87,11 @@ class Model:
         return (self.other_parameters + self.other_buffers) * DTYPE_BYTES["float32"]
 
     def decoder_bytes(self, element: ElementBytes) -> int:
-        """Return the size of the loaded decoder, with the position embeddings of the longest clip."""
-        text = 2 * self.layers * self.hidden_size**2  # projections of the text to keys and values
-        matrices = self.layers * 14 * self.hidden_size**2 + text + self._heads  # of a layer: see _layers_bytes
-        rest = self.decoder_parameters - matrices + MAX_POSITIONS * self.hidden_size
+        """Return the size of the loaded decoder, with the position embeddings of the longest clip and text."""
+        text = 0 if self.chroma_frames else 2 * self.layers * self.hidden_size**2  # projections to keys and values
+        squares = self._attention + 8  # of a layer: see _layers_bytes
+        matrices = self.layers * squares * self.hidden_size**2 + text + self._heads
+        rest = self.decoder_parameters - matrices + self._max_positions * self.hidden_size
         return self._layers_bytes(element) + (text + self._heads) * element.others + rest * element.rest
 
     def step_bytes(self, element: ElementBytes) -> int:
@@ -96,17 +99,26 @@ class Model:
 
         Not the embeddings, of which it reads a few rows, nor the projections of the text, which is done once per clip.
         """
-        norms = (self.layers * 3 + 1) * 2 * self.hidden_size
+        norms = (self.layers * (2 if self.chroma_frames else 3) + 1) * 2 * self.hidden_size
         return self._layers_bytes(element) + self._heads * element.others + norms * element.rest
 
     @property
     def _heads(self) -> int:
         return self.codebooks * _CODES * self.hidden_size
 
+    @property
+    def _attention(self) -> int:
+        """The square matrices of a layer that every step reads: q, k, v and out; cross-attention's q and out."""
+        return 4 if self.chroma_frames else 6
+
+    @property
+    def _max_positions(self) -> int:
+        return self.prefix_positions(MAX_TEXT_TOKENS) + MAX_STEPS
+
     def _layers_bytes(self, element: ElementBytes) -> int:
-        """Return the size of q, k, v and out; cross-attention's q and out; the feed-forward's first, and its second."""
-        outputs = 11 if element.ffn_out == 1 else 10  # in units of the width, and in 8 bits, if any are
-        matrices = self.hidden_size**2 * (10 * element.layers + 4 * element.ffn_out)
+        """Return the size of the square matrices, the feed-forward's first, and its second."""
+        outputs = self._attention + (5 if element.ffn_out == 1 else 4)  # in units of the width, and in 8 bits, if any
+        matrices = self.hidden_size**2 * ((self._attention + 4) * element.layers + 4 * element.ffn_out)
         return self.layers * (matrices + self.hidden_size * outputs * element.scales)
 
     def position_bytes(self, itemsize: int) -> int:
@@ -119,13 +131,19 @@ class Model:
 
     @property
     def slot_bytes(self) -> int:
-        """The size of a slot's tokens (int64), page tables and parameters, for the longest clip and text."""
-        return 8 * self.codebooks * (MAX_POSITIONS + 1) + _SLOT_BYTES
+        """The size of a slot's tokens (int64), page tables and parameters, for the longest clip and texts."""
+        texts = 0 if self.chroma_frames else _GUIDANCE_ROWS * -(-MAX_TEXT_TOKENS // _TEXT_PAGE_TOKENS)
+        tables = 4 * (-(-self._max_positions // _PAGE_POSITIONS) + texts)
+        return 8 * self.codebooks * (self._max_positions + 1) + tables + _SLOT_BYTES
 
+    def prefix_positions(self, text_tokens: int = TEXT_TOKENS) -> int:
+        """Return the positions before a clip's first: a melody model's chroma and text, at least one of which."""
+        return self.chroma_frames + max(1, text_tokens) if self.chroma_frames else 0
 
-def clip_pages(positions: int = MAX_POSITIONS, text_tokens: int = TEXT_TOKENS) -> int:
-    """Return the pages that a clip holds; by default one of 30 s with a text of up to 128 tokens."""
-    return -(-positions // _PAGE_POSITIONS) - (-text_tokens // _TEXT_PAGE_TOKENS)
+    def clip_pages(self, steps: int = MAX_STEPS, text_tokens: int = TEXT_TOKENS) -> int:
+        """Return the pages that a clip holds; by default one of 30 s with a text of up to 128 tokens."""
+        positions = -(-(self.prefix_positions(text_tokens) + steps) // _PAGE_POSITIONS)
+        return positions if self.chroma_frames else positions - (-text_tokens // _TEXT_PAGE_TOKENS)
 
 
 def check_commit(model_id: str, commit: str) -> None:
@@ -138,8 +156,6 @@ def check_commit(model_id: str, commit: str) -> None:
 def find_model(model_id: str) -> Model:
     """Return the model with a Hub id such as `facebook/musicgen-large`. Raise ConfigError if it cannot be served."""
     allowed = f"model_id must be one of {', '.join(SERVED_MODELS)}, got {model_id}"
-    if without_melody := _TABLE["not_served"].get(model_id):
-        raise ConfigError(f"{allowed}: no model here follows a melody; {without_melody} has the same size without it")
     if model_id not in _TABLE["models"]:
         raise ConfigError(f"{allowed}{did_you_mean(model_id, SERVED_MODELS)}")
     entry = {key: value for key, value in _TABLE["models"][model_id].items() if key != "revision_source"}

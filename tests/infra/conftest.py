@@ -29,7 +29,7 @@ def synthesise(cdk_context: dict[str, Any]) -> Synthesise:
     def synthesise_with(**overrides: Any) -> Template:
         config = from_context({**cdk_context, **overrides})
         if config not in templates:
-            context = {**cdk_context, "aws:cdk:bundling-stacks": []}
+            context: dict[str, Any] = {**cdk_context, "aws:cdk:bundling-stacks": []}
             # CDK's rules take seconds to load; the tests of app.py apply them.
             app = App(context=context, builtin_cloud_formation_validation=False)
             templates[config] = Template.from_stack(MusicGenStack(app, config=config))

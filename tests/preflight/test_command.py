@@ -93,7 +93,8 @@ def decoder(model_id: str) -> Any:
     """The sizes that the benchmarks' roofline reads."""
     model = find_model(model_id)
     sizes = {"hidden": model.hidden_size, "layers": model.layers, "ffn": 4 * model.hidden_size}
-    return SimpleNamespace(**sizes, vocabulary=2048, codebooks=model.codebooks)
+    melody = {"chroma_frames": model.chroma_frames, "melody": model.chroma_frames > 0}
+    return SimpleNamespace(**sizes, **melody, vocabulary=2048, codebooks=model.codebooks)
 
 
 @pytest.mark.parametrize("model_id", SERVED_MODELS)
@@ -101,7 +102,8 @@ def decoder(model_id: str) -> Any:
 def test_estimated_seconds_are_twice_the_benchmarks_roofline(model_id: str, eight_bit: bool, quantisation: str) -> None:
     """Twice, as half of the nominal bandwidth is assumed; NVIDIA's data sheet has 600 GB/s for an A10G."""
     expected = clip_seconds(decoder(model_id), 1503, 1, 600e9, eight_bit=eight_bit)
-    config = from_context({**CONTEXT, "model_id": model_id, "weight_quantisation": quantisation})
+    given = {"model_id": model_id, "revision": "0" * 40, "weight_quantisation": quantisation}
+    config = from_context({**CONTEXT, **given})
     assert config.capacity("ml.g5.2xlarge").clip_seconds() == pytest.approx(2 * expected)
 
 

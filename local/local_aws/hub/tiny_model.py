@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -21,6 +22,9 @@ from transformers import (
     MusicgenConfig,
     MusicgenDecoderConfig,
     MusicgenForConditionalGeneration,
+    MusicgenMelodyConfig,
+    MusicgenMelodyDecoderConfig,
+    MusicgenMelodyForConditionalGeneration,
     MusicgenProcessor,
     PreTrainedTokenizerFast,
     T5Config,
@@ -35,15 +39,19 @@ WORDS = (
 )  # fmt: skip
 
 
-def make_tiny_musicgen(folder: Path, *, seed: int = 0, stereo: bool = False) -> None:
+Model = MusicgenForConditionalGeneration | MusicgenMelodyForConditionalGeneration
+
+
+def make_tiny_musicgen(folder: Path, *, seed: int = 0, stereo: bool = False, melody: bool = False) -> None:
     """Write a tiny MusicGen to `folder` (created if absent): config, weights, tokenizer, processor, generation config.
 
     The weights depend on `seed` alone and are rounded through float16, as the published language models' were. Those of
-    a stereo model are stored in float16, all of them, as the published ones are.
+    a stereo model are stored in float16, all of them, as the published ones are. A melody model's processor is that of
+    the others: its own feature extractor needs torchaudio, and the bundle reads neither.
     """
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = save_processor(folder, stereo=stereo)
-    model = _model(vocabulary, seed, stereo)
+    model = _model(vocabulary, seed, stereo, melody)
     (model.half() if stereo else model).save_pretrained(folder)
 
 
@@ -106,10 +114,14 @@ def _like_t5(tokenizer: Tokenizer) -> Tokenizer:
     return tokenizer
 
 
-def _model(vocabulary: int, seed: int, stereo: bool) -> MusicgenForConditionalGeneration:
+def _model(vocabulary: int, seed: int, stereo: bool, melody: bool) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = MusicgenForConditionalGeneration(_config(vocabulary, stereo)).eval()
+        config = _config(vocabulary, stereo, melody)
+        if isinstance(config, MusicgenMelodyConfig):
+            model: Model = MusicgenMelodyForConditionalGeneration(config).eval()
+        else:
+            model = MusicgenForConditionalGeneration(config).eval()
         _spread(model)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -120,7 +132,7 @@ def _model(vocabulary: int, seed: int, stereo: bool) -> MusicgenForConditionalGe
     return model
 
 
-def _spread(model: MusicgenForConditionalGeneration) -> None:
+def _spread(model: Model) -> None:
     """Draw wider weights than transformers does, so that tokens differ in probability and in sound.
 
     By default the decoder's matrices have a deviation of 0.02 and EnCodec's codebooks are zero.
@@ -133,7 +145,7 @@ def _spread(model: MusicgenForConditionalGeneration) -> None:
             layer.codebook.embed.normal_()
 
 
-def _config(vocabulary: int, stereo: bool) -> MusicgenConfig:
+def _config(vocabulary: int, stereo: bool, melody: bool) -> MusicgenConfig | MusicgenMelodyConfig:
     channels = 2 if stereo else 1
     text = T5Config(
         vocab_size=vocabulary, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, decoder_start_token_id=0
@@ -144,12 +156,15 @@ def _config(vocabulary: int, stereo: bool) -> MusicgenConfig:
         num_residual_layers=1, upsampling_ratios=[8, 5, 4, 4], codebook_size=CODEBOOK_SIZE, codebook_dim=16,
         use_causal_conv=False, num_lstm_layers=1, norm_type="weight_norm", use_conv_shortcut=False,
     )  # fmt: skip
-    decoder = MusicgenDecoderConfig(
+    sizes: dict[str, Any] = dict(
         vocab_size=CODEBOOK_SIZE, max_position_embeddings=2048, num_hidden_layers=2, ffn_dim=64, num_attention_heads=4,
         hidden_size=32, num_codebooks=4 * channels, audio_channels=channels, dropout=0.0, tie_word_embeddings=False,
         pad_token_id=CODEBOOK_SIZE, bos_token_id=CODEBOOK_SIZE, eos_token_id=None,
     )  # fmt: skip
-    return MusicgenConfig(text_encoder=text, audio_encoder=audio, decoder=decoder)
+    if melody:
+        decoder = MusicgenMelodyDecoderConfig(**sizes)
+        return MusicgenMelodyConfig(text_encoder=text, audio_encoder=audio, decoder=decoder)
+    return MusicgenConfig(text_encoder=text, audio_encoder=audio, decoder=MusicgenDecoderConfig(**sizes))
 
 
 if __name__ == "__main__":

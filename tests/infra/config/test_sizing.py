@@ -7,7 +7,7 @@ import pytest
 from infra.config import ConfigError, from_context
 from infra.config.capacity import InstanceCapacity
 from infra.config.instances import INSTANCE_TYPES, SHARE_OF_BANDWIDTH
-from infra.config.models import ELEMENT_BYTES, SERVED_MODELS, Model, clip_pages, find_model
+from infra.config.models import ELEMENT_BYTES, SERVED_MODELS, Model, find_model
 from infra.constructs.async_endpoint import download_timeout_seconds, health_check_timeout_seconds
 
 SIZES = ("small", "medium", "large")
@@ -49,10 +49,27 @@ def test_stereo_model_has_four_more_tables_and_heads_and_the_same_keys_and_value
         assert stereo.step_bytes(element) - mono.step_bytes(element) == heads
 
 
+@pytest.mark.parametrize(("size", "melody"), [("medium", "melody"), ("large", "melody-large")])
+@pytest.mark.parametrize("side", ["", "stereo-"])
+def test_melody_model_lacks_cross_attention_and_reads_chroma_and_text_before_a_clip(
+    size: str, melody: str, side: str
+) -> None:
+    plain, model = (find_model(f"facebook/musicgen-{side}{name}") for name in (size, melody))
+    width, layers = plain.hidden_size, plain.layers
+    assert plain.decoder_parameters - model.decoder_parameters == layers * (4 * width**2 + 2 * width)
+    assert model.other_parameters - plain.other_parameters == 13 * width  # from 12 pitch classes, with a bias
+    assert model.prefix_positions() == 235 + 128 and model.prefix_positions(0) == 236
+    assert model.clip_pages() == 30  # 363 positions and 1503
+    for kind in ("float16", "float32", "int8"):
+        element = ELEMENT_BYTES["cuda", kind]
+        queries = layers * 2 * (width**2 * element.layers + width * element.scales)
+        assert plain.step_bytes(element) - model.step_bytes(element) == queries + layers * 2 * width * element.rest
+
+
 @pytest.mark.parametrize(("model", "gigabytes"), [(SMALL, 0.315), (MEDIUM, 0.944), (LARGE, 1.258)])
 def test_longest_clip_holds_24_pages_of_64_positions_and_one_of_its_text(model: Model, gigabytes: float) -> None:
-    assert clip_pages() == 25
-    assert clip_pages() * model.page_bytes(2) / 1e9 == pytest.approx(gigabytes, abs=0.0005)
+    assert model.clip_pages() == 25
+    assert model.clip_pages() * model.page_bytes(2) / 1e9 == pytest.approx(gigabytes, abs=0.0005)
     assert model.page_bytes(4) == 2 * model.page_bytes(2) == 2 * 64 * model.position_bytes(2)
 
 
@@ -79,7 +96,7 @@ def test_derived_number_is_deployed_and_the_largest_that_memory_or_the_timeout_a
         else:
             assert derived == 1 or held.clip_seconds(clips=derived) <= 450
             assert held.clip_seconds(clips=derived + 1) > 450
-    given = {**cdk_context, "model_id": model_id, "instance_type": instance_type}
+    given = {**cdk_context, "model_id": model_id, "instance_type": instance_type, "revision": "0" * 40}
     assert from_context(given).concurrent_requests == capacity(find_model(model_id), instance_type).derived_requests()
 
 

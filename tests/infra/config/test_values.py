@@ -70,17 +70,12 @@ VALUES: list[tuple[str, Any, str | None]] = [
     (
         "model_id",
         "facebook/musicgen-lage",
-        "model_id must be one of facebook/musicgen-small, facebook/musicgen-medium, facebook/musicgen-large, facebook/musicgen-stereo-small, facebook/musicgen-stereo-medium, facebook/musicgen-stereo-large, got facebook/musicgen-lage (did you mean facebook/musicgen-large, facebook/musicgen-stereo-large, facebook/musicgen-small?)",
-    ),
-    (
-        "model_id",
-        "facebook/musicgen-melody",
-        "model_id must be one of facebook/musicgen-small, facebook/musicgen-medium, facebook/musicgen-large, facebook/musicgen-stereo-small, facebook/musicgen-stereo-medium, facebook/musicgen-stereo-large, got facebook/musicgen-melody: no model here follows a melody; facebook/musicgen-medium has the same size without it",
+        "model_id must be one of facebook/musicgen-small, facebook/musicgen-medium, facebook/musicgen-large, facebook/musicgen-stereo-small, facebook/musicgen-stereo-medium, facebook/musicgen-stereo-large, facebook/musicgen-melody, facebook/musicgen-melody-large, facebook/musicgen-stereo-melody, facebook/musicgen-stereo-melody-large, got facebook/musicgen-lage (did you mean facebook/musicgen-large, facebook/musicgen-stereo-large, facebook/musicgen-melody-large?)",
     ),
     (
         "model_id",
         "",
-        "model_id must be one of facebook/musicgen-small, facebook/musicgen-medium, facebook/musicgen-large, facebook/musicgen-stereo-small, facebook/musicgen-stereo-medium, facebook/musicgen-stereo-large, got ''",
+        "model_id must be one of facebook/musicgen-small, facebook/musicgen-medium, facebook/musicgen-large, facebook/musicgen-stereo-small, facebook/musicgen-stereo-medium, facebook/musicgen-stereo-large, facebook/musicgen-melody, facebook/musicgen-melody-large, facebook/musicgen-stereo-melody, facebook/musicgen-stereo-melody-large, got ''",
     ),
     ("model_id", None, "model_id must be a string, got None"),
     ("revision", "0123456789abcdef0123456789abcdef01234567", None),

@@ -91,7 +91,7 @@ def test_refuses_a_folder_without_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
-        ({"model_type": "llama"}, "must have model_type 'musicgen', got 'llama'"),
+        ({"model_type": "llama"}, "must have model_type 'musicgen' or 'musicgen_melody', got 'llama'"),
         ({"model_type": "musicgen", "decoder": {"activation_function": "relu"}}, "must be 'gelu', got 'relu'"),
         ({"model_type": "musicgen", "decoder": {"scale_embedding": True}}, "must be False, got True"),
         (

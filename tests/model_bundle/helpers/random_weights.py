@@ -7,7 +7,13 @@ import torch
 
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.quantisation import dense, quantise
-from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights, Norm, sinusoids
+from musicgen_serving.engine.model.weights import (
+    CrossLayerWeights,
+    DecoderWeights,
+    LayerWeights,
+    Norm,
+    sinusoids,
+)
 
 
 def random_weights(config: DecoderConfig, positions: int, dtype: torch.dtype, seed: int = 0) -> DecoderWeights:
@@ -23,10 +29,15 @@ def random_weights(config: DecoderConfig, positions: int, dtype: torch.dtype, se
         return Norm((1 + weight).to(dtype), bias.to(dtype))
 
     def layer() -> LayerWeights:
-        return LayerWeights(
-            self_norm=norm(), qkv=matrix(3 * hidden, hidden), self_out=matrix(hidden, hidden), cross_norm=norm(),
-            cross_q=matrix(hidden, hidden), cross_kv=matrix(2 * hidden, hidden), cross_out=matrix(hidden, hidden),
-            ffn_norm=norm(), ffn_in=matrix(ffn, hidden), ffn_out=matrix(hidden, ffn),
+        own = LayerWeights(
+            self_norm=norm(), qkv=matrix(3 * hidden, hidden), self_out=matrix(hidden, hidden), ffn_norm=norm(),
+            ffn_in=matrix(ffn, hidden), ffn_out=matrix(hidden, ffn),
+        )  # fmt: skip
+        if config.melody:
+            return own
+        return CrossLayerWeights(
+            **vars(own), cross_norm=norm(), cross_q=matrix(hidden, hidden), cross_kv=matrix(2 * hidden, hidden),
+            cross_out=matrix(hidden, hidden),
         )  # fmt: skip
 
     return DecoderWeights(
@@ -36,6 +47,9 @@ def random_weights(config: DecoderConfig, positions: int, dtype: torch.dtype, se
         final_norm=norm(),
         heads=matrix(config.codebooks * config.vocabulary, hidden),
         project=None,
+        chroma=Norm(torch.randn(hidden, config.chroma_bins, generator=generator), torch.zeros(hidden))
+        if config.melody
+        else None,
     )
 
 
@@ -43,7 +57,8 @@ def eight_bit(weights: DecoderWeights) -> DecoderWeights:
     """Return the same weights with the matrices of every step quantised."""
     names = ("qkv", "self_out", "cross_q", "cross_out", "ffn_in", "ffn_out")
     layers = (
-        replace(layer, **{name: quantise(dense(getattr(layer, name))) for name in names}) for layer in weights.layers
+        replace(layer, **{name: quantise(dense(getattr(layer, name))) for name in names if hasattr(layer, name)})
+        for layer in weights.layers
     )
     return replace(weights, layers=tuple(layers))
 
@@ -59,10 +74,10 @@ def single_precision(weights: DecoderWeights) -> DecoderWeights:
         single: dict[str, Any] = {
             name: norm(part) if isinstance(part, Norm) else dense(part) for name, part in parts.items()
         }
-        return LayerWeights(**single)
+        return type(one)(**single)
 
     return DecoderWeights(
         embeddings=weights.embeddings.float(), positions=weights.positions.float(),
         layers=tuple(layer(one) for one in weights.layers), final_norm=norm(weights.final_norm),
-        heads=dense(weights.heads), project=None,
+        heads=dense(weights.heads), project=None, chroma=weights.chroma,
     )  # fmt: skip

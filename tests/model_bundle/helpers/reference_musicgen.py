@@ -140,14 +140,9 @@ def make_reference(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = MusicgenForConditionalGeneration(_config(channels, hidden, vocabulary, layers)).eval()
-        with torch.no_grad():
-            for parameter in model.decoder.parameters():
-                if parameter.dim() == 2:
-                    parameter.copy_(torch.randn_like(parameter).mul_(0.25).half())  # as published: exact in 16 bits
-            for layer in model.audio_encoder.quantizer.layers:
-                layer.codebook.embed.normal_()
-            if listen_to is not None:
-                standardise_embeddings(model.audio_encoder, listen_to)
+        spread_weights(model)
+        if listen_to is not None:
+            standardise_embeddings(model.audio_encoder, listen_to)
         ids = torch.randint(3, 200, (2, 11))
     settings = model.generation_config
     settings.bos_token_id = settings.pad_token_id = settings.decoder_start_token_id = vocabulary
@@ -171,7 +166,23 @@ def standardise_embeddings(codec: Any, samples: torch.Tensor) -> None:
     last.parametrizations.weight.original0.div_(spread[:, None, None])
 
 
+def spread_weights(model: Any) -> None:
+    """Draw weights of a larger variance than transformers does; the decoder's are exact in 16 bits, as published."""
+    with torch.no_grad():
+        for parameter in model.decoder.parameters():
+            if parameter.dim() == 2:
+                parameter.copy_(torch.randn_like(parameter).mul_(0.25).half())
+        for layer in model.audio_encoder.quantizer.layers:
+            layer.codebook.embed.normal_()
+
+
 def _config(channels: int, hidden: int, vocabulary: int, layers: int) -> MusicgenConfig:
+    text, audio = encoder_configs(vocabulary)
+    decoder = MusicgenDecoderConfig(**decoder_sizes(channels, hidden, vocabulary, layers))
+    return MusicgenConfig(text_encoder=text, audio_encoder=audio, decoder=decoder)
+
+
+def encoder_configs(vocabulary: int) -> tuple[T5Config, EncodecConfig]:
     text = T5Config(vocab_size=200, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
     audio = EncodecConfig(
         target_bandwidths=[0.2 * (vocabulary.bit_length() - 1)],  # kbit/s, for four codebooks at 50 frames a second
@@ -179,10 +190,13 @@ def _config(channels: int, hidden: int, vocabulary: int, layers: int) -> Musicge
         num_filters=4, num_residual_layers=1, upsampling_ratios=[8, 5, 4, 4], codebook_size=vocabulary,
         codebook_dim=16, use_causal_conv=False, num_lstm_layers=2, norm_type="weight_norm", use_conv_shortcut=False,
     )  # fmt: skip
-    decoder = MusicgenDecoderConfig(
+    return text, audio
+
+
+def decoder_sizes(channels: int, hidden: int, vocabulary: int, layers: int) -> dict[str, Any]:
+    return dict(
         vocab_size=vocabulary, num_hidden_layers=layers, ffn_dim=256, num_attention_heads=2 if hidden % 4 else 4,
         hidden_size=hidden,
         num_codebooks=4 * channels, audio_channels=channels, tie_word_embeddings=False,
         pad_token_id=vocabulary, bos_token_id=vocabulary, eos_token_id=None,
     )  # fmt: skip
-    return MusicgenConfig(text_encoder=text, audio_encoder=audio, decoder=decoder)

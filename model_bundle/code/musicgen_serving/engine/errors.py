@@ -17,6 +17,16 @@ class PromptTooLongError(EngineError):
         self.limit = limit
 
 
+class MelodyUnsupportedError(EngineError):
+    """A clip has a melody, and the loaded model follows none."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "melody needs a melody model (facebook/musicgen-melody, facebook/musicgen-melody-large, "
+            "facebook/musicgen-stereo-melody or facebook/musicgen-stereo-melody-large), this endpoint serves another"
+        )
+
+
 class UnavailableError(EngineError):
     """The engine cannot take the request now; another attempt may succeed."""
 

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from musicgen_serving.engine.engine import Engine
-from musicgen_serving.engine.errors import NonFiniteError, PromptTooLongError
+from musicgen_serving.engine.errors import MelodyUnsupportedError, NonFiniteError, PromptTooLongError
 from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, LoadTimer, WeightFormat, load_parts
+from musicgen_serving.engine.model.chroma import Chroma
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
 from musicgen_serving.engine.scheduler import Batch, Request
 from musicgen_serving.engine.self_check import CHECK_TEXTS, SelfCheck, SelfCheckError, require_sound
@@ -76,6 +77,8 @@ class Generator:
         parts = load_parts(folder, self.device, weight_format, capacity.slots, timer, log)
         self.text_encoder, self._codec = parts.text_encoder, parts.codec
         self.sampling_rate, self.channels = self._codec.sampling_rate, self._codec.channels
+        config = parts.runner.config
+        self._chroma = Chroma(config, self.sampling_rate) if config.melody else None
         self.runner, self.batch = parts.runner, Batch(parts.runner, LENGTH_MULTIPLES[self.device.type])
         self._step_stream, self._codec_stream = create_streams(self.device)
         self.engine = Engine(
@@ -114,6 +117,11 @@ class Generator:
             require_sound(self.generate([clip]).clips[0])
 
     @property
+    def follows_melodies(self) -> bool:
+        """Whether the loaded model is a melody model."""
+        return self._chroma is not None
+
+    @property
     def healthy(self) -> bool:
         """Whether a request can be expected to finish: the engine runs, and neither it nor the codec hangs."""
         return self.engine.running and self._watchdog.healthy
@@ -126,8 +134,8 @@ class Generator:
 
         `deliver` runs in the caller's thread. If it raises, the clips that are not finished are dropped. `observe` gets
         the engine's request before it is queued; other threads may read how far it is, and fail it. Raises that error,
-        PromptTooLongError, QueueFullError, EngineStoppedError, DeviceMemoryError, NonFiniteError, or
-        RequestAbandonedError once `abandoned` returns true.
+        PromptTooLongError, MelodyUnsupportedError, QueueFullError, EngineStoppedError, DeviceMemoryError,
+        NonFiniteError, or RequestAbandonedError once `abandoned` returns true.
         """
         tokens = [
             [self.tokenize(index, part.text, section=True) for index, part in enumerate(clip.sections)]
@@ -135,8 +143,9 @@ class Generator:
             for index, clip in enumerate(clips)
         ]
         negative = [self.tokenize(None, clip.negative_prompt) for clip in clips]
-        prompts = self._encode_prompts(clips)
-        request = Request(clips, tokens, negative, prompts=prompts)
+        self._check_melodies(clips)
+        request = Request(clips, tokens, negative, prompts=self._encode_prompts(clips))
+        request.melodies = self._melodies(request)
         if observe:
             observe(request)
         self.engine.submit(request)
@@ -144,7 +153,7 @@ class Generator:
         all_codes: dict[int, NDArray[np.int64]] = {}
         try:
             for index, codes in request.finished(abandoned):
-                prompt = None if clips[index].return_prompt else prompts[index]
+                prompt = None if clips[index].return_prompt else request.prompts[index]
                 cut = 0 if prompt is None else prompt.shape[1]
                 samples, all_codes[index] = self._codec_thread.submit(self._decode, codes, cut).result()
                 (deliver or decoded.__setitem__)(index, samples)
@@ -185,6 +194,35 @@ class Generator:
                 self._codec_stream.synchronize()
                 codes.record_stream(self._step_stream)  # which reads them on admission
         return codes
+
+    def _check_melodies(self, clips: list[ClipSpec]) -> None:
+        """Raise MelodyUnsupportedError if a clip has a melody and the model is not a melody model."""
+        if self._chroma is None and any(clip.melody is not None for clip in clips):
+            raise MelodyUnsupportedError
+
+    def _melodies(self, request: Request) -> list[tuple[torch.Tensor, ...]]:
+        """Return the chroma [T, bins] of each clip's melody for each window, on the host; equal ones are computed once.
+
+        A melody goes on from window to window, and begins again at its end, as audiocraft does it.
+        """
+        features: dict[tuple[int, int], torch.Tensor] = {}
+
+        def of_window(melody: NDArray[np.float32], start: int) -> torch.Tensor:
+            key = id(melody), start * self._codec.hop % melody.shape[1]
+            if key not in features:
+                features[key] = self._codec_thread.submit(self._features, melody, key[1]).result()
+            return features[key]
+
+        return [
+            () if clip.melody is None else tuple(of_window(clip.melody, window.start) for window in windows)
+            for clip, windows in zip(request.clips, request.windows, strict=True)
+        ]
+
+    def _features(self, melody: NDArray[np.float32], start: int) -> torch.Tensor:
+        """Return a melody's chroma; runs in the codec's thread, as one transform's threads at a time are enough."""
+        assert self._chroma is not None
+        with self._codec_heartbeat.working():
+            return self._chroma.features(melody, start)
 
     def _decode(self, codes: torch.Tensor, cut: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Return a clip's samples, and its codes on the host, both without its first `cut` frames.

@@ -8,17 +8,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from transformers import MusicgenConfig
+from transformers import MusicgenConfig, MusicgenMelodyConfig
 
 from musicgen_serving.engine.host_memory import available_bytes
 from musicgen_serving.engine.model.codec import Codec
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.model.cpu_matrices import cpu_packing
 from musicgen_serving.engine.model.matrix_check import CPU_SAMPLE, MAX_ERROR, MatrixCheck
-from musicgen_serving.engine.model.memory import ROWS, pages_that_fit
+from musicgen_serving.engine.model.memory import ROWS, clip_sizes, pages_that_fit
 from musicgen_serving.engine.model.quantisation import EIGHT_BIT, UNPACKED, Matrix, quantise
 from musicgen_serving.engine.model.text_encoder import TextEncoder
-from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights, Norm, WeightFiles, load_decoder
+from musicgen_serving.engine.model.weights import (
+    CrossLayerWeights,
+    DecoderWeights,
+    LayerWeights,
+    Norm,
+    WeightFiles,
+    load_decoder,
+)
 from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
 from musicgen_serving.engine.self_check import CHECK_TEXTS, CheckedStep, SelfCheck
 from musicgen_serving.engine.step.graphs import CudaRecorder, RecordedGraphs, doublings
@@ -84,14 +91,16 @@ def load_parts(
     if not on_gpu:
         weights_in, packing = cpu_packing(weights_in, log)
     timer.fields["weights"] = weights_in
-    musicgen = MusicgenConfig.from_pretrained(folder, local_files_only=True)  # pyright: ignore[reportUnknownMemberType]
+    positions, text, _ = clip_sizes(config, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, MAX_TEXT_TOKENS)
+    kind = MusicgenMelodyConfig if config.melody else MusicgenConfig
+    musicgen = kind.from_pretrained(folder, local_files_only=True)  # pyright: ignore[reportUnknownMemberType]
 
     replaced: list[str] = []
 
     def read_decoder() -> DecoderWeights:
         with timer.measure("decoder"):
             check = MatrixCheck(packing, sample=1 if on_gpu else CPU_SAMPLE)
-            weights = load_decoder(files, config, device, dtype, MAX_NEW_TOKENS, check.packing)
+            weights = load_decoder(files, config, device, dtype, positions, check.packing)
             if packing is not UNPACKED:
                 timer.fields["matrix_error"] = round(check.error, 6)
             if check.error <= MAX_ERROR[weights_in]:
@@ -100,12 +109,12 @@ def load_parts(
             replace_matrices(weights_in, check.error, log)
             timer.fields["weights"] = "float32"
             replaced.append("matrices")
-            return load_decoder(files, config, device, dtype, MAX_NEW_TOKENS)
+            return load_decoder(files, config, device, dtype, positions)
 
     def prepare_kernels() -> bool:
         with timer.measure("compile"):
-            sizes, eight_bit = (MAX_NEW_TOKENS, MAX_TEXT_TOKENS), weight_format.eight_bit
-            return compile_kernels(config, slots, *sizes, device, dtype, eight_bit=eight_bit, log=log)
+            eight_bit = weight_format.eight_bit
+            return compile_kernels(config, slots, positions, text, device, dtype, eight_bit=eight_bit, log=log)
 
     with WeightFiles(folder, device) as files, ThreadPoolExecutor(2) as pool:
         kernels = pool.submit(prepare_kernels) if on_gpu else None
@@ -117,11 +126,10 @@ def load_parts(
         weights = decoder.result()
         timer.fields |= files.throughput()
         compiled = kernels is not None and kernels.result()
-        step_fn = kernel_step(config, weights, MAX_NEW_TOKENS, log) if compiled else None
+        step_fn = kernel_step(config, weights, positions, log) if compiled else None
         require_eight_bit_kernels(weight_format.eight_bit and on_gpu, has_kernels=step_fn is not None)
-    sizes, free = (MAX_NEW_TOKENS, MAX_TEXT_TOKENS), free_bytes(device)
-    pages = pages_that_fit(config, slots, *sizes, weights.dtype.itemsize, free)
-    cache = allocate(config, slots, *sizes, device, weights.dtype, pages)
+    pages = pages_that_fit(config, slots, positions, text, weights.dtype.itemsize, free_bytes(device))
+    cache = allocate(config, slots, positions, text, device, weights.dtype, pages)
     runner = ModelRunner(config, weights, cache, step_fn)
     timer.fields |= {"slots": slots, "pages": runner.allocator.free}
     check = verify(runner, text_encoder, step_fn, replaced, timer, log)
@@ -215,7 +223,7 @@ def compile_kernels(
             return False
         empty = allocate(thin, slots, positions, text, device, dtype, pages=1)  # without a clip, none is used
         for count in reversed(doublings(1, slots)):
-            for text_rows in (1, ROWS):  # without a negative prompt in the batch, and with one
+            for text_rows in (1,) if config.melody else (1, ROWS):  # without a negative prompt in the batch, and with
                 view = batch_view(empty, 0, count, positions, text, text_rows)
                 step(view, max_top_k=config.vocabulary, use_top_p=True)
     except Exception as error:  # of many kinds, Triton's own and the operating system's
@@ -238,10 +246,14 @@ def _zero_weights(
 
     norm = Norm(dense(hidden), dense(hidden))
     layer = LayerWeights(
-        self_norm=norm, qkv=matrix(3 * hidden, hidden), self_out=matrix(hidden, hidden), cross_norm=norm,
-        cross_q=matrix(hidden, hidden), cross_kv=dense(2 * hidden, hidden), cross_out=matrix(hidden, hidden),
-        ffn_norm=norm, ffn_in=matrix(ffn, hidden), ffn_out=matrix(hidden, ffn),
+        self_norm=norm, qkv=matrix(3 * hidden, hidden), self_out=matrix(hidden, hidden), ffn_norm=norm,
+        ffn_in=matrix(ffn, hidden), ffn_out=matrix(hidden, ffn),
     )  # fmt: skip
+    if not config.melody:
+        layer = CrossLayerWeights(
+            **vars(layer), cross_norm=norm, cross_q=matrix(hidden, hidden), cross_kv=dense(2 * hidden, hidden),
+            cross_out=matrix(hidden, hidden),
+        )  # fmt: skip
     return DecoderWeights(
         embeddings=dense(config.codebooks * (config.vocabulary + 1), hidden), positions=dense(positions, hidden),
         layers=(layer,), final_norm=norm, heads=dense(config.codebooks * config.vocabulary, hidden), project=None,

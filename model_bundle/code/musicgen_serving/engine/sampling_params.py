@@ -51,6 +51,7 @@ class ClipSpec:
     Without a text, `guidance_scale` has no effect. With a negative prompt, guidance leads away from that text instead
     of from what the model generates without one. `prompt` are samples [channels, n] at the model's rate that the clip
     continues; `params` count what is new. The clip starts with them, as the codec renders them, if `return_prompt`.
+    `melody` are those of the melody that the clip follows from its start: of melody models only, repeated to fill it.
     """
 
     text: str | None
@@ -60,6 +61,7 @@ class ClipSpec:
     sections: tuple[Section, ...] = ()
     prompt: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
     return_prompt: bool = True
+    melody: "NDArray[np.float32] | None" = field(default=None, compare=False, repr=False)
 
     @property
     def parts(self) -> tuple[Section, ...]:

@@ -16,7 +16,6 @@ import torch
 
 from musicgen_serving.engine.errors import NonFiniteError, QueueFullError, RequestAbandonedError
 from musicgen_serving.engine.sampling_params import DELAY_TOKENS, ClipSpec
-from musicgen_serving.engine.step import delay_pattern
 from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.windows import Window, plan_windows
 
@@ -41,6 +40,8 @@ class Request:
             )
             for clip, prompt in zip(clips, self.prompts, strict=True)
         ]  # fmt: skip
+        # Chroma [T, bins], on the host, that each window of each clip follows; none if the clip has no melody.
+        self.melodies: list[tuple[torch.Tensor, ...]] = [() for _ in clips]
         self.created = time.monotonic()
         self.max_in_flight = 0  # sequences that one step advanced together with this request's
         self.steps = 0  # of all its clips so far; one token of every codebook each
@@ -147,6 +148,12 @@ class Sequence:
     def context(self) -> torch.Tensor | None:
         """The codes [K, n] that the window continues."""
         return torch.cat(self.codes, dim=1)[:, -self.window.context :] if self.window.context else None
+
+    @property
+    def melody(self) -> torch.Tensor | None:
+        """The chroma [T, bins] that the window follows."""
+        melodies = self.request.melodies[self.index]
+        return melodies[self.window_index] if melodies else None
 
     @property
     def tokens(self) -> list[int]:
@@ -305,9 +312,9 @@ class Batch:
         window = sequence.window
         sequence.position = self._runner.admit(
             slot, states, window.frames, sequence.clip.params, window.seed, prompt=sequence.context, negative=negative,
-            pages=self._count_pages(sequence),
+            melody=sequence.melody, pages=self._count_pages(sequence),
         )  # fmt: skip
-        sequence.end = delay_pattern.steps(window.frames, self._runner.config.delays)
+        sequence.end = self._runner.end(window.frames, len(sequence.tokens), len(sequence.negative_tokens))
 
     @property
     def between_windows(self) -> list[Sequence]:

@@ -9,7 +9,7 @@ from typing import Self
 
 import torch
 
-from musicgen_serving.engine.model.memory import PAGE, position_pages
+from musicgen_serving.engine.model.memory import PAGE, position_pages, prefix_positions
 from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.step.delay_pattern import TO_GENERATE
 from musicgen_serving.engine.step.model_runner import ModelRunner
@@ -33,7 +33,8 @@ class TrialClips:
 
     def __init__(self, runner: ModelRunner, texts: list[torch.Tensor], *, negative: bool = False) -> None:
         self._runner = runner
-        self._texts = [text[: runner.text_length] for text in texts]
+        # A melody model's texts are in the positions; its pages are counted below.
+        self._texts = texts if runner.config.melody else [text[: runner.text_length] for text in texts]
         self._negative = negative
         self._before = {name: tensor.clone() for name, tensor in runner.slots.per_slot().items()}
         self._histories: list[int] = [0] * runner.slots.position.shape[0]
@@ -47,7 +48,9 @@ class TrialClips:
 
     @torch.inference_mode()
     def __enter__(self) -> Self:
-        limit = self._runner.positions - max(self._runner.config.delays) - MARGIN
+        config = self._runner.config
+        prefix = prefix_positions(config, max(text.shape[0] for text in self._texts)) if self._texts else 0
+        limit = self._runner.positions - prefix - max(config.delays) - MARGIN
         histories = [min(history, limit) for history in HISTORIES]
         self.longest = histories[0]
         try:

@@ -20,6 +20,7 @@ class Window:
     context: int
     new: int
     seed: int
+    start: int = 0  # the frame of the clip with which the context begins
 
     @property
     def frames(self) -> int:
@@ -41,7 +42,7 @@ def plan_windows(sections: Sequence[int], stride: int, seed: int, prompt: int = 
         while done < end:
             context = min(done, MAX_WINDOW_FRAMES - stride)
             new = min(end - done, MAX_WINDOW_FRAMES - context)
-            windows.append(Window(section, context, new, window_seed(seed, len(windows))))
+            windows.append(Window(section, context, new, window_seed(seed, len(windows)), done - context))
             done += new
     return tuple(windows)
 

@@ -5,6 +5,7 @@ from musicgen_serving.audio_output import AudioError
 from musicgen_serving.audio_upload import UploadError
 from musicgen_serving.engine.errors import (
     EngineError,
+    MelodyUnsupportedError,
     PromptTooLongError,
     RequestAbandonedError,
     RequestCancelledError,
@@ -103,6 +104,8 @@ def translate_engine_error(error: Exception) -> Exception:
             field = f"sections[{error.index}].text" if error.section else f"texts[{error.index}]"
             field = "negative_prompt" if error.index is None else field
             return InvalidRequestError(f"{field} must be at most {error.limit} tokens, got {error.tokens}")
+        case MelodyUnsupportedError():
+            return InvalidRequestError(str(error))
         case UnavailableError():
             return ServiceUnavailableError(str(error))
         case RequestAbandonedError():

@@ -2,6 +2,7 @@
 # pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -51,6 +52,19 @@ def test_correct_kernels_stay_far_below_the_tolerance_in_half_precision(quantise
     assert runner.step_fn is step and check.path.step == "kernels" and check.replaced == []
     assert 0 < check.figures["logits_error"] < MAX_ERROR / 10
     assert memory_log.lines() == []
+
+
+def test_correct_kernels_of_a_melody_model_pass(memory_log: Any) -> None:
+    config = replace(CONFIG, chroma_frames=9, chroma_bins=12)
+    positions = POSITIONS + 9 + 130  # of the longest text
+    weights = random_weights(config, positions, torch.float16)
+    step = KernelStep(config, weights, positions)
+    runner = ModelRunner(config, weights, allocate(config, SLOTS, positions, 0, CPU, torch.float16), step)
+    before, check = copy_of_slots(runner), make_check(runner, memory_log)
+    check.check_step(step)
+    assert_untouched(runner, before)
+    assert runner.step_fn is step and check.replaced == []
+    assert 0 < check.figures["logits_error"] < MAX_ERROR / 10
 
 
 def attention_without_the_last_position(patch: Patch) -> None:

@@ -111,6 +111,38 @@ def test_decodes_the_stereo_tokens_of_torch() -> None:
     assert torch.equal(*tokens)
 
 
+MELODY = replace(CONFIG, chroma_frames=9, chroma_bins=12)
+
+
+def make_melody_runner(weights: DecoderWeights, make_step: MakeStep) -> ModelRunner:
+    """Return a melody model's runner with three clips, whose prefixes are of different lengths; one has a prompt."""
+    runner = ModelRunner(
+        MELODY, weights, allocate(MELODY, SLOTS, POSITIONS, 0, CPU, weights.dtype), make_step(MELODY, weights)
+    )
+    prompt = torch.randint(128, (4, 50), generator=torch.Generator().manual_seed(1))
+    for slot, (count, given) in enumerate([(7, prompt), (1, None), (20, None)]):
+        params = SamplingParams(do_sample=slot > 0, guidance_scale=3 - slot, top_k=20)
+        chroma = torch.eye(12)[torch.arange(5) + slot]
+        negative = normal(12, 64, seed=9) if slot == 1 else None
+        runner.admit(
+            slot, normal(count, 64, seed=slot), 60, params, slot, prompt=given, negative=negative, melody=chroma
+        )  # fmt: skip
+    return runner
+
+
+@pytest.mark.parametrize("quantised", [False, True])
+def test_decodes_a_melody_models_tokens_of_torch(quantised: bool) -> None:
+    weights = make_weights(torch.float32, quantised, MELODY)
+    runners = [make_melody_runner(weights, make) for make in (TorchStep, make_kernel_step)]
+    assert runners[0].slots.position.tolist() == [9 + 7 + 50, 9 + 12, 9 + 20]
+    for _ in range(6):
+        for runner in runners:
+            runner.step(0, SLOTS, length=POSITIONS, text_length=0, max_top_k=128, use_top_p=True)
+    assert torch.equal(runners[0].slots.tokens, runners[1].slots.tokens)
+    assert torch.equal(runners[0].slots.position, runners[1].slots.position)
+    assert len({int(token) for token in runners[0].slots.tokens[1:, :, 21:34].flatten()}) > 10
+
+
 def test_half_precision_logits_are_closer_to_float32_than_torchs() -> None:
     half = make_weights(torch.float16)
     runners = [make_runner(one, make_kernel_step, True) for one in (single_precision(half), half, half)]
@@ -169,10 +201,15 @@ def test_each_slot_count_has_one_set_of_buffers() -> None:
     assert step.buffers(1) is not step.buffers(2)
 
 
-@pytest.mark.parametrize("layers", [1, 3])
-def test_a_step_takes_8_launches_a_layer_and_3_more(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(CONFIG, layers=layers)
-    runner = make_runner(make_weights(torch.float32, config=config), make_kernel_step, True, config)
+@pytest.mark.parametrize(("layers", "each"), [(1, 8), (3, 8), (2, 5)])
+def test_a_step_takes_8_launches_a_layer_5_in_a_melody_model_and_3_more(
+    layers: int, each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG if each == 8 else MELODY, layers=layers)
+    weights = make_weights(torch.float32, config=config)
+    slots = allocate(config, SLOTS, POSITIONS, 0 if config.melody else TEXT, CPU, weights.dtype)
+    runner = ModelRunner(config, weights, slots, make_kernel_step(config, weights))
+    runner.admit(0, None, 20, SamplingParams(), seed=0)
     launched: list[str] = []
     launch: Any = getattr(InterpretedFunction, "__getitem__")  # noqa: B009 (it has no type)
 
@@ -181,5 +218,5 @@ def test_a_step_takes_8_launches_a_layer_and_3_more(layers: int, monkeypatch: py
         return launch(function, grid)
 
     monkeypatch.setattr(InterpretedFunction, "__getitem__", counting_launch)
-    run_steps(runner, 1)
-    assert len(launched) == 8 * layers + 3
+    runner.step(0, SLOTS, length=POSITIONS, text_length=runner.text_length, max_top_k=128, use_top_p=True)
+    assert len(launched) == each * layers + 3

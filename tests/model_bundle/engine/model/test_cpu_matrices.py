@@ -21,7 +21,7 @@ from musicgen_serving.engine.model.cpu_matrices import (
 )
 from musicgen_serving.engine.model.decoder import forward, text_kv
 from musicgen_serving.engine.model.quantisation import UNPACKED, MatrixName, PackedMatrix, Packing, dense
-from musicgen_serving.engine.model.weights import DecoderWeights
+from musicgen_serving.engine.model.weights import CrossLayerWeights, DecoderWeights
 from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.step.paged_attention import paged_attention, write_text
 from musicgen_serving.engine.step.slots import allocate, batch_view
@@ -140,6 +140,7 @@ def deep_logits(weights: DecoderWeights) -> torch.Tensor:
     for count in (16, 32, 64):
         slots.activate(0, count, 8)
         for layer, pages in zip(deep.layers, slots.kv, strict=True):
+            assert isinstance(layer, CrossLayerWeights)
             write_text(pages, [2], text_kv(layer, SMALL.heads, states))
         tokens, position = torch.randint(2048, (1, 4, count), generator=generator), torch.arange(count)[None]
         attention = paged_attention(batch_view(slots, 0, 1, count, 8), position)

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from infra.config import capacity as configured
+from infra.config import models as configured_models
 from infra.config.capacity import InstanceCapacity
 from infra.config.instances import INSTANCE_TYPES, has_gpu, memory_bytes
 from infra.config.models import ELEMENT_BYTES as CONFIGURED_ELEMENT_BYTES
 from infra.config.models import SERVED_MODELS, Model, find_model
-from infra.config.models import clip_pages as configured_clip_pages
 from musicgen_serving.engine.generator import MAX_SLOTS, Capacity
 from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, RESERVED, WeightFormat
 from musicgen_serving.engine.model.config import DecoderConfig
@@ -31,6 +31,7 @@ from musicgen_serving.engine.model.cpu_matrices import (
 from musicgen_serving.engine.model.memory import (
     ELEMENT_BYTES,
     clip_pages,
+    clip_sizes,
     decoder_bytes,
     page_bytes,
     pages_that_fit,
@@ -50,7 +51,14 @@ SMALL = DecoderConfig(
 LARGE = replace(SMALL, layers=48, hidden=2048, heads=32, ffn=8192)
 MONO = {"small": SMALL, "medium": replace(SMALL, layers=48, hidden=1536, heads=24, ffn=6144), "large": LARGE}
 STEREO = {f"stereo-{size}": replace(config, codebooks=8, channels=2) for size, config in MONO.items()}
-PUBLISHED = MONO | STEREO
+FROM = {"melody": "medium", "melody-large": "large", "stereo-melody": "stereo-medium"}
+FROM["stereo-melody-large"] = "stereo-large"
+MELODY = {
+    name: replace((MONO | STEREO)[size], chroma_frames=235, chroma_bins=12) for name, size in FROM.items()
+}  # fmt: skip
+PUBLISHED = MONO | STEREO | MELODY
+TINY_MELODY = replace(TINY, chroma_frames=20, chroma_bins=12)
+SMALL_MELODY = replace(SMALL, chroma_frames=235, chroma_bins=12)
 LONGEST = (MAX_NEW_TOKENS, MAX_TEXT_TOKENS)
 
 
@@ -65,6 +73,7 @@ def storage_bytes(slots: Slots) -> int:
     [
         (TINY, CPU, torch.float32, 3, (200, 140), 17),
         (TINY, CPU, torch.float16, 1, (64, 1), 4),
+        (TINY_MELODY, CPU, torch.float32, 2, (20 + 140 + 200, 0), 7),
         (SMALL, META, torch.float32, 8, LONGEST, 100),
         (LARGE, META, torch.float16, 32, LONGEST, 280),
     ],
@@ -86,7 +95,7 @@ def tensors_of(part: Any) -> Iterator[torch.Tensor]:
             yield from tensors_of(one)
 
 
-@pytest.mark.parametrize("config", [TINY, SMALL, LARGE, STEREO["stereo-large"]])
+@pytest.mark.parametrize("config", [TINY, SMALL, LARGE, STEREO["stereo-large"], TINY_MELODY, SMALL_MELODY])
 def test_the_decoder_takes_the_bytes_that_are_allocated(config: DecoderConfig) -> None:
     with torch.device("meta"):
         weights = random_weights(config, 1503, torch.float16)
@@ -94,7 +103,8 @@ def test_the_decoder_takes_the_bytes_that_are_allocated(config: DecoderConfig) -
         single = random_weights(config, 1503, torch.float32)
     for kind, allocated in (("float16", weights), ("float32", single), ("int8", quantised)):
         formula = decoder_bytes(config, 1503, ELEMENT_BYTES["cuda", kind])
-        assert formula == sum(one.nbytes for one in tensors_of(allocated)), kind
+        counted = replace(allocated, chroma=None)  # as the text's, this projection is not part of the decoder
+        assert formula == sum(one.nbytes for one in tensors_of(counted)), kind
 
 
 @pytest.mark.skipif(not has_fbgemm(), reason="FBGEMM's kernels are for x86")
@@ -154,25 +164,28 @@ def test_stacks_configuration_and_the_engine_hold_as_many_clips(
     device = "cuda" if has_gpu(instance_type) else "cpu"
     kind = WeightFormat(dtype=dtype, eight_bit=quantisation == "int8").name
     element = ELEMENT_BYTES[device, kind]
-    weights = decoder_bytes(config, MAX_NEW_TOKENS, element) + model.other_bytes
+    longest = clip_sizes(config, *LONGEST)[:2]
+    weights = decoder_bytes(config, longest[0], element) + model.other_bytes
     assert planned.weight_bytes == weights
     free = memory_bytes(instance_type) - weights
     free = free - RESERVED - 450_000_000 if device == "cuda" else (free - 4_000_000_000) // 2
     requests = planned.derived_requests()
     slots = Capacity.for_requests(requests, 16, torch.device(device)).slots
     assert requests <= slots <= MAX_SLOTS == configured.MAX_SLOTS
-    pages = PageAllocator(pages_that_fit(config, MAX_SLOTS, *LONGEST, element.rest, free)).free
+    pages = PageAllocator(pages_that_fit(config, MAX_SLOTS, *longest, element.rest, free)).free
     for seconds, tokens in itertools.product((1, 5, 10, 29.5, 30), (1, 30, 128, 129, 512)):
-        held = pages // clip_pages(round(seconds * 50) + 3, tokens)
+        held = pages // clip_pages(*clip_sizes(config, round(seconds * 50) + 3, tokens))
         assert planned.concurrent_clips(seconds, text_tokens=tokens) == min(MAX_SLOTS, held), (seconds, tokens)
 
 
 def test_stacks_configuration_has_the_engines_constants() -> None:
     assert CONFIGURED_ELEMENT_BYTES == ELEMENT_BYTES
     for size, config in PUBLISHED.items():
-        assert find_model(f"facebook/musicgen-{size}").slot_bytes == slot_bytes(config, *LONGEST)
-    for positions, tokens in itertools.product((1, 64, 65, 253, 1503), (1, 128, 129, 512)):
-        assert configured_clip_pages(positions, tokens) == clip_pages(positions, tokens)
+        model = find_model(f"facebook/musicgen-{size}")
+        assert model.slot_bytes == slot_bytes(config, *clip_sizes(config, *LONGEST)[:2])
+        for steps, tokens in itertools.product((1, 64, 65, 253, 1503), (0, 1, 128, 129, 512)):
+            assert model.clip_pages(steps, tokens) == clip_pages(*clip_sizes(config, steps, tokens))
+    assert (configured_models.MAX_STEPS, configured_models.MAX_TEXT_TOKENS) == LONGEST
 
 
 @pytest.mark.parametrize("instance_type", ["ml.g5.xlarge", "ml.g6.xlarge"])
@@ -207,4 +220,15 @@ def test_the_published_models_are_those_of_the_configuration() -> None:
         model: Model = find_model(f"facebook/musicgen-{size}")
         assert (model.layers, model.hidden_size) == (config.layers, config.hidden)
         assert (model.codebooks, model.audio_channels) == (config.codebooks, config.channels)
+        assert model.chroma_frames == config.chroma_frames
     assert [f"facebook/musicgen-{size}" for size in PUBLISHED] == SERVED_MODELS
+
+
+def test_a_melody_models_text_takes_positions_and_no_pages_of_its_own() -> None:
+    assert clip_sizes(SMALL, 253, 30, 5) == (253, 30, 5)
+    assert clip_sizes(SMALL_MELODY, 253, 30, 5) == (235 + 30 + 253, 0, 0)
+    assert clip_sizes(SMALL_MELODY, 253, 5, 30) == (235 + 30 + 253, 0, 0)
+    assert clip_sizes(SMALL_MELODY, 253, 0) == (235 + 1 + 253, 0, 0)  # without a text, a position of zeros
+    assert clip_pages(*clip_sizes(SMALL_MELODY, 1503, 30)) == 28
+    with pytest.raises(ValueError, match=r"of one clip of 360 positions, got 0\.00 GB"):
+        pages_that_fit(TINY_MELODY, 2, 360, 0, 4, 6 * page_bytes(TINY_MELODY, 4))

@@ -8,7 +8,7 @@ import torch
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.model.decoder import forward, text_kv
 from musicgen_serving.engine.model.quantisation import EIGHT_BIT, UNPACKED, Quantised, dense, linear, quantise
-from musicgen_serving.engine.model.weights import LayerWeights, WeightFiles, load_decoder
+from musicgen_serving.engine.model.weights import CrossLayerWeights, WeightFiles, load_decoder
 from musicgen_serving.engine.step.paged_attention import paged_attention, write_text
 from musicgen_serving.engine.step.slots import allocate, batch_view
 from tests.model_bundle.helpers.kernel_inputs import relative_error
@@ -59,6 +59,7 @@ def test_logits_at_a_published_width_are_within_two_per_cent() -> None:
     run, position, logits = batch_view(slots, 0, 1, 32, 8), torch.arange(32)[None], list[torch.Tensor]()
     for kind in (weights, eight_bit(weights)):
         for layer, pages in zip(kind.layers, slots.kv, strict=True):
+            assert isinstance(layer, CrossLayerWeights)
             write_text(pages, [2], text_kv(layer, SMALL.heads, states))
         logits.append(forward(kind, SMALL.heads, paged_attention(run, position), tokens, position))
     error = relative_error(logits[1], logits[0])
@@ -72,7 +73,7 @@ def test_quantises_only_the_matrices_that_every_step_reads(mono: Reference) -> N
             load_decoder(files, config, CPU, torch.float32, 16, packing) for packing in (UNPACKED, EIGHT_BIT)
         )
     for one, other in zip(plain.layers, rounded.layers, strict=True):
-        kinds = {field.name for field in fields(LayerWeights) if isinstance(getattr(other, field.name), Quantised)}
+        kinds = {field.name for field in fields(CrossLayerWeights) if isinstance(getattr(other, field.name), Quantised)}
         assert kinds == PER_STEP
         assert relative_error(dense(other.qkv), dense(one.qkv)) < 0.01
     assert torch.equal(dense(plain.heads), dense(rounded.heads))

@@ -3,6 +3,7 @@
 # pyright: reportUnknownMemberType=false
 # transformers ships types that strict mode cannot follow.
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,19 @@ def test_admitting_moving_and_releasing_clips_does_not_wait() -> None:
         runner.codes(0, 20)
         runner.release(0)
         runner.move(1, 0)
+    assert len(operations.names) > 100
+    assert operations.synchronizing == [] and operations.devices == {META}
+
+
+def test_admitting_a_clip_with_a_melody_does_not_wait() -> None:
+    sizes = replace(SIZES, chroma_frames=20, chroma_bins=12)
+    weights = to_device(META, random_weights(sizes, 64, torch.float16))
+    runner = ModelRunner(sizes, weights, allocate(sizes, 2, 64, 0, META, torch.float16))
+    states, melody = torch.empty(5, 64, device=META), torch.empty(7, 12, device=META)
+    runner.admit(0, states, 20, SamplingParams(), 1, melody=melody)  # fills caches of constants
+    with RecordOperations() as operations:
+        runner.admit(1, states, 20, SamplingParams(), 2, negative=states, melody=melody)
+        runner.codes(0, 20)
     assert len(operations.names) > 100
     assert operations.synchronizing == [] and operations.devices == {META}
 

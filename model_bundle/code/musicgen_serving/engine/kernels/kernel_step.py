@@ -1,5 +1,7 @@
 """A decode step made of kernels: 8 launches a layer and 3 more; it allocates nothing and never waits for the device.
 
+A melody model has no cross-attention, and so 5 launches a layer.
+
 Every step of a run of slots uses the same addresses, so that a CUDA graph can replay it.
 """
 
@@ -22,20 +24,35 @@ from musicgen_serving.engine.kernels.tiles import DEFAULT_TILES, TileTable
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.memory import ROWS
 from musicgen_serving.engine.model.quantisation import Matrix
-from musicgen_serving.engine.model.weights import DecoderWeights, LayerWeights
+from musicgen_serving.engine.model.weights import CrossLayerWeights, DecoderWeights, LayerWeights
 from musicgen_serving.engine.step.slots import BatchView
 
 
 class KernelLayer:
-    """A layer's weights as the kernels take them; `next_gain` [H] and `next_weight` belong to the product after it.
-
-    What is on either side of cross-attention is kept by the number of rows of each slot that attend to a text. The
-    unconditional rows usually skip it, as zero attention would add exactly zero, and go on to the feed-forward part.
-    """
+    """A layer's weights as the kernels take them; `next_gain` [H] and `next_weight` belong to the product after it."""
 
     def __init__(self, layer: LayerWeights, next_gain: torch.Tensor, next_weight: Matrix) -> None:
-        cross_gain, ffn_gain = layer.cross_norm.weight, layer.ffn_norm.weight
+        ffn_gain = layer.ffn_norm.weight
         self.qkv = NormProjection(layer.self_norm, layer.qkv, layer.self_out)
+        self.cross = KernelCrossAttention(layer) if isinstance(layer, CrossLayerWeights) else None
+        self.self_out = ResidualProjection(
+            weight=layer.self_out, even_gain=ffn_gain, odd_gain=ffn_gain, next_weight=layer.ffn_in
+        )
+        self.ffn_in = NormProjection(layer.ffn_norm, layer.ffn_in, layer.ffn_out, gelu=True)
+        self.ffn_out = ResidualProjection(
+            weight=layer.ffn_out, even_gain=next_gain, odd_gain=next_gain, next_weight=next_weight
+        )
+
+
+class KernelCrossAttention:
+    """A layer's cross-attention, and the product before it, by the number of rows of each slot that attend to a text.
+
+    The unconditional rows usually skip it, as zero attention would add exactly zero, and go on to the feed-forward
+    part.
+    """
+
+    def __init__(self, layer: CrossLayerWeights) -> None:
+        cross_gain, ffn_gain = layer.cross_norm.weight, layer.ffn_norm.weight
         self.self_out = {
             rows: ResidualProjection(
                 weight=layer.self_out, even_gain=cross_gain, odd_gain=odd_gain, next_weight=layer.cross_q
@@ -52,10 +69,6 @@ class KernelLayer:
             )
             for rows in (1, ROWS)
         }  # fmt: skip
-        self.ffn_in = NormProjection(layer.ffn_norm, layer.ffn_in, layer.ffn_out, gelu=True)
-        self.ffn_out = ResidualProjection(
-            weight=layer.ffn_out, even_gain=next_gain, odd_gain=next_gain, next_weight=next_weight
-        )
 
 
 class StepBuffers:
@@ -66,7 +79,9 @@ class StepBuffers:
     ) -> None:
         layer, heads, rows, hidden = weights.layers[0], weights.heads, ROWS * slots, config.hidden
         device, dtype = weights.device, weights.dtype
-        matrices = [layer.qkv, layer.self_out, layer.cross_q, layer.cross_out, layer.ffn_in, layer.ffn_out, heads]
+        matrices = [layer.qkv, layer.self_out, layer.ffn_in, layer.ffn_out, heads]
+        if isinstance(layer, CrossLayerWeights):
+            matrices += [layer.cross_q, layer.cross_out]
         self.stream = ResidualStream(rows, hidden, device, dtype)
         self.splits = SplitWorkspace(rows, matrices, device, table)
         self.spans = SpanWorkspace(rows, config.heads, config.head_size, positions, device)
@@ -111,10 +126,13 @@ class KernelStep:
         state, stream, splits, rows = view.state, buffers.stream, buffers.splits, view.text_rows
         project(stream, layer.qkv, buffers.qkv, splits)
         attend(buffers.qkv, pages, state, view.length, buffers.attn_out, buffers.spans)
-        add(stream, layer.self_out[rows], buffers.attn_out, splits)
-        project(stream, layer.cross_q[rows], buffers.queries[rows], splits)
-        attend_to_text(buffers.queries[rows], pages, state, buffers.cross_out[rows])
-        add(stream, layer.cross_out[rows], buffers.cross_out[rows], splits)
+        if cross := layer.cross:
+            add(stream, cross.self_out[rows], buffers.attn_out, splits)
+            project(stream, cross.cross_q[rows], buffers.queries[rows], splits)
+            attend_to_text(buffers.queries[rows], pages, state, buffers.cross_out[rows])
+            add(stream, cross.cross_out[rows], buffers.cross_out[rows], splits)
+        else:
+            add(stream, layer.self_out, buffers.attn_out, splits)
         project(stream, layer.ffn_in, buffers.inner, splits)
         add(stream, layer.ffn_out, buffers.inner, splits)
 

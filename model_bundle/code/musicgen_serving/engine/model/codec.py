@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
-from transformers import EncodecModel, MusicgenConfig
+from transformers import EncodecModel, MusicgenConfig, MusicgenMelodyConfig
 
 from musicgen_serving.engine.model.weights import WeightFiles, require_all
 
@@ -44,7 +44,9 @@ def make_convolutions_repeatable() -> None:
 class Codec:
     """EnCodec, loaded once; `hop` is the samples of a frame."""
 
-    def __init__(self, config: MusicgenConfig, files: WeightFiles, channels: int, device: torch.device) -> None:
+    def __init__(
+        self, config: MusicgenConfig | MusicgenMelodyConfig, files: WeightFiles, channels: int, device: torch.device
+    ) -> None:
         self.sampling_rate = int(config.audio_encoder.sampling_rate)
         self.channels = channels
         self.hop = math.prod(config.audio_encoder.upsampling_ratios)

@@ -7,10 +7,17 @@ from typing import Any
 
 from musicgen_serving.engine.sampling_params import DELAY_TOKENS
 
+MELODY = "musicgen_melody"
+MODEL_TYPES = ("musicgen", MELODY)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """The decoder's sizes; `pad_token` is also every codebook's start token."""
+    """The decoder's sizes; `pad_token` is also every codebook's start token.
+
+    A melody model's decoder reads a prefix, `chroma_frames` of a melody and then the text, instead of attending to the
+    text in every layer.
+    """
 
     layers: int
     hidden: int
@@ -20,6 +27,13 @@ class DecoderConfig:
     codebooks: int
     channels: int
     pad_token: int
+    chroma_frames: int = 0  # of a melody model's prefix; 0: another model
+    chroma_bins: int = 0  # pitch classes of each
+
+    @property
+    def melody(self) -> bool:
+        """Whether this is a melody model."""
+        return self.chroma_frames > 0
 
     @property
     def head_size(self) -> int:
@@ -33,10 +47,11 @@ class DecoderConfig:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read the checkpoint's `config.json`; raise ValueError unless its architecture is MusicGen."""
+    """Read the checkpoint's `config.json`; raise ValueError unless its architecture is MusicGen, melody or not."""
     config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config.get("model_type") != "musicgen":
-        raise ValueError(f"config.json must have model_type 'musicgen', got {config.get('model_type')!r}")
+    if config.get("model_type") not in MODEL_TYPES:
+        allowed = " or ".join(map(repr, MODEL_TYPES))
+        raise ValueError(f"config.json must have model_type {allowed}, got {config.get('model_type')!r}")
     return config
 
 
@@ -50,6 +65,7 @@ def decoder_config(config: dict[str, Any]) -> DecoderConfig:
     if codebooks != (DELAY_TOKENS + 1) * channels:  # the API converts seconds to tokens with this delay
         wanted = f"{DELAY_TOKENS + 1} for each of its {channels} audio_channels"
         raise ValueError(f"config.json's decoder.num_codebooks must be {wanted}, got {codebooks}")
+    melody = config["model_type"] == MELODY
     return DecoderConfig(
         layers=decoder["num_hidden_layers"],
         hidden=decoder["hidden_size"],
@@ -59,4 +75,6 @@ def decoder_config(config: dict[str, Any]) -> DecoderConfig:
         codebooks=codebooks,
         channels=channels,
         pad_token=decoder["pad_token_id"],
+        chroma_frames=config.get("chroma_length", 235) if melody else 0,  # defaults of transformers
+        chroma_bins=config.get("num_chroma", 12) if melody else 0,
     )

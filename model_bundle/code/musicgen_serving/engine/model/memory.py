@@ -4,7 +4,8 @@
 
 A page holds 64 positions of both rows of one clip in every layer, or 128 tokens of a text, as only one row attends to a
 text: the conditional one, or the other to a negative prompt. Texts and positions therefore share one pool, and memory
-need not be divided between them in advance. 64 is the number of positions that a kernel reads at a time; on average
+need not be divided between them in advance. A melody model's text is in the positions before a clip's first, behind the
+chroma of its melody. 64 is the number of positions that a kernel reads at a time; on average
 half a page of a clip is unused.
 """
 
@@ -59,6 +60,22 @@ def clip_pages(positions: int, tokens: int, negative_tokens: int = 0) -> int:
     return position_pages(positions) + text_pages(tokens) + text_pages(negative_tokens)
 
 
+def prefix_text(tokens: int, negative_tokens: int = 0) -> int:
+    """Return the positions that texts take in a melody model's prefix: those of the longer one, at least one."""
+    return max(1, tokens, negative_tokens)
+
+
+def prefix_positions(config: DecoderConfig, tokens: int, negative_tokens: int = 0) -> int:
+    """Return the positions before a clip's first: none but in a melody model."""
+    return config.chroma_frames + prefix_text(tokens, negative_tokens) if config.melody else 0
+
+
+def clip_sizes(config: DecoderConfig, steps: int, tokens: int, negative_tokens: int = 0) -> tuple[int, int, int]:
+    """Return a clip's positions, its prefix included, and the tokens of either text that cross-attention reads."""
+    positions = prefix_positions(config, tokens, negative_tokens) + steps
+    return (positions, 0, 0) if config.melody else (positions, tokens, negative_tokens)
+
+
 def page_bytes(config: DecoderConfig, itemsize: int) -> int:
     """Return the bytes of one page in every layer: keys and values of both rows."""
     return 2 * ROWS * PAGE * config.layers * config.hidden * itemsize
@@ -72,12 +89,14 @@ def slot_bytes(config: DecoderConfig, positions: int, tokens: int) -> int:
 
 
 def decoder_bytes(config: DecoderConfig, positions: int, element: ElementBytes) -> int:
-    """Return the bytes of the loaded decoder without the projection of the text, which is in float32."""
+    """Return the bytes of the loaded decoder without the projections of text and chroma, which are in float32."""
     hidden, ffn = config.hidden, config.ffn
-    matrices = 6 * hidden**2 + hidden * ffn  # self-attention's four, cross-attention's query and output; ffn_in
-    outputs = 6 * hidden + ffn + (hidden if element.ffn_out == 1 else 0)  # in 8 bits, if any are
-    others = 2 * config.layers * hidden**2 + config.codebooks * config.vocabulary * hidden
-    norms = (3 * config.layers + 1) * 2 * hidden
+    squares = 4 if config.melody else 6  # self-attention's four, cross-attention's query and output
+    matrices = squares * hidden**2 + hidden * ffn  # and ffn_in
+    outputs = squares * hidden + ffn + (hidden if element.ffn_out == 1 else 0)  # in 8 bits, if any are
+    text = 0 if config.melody else 2 * config.layers * hidden**2
+    others = text + config.codebooks * config.vocabulary * hidden
+    norms = ((2 if config.melody else 3) * config.layers + 1) * 2 * hidden
     embeddings = (config.codebooks * (config.vocabulary + 1) + positions) * hidden
     layer = matrices * element.layers + hidden * ffn * element.ffn_out + outputs * element.scales
     return config.layers * layer + others * element.others + (norms + embeddings) * element.rest
@@ -92,7 +111,7 @@ def pages_that_fit(config: DecoderConfig, slots: int, positions: int, tokens: in
     fitting = min((free - slots * slot_bytes(config, positions, tokens)) // page, 1 + slots * longest)
     if fitting < 1 + longest:
         raise ValueError(
-            f"free memory must hold the {longest * page / 1e9:.2f} GB of one clip of {positions} positions with "
-            f"{tokens} tokens of text and of negative prompt, got {free / 1e9:.2f} GB"
+            f"free memory must hold the {longest * page / 1e9:.2f} GB of one clip of {positions} positions"
+            f"{f' with {tokens} tokens of text and of negative prompt' if tokens else ''}, got {free / 1e9:.2f} GB"
         )
     return fitting

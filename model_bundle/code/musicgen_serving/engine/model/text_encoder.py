@@ -6,7 +6,7 @@
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, MusicgenConfig, T5EncoderModel
+from transformers import AutoTokenizer, MusicgenConfig, MusicgenMelodyConfig, T5EncoderModel
 
 from musicgen_serving.engine.model.weights import WeightFiles, require_all
 
@@ -17,7 +17,9 @@ TIED = ("shared.weight", "encoder.embed_tokens.weight")  # one tensor, under eit
 class TextEncoder:
     """Tokenizer and encoder, loaded once."""
 
-    def __init__(self, folder: Path, config: MusicgenConfig, files: WeightFiles, device: torch.device) -> None:
+    def __init__(
+        self, folder: Path, config: MusicgenConfig | MusicgenMelodyConfig, files: WeightFiles, device: torch.device
+    ) -> None:
         self._device = device
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):

@@ -41,23 +41,32 @@ class Norm:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerWeights:
-    """One layer; matrices are [out, in], and projections of the same input are one matrix."""
+    """One layer of a melody model; matrices are [out, in], and projections of the same input are one matrix."""
 
     self_norm: Norm
     qkv: Matrix  # [3H, H]
     self_out: Matrix  # [H, H]
-    cross_norm: Norm
-    cross_q: Matrix  # [H, H]
-    cross_kv: Matrix  # [2H, H]
-    cross_out: Matrix  # [H, H]
     ffn_norm: Norm
     ffn_in: Matrix  # [F, H]
     ffn_out: Matrix  # [H, F]
 
 
 @dataclass(frozen=True, kw_only=True)
+class CrossLayerWeights(LayerWeights):
+    """One layer of any other model, which attends to the text between self-attention and the feed-forward part."""
+
+    cross_norm: Norm
+    cross_q: Matrix  # [H, H]
+    cross_kv: Matrix  # [2H, H]
+    cross_out: Matrix  # [H, H]
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecoderWeights:
-    """The whole decoder. `project` maps text states to the decoder's width; None if the widths are equal."""
+    """The whole decoder.
+
+    `project` maps text states to the decoder's width, None if the widths are equal; `chroma` maps a melody's frames.
+    """
 
     embeddings: torch.Tensor  # [K * (V + 1), H], the codebooks' tables stacked
     positions: torch.Tensor  # [P, H]
@@ -65,6 +74,7 @@ class DecoderWeights:
     final_norm: Norm
     heads: Matrix  # [K * V, H], one matrix product for all codebooks
     project: Norm | None  # weight [H, T5's width] and bias [H], in float32
+    chroma: Norm | None = None  # weight [H, chroma bins] and bias [H], in float32; of a melody model only
 
     @property
     def dtype(self) -> torch.dtype:
@@ -92,17 +102,22 @@ def load_decoder(
         def matrix(field: MatrixName, module: str, *parts: str) -> Matrix:
             return packing.pack(field, stacked(*(f"{name}{module}{part}.weight" for part in parts or ("",))))
 
-        return LayerWeights(
+        own = LayerWeights(
             self_norm=norm(f"{name}self_attn_layer_norm"),
             qkv=matrix("qkv", "self_attn", ".q_proj", ".k_proj", ".v_proj"),
             self_out=matrix("self_out", "self_attn.out_proj"),
+            ffn_norm=norm(f"{name}final_layer_norm"),
+            ffn_in=matrix("ffn_in", "fc1"),
+            ffn_out=matrix("ffn_out", "fc2"),
+        )
+        if config.melody:
+            return own
+        return CrossLayerWeights(
+            **vars(own),
             cross_norm=norm(f"{name}encoder_attn_layer_norm"),
             cross_q=matrix("cross_q", "encoder_attn.q_proj"),
             cross_kv=matrix("cross_kv", "encoder_attn", ".k_proj", ".v_proj"),
             cross_out=matrix("cross_out", "encoder_attn.out_proj"),
-            ffn_norm=norm(f"{name}final_layer_norm"),
-            ffn_in=matrix("ffn_in", "fc1"),
-            ffn_out=matrix("ffn_out", "fc2"),
         )
 
     codebooks = range(config.codebooks)
@@ -113,6 +128,7 @@ def load_decoder(
         final_norm=norm(f"{PREFIX}layer_norm"),
         heads=packing.pack("heads", stacked(*(f"decoder.lm_heads.{codebook}.weight" for codebook in codebooks))),
         project=norm("enc_to_dec_proj", torch.float32) if files.names("enc_to_dec_proj.") else None,
+        chroma=norm("audio_enc_to_dec_proj", torch.float32) if config.melody else None,
     )
 
 

@@ -1,5 +1,8 @@
 """The model runner: admit a clip to a slot and its pages, advance a run of slots, return a finished clip's codes.
 
+In a melody model a clip's positions start with its prefix, which admission feeds: whatever a step reads and writes, it
+knows only one position, that of the prefix and the tokens before it.
+
 Everything that a step reads or writes is on the device, and of fixed shape for a given run, cache length and text
 length, so that a step can be captured as a CUDA graph. The host only counts, and never waits for a result. It gives a
 clip all its pages at admission, because a clip's length is known then: none is ever evicted.
@@ -8,12 +11,20 @@ clip all its pages at admission, because a clip's length is known then: none is 
 from dataclasses import replace
 
 import torch
-from torch.nn import functional
 
 from musicgen_serving.engine.model.config import DecoderConfig
-from musicgen_serving.engine.model.decoder import forward, text_kv
-from musicgen_serving.engine.model.memory import PAGE, ROWS, TEXT_PAGE, clip_pages, position_pages, text_pages
-from musicgen_serving.engine.model.weights import DecoderWeights
+from musicgen_serving.engine.model.decoder import forward, melody_prefix, project_text, text_kv
+from musicgen_serving.engine.model.memory import (
+    PAGE,
+    ROWS,
+    TEXT_PAGE,
+    clip_pages,
+    clip_sizes,
+    position_pages,
+    prefix_positions,
+    text_pages,
+)
+from musicgen_serving.engine.model.weights import CrossLayerWeights, DecoderWeights
 from musicgen_serving.engine.sampling_params import SamplingParams
 from musicgen_serving.engine.step import delay_pattern
 from musicgen_serving.engine.step.graphs import BUDGET_SECONDS, GraphRecorder, RecordedGraphs, StepGraphs
@@ -37,6 +48,7 @@ class ModelRunner:
         self.allocator = PageAllocator(slots.kv[0].shape[2] // PAGE)
         self._pages: list[list[int]] = [[] for _ in range(slots.position.shape[0])]  # that each slot's clip holds
         self._text_rows = [1] * slots.position.shape[0]  # of each slot's clip: both with a negative prompt
+        self._prefixes = [0] * slots.position.shape[0]  # positions before the first token of each slot's clip
         self.device = slots.tokens.device
         self.weights = weights
         self.step_fn: StepFn = step_fn or TorchStep(config, weights)
@@ -47,23 +59,32 @@ class ModelRunner:
     @torch.inference_mode()
     def admit(
         self, slot: int, states: torch.Tensor | None, frames: int, params: SamplingParams, seed: int,
-        prompt: torch.Tensor | None = None, negative: torch.Tensor | None = None, pages: int = 0,
+        prompt: torch.Tensor | None = None, negative: torch.Tensor | None = None,
+        melody: torch.Tensor | None = None, pages: int = 0,
     ) -> int:  # fmt: skip
         """Put a clip into a slot, with all its pages, and return the first position that `step` feeds.
 
         `states` [tokens, T5's width] are its encoded text, None for a clip without one; `negative` are those of its
-        negative prompt, `prompt` [K, n] the codes that it continues. The slot gets at least `pages` pages, for a clip
-        that is to be admitted to it again; what it held is released. Raises OutOfPagesError if too few are free.
+        negative prompt, `prompt` [K, n] the codes that it continues, `melody` [T, bins] the chroma that it follows, of
+        a melody model only. The slot gets at least `pages` pages, for a clip that is to be admitted to it again; what
+        it held is released. Raises OutOfPagesError if too few are free.
         """
+        if melody is not None and not self.config.melody:
+            raise ValueError(f"a melody needs a melody model, got one of {melody.shape[0]} frames for another model")
         tokens = [0 if text is None else text.shape[0] for text in (states, negative)]
         self._release_pages(slot)
         self._pages[slot] = self.allocator.allocate(max(pages, self.count_pages(frames, *tokens)))
         try:
-            self._write_texts(slot, self._pages[slot], tokens, (states, negative))
-            if not any(tokens):  # both rows are equal: guidance would only amplify rounding
+            prefix, held = None, self._pages[slot]
+            if self.config.melody:
+                self.slots.set_pages(slot, held[: position_pages(self.positions)], ())
+                prefix = melody_prefix(self.weights, self.config.chroma_frames, melody, (states, negative))
+            else:
+                self._write_texts(slot, held, tokens, (states, negative))
+            if melody is None and not any(tokens):  # both rows are equal: guidance would only amplify rounding
                 params = replace(params, guidance_scale=1)
             self.slots.set_parameters(slot, params, seed, self.config.vocabulary)
-            return self._begin(slot, frames, tokens, prompt)
+            return self._begin(slot, frames, tokens, prompt, prefix)
         except BaseException:
             self.release(slot)
             raise
@@ -80,27 +101,40 @@ class ModelRunner:
         for states, table in zip(texts, tables, strict=True):
             if states is None:
                 continue
-            if project := self.weights.project:
-                states = functional.linear(states, project.weight, project.bias)
-            states = states.to(self.weights.dtype)
+            states = project_text(self.weights, states).to(self.weights.dtype)
             for layer, kv in zip(self.weights.layers, self.slots.kv, strict=True):
+                assert isinstance(layer, CrossLayerWeights)  # as in every model without a prefix
                 write_text(kv, table, text_kv(layer, self.config.heads, states))
 
-    def _begin(self, slot: int, frames: int, tokens: list[int], prompt: torch.Tensor | None) -> int:
-        """Lay out a clip's tokens, feed its prompt and activate its slot; return the position after the prompt."""
+    def _begin(
+        self, slot: int, frames: int, tokens: list[int], prompt: torch.Tensor | None, prefix: torch.Tensor | None
+    ) -> int:
+        """Lay out a clip's tokens, feed its prefix and prompt and activate its slot; return the position after them."""
         slots, delays, pad = self.slots, self.config.delays, self.config.pad_token
-        slots.tokens[slot] = delay_pattern.lay_out(frames, self.positions, delays, pad, prompt, self.device)
-        slots.activate(slot, start := prompt.shape[1] if prompt is not None else 0, *tokens)
-        if start:  # prefill: feed the prompt's positions at once, for their keys and values
+        self._prefixes[slot] = before = 0 if prefix is None else prefix.shape[1]
+        slots.tokens[slot, :, :before] = pad  # not fed: the prefix is
+        slots.tokens[slot, :, before:] = delay_pattern.lay_out(
+            frames, self.positions - before, delays, pad, prompt, self.device
+        )
+        start = before + (0 if prompt is None else prompt.shape[1])
+        slots.activate(slot, start, *(tokens if prefix is None else (0, 0)))
+        if start:  # prefill: feed all positions that are known at once, for their keys and values
             position = torch.arange(start, device=self.device)[None]  # [1, start]
             view = batch_view(slots, slot, 1, start, self.text_length, self._text_rows[slot])
             attention = paged_attention(view, position)
-            forward(self.weights, self.config.heads, attention, view.state.tokens[:, :, :start], position)
+            given = view.state.tokens[:, :, before:start]
+            forward(self.weights, self.config.heads, attention, given, position, prefix)
         return start
 
     def count_pages(self, frames: int, tokens: int, negative_tokens: int = 0) -> int:
         """Return how many pages a clip of `frames` holds from admission until it leaves, its texts' included."""
-        return clip_pages(delay_pattern.steps(frames, self.config.delays), tokens, negative_tokens)
+        steps = delay_pattern.steps(frames, self.config.delays)
+        return clip_pages(*clip_sizes(self.config, steps, tokens, negative_tokens))
+
+    def end(self, frames: int, tokens: int, negative_tokens: int = 0) -> int:
+        """Return the first position that a clip of `frames` does not feed, counted from its prefix."""
+        before = prefix_positions(self.config, tokens, negative_tokens)
+        return before + delay_pattern.steps(frames, self.config.delays)
 
     def release(self, slot: int) -> None:
         """Empty a slot and return its clip's pages. Their next clip's writes are queued after this one's steps."""
@@ -112,6 +146,7 @@ class ModelRunner:
         self.slots.move(source, target)
         self._pages[target], self._pages[source] = self._pages[source], []
         self._text_rows[target], self._text_rows[source] = self._text_rows[source], 1
+        self._prefixes[target] = self._prefixes[source]
         self.slots.deactivate(source)
 
     def _release_pages(self, slot: int) -> None:
@@ -142,4 +177,4 @@ class ModelRunner:
     @torch.inference_mode()
     def codes(self, slot: int, frames: int) -> torch.Tensor:
         """Return a finished clip's codes [K, frames]."""
-        return delay_pattern.codes(self.slots.tokens[slot], frames, self.config.delays)
+        return delay_pattern.codes(self.slots.tokens[slot, :, self._prefixes[slot] :], frames, self.config.delays)

@@ -19,6 +19,8 @@ class Slots:
     A clip's positions and text are in the pages that its tables name, in any order; what is beyond a clip's position
     or text is never read, so a page may hold anything when it changes hands, NaN included. A clip moves to another
     slot with its tables; its keys and values stay where they are.
+
+    In a melody model a clip's first positions are its prefix, whose tokens are never read; the tokens follow it.
     """
 
     kv: list[torch.Tensor]  # per layer [2 (key, value), rows * heads, N * PAGE, head size]
