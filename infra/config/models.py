@@ -6,7 +6,7 @@ holds the two equal. This one needs neither torch nor the bundle.
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,8 +161,8 @@ def find_model(model_id: str, like: str = "") -> Model:
     if like not in _TABLE["models"]:
         allowed = f"model_like must be one of {', '.join(SERVED_MODELS)}, got {like}"
         raise ConfigError(f"{allowed}{did_you_mean(like, SERVED_MODELS)}")
-    sizes = {**_entry(like), "revision": None, "published_dtype": "float32"}  # the largest that it may have
-    return Model(model_id=model_id, like=like, **sizes)
+    largest = Model(model_id=model_id, like=like, **_entry(like))
+    return replace(largest, revision=None, published_dtype="float32")
 
 
 def _entry(model_id: str) -> dict[str, Any]:
