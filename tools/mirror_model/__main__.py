@@ -2,8 +2,8 @@
 # boto3.client is overloaded for every service, most of them without installed stubs.
 """Command line: `python -m mirror_model --model-id facebook/musicgen-small --revision <commit> --to s3://bucket/prefix`.
 
-With `--folder` in place of `--revision` it copies a model on this machine, which need not be on the Hub. The token for a
-gated model is read from HF_TOKEN. Exit code 0: the mirror is complete; 1: it is not.
+With `--folder` in place of `--revision` it copies a model on this machine, which need not be on the Hub. The token for
+a gated model is read from HF_TOKEN. Exit code 0: the mirror is complete; 1: it is not.
 """
 
 import argparse

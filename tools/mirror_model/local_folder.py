@@ -1,4 +1,4 @@
-"""A model in a folder of this machine as a commit, so that it can be mirrored, verified and staged like one of the Hub."""
+"""A model in a folder of this machine as a commit, which can be mirrored, verified and staged like one of the Hub."""
 
 import hashlib
 import json
