@@ -8,10 +8,13 @@ import re
 
 from stage_model.errors import StagingError
 
-_ENTRY = re.compile(r"( *)([A-Za-z_][A-Za-z0-9_]*):(?: (.*))?")
-_ITEM = re.compile(r"( *)- (\S{1,100})")
-_MAX_VALUE = 200  # characters
-_MAX_DEPTH = 16
+# Names, values and depth are short, so that 160 bytes for each of the text hold all of it, whatever it is.
+SETTINGS_COST = 160
+MAX_SETTINGS = 1 << 16  # characters; real ones have 16,000
+_ENTRY = re.compile(r"( *)([A-Za-z_][A-Za-z0-9_]{0,39}):(?: (.*))?")
+_ITEM = re.compile(r"( *)- (\S{1,40})")
+_MAX_VALUE = 60  # characters
+_MAX_DEPTH = 6
 
 
 class ExportSettings:
@@ -24,7 +27,9 @@ class ExportSettings:
         for line in yaml.splitlines():
             if entry := _ENTRY.fullmatch(line):
                 indentation = len(entry[1])
-                open_ = [level for level in open_ if level[0] < indentation][:_MAX_DEPTH]
+                open_ = [level for level in open_ if level[0] < indentation]
+                if len(open_) == _MAX_DEPTH:
+                    continue
                 open_.append((indentation, entry[2]))
                 self._values[".".join(name for _, name in open_)] = (entry[3] or "").strip(" '\"")[:_MAX_VALUE]
             elif (item := _ITEM.fullmatch(line)) and open_ and open_[-1][0] <= len(item[1]):

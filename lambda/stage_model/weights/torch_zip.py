@@ -14,6 +14,7 @@ import numpy as np
 from stage_model.errors import StagingError
 from stage_model.memory import MemoryBudget
 from stage_model.source.byte_source import Source
+from stage_model.weights.export_settings import MAX_SETTINGS, SETTINGS_COST
 from stage_model.weights.safetensors_header import (
     ITEM_SIZES,
     MAX_TENSORS,
@@ -70,7 +71,9 @@ def index_package(path: str, source: Source, sha256: str, memory: MemoryBudget |
         if "best_state" not in fields or not isinstance(config, str):
             wanted = "best_state and a text xp.cfg, as audiocraft's export_lm and export_encodec write them"
             raise StagingError(f"{path} must hold {wanted}, got {reprlib.repr(list(fields))}")
-        memory.charge(f"the configuration in {path}", 4 * len(config))
+        if len(config) > MAX_SETTINGS:
+            raise StagingError(f"the xp.cfg of {path} must have at most {MAX_SETTINGS} characters, got {len(config)}")
+        memory.charge(f"the xp.cfg of {path}", SETTINGS_COST * len(config))
         views = check_state_dict(path, fields["best_state"])
         return Package(_locate(path, source, sha256, views, archive, root), config, None)
 

@@ -8,6 +8,7 @@ import copy
 import io
 import json
 import tarfile
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +16,20 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import MusicgenForConditionalGeneration
 
 from local_aws.hub import LoopbackHub, Repository
 from local_aws.hub.tiny_model import save_processor
 from musicgen_serving.engine.sampling_params import SamplingParams
+from stage_model.errors import StagingError
+from stage_model.source.byte_source import BytesSource
+from stage_model.weights.export_settings import MAX_SETTINGS, SETTINGS_COST, ExportSettings
+from stage_model.weights.torch_zip import index_package
 from tests.model_bundle.helpers.reference_musicgen import Reference, make_reference
 from tests.stage_model.fakes.audiocraft_files import (
+    as_yaml,
     compression_settings,
     compression_state,
     exported,
@@ -191,9 +199,9 @@ def test_a_run_that_continues_in_new_invocations_stages_the_same(
     assert aws.staged() == at_once
 
 
-def changed(files: dict[str, bytes], model: Any, **settings: Any) -> dict[str, bytes]:
+def changed(files: dict[str, bytes], model: Any, **others: Any) -> dict[str, bytes]:
     state = language_model_state(model)
-    return files | {"state_dict.bin": exported(state, language_model_settings(model, **settings))}
+    return files | {"state_dict.bin": exported(state, language_model_settings(model, **others))}
 
 
 class Evil:
@@ -354,3 +362,51 @@ def test_a_pair_is_staged_only_as_a_custom_model(
 ) -> None:
     served({**train(companion, dtype=torch.float16, own_codec=False).files, "config.json": b"{}"})
     assert "must hold weights (model.safetensors or " in aws.run()["Reason"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_damaged_export_is_read_or_refused(data: st.DataObject) -> None:
+    raw = bytearray(exported({"emb.0.weight": torch.ones(3, 4)}, {"transformer_lm": {"dim": 4}}))
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        package = index_package("state_dict.bin", BytesSource(bytes(raw)), "0" * 64)
+    except StagingError:
+        return
+    assert package.pretrained is None
+    ExportSettings("state_dict.bin", package.config)
+
+
+@given(st.text(" abc:-_1\n\t'\"", max_size=200))
+def test_any_text_has_settings(text: str) -> None:
+    assert ExportSettings("state_dict.bin", text).get("a.b") != 1
+
+
+def test_settings_are_read_as_yaml_reads_them() -> None:
+    values = {"a": {"b": {"c": "x y", "d": None, "e": True, "n": 3}, "list": [0, 1, 2], "after": "z"}, "last": 1.5}
+    found = ExportSettings("state_dict.bin", as_yaml(values))
+    names = ("a.b.c", "a.b.d", "a.b.e", "a.b.n", "a.list", "a.after", "last", "b", "a.b.missing")
+    assert [found.get(name) for name in names] == ["x y", "null", "true", "3", "0,1,2", "z", "1.5", None, None]
+
+
+def test_settings_of_any_text_take_no_more_than_their_charge() -> None:
+    """The costliest texts: many short entries below long names, as deep as is read."""
+    deep = "".join(f"{' ' * level}{chr(97 + level) * 40}:\n" for level in range(5))
+    for line in ("     {:x}:\n", "     - {}\n", "{:x}:\n"):
+        text = deep + "".join(line.replace("{:x}", f"k{index:x}").format(index) for index in range(20_000))
+        text = text[:MAX_SETTINGS]
+        tracemalloc.start()
+        kept = ExportSettings("state_dict.bin", text)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert kept.get("none") is None
+        assert peak < SETTINGS_COST * len(text), (line, peak / len(text))
+
+
+def test_long_settings_are_refused() -> None:
+    raw = saved({"best_state": {"a": torch.ones(2)}, "xp.cfg": "a: 1\n" * 20_000, "exported": True})
+    with pytest.raises(
+        StagingError, match=r"xp\.cfg of state_dict\.bin must have at most 65536 characters, got 100000"
+    ):
+        index_package("state_dict.bin", BytesSource(raw), "0" * 64)
