@@ -14,6 +14,7 @@ RATE ?= 20
 PLAN ?=
 MODEL ?= facebook/musicgen-large
 REVISION ?=
+FOLDER ?=
 TO ?=
 BASE ?= main
 HEAD ?=
