@@ -14,6 +14,7 @@ RATE ?= 20
 PLAN ?=
 MODEL ?= facebook/musicgen-large
 REVISION ?=
+FOLDER ?=
 TO ?=
 BASE ?= main
 HEAD ?=
@@ -26,7 +27,7 @@ STATE ?=
 FIRST ?= 0
 EXTRACTORS ?=
 GPU_PYTHON ?=
-export MODEL REVISION TO PROMPT DURATION BASE HEAD ALLOW REPORT NOTEBOOK REPOSITORY STATE    # shell variables: quotes in a value cannot break out
+export MODEL REVISION FOLDER TO PROMPT DURATION BASE HEAD ALLOW REPORT NOTEBOOK REPOSITORY STATE    # shell variables: quotes in a value cannot break out
 
 VENV := .venv
 CLIENTS := sagemaker-2 sagemaker-3 awscli-1
@@ -97,8 +98,8 @@ check-policies: tools ## compare the gate with trying every request, on a millio
 smoke-test: tools-local ## generate a clip with the deployed stack and check it
 	@python -m smoke_test --stack "MusicGen-$(ENV)" $(ARGS)
 
-mirror: tools-local ## copy a commit from the Hub into S3: MODEL=facebook/musicgen-small REVISION=<commit> TO=s3://bucket/prefix
-	@python -m mirror_model --model-id "$$MODEL" --revision "$$REVISION" --to "$$TO" $(ARGS)
+mirror: tools-local ## copy a commit of the Hub, or FOLDER=<path>, into S3: MODEL=<owner>/<name> REVISION=<commit> TO=s3://bucket/prefix
+	@python -m mirror_model --model-id "$$MODEL" $(if $(FOLDER),--folder "$$FOLDER",--revision "$$REVISION") --to "$$TO" $(ARGS)
 
 bench-staging: tools ## benchmark staging against simpler implementations, on loopback with TLS
 	python -m benchmarks.staging $(BENCH)

@@ -74,7 +74,7 @@ def missing_pins(pins: dict[str, str], site_packages: Path) -> dict[str, str]:
     held = {
         _normalised(found.metadata["Name"]): found.version.partition("+")[0]
         for found in distributions(path=[str(site_packages)])
-        if found.metadata["Name"]  # else it is half installed
+        if "Name" in found.metadata  # else it is half installed
     }
     return {name: pin for name, pin in pins.items() if held.get(name) != _version(pin)}
 

@@ -17,6 +17,8 @@ _MEANT = {
     "kms_key_arn": "encryption",
     "kms_key_id": "encryption",
     "model": "model_id",
+    "custom_model": "model_id, model_like",
+    "size_like": "model_like",
     "commit": "revision",
     "token": "token_secret_arn",
     "hf_token": "token_secret_arn",

@@ -5,7 +5,8 @@ holds the two equal. This one needs neither torch nor the bundle.
 """
 
 import json
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +14,15 @@ from infra.config.setting_rules import ConfigError, did_you_mean
 
 _TABLE: dict[str, Any] = json.loads(Path(__file__).with_name("models.json").read_text(encoding="utf-8"))
 
-SERVED_MODELS: list[str] = list(_TABLE["models"])  # the Hub ids that `model_id` may name
+SERVED_MODELS: list[str] = list(_TABLE["models"])  # the Hub ids of the published models
+COMPANION = "facebook/musicgen-small"  # whose text encoder, EnCodec and tokenizer complete what audiocraft exports
 
 DTYPE_BYTES = {"float16": 2, "float32": 4}
 MAX_STEPS = 1503  # tokens of the longest clip: 30 s at 50 a second, and three for the delay pattern
 TEXT_TOKENS = 128  # of a text that takes one page, which few exceed
 MAX_TEXT_TOKENS = 512  # that the engine accepts
 
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _GUIDANCE_ROWS = 2  # classifier-free guidance decodes a conditional and an unconditional row
 _PAGE_POSITIONS = 64  # of the engine's KV cache; a page holds as many positions of both rows, or twice as many tokens
 _TEXT_PAGE_TOKENS = _GUIDANCE_ROWS * _PAGE_POSITIONS  # a text is cached for the conditional row only
@@ -53,7 +56,7 @@ ELEMENT_BYTES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One published checkpoint. Counts are elements, not bytes."""
+    """One published checkpoint, or a custom one sized as the published model `like`. Counts are elements, not bytes."""
 
     model_id: str
     revision: str | None  # commit served by default; None if the configuration must name one
@@ -66,6 +69,7 @@ class Model:
     other_parameters: int  # text encoder, projection and EnCodec
     other_buffers: int
     chroma_frames: int = 0  # of a melody model, which reads them and the text before a clip's first position
+    like: str | None = None
 
     @property
     def codebooks(self) -> int:
@@ -75,8 +79,11 @@ class Model:
     def staged_bytes(self, decoder_dtype: str) -> int:
         """Return the size of the staged weights: as published, but the decoder in `decoder_dtype` if that is smaller.
 
-        With float32 it is the size of the published files: staging casts down only.
+        With float32 it is the size of the published files: staging casts down only. A custom model's may keep float32
+        in any case, if float16 would change its values.
         """
+        if self.like is not None:
+            decoder_dtype = "float32"
         published = DTYPE_BYTES[self.published_dtype]
         decoder = (self.decoder_parameters + self.decoder_buffers) * min(published, DTYPE_BYTES[decoder_dtype])
         return decoder + (self.other_parameters + self.other_buffers) * published
@@ -153,10 +160,26 @@ def check_commit(model_id: str, commit: str) -> None:
             raise ConfigError(f"revision must be a commit of {model_id}, got {commit}, which is one of {other}")
 
 
-def find_model(model_id: str) -> Model:
-    """Return the model with a Hub id such as `facebook/musicgen-large`. Raise ConfigError if it cannot be served."""
+def find_model(model_id: str, like: str = "") -> Model:
+    """Return the published model of a Hub id such as `facebook/musicgen-large`, or a custom one of the size of `like`.
+
+    Raise ConfigError if it cannot be served.
+    """
     allowed = f"model_id must be one of {', '.join(SERVED_MODELS)}, got {model_id}"
-    if model_id not in _TABLE["models"]:
+    if model_id in _TABLE["models"]:
+        if like:
+            raise ConfigError(f"model_like must be empty for {model_id}, whose size is known, got {like!r}")
+        return Model(model_id=model_id, **_entry(model_id))
+    if not _HUB_ID.fullmatch(model_id) or model_id.startswith("facebook/"):
         raise ConfigError(f"{allowed}{did_you_mean(model_id, SERVED_MODELS)}")
-    entry = {key: value for key, value in _TABLE["models"][model_id].items() if key != "revision_source"}
-    return Model(model_id=model_id, **entry)
+    if not like:
+        raise ConfigError(f"{allowed}; for a model of your own set model_like to the one of these that is as large")
+    if like not in _TABLE["models"]:
+        allowed = f"model_like must be one of {', '.join(SERVED_MODELS)}, got {like}"
+        raise ConfigError(f"{allowed}{did_you_mean(like, SERVED_MODELS)}")
+    largest = Model(model_id=model_id, like=like, **_entry(like))
+    return replace(largest, revision=None, published_dtype="float32")
+
+
+def _entry(model_id: str) -> dict[str, Any]:
+    return {key: value for key, value in _TABLE["models"][model_id].items() if key != "revision_source"}

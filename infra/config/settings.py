@@ -8,7 +8,7 @@ from infra.config import value_rules
 from infra.config.capacity import MAX_CLIP_SECONDS, InstanceCapacity
 from infra.config.images import REGISTRY_ACCOUNTS, check_region
 from infra.config.instances import INSTANCE_TYPES, check_instance_type, check_pool, has_gpu
-from infra.config.models import SERVED_MODELS, Model, check_commit, find_model
+from infra.config.models import COMPANION, SERVED_MODELS, Model, check_commit, find_model
 from infra.config.schedules import check_warm_up, cron, time_zone, weekly_windows
 from infra.config.setting_rules import ConfigError, Rule, Setting, auto_or, between, matches, one_of, setting, several
 from infra.config.version import version
@@ -48,9 +48,14 @@ class Config:
 
     model_id: str = setting(
         "facebook/musicgen-large",
-        "The model's id on the Hugging Face Hub.",
+        "The model's id on the Hugging Face Hub; with `model_like` also that of a model of your own.",
         Rule(f"one of {', '.join(SERVED_MODELS)}", bool),
         heading="Model",
+    )
+    model_like: str = setting(
+        "",
+        "For a model of your own: the published model that is as large. Staging refuses a larger one.",
+        Rule("one of those of `model_id`", lambda _: True),  # checked by __post_init__, with the model
     )
     revision: str = setting(
         "",
@@ -264,12 +269,21 @@ class Config:
     @property
     def model(self) -> Model:
         """The model's entry in the table."""
-        return find_model(self.model_id)
+        return find_model(self.model_id, self.model_like)
 
     @property
     def commit(self) -> str:
         """The commit to stage: the configured revision, else the model's own."""
         return self.revision or str(self.model.revision)
+
+    @property
+    def mirrored_folders(self) -> tuple[str, ...]:
+        """The prefixes in a mirror in S3 that staging reads: the model's and, of a custom one, the companion's."""
+        prefix = str(self.s3_mirror).partition("/")[2]
+        commits = [(self.model_id, self.commit)]
+        if self.model.like is not None:
+            commits.append((COMPANION, str(find_model(COMPANION).revision)))
+        return tuple("/".join(part for part in (prefix, *commit) if part) + "/" for commit in commits)
 
     @property
     def staged_bytes(self) -> int:

@@ -14,6 +14,7 @@ from aws_cdk import aws_sagemaker as sagemaker
 from constructs import Construct
 
 from infra.config import Config
+from infra.config.models import COMPANION, Model, find_model
 from infra.constructs.encryption import READ
 from infra.constructs.iam import Grantee, allow_listing, allow_objects
 from infra.constructs.log_groups import removal, retention
@@ -52,6 +53,7 @@ class StagedModel(Construct):
                 "KeyPrefix": storage.model_prefix,
                 **({"Packaging": config.packaging} if self._uncompressed else {}),
                 **({"TokenSecretArn": config.token_secret_arn} if config.token_secret_arn else {}),
+                **({"Custom": _custom(config.model)} if config.model.like else {}),
             },
         )
         # Permissions and bucket must exist before staging starts, and until the staged model has been deleted.
@@ -128,8 +130,21 @@ class StagedModel(Construct):
                 grantee=self.role, actions=["secretsmanager:GetSecretValue"], resource_arns=[secret]
             )
         if config.s3_mirror:
-            bucket, _, prefix = config.s3_mirror.partition("/")
-            folder = "/".join(part for part in (prefix, config.model_id, config.commit) if part) + "/"
-            mirror = s3.Bucket.from_bucket_name(self, "Mirror", bucket)
-            allow_objects(self.role, mirror, folder, "s3:GetObject")
-            allow_listing(self.role, mirror, folder)
+            mirror = s3.Bucket.from_bucket_name(self, "Mirror", config.s3_mirror.partition("/")[0])
+            for folder in config.mirrored_folders:
+                allow_objects(self.role, mirror, folder, "s3:GetObject")
+            allow_listing(self.role, mirror, *config.mirrored_folders)
+
+
+def _custom(model: Model) -> dict[str, str]:
+    """Return the property `Custom` of docs/contracts.md: the largest size of a custom model, and its companion."""
+    return {
+        "Like": str(model.like),
+        "Layers": str(model.layers),
+        "HiddenSize": str(model.hidden_size),
+        "AudioChannels": str(model.audio_channels),
+        "DecoderElements": str(model.decoder_parameters + model.decoder_buffers),
+        "OtherElements": str(model.other_parameters + model.other_buffers),
+        "CompanionModelId": COMPANION,
+        "CompanionRevision": str(find_model(COMPANION).revision),
+    }

@@ -13,7 +13,7 @@ from stage_model.archive.staging_plan import collect_inputs
 from stage_model.custom_resource.lifecycle import Invocation, Response, send_response, serve
 from stage_model.errors import StagingError
 from stage_model.http import Connections
-from stage_model.request import StagedModelRequest, check_response_url
+from stage_model.request import Commit, StagedModelRequest, check_response_url
 from stage_model.retry import RetryBudget, SystemClock, retry
 from stage_model.s3 import S3Store, invoke_async, read_object, s3_client
 from stage_model.source.hub import HubRepository, read_token
@@ -74,7 +74,11 @@ class AwsEnvironment:
         found = context.retry(lambda: read_object(self.client, request.code_bucket, request.code_key))
         if found is None:
             raise StagingError(f"the bundle s3://{request.code_bucket}/{request.code_key} must exist")
-        inputs = collect_inputs(request, self._open_repository(request, context.budget), read_bundle(found.data))
+        commit = Commit(request.model_id, request.revision)
+        repository, companion = self._open_repository(commit, request, context.budget), None
+        if request.custom:
+            companion = self._open_repository(request.custom.companion, request, context.budget)
+        inputs = collect_inputs(request, repository, read_bundle(found.data), companion=companion)
         return stage(inputs, context, ThreadPipeline(THREADS))
 
     def respond(self, event: Mapping[str, Any], response: Response) -> None:
@@ -83,9 +87,9 @@ class AwsEnvironment:
     def continue_in_new_invocation(self, event: Mapping[str, Any]) -> None:
         retry(self.budget, lambda: invoke_async(self.function_arn, event))
 
-    def _open_repository(self, request: StagedModelRequest, budget: RetryBudget) -> Repository:
-        """Return the commit at `HF_ENDPOINT`: an https URL, or `s3://<bucket>/<prefix>` of a mirror."""
-        endpoint, model_id, revision = os.environ["HF_ENDPOINT"], request.model_id, request.revision
+    def _open_repository(self, commit: Commit, request: StagedModelRequest, budget: RetryBudget) -> Repository:
+        """Return a commit at `HF_ENDPOINT`: an https URL, or `s3://<bucket>/<prefix>` of a mirror."""
+        endpoint, model_id, revision = os.environ["HF_ENDPOINT"], commit.model_id, commit.revision
         if endpoint.startswith("s3://"):
             return S3Mirror(endpoint, model_id, revision, self.client, self.connections, budget)
         arn = request.token_secret_arn

@@ -23,6 +23,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _SECRET_ARN = re.compile(r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,512}")
 _KEY_PREFIX = re.compile(r"models/[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[A-Za-z0-9][A-Za-z0-9._-]{0,254}/")
 _DTYPE = re.compile(r"float16|float32")
+_COUNT = re.compile(r"[0-9]{1,12}")
 _PACKAGING = re.compile(r"tarball|uncompressed")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,128}")
 # Printable ASCII without what JSON escapes, so that a response of these stays short.
@@ -32,6 +33,37 @@ _IDS = {"RequestId": _REQUEST_ID, "StackId": _STACK_ID, "LogicalResourceId": _LO
 _PRINTABLE = re.compile(r"[!-~]+")
 _MAX_URL = 8192  # characters; CloudFormation's have about 1,500, most of them a session token
 MAX_PHYSICAL_ID = 1024  # CloudFormation's limit, in bytes
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """The size of the published model `like`, for which the stack was sized, as a limit.
+
+    Elements are of parameters and buffers; `other_elements` are those of the text encoder, its projection and EnCodec.
+    """
+
+    like: str
+    layers: int
+    hidden_size: int
+    audio_channels: int
+    decoder_elements: int
+    other_elements: int
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit of a model repository."""
+
+    model_id: str
+    revision: str
+
+
+@dataclass(frozen=True)
+class CustomModel:
+    """A model other than the published ones: its largest size, and where to take what audiocraft leaves out."""
+
+    size: ModelSize
+    companion: Commit
 
 
 @dataclass(frozen=True)
@@ -47,6 +79,7 @@ class StagedModelRequest:
     key_prefix: str
     packaging: str = "tarball"
     token_secret_arn: str | None = None
+    custom: CustomModel | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +107,25 @@ def parse_request(properties: Mapping[str, object]) -> StagedModelRequest:
         token_secret_arn=_matching(properties, "TokenSecretArn", _SECRET_ARN, "the ARN of a Secrets Manager secret")
         if properties.get("TokenSecretArn")
         else None,
+        custom=_custom(properties["Custom"]) if properties.get("Custom") else None,
     )
+
+
+def _custom(value: object) -> CustomModel:
+    if not isinstance(value, Mapping):
+        raise StagingError(f"Custom must be an object, got {shown(value)}")
+    given = cast(Mapping[str, object], value)
+
+    def count(name: str) -> int:
+        return int(_matching(given, name, _COUNT, "a number of up to 12 digits"))
+
+    like = _matching(given, "Like", _MODEL_ID, "the Hub id of a published model")
+    companion = Commit(
+        _matching(given, "CompanionModelId", _MODEL_ID, "the Hub id of a published model"),
+        _matching(given, "CompanionRevision", _COMMIT, "a commit of 40 hexadecimal digits"),
+    )
+    sizes = [count(name) for name in ("Layers", "HiddenSize", "AudioChannels", "DecoderElements", "OtherElements")]
+    return CustomModel(ModelSize(like, *sizes), companion)
 
 
 def parse_destination(properties: Mapping[str, object]) -> Destination:

@@ -69,6 +69,18 @@ def test_a_commit_without_weights_fails(account: Account, model_folder: Path) ->
     assert row.status is Status.FAIL and "must hold config.json and one of" in row.detail
 
 
+def test_audiocrafts_pair_passes_for_a_custom_model_only(account: Account, model_folder: Path) -> None:
+    (model_folder / "model.safetensors").rename(model_folder / "state_dict.bin")
+    (model_folder / "compression_state_dict.bin").write_bytes(b"another")
+    repository = Repository.from_folder(model_folder, model_id="me/my-musicgen", revision=COMMIT)
+    custom = {"model_id": "me/my-musicgen", "model_like": "facebook/musicgen-small"}
+    with LoopbackHub(repository) as running:
+        row = the_row(account, hub_endpoint=running.url, **custom)
+    assert (row.status, row.detail.rpartition(" holds ")[2]) == (Status.PASS, "compression_state_dict.bin")
+    with loopback_hub(model_folder) as running:
+        assert the_row(account, hub_endpoint=running.url).status is Status.FAIL
+
+
 def test_a_gated_model_without_a_token_fails(account: Account, model_folder: Path) -> None:
     with loopback_hub(model_folder, token="hf_12345678") as running:
         row = the_row(account, hub_endpoint=running.url)

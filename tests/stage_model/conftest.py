@@ -152,7 +152,7 @@ def invoke(hub: LoopbackHub, s3: S3Client, sink: ResponseSink, monkeypatch: pyte
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     wait_briefly(monkeypatch)
 
-    def run(kind: str = "Create", physical_id: str | None = None, seconds: float = 120.0, **properties: str):
+    def run(kind: str = "Create", physical_id: str | None = None, seconds: float = 120.0, **properties: Any):
         event = {
             "RequestType": kind,
             "ResponseURL": sink.url,

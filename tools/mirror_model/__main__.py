@@ -2,7 +2,8 @@
 # boto3.client is overloaded for every service, most of them without installed stubs.
 """Command line: `python -m mirror_model --model-id facebook/musicgen-small --revision <commit> --to s3://bucket/prefix`.
 
-The token for a gated model is read from HF_TOKEN. Exit code 0: the mirror is complete; 1: it is not.
+With `--folder` in place of `--revision` it copies a model on this machine, which need not be on the Hub. The token for
+a gated model is read from HF_TOKEN. Exit code 0: the mirror is complete; 1: it is not.
 """
 
 import argparse
@@ -13,19 +14,21 @@ import re
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
+from mirror_model.local_folder import LocalFolder
 from stage_model.errors import OutOfTimeError, StagingError
 from stage_model.http import Connections
 from stage_model.retry import RetryBudget, SystemClock
 from stage_model.source.byte_source import Source
 from stage_model.source.hub import HubRepository
-from stage_model.source.repository_listing import RepoFile, read_verified
+from stage_model.source.repository_listing import RepoFile, Repository, read_verified
 from stage_model.source.s3_mirror import LISTING, mirror_prefix
-from stage_model.weights.file_selection import find_weights, resolve_shards, support_files
+from stage_model.weights.file_selection import AUDIOCRAFT, CARD, find_weights, resolve_shards, support_files
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,24 +41,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Copy a commit, with the AWS credentials of the environment."""
     parser = argparse.ArgumentParser(prog="python -m mirror_model", description=__doc__)
     parser.add_argument("--model-id", required=True, help="the model on the Hub, for example facebook/musicgen-small")
-    parser.add_argument("--revision", required=True, type=_commit, help="the commit, 40 hexadecimal digits")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--revision", type=_commit, help="the commit, 40 hexadecimal digits")
+    source.add_argument("--folder", type=Path, help="a model on this machine; its content determines the commit")
     parser.add_argument("--to", required=True, type=_address, help="s3://<bucket>/<prefix> of the mirror")
     parser.add_argument("--hub", default="https://huggingface.co", help="the Hub, or a mirror with the same API")
     parser.add_argument("--region", help="the bucket's region; default: that of the AWS profile or environment")
     options = parser.parse_args(arguments)
-    (bucket, prefix), model_id, revision = options.to, options.model_id, options.revision
+    (bucket, prefix), model_id, folder = options.to, options.model_id, options.folder
     clock = SystemClock()
     budget = RetryBudget(clock, clock.now() + 3600 * _MAX_HOURS)
     with closing(Connections()) as connections:
-        token = os.environ.get("HF_TOKEN")
-        repository = HubRepository(options.hub, model_id, revision, connections, budget, token)
+        token, revision = os.environ.get("HF_TOKEN"), options.revision
         client = boto3.client("s3", region_name=options.region)
         try:
+            if folder is None:
+                repository = HubRepository(options.hub, model_id, revision, connections, budget, token)
+            else:
+                repository = LocalFolder(folder, model_id)
+                revision = repository.revision
             copy_commit(repository, client, bucket, mirror_prefix(prefix, model_id, revision))
         except (StagingError, OutOfTimeError, ClientError, BotoCoreError) as error:
             print(f"the mirror is incomplete: {error}", file=sys.stderr)
             return 1
-    print(f"deploy with -c hub_endpoint=s3://{bucket}{prefix} -c revision={revision}")
+    named = "" if folder is None else f" -c model_id={model_id} -c model_like=…"
+    print(f"deploy with -c hub_endpoint=s3://{bucket}{prefix} -c revision={revision}{named}")
     return 0
 
 
@@ -72,17 +82,29 @@ def _address(text: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def copy_commit(repository: HubRepository, client: "S3Client", bucket: str, key_prefix: str) -> None:
+class Commit(Repository, Protocol):
+    """A commit to copy, which can be listed as the Hub does."""
+
+    def listing(self) -> bytes:
+        """Return the Hub's response for the commit. Raises StagingError as `list_files` does."""
+        ...
+
+
+def copy_commit(repository: Commit, client: "S3Client", bucket: str, key_prefix: str) -> None:
     """Copy and verify the files that staging reads, and last the listing, without which the mirror is incomplete.
 
     Raises StagingError; a damaged file is not stored.
     """
     listing, files = repository.listing(), repository.list_files()
-    _, lead = find_weights(files)
-    weights = [lead]
+    kind, lead = find_weights(files, custom=True)
+    cards = [file for file in files if file.path == CARD]
+    if kind == "audiocraft":
+        support, weights = [], [file for file in files if file.path in AUDIOCRAFT]
+    else:
+        support, weights = support_files(files), [lead]
     if lead.path.endswith(".index.json"):
         weights += resolve_shards(files, lead.path, read_verified(repository, lead))
-    for file in [*support_files(files), *weights]:
+    for file in [*cards, *support, *weights]:
         print(f"{file.path}, {file.size / 1e6:,.1f} MB")
         stream = cast(Any, CheckedFile(file, repository.open(file)))  # upload_fileobj needs `read` only
         client.upload_fileobj(stream, bucket, key_prefix + file.path)

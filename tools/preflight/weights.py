@@ -23,6 +23,7 @@ _WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_EXPORTED = {"state_dict.bin", "compression_state_dict.bin"}  # by audiocraft: staged for a custom model only
 
 
 def check_weights(target: Target) -> list[Check]:
@@ -124,7 +125,9 @@ def _judge_listing(target: Target, listing: bytes, wanted: str) -> Check:
             name, f"{wanted}: the answer is for commit {commit}", f"set revision={commit}, or check the mirror"
         )
     held = [file for file in _WEIGHTS if file in files]
-    if not held or "config.json" not in files:
+    if config.model_like and not held and files >= _EXPORTED:
+        held = sorted(_EXPORTED)
+    elif not held or "config.json" not in files:
         remedy = "choose a commit that holds them, and set revision"
         return failed(name, f"{wanted} must hold config.json and one of {', '.join(_WEIGHTS)}", remedy)
     if answer.get("gated") and not config.token_secret_arn and not config.s3_mirror:

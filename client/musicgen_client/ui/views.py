@@ -110,7 +110,7 @@ def endpoint(name: str, status: Status | None, usd_per_hour: float | None) -> st
     """Return a line about the stack; `status` is None if the caller may not ask."""
     state = "" if status is None else f" is {HINTS.get(status.state, status.state)}"
     price = "" if usd_per_hour is None else f"; an instance costs ${usd_per_hour:g}/h while it runs"
-    return note(f"Stack {name}{state}{price}. Weights: CC-BY-NC 4.0, for non-commercial purposes only.")
+    return note(f"Stack {name}{state}{price}. Meta's weights are CC-BY-NC 4.0: for non-commercial purposes only.")
 
 
 def clips(found: tuple[Clip, ...], folder: Path) -> str:

@@ -21,8 +21,11 @@ from stage_model.memory import MemoryBudget, json_cost
 from stage_model.request import StagedModelRequest
 from stage_model.source.byte_source import BytesSource, CopyReader, Reader, Stream
 from stage_model.source.repository_listing import RepoFile, Repository, read_verified
-from stage_model.weights.file_selection import MANIFEST, find_weights, resolve_shards, support_files
-from stage_model.weights.safetensors_header import WeightFile, index_safetensors
+from stage_model.weights.architecture import check_config, check_elements
+from stage_model.weights.file_selection import MANIFEST, find_weights, support_files
+from stage_model.weights.model_card import read_license
+from stage_model.weights.published_weights import read_exported, read_weights
+from stage_model.weights.safetensors_header import WeightFile
 from stage_model.weights.staged_shards import (
     DECODER,
     MAX_GAPS,
@@ -37,11 +40,10 @@ from stage_model.weights.staged_shards import (
     source_stream,
     staged_dtype,
 )
-from stage_model.weights.torch_zip import index_torch
 
 VERSION_FILE = "code/VERSION"  # of the bundle
 _LAYOUT_VERSION = 1
-_LICENSE = "CC-BY-NC-4.0 (model weights)"
+_LICENSE = "CC-BY-NC-4.0 (model weights)"  # of the published models
 _PLACEHOLDER = "0" * 64  # as long as the SHA-256 that replaces it
 _MAX_CONFIG = 4 << 20  # bytes of a config.json whose dtype is changed; MusicGen's has 8 kB
 
@@ -60,7 +62,7 @@ class Manifest:
     """The content of `musicgen-manifest.json`, except for the SHA-256 of the staged files.
 
     `sources` are published files that were converted; `kept_float32` are decoder tensors that float16 would damage;
-    `version` is the bundle's.
+    `version` is the bundle's; `license` is that of the weights, None if it is unknown.
     """
 
     model_id: str
@@ -70,6 +72,7 @@ class Manifest:
     sources: Sequence[ManifestEntry] = ()
     kept_float32: Sequence[str] = ()
     version: str | None = None
+    license: str | None = _LICENSE
 
     @property
     def size(self) -> int:
@@ -84,7 +87,7 @@ class Manifest:
             "model_id": self.model_id,
             "revision": self.revision,
             "decoder_dtype": self.decoder_dtype,
-            "license": _LICENSE,
+            "license": self.license,
             "files": [
                 {"path": e.path, "size": e.size, "sha256": sha256[e.path], "source_sha256": e.source_sha256}
                 for e in self.files
@@ -148,6 +151,7 @@ class StagingInputs:
     converted: Sequence[WeightFile]
     decoder_dtypes: Collection[str] = ()
     limits: SizeLimits = field(default_factory=SizeLimits)
+    license: str | None = _LICENSE
 
     @property
     def digest(self) -> str:
@@ -155,6 +159,7 @@ class StagingInputs:
         request, published = self.request, [(entry.path, entry.size, entry.source_sha256) for entry in self.published]
         small_files = [(path, hashlib.sha256(data).hexdigest()) for path, data in self.small_files.items()]
         options = [_LAYOUT_VERSION, request.model_id, request.revision, request.decoder_dtype, request.packaging]
+        options += [] if self.license == _LICENSE else [self.license]
         return hashlib.sha256(json.dumps([options, published, small_files]).encode()).hexdigest()
 
     def plan(self, keep_float32: Collection[str]) -> Plan:
@@ -191,38 +196,50 @@ class StagingInputs:
         staged = {slot.dtype for shard in shards for slot in shard.slots if slot.tensor.name.startswith(DECODER)}
         dtype = "float16" if "F16" in (staged or self.decoder_dtypes) else "float32"
         version = self.small_files.get(VERSION_FILE, b"").decode("ascii", "replace").strip() or None
-        return Manifest(self.request.model_id, self.request.revision, dtype, entries, sources, sorted(kept), version)
+        commit = self.request.model_id, self.request.revision
+        return Manifest(*commit, dtype, entries, sources, sorted(kept), version, self.license)
 
 
 def collect_inputs(
-    request: StagedModelRequest, repository: Repository, bundle: Mapping[str, bytes], limits: SizeLimits | None = None
-) -> StagingInputs:
+    request: StagedModelRequest, repository: Repository, bundle: Mapping[str, bytes], limits: SizeLimits | None = None,
+    *, companion: Repository | None = None,
+) -> StagingInputs:  # fmt: skip
     """Select the files, and read the small ones and the headers of the weights.
 
-    Raises StagingError if the repository cannot be staged.
+    A custom model is checked here; of `companion` is read what its audiocraft files do not hold. Raises StagingError if
+    the repository cannot be staged.
     """
     memory, listing, limits = MemoryBudget(), repository.list_files(), limits or SizeLimits()
-    kind, lead = find_weights(listing)
-    _charge_transfer(memory, listing, limits)
+    custom = request.custom
+    kind, lead = find_weights(listing, custom=custom is not None)
+    completing = companion if kind == "audiocraft" else None
+    _charge_transfer(memory, [*listing, *(completing.list_files() if completing else [])], limits)
     memory.charge("the bundle", sum(map(len, bundle.values())))
-    small_files = {file.path: read_verified(repository, file, memory) for file in support_files(listing)}
+    index = None
+    if custom and completing:
+        name = custom.companion.model_id
+        weights, small_files = read_exported(repository, listing, completing, name, memory)
+    else:
+        small_files = {file.path: read_verified(repository, file, memory) for file in support_files(listing)}
+        weights, index = read_weights(kind, lead, repository, listing, memory)
+    weights_license = _LICENSE if custom is None else read_license(repository, listing, memory)
+    if custom is not None:
+        with memory.lend("config.json", json_cost(small_files["config.json"])):
+            check_config(memory.parse_json("config.json", small_files["config.json"]), custom.size)
+        check_elements(weights, custom.size)
     small_files |= {f"code/{path}": data for path, data in bundle.items()}
-    published, index = [lead], None
-    if lead.path.endswith(".index.json"):
-        index = read_verified(repository, lead, memory)
-        published = resolve_shards(listing, lead.path, index, memory)
-    weights = [_index(kind, file, repository, memory) for file in published]
     check_names(weights)
     entries = [ManifestEntry(file.path, file.source.size, file.sha256) for file in weights]
     tensors = [tensor for file in weights for tensor in file.tensors]
-    if kind == "torch" or any(staged_dtype(tensor, request.decoder_dtype, ()) != tensor.dtype for tensor in tensors):
+    changes = (staged_dtype(tensor, request.decoder_dtype, ()) != tensor.dtype for tensor in tensors)
+    if kind != "safetensors" or any(changes):
         small_files["config.json"] = with_float32_dtype(small_files["config.json"], memory)
-        return StagingInputs(request, small_files, entries, (), weights, (), limits)
+        return StagingInputs(request, small_files, entries, (), weights, (), limits, weights_license)
     if index is not None:
         small_files[lead.path] = index
     copied = [StagedFile(file.path, CopyReader(file.path, file.source, file.sha256)) for file in weights]
     dtypes = {tensor.dtype for tensor in tensors if tensor.name.startswith(DECODER)}
-    return StagingInputs(request, small_files, entries, copied, (), dtypes, limits)
+    return StagingInputs(request, small_files, entries, copied, (), dtypes, limits, weights_license)
 
 
 def _charge_transfer(memory: MemoryBudget, listing: Sequence[RepoFile], limits: SizeLimits) -> None:
@@ -230,13 +247,6 @@ def _charge_transfer(memory: MemoryBudget, listing: Sequence[RepoFile], limits: 
     part = max(limits.part_blocks, 3 * limits.cast_part_blocks) * BLOCK
     total = sum(file.size for file in listing)
     memory.charge("the parts in flight", min(2 * total, PARTS_IN_FLIGHT * part) + min(total, MAX_GAPS))
-
-
-def _index(kind: str, file: RepoFile, repository: Repository, memory: MemoryBudget) -> WeightFile:
-    if file.sha256 is None:
-        raise StagingError(f"{file.path} must be an LFS file, whose SHA-256 the Hub gives")
-    index = index_torch if kind == "torch" else index_safetensors
-    return index(file.path, repository.open(file), file.sha256, memory)
 
 
 def with_float32_dtype(config: bytes, memory: MemoryBudget) -> bytes:

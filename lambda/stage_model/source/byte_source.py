@@ -1,6 +1,6 @@
 """Byte ranges of published and staged files, and the hash streams that they feed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -60,10 +60,13 @@ class Stream:
 
 @dataclass(frozen=True)
 class HashUpdate:
-    """The next bytes of a stream; or, in `lossy`, the name of a tensor that float16 cannot represent exactly."""
+    """The next bytes of a stream; or, in `lossy`, the name of a tensor that float16 cannot represent exactly.
+
+    Views that are not in memory are read when they are hashed.
+    """
 
     stream: str
-    views: Views
+    views: Iterable[memoryview]
     lossy: str | None = None
 
 

@@ -168,7 +168,7 @@ class StreamHasher:
             sha256 = self._hashes[stream.name]
             for view in update.views:
                 sha256.update(view)
-            self._lengths[stream.name] = self._lengths.get(stream.name, 0) + sum(map(len, update.views))
+                self._lengths[stream.name] = self._lengths.get(stream.name, 0) + len(view)
             if self._lengths[stream.name] == stream.length:
                 self._finish(stream, sha256)
 

@@ -11,6 +11,8 @@ from stage_model.source.repository_listing import RepoFile
 MANIFEST = "musicgen-manifest.json"  # written by staging as the last file of a model
 _SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")
 _TORCH = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+AUDIOCRAFT = ("state_dict.bin", "compression_state_dict.bin")  # language model and EnCodec, as audiocraft exports them
+CARD = "README.md"  # the model card, which states the licence
 # Configuration and tokenizer; the container needs no model cards, licences or pictures.
 _SUPPORT = re.compile(r"[A-Za-z0-9._-]+\.(json|model)|merges\.txt|vocab\.txt")
 # An index of weights: one is staged with its shards. Stereo repositories also have `model.safetensors.index.fp32.json`.
@@ -21,18 +23,21 @@ _MAX_SUPPORT_FILES = 100  # MusicGen has 8
 _EXCLUDED = frozenset({MANIFEST, "manifest.json"})
 
 
-def find_weights(files: Sequence[RepoFile]) -> tuple[str, RepoFile]:
+def find_weights(files: Sequence[RepoFile], *, custom: bool = False) -> tuple[str, RepoFile]:
     """Return the format ("safetensors" or "torch") and the weights file or shard index to load.
 
-    Safetensors are preferred to torch and one file to shards, as in `transformers`; other libraries' weights
-    (`state_dict.bin`, `compression_state_dict.bin`) are ignored. Raises StagingError if there are none.
+    Safetensors are preferred to torch and one file to shards, as in `transformers`; other libraries' weights are
+    ignored. Only if there are none, the format of a `custom` model may be "audiocraft", the file the language model.
+    Raises StagingError if there are no weights.
     """
     by_path = {file.path: file for file in files}
     for kind, names in (("safetensors", _SAFETENSORS), ("torch", _TORCH)):
         for name in names:
             if name in by_path:
                 return kind, by_path[name]
-    wanted = " or ".join((*_SAFETENSORS, *_TORCH))
+    if custom and all(name in by_path for name in AUDIOCRAFT):
+        return "audiocraft", by_path[AUDIOCRAFT[0]]
+    wanted = " or ".join((*_SAFETENSORS, *_TORCH, *([" and ".join(AUDIOCRAFT)] if custom else [])))
     raise StagingError(f"the repository must hold weights ({wanted}), got {_names(by_path)}")
 
 

@@ -67,11 +67,14 @@ class KnownBytes:
 
 @dataclass(frozen=True)
 class WeightFile:
+    """A published file of weights. Of a `selected` one only `tensors` are staged; the others are read to be hashed."""
+
     path: str
     source: Source
     sha256: str
     tensors: Sequence[Tensor]
     known: Sequence[KnownBytes] = field(default_factory=tuple[KnownBytes, ...])
+    selected: bool = False
 
 
 def read_range(source: Source, start: int, length: int, limit: int = 64 << 20) -> bytes:

@@ -17,6 +17,7 @@ from stage_model.errors import StagingError
 from stage_model.http import ViewCursor
 from stage_model.source.byte_source import HashUpdate, Stream, Views, total_length
 from stage_model.weights.safetensors_header import ITEM_SIZES, Tensor, WeightFile
+from stage_model.weights.skipped_bytes import SkippedBytes, check_known
 
 MAX_SHARD = 4_000_000_000  # bytes: below the limits of plain ustar headers and 32-bit tools
 MAX_GAPS = 16 << 20  # bytes of all files outside tensors, read only to be hashed: they may all fall into one part
@@ -54,6 +55,11 @@ class Slot:
         """The staged size in bytes."""
         return self.tensor.count * ITEM_SIZES[self.dtype]
 
+    @property
+    def after_gap(self) -> bool:
+        """Whether bytes that no tensor covers come before it."""
+        return self.hashed_from < self.tensor.start
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -85,9 +91,11 @@ def make_shards(
     keep_float32 = frozenset(keep_float32)
     check_names(files)
     slots = [slot for index, file in enumerate(files) for slot in _slots(index, file, decoder_dtype, keep_float32)]
-    other = sum(file.source.size for file in files) - sum(s.tensor.nbytes for s in slots if not s.reread)
+    whole = [index for index, file in enumerate(files) if not file.selected]
+    staged = sum(s.tensor.nbytes for s in slots if not s.reread and s.file in whole)
+    other = sum(files[index].source.size for index in whole) - staged
     if other > MAX_GAPS:
-        names = ", ".join(file.path for file in files[:3])
+        names = ", ".join(files[index].path for index in whole[:3])
         raise StagingError(
             f"the weights ({names}) must hold at most {MAX_GAPS} bytes that are not tensors', got {other}"
         )
@@ -205,7 +213,7 @@ class ShardReader:
         updates: list[HashUpdate] = []
         spans = self._spans(max(0, offset - len(header)), max(0, end - len(header)))
         # One range of a file covers consecutive slots, except for those that are read again.
-        for _, run in groupby(spans, key=lambda span: (span[0].file, span[0].reread and span[0].tensor.name)):
+        for _, run in groupby(spans, key=self._run_of):
             updates += self._fill_run(list(run), writer)
         return (*updates, HashUpdate(self._shard.path, views))
 
@@ -218,6 +226,12 @@ class ShardReader:
                 yield slot, first, last
             index += 1
 
+    def _run_of(self, span: Span) -> object:
+        """Return a key that consecutive slots share if one range covers them and little else."""
+        slot = span[0]
+        alone = slot.reread or (self._files[slot.file].selected and slot.after_gap)
+        return slot.file, slot.tensor.name if alone else None
+
     def _fill_run(self, run: list[Span], writer: ViewCursor) -> list[HashUpdate]:
         """Read the bytes of adjacent slots of one file in one range, and write their staged bytes."""
         slot, first, last = run[0]
@@ -227,6 +241,11 @@ class ShardReader:
         low = _published(slot, first, round_up=False)
         high = _published(run[-1][0], run[-1][2], round_up=True)
         hashed = (low, high) if slot.reread else (_hashed_at(slot, first), _hashed_at(run[-1][0], run[-1][2]))
+        before, after = list[HashUpdate](), list[HashUpdate]()
+        if (file := self._files[slot.file]).selected and not slot.reread:  # what is around it may not fit the memory
+            inner = max(low, hashed[0]), min(high, hashed[1])
+            before, after = _skipped(file, hashed[0], inner[0]), _skipped(file, inner[1], hashed[1])
+            hashed = inner
         low, high = min(low, hashed[0]), max(high, hashed[1])
         buffer = _buffer(high - low)
         self._files[slot.file].source.read_into(low, [buffer])
@@ -234,7 +253,7 @@ class ShardReader:
         for part, start, stop in run:
             at = _published(part, start, round_up=False) - low
             updates += _convert(buffer[at:], part, start, stop, writer)
-        return updates + self._source_updates(slot, first, buffer, low, hashed)
+        return [*updates, *before, *self._source_updates(slot, first, buffer, low, hashed), *after]
 
     def _source_updates(
         self, slot: Slot, first: int, buffer: memoryview, low: int, hashed: tuple[int, int]
@@ -243,10 +262,7 @@ class ShardReader:
             done = _published(slot, first, round_up=True) - low  # an element split between ranges is hashed already
             return [HashUpdate(_reread_stream(slot), [buffer[done:]])]
         file = self._files[slot.file]
-        for known in file.known:
-            a, b = max(low, known.start), min(low + len(buffer), known.start + len(known.data))
-            if a < b and bytes(buffer[a - low : b - low]) != known.data[a - known.start : b - known.start]:
-                raise StagingError(f"{file.path} gave other bytes near {a} when read twice")
+        check_known(file, low, buffer)
         updates = [HashUpdate(source_stream(file), [buffer[hashed[0] - low : hashed[1] - low]])]
         for other in self._reread:
             a, b = max(hashed[0], other.tensor.start), min(hashed[1], other.tensor.end)
@@ -268,6 +284,10 @@ def first_stream(slot: Slot) -> str:
 
 def _reread_stream(slot: Slot) -> str:
     return f"second reading of {slot.tensor.name}"
+
+
+def _skipped(file: WeightFile, start: int, stop: int) -> list[HashUpdate]:
+    return [HashUpdate(source_stream(file), SkippedBytes(file, start, stop))] if start < stop else []
 
 
 def _buffer(length: int) -> memoryview:

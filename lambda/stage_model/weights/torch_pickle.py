@@ -56,17 +56,29 @@ def read_state_dict(path: str, pickle: bytes, memory: MemoryBudget | None = None
 
     Raises StagingError, naming what does not belong in one, or if the pickle's objects exceed the run's memory.
     """
+    return check_state_dict(path, read_pickle(path, pickle, memory))
+
+
+def read_pickle(path: str, pickle: bytes, memory: MemoryBudget | None = None) -> object:
+    """Return what a pickle describes: a state dict, or a dictionary of one and plain values, as audiocraft exports.
+
+    Raises StagingError, naming what belongs in neither, or if the pickle's objects exceed the run's memory.
+    """
     memory = memory or MemoryBudget()
     what = f"the pickle of {path}"
     try:
         with warnings.catch_warnings(), memory.lend(what, _TEXT_COST * len(pickle)) as charge:
             warnings.simplefilter("ignore", DeprecationWarning)  # invalid escapes in damaged strings
-            result = _Machine(path).run(pickle, lambda opcodes: charge(opcodes * _OPCODE_COST))
+            return _Machine(path).run(pickle, lambda opcodes: charge(opcodes * _OPCODE_COST))
     except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise StagingError(f"the pickle of {path} must be well-formed, got {error!r:.200}") from error
-    if not isinstance(result, dict):
-        raise StagingError(f"{path} must hold a state dict, got {repr(result)}")
-    tensors = cast(dict[str, Any], result)
+
+
+def check_state_dict(path: str, value: object) -> dict[str, TensorRef]:
+    """Return a state dict. Raises StagingError, naming what is no tensor."""
+    if not isinstance(value, dict):
+        raise StagingError(f"{path} must hold a state dict, got {repr(value)}")
+    tensors = cast(dict[str, Any], value)
     for name, value in tensors.items():
         if not isinstance(value, TensorRef):
             raise StagingError(f"the state dict of {path} must hold tensors only, got {name!r:.100}: {repr(value)}")

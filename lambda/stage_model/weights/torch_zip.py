@@ -1,17 +1,20 @@
 """Tensors of a file written by `torch.save`: a zip of uncompressed storages, and a pickle of views into them."""
 
 import io
+import reprlib
 import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 
 from stage_model.errors import StagingError
 from stage_model.memory import MemoryBudget
 from stage_model.source.byte_source import Source
+from stage_model.weights.export_settings import MAX_SETTINGS, SETTINGS_COST
 from stage_model.weights.safetensors_header import (
     ITEM_SIZES,
     MAX_TENSORS,
@@ -23,13 +26,22 @@ from stage_model.weights.safetensors_header import (
     check_sizes,
     read_range,
 )
-from stage_model.weights.torch_pickle import TensorRef, read_state_dict
+from stage_model.weights.torch_pickle import TensorRef, check_state_dict, read_pickle, read_state_dict
 
 _DIRECTORY_COST = 16  # bytes of Python objects for each byte that is read to list the members
 _MAX_PICKLE = 8 << 20  # bytes; real ones have 200 kB
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a zip member: signature, lengths of name and extra field
 _READERS = 8
 _BATCH = 256  # members whose headers are requested at a time
+
+
+@dataclass(frozen=True)
+class Package:
+    """A file that audiocraft exported: a state dict and its configuration in YAML, or the name of a published model."""
+
+    state: WeightFile | None
+    config: str
+    pretrained: str | None
 
 
 def index_torch(path: str, source: Source, sha256: str, memory: MemoryBudget | None = None) -> WeightFile:
@@ -39,12 +51,38 @@ def index_torch(path: str, source: Source, sha256: str, memory: MemoryBudget | N
     """
     memory = memory or MemoryBudget()
     with memory.lend(f"the zip directory of {path}") as charge:  # forgotten once all tensors are located
-        return _index_members(path, source, sha256, _members(path, source, charge), memory)
+        archive, root, pickle = _open(path, source, memory, charge)
+        return _locate(path, source, sha256, read_state_dict(path, pickle, memory), archive, root)
 
 
-def _index_members(
-    path: str, source: Source, sha256: str, members: Mapping[str, zipfile.ZipInfo], memory: MemoryBudget
-) -> WeightFile:
+def index_package(path: str, source: Source, sha256: str, memory: MemoryBudget | None = None) -> Package:
+    """Locate every tensor of a file that audiocraft's `export_lm` or `export_encodec` wrote. Raises as `index_torch`.
+
+    https://github.com/facebookresearch/audiocraft/blob/main/audiocraft/utils/export.py
+    """
+    memory = memory or MemoryBudget()
+    with memory.lend(f"the zip directory of {path}") as charge:
+        archive, root, pickle = _open(path, source, memory, charge)
+        found = read_pickle(path, pickle, memory)
+        fields = cast(dict[object, object], found) if isinstance(found, dict) else {}
+        if isinstance(pretrained := fields.get("pretrained"), str):
+            return Package(None, "", pretrained)
+        config = fields.get("xp.cfg")
+        if "best_state" not in fields or not isinstance(config, str):
+            wanted = "best_state and a text xp.cfg, as audiocraft's export_lm and export_encodec write them"
+            raise StagingError(f"{path} must hold {wanted}, got {reprlib.repr(list(fields))}")
+        if len(config) > MAX_SETTINGS:
+            raise StagingError(f"the xp.cfg of {path} must have at most {MAX_SETTINGS} characters, got {len(config)}")
+        memory.charge(f"the xp.cfg of {path}", SETTINGS_COST * len(config))
+        views = check_state_dict(path, fields["best_state"])
+        return Package(_locate(path, source, sha256, views, archive, root), config, None)
+
+
+def _open(
+    path: str, source: Source, memory: MemoryBudget, charge: Callable[[int], None]
+) -> tuple["_Members", str, bytes]:
+    """Return a file's members, the folder in which all of them are, and its pickle."""
+    members = _members(path, source, charge)
     pickles = [name for name in members if name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise StagingError(f"{path} must hold one data.pkl, as torch.save writes it, got {len(pickles)}")
@@ -53,12 +91,16 @@ def _index_members(
     name = f"{root}byteorder"  # absent from older files, which are little-endian
     if name in members and (order := archive.read(name, 64)) != b"little":
         raise StagingError(f"the byte order of {path} must be little, got {order!r}")
-    pickle = archive.read(pickles[0], _MAX_PICKLE)
-    views = read_state_dict(path, pickle, memory)
+    return archive, root, archive.read(pickles[0], _MAX_PICKLE)
+
+
+def _locate(
+    path: str, source: Source, sha256: str, views: Mapping[str, TensorRef], archive: "_Members", root: str
+) -> WeightFile:
     if not 0 < len(views) <= MAX_TENSORS:
         raise StagingError(f"{path} must hold 1 to {MAX_TENSORS} tensors, got {len(views)}")
     for name in views:
-        charge_tensor(memory, path, name)
+        charge_tensor(archive.memory, path, name)
     archive.find({f"{root}data/{view.storage.key}" for view in views.values()})
     known = list(archive.known)
     tensors = [_tensor(path, name, view, archive, f"{root}data/", known) for name, view in views.items()]
@@ -117,7 +159,7 @@ class _Members:
     """Where members' bytes begin: after local headers, whose length is stored in the headers themselves."""
 
     def __init__(self, path: str, source: Source, members: Mapping[str, zipfile.ZipInfo], memory: MemoryBudget) -> None:
-        self._path, self._source, self._members, self._memory = path, source, members, memory
+        self._path, self._source, self._members, self.memory = path, source, members, memory
         self._starts: dict[str, int] = {}
         self.known: list[KnownBytes] = []
 
@@ -151,8 +193,8 @@ class _Members:
         what = f"{name:.200} of {self._path}"
         if size > limit:
             raise StagingError(f"{what} must be at most {limit} bytes, got {size}")
-        self._memory.charge(what, size)
-        with self._memory.lend(what, size):  # the copy
+        self.memory.charge(what, size)
+        with self.memory.lend(what, size):  # the copy
             data = read_range(self._source, start, size, limit)
         self.known.append(KnownBytes(start, data))
         return data
@@ -163,8 +205,8 @@ class _Members:
         Raises StagingError before reading if that exceeds the run's memory.
         """
         what = f"a tensor of {self._path} that is not in row-major order"
-        self._memory.charge(what, length + copied)  # a view can repeat bytes, or skip some
-        with self._memory.lend(what, length):  # the copy
+        self.memory.charge(what, length + copied)  # a view can repeat bytes, or skip some
+        with self.memory.lend(what, length):  # the copy
             return read_range(self._source, start, length, length)
 
     def _header(self, name: str) -> bytes:

@@ -59,6 +59,7 @@ class LoopbackHub:
     - `token`: the bearer token needed to read files (a gated model), or None.
     - `on_reply`: called for every request with the correct reply; what it returns is sent.
     - `requests`: all requests received so far, in order.
+    - `others`: more repositories, which it serves too.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class LoopbackHub:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.repository = repository
+        self.others: list[Repository] = []
         self.token = token
         self.on_reply: ReplyHook | None = on_reply
         self.requests: list[HubRequest] = []
@@ -223,12 +225,14 @@ class _HubHandler(_Handler):
     origin = "hub"
 
     def respond(self, path: str) -> _Response:
-        repository = self.hub.repository
-        information, files = f"/api/models/{repository.model_id}", f"/{repository.model_id}/resolve/"
-        if path == information or path.startswith(f"{information}/revision/"):
-            revision, name = unquote(path.removeprefix(information).removeprefix("/revision/")) or "main", None
-        elif path.startswith(files):
-            revision, _, name = map(unquote, path.removeprefix(files).partition("/"))
+        for repository in (self.hub.repository, *self.hub.others):
+            information, files = f"/api/models/{repository.model_id}", f"/{repository.model_id}/resolve/"
+            if path == information or path.startswith(f"{information}/revision/"):
+                revision, name = unquote(path.removeprefix(information).removeprefix("/revision/")) or "main", None
+                break
+            if path.startswith(files):
+                revision, _, name = map(unquote, path.removeprefix(files).partition("/"))
+                break
         else:
             return self.error(404, "RepoNotFound", "Repository not found")
         if revision not in (repository.revision, "main"):
@@ -236,10 +240,10 @@ class _HubHandler(_Handler):
         if name is None:
             blobs = parse_qs(urlsplit(self.path).query).get("blobs", ["false"])[0] == "true"
             return self.json(200, repository.information(blobs=blobs, gated=bool(self.hub.token)))
-        return self._resolve(name)
+        return self._resolve(repository, name)
 
-    def _resolve(self, name: str) -> _Response:
-        repository, token, given = self.hub.repository, self.hub.token, self.headers.get("Authorization")
+    def _resolve(self, repository: Repository, name: str) -> _Response:
+        token, given = self.hub.token, self.headers.get("Authorization")
         if token and not (given and hmac.compare_digest(given.encode(), f"Bearer {token}".encode())):
             message = f"Access to model {repository.model_id} is restricted."
             return self.error(403 if given else 401, "GatedRepo", message)
@@ -260,7 +264,8 @@ class _CdnHandler(_Handler):
 
     def respond(self, path: str) -> _Response:
         sha256 = self.hub.signer.verify(self.path)
-        file = self.hub.repository.lfs_file(sha256) if sha256 else None
+        stored = (repository.lfs_file(sha256) for repository in (self.hub.repository, *self.hub.others) if sha256)
+        file = next(filter(None, stored), None)
         if file is None:
             return self.error(403, "AccessDenied", "the URL is not signed, or has expired")
         if "Authorization" in self.headers:

@@ -100,7 +100,7 @@ def read_capacity(template: Template, endpoint: DeclaredEndpoint) -> InstanceCap
         [(_, model)], [(_, served)] = staged, models
         variables = served["PrimaryContainer"]["Environment"]
         return InstanceCapacity(
-            model=find_model(model["ModelId"]),
+            model=find_model(model["ModelId"], model.get("Custom", {}).get("Like", "")),
             instance_type=endpoint.instance_type,
             decoder_dtype=variables["MUSICGEN_DECODER_DTYPE"],
             weight_quantisation=variables["MUSICGEN_WEIGHT_QUANTISATION"],

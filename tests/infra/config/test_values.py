@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infra.config import Config, ConfigError, from_context
+from infra.config.models import SERVED_MODELS
 from infra.config.settings import declared_settings
 
 ENVIRONMENTS = json.loads((Path(__file__).parents[3] / "cdk.json").read_text(encoding="utf-8"))["context"][
@@ -78,6 +79,13 @@ VALUES: list[tuple[str, Any, str | None]] = [
         "model_id must be one of facebook/musicgen-small, facebook/musicgen-medium, facebook/musicgen-large, facebook/musicgen-stereo-small, facebook/musicgen-stereo-medium, facebook/musicgen-stereo-large, facebook/musicgen-melody, facebook/musicgen-melody-large, facebook/musicgen-stereo-melody, facebook/musicgen-stereo-melody-large, got ''",
     ),
     ("model_id", None, "model_id must be a string, got None"),
+    ("model_like", "", None),
+    (
+        "model_like",
+        "facebook/musicgen-small",
+        "model_like must be empty for facebook/musicgen-large, whose size is known, got 'facebook/musicgen-small'",
+    ),
+    ("model_like", None, "model_like must be a string, got None"),
     ("revision", "0123456789abcdef0123456789abcdef01234567", None),
     (
         "revision",
@@ -600,6 +608,27 @@ TOGETHER: list[tuple[dict[str, Any], str | None]] = [
     ),
     ({"permissions_boundary": "arn:aws:iam::aws:policy/x", "account": "210987654321"}, None),
     ({"model_id": "facebook/musicgen-small", "revision": "4c8334b02c6ec4e8664a91979669a501ec497792"}, None),
+    ({"model_id": "me/my-musicgen", "model_like": "facebook/musicgen-small", "revision": "a" * 40}, None),
+    (
+        {"model_id": "me/my-musicgen", "revision": "a" * 40},
+        f"model_id must be one of {', '.join(SERVED_MODELS)}, got me/my-musicgen; for a model of your own set model_like "
+        "to the one of these that is as large",
+    ),
+    (
+        {"model_id": "me/my-musicgen", "model_like": "musicgen-small", "revision": "a" * 40},
+        f"model_like must be one of {', '.join(SERVED_MODELS)}, got musicgen-small (did you mean "
+        "facebook/musicgen-small, facebook/musicgen-stereo-small?)",
+    ),
+    (
+        {"model_id": "s3://bucket/model", "model_like": "facebook/musicgen-small", "revision": "a" * 40},
+        f"model_id must be one of {', '.join(SERVED_MODELS)}, got s3://bucket/model",
+    ),
+    (
+        {"model_id": "me/my-musicgen", "model_like": "facebook/musicgen-small"},
+        "revision must be given for me/my-musicgen, which has no confirmed commit in infra/config/models.json: open "
+        "https://huggingface.co/me/my-musicgen/commits/main, or read `sha` at https://huggingface.co/api/models/"
+        "me/my-musicgen/revision/main, and choose a commit that holds weights",
+    ),
 ]
 
 

@@ -21,6 +21,12 @@ OPTIONS = {
     "With an external bucket": {"external_buckets": "some-bucket"},
     "With a token for the Hub": {"token_secret_arn": f"arn:aws:secretsmanager:us-east-1:{'1' * 12}:secret:hub-AbCdEf"},
     "With a mirror in S3": {"hub_endpoint": "s3://some-mirror/hub", "revision": "c" * 40},
+    "With a model of your own in S3": {
+        "hub_endpoint": "s3://some-mirror/hub",
+        "model_id": "me/my-musicgen",
+        "model_like": "facebook/musicgen-small",
+        "revision": "c" * 40,
+    },
     "With files instead of a tarball": {"packaging": "uncompressed"},
     "With a private network": NETWORK,
 }

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from infra.config import from_context
+from infra.config.models import find_model
 from tests.infra.templates import Synthesise, as_list, plain, policy_statements, properties
 
 SECRET = "arn:aws:secretsmanager:us-east-1:123456789012:secret:team/hub-token-AbCdEf"
@@ -65,3 +67,54 @@ def test_mirror_in_s3_is_read_only_under_the_commits_prefix(synthesise: Synthesi
     folder = f"facebook/musicgen-small/{'a' * 40}/*"
     objects, bucket = f"arn:aws:s3:::team-models{prefix}/{folder}", "arn:aws:s3:::team-models"
     assert read == [("s3:GetObject", objects, None), ("s3:ListBucket", bucket, f"{prefix}/{folder}".lstrip("/"))]
+
+
+CUSTOM = {"model_id": "me/my-musicgen", "model_like": "facebook/musicgen-small", "revision": "b" * 40}
+COMPANION = "facebook/musicgen-small/4c8334b02c6ec4e8664a91979669a501ec497792/*"
+
+
+def test_custom_model_is_staged_with_the_size_and_companion_of_published_ones(synthesise: Synthesise) -> None:
+    staged = properties(synthesise(**CUSTOM), "Custom::StagedModel")
+    assert (staged["ModelId"], staged["Revision"]) == ("me/my-musicgen", "b" * 40)
+    assert staged["Custom"] == {
+        "Like": "facebook/musicgen-small",
+        "Layers": "24",
+        "HiddenSize": "1024",
+        "AudioChannels": "1",
+        "DecoderElements": "421681152",
+        "OtherElements": "169406094",
+        "CompanionModelId": "facebook/musicgen-small",
+        "CompanionRevision": "4c8334b02c6ec4e8664a91979669a501ec497792",
+    }
+    assert "Custom" not in properties(synthesise(), "Custom::StagedModel")
+
+
+def test_custom_model_in_s3_adds_reading_of_its_companions_commit_only(synthesise: Synthesise) -> None:
+    template = synthesise(hub_endpoint="s3://team-models/hub", **CUSTOM)
+    read = {
+        (
+            statement["Action"],
+            plain(resource),
+            *(statement.get("Condition", {}).get("StringLike", {}).get("s3:prefix", [])),
+        )
+        for statement in policy_statements(template, "StagedModel", "s3")
+        for resource in as_list(statement["Resource"])
+        if "team-models" in plain(resource)
+    }
+    own = f"me/my-musicgen/{'b' * 40}/*"
+    assert read == {
+        ("s3:GetObject", f"arn:aws:s3:::team-models/hub/{own}"),
+        ("s3:GetObject", f"arn:aws:s3:::team-models/hub/{COMPANION}"),
+        ("s3:ListBucket", "arn:aws:s3:::team-models", f"hub/{own}", f"hub/{COMPANION}"),
+    }
+
+
+def test_custom_model_is_sized_as_the_one_it_is_like_with_time_for_float32(cdk_context: dict[str, Any]) -> None:
+    """A fine-tuned decoder may have values that float16 would change, and is then staged in float32."""
+    custom = from_context({**cdk_context, **CUSTOM})
+    like = from_context({**cdk_context, "model_id": CUSTOM["model_like"]})
+    assert custom.concurrent_requests == like.concurrent_requests
+    assert custom.capacity(custom.instance_type).weight_bytes == like.capacity(like.instance_type).weight_bytes
+    assert custom.staged_bytes == find_model("facebook/musicgen-small").staged_bytes("float32") > like.staged_bytes
+    stereo = from_context({**cdk_context, **CUSTOM, "model_like": "facebook/musicgen-stereo-small"})
+    assert stereo.staged_bytes == 2 * find_model("facebook/musicgen-stereo-small").staged_bytes("float32")

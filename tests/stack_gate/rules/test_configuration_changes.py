@@ -23,6 +23,7 @@ CASES: list[tuple[dict[str, Any], set[str]]] = [
     ({"clip_seconds": 5}, {"service"}),
     ({"provision_timeout_seconds": 600}, {"service"}),
     ({"model_id": "facebook/musicgen-small"}, {"service"}),
+    ({"model_id": "me/mine", "model_like": "facebook/musicgen-large", "revision": "a" * 40}, {"exposure"}),
     ({"log_retention_days": 7}, {"retention"}),
     ({"output_retention_days": 3}, {"retention"}),
     ({"removal_policy": "retain"}, {"retention"}),

@@ -46,7 +46,7 @@ class Lambda:
         """Return the time that an invocation has."""
         return int(self.seconds * 1000)
 
-    def event(self, kind: str, request: str, physical_id: str | None = None, **properties: str) -> dict[str, Any]:
+    def event(self, kind: str, request: str, physical_id: str | None = None, **properties: Any) -> dict[str, Any]:
         """Return a request's event."""
         known = {"PhysicalResourceId": physical_id} if physical_id is not None else {}
         return {
@@ -59,7 +59,7 @@ class Lambda:
             },
         }  # fmt: skip
 
-    def run(self, kind: str = "Create", request: str = "r1", physical_id: str | None = None, **properties: str) -> Any:
+    def run(self, kind: str = "Create", request: str = "r1", physical_id: str | None = None, **properties: Any) -> Any:
         """Serve a request to its end and return the response."""
         self.queued_events.append(self.event(kind, request, physical_id, **properties))
         while self.queued_events:

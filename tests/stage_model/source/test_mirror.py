@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,7 +51,14 @@ def keys(s3: S3Client) -> set[str]:
 
 def test_a_mirror_holds_what_is_staged_and_the_hubs_listing(mirror: Any, hub: LoopbackHub, s3: S3Client, folder: str):
     assert mirror() == 0
-    names = {"config.json", "generation_config.json", "tokenizer.json", "spiece.model", "model.safetensors"}
+    names = {
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "spiece.model",
+        "model.safetensors",
+        "README.md",
+    }
     assert keys(s3) == {f"{folder}{name}" for name in {*names, "listing.json"}}
     listing = s3.get_object(Bucket=MIRROR, Key=f"{folder}listing.json")["Body"].read()
     assert json.loads(listing) == hub.repository.information()
@@ -153,3 +161,52 @@ def test_what_cannot_be_mirrored_is_reported_at_once(
         main([part for pair in given.items() for part in pair])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_model_in_a_folder_is_mirrored_and_staged_without_being_on_the_hub(
+    s3: S3Client, hub: LoopbackHub, mirror: Any, from_mirror: Invoke, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], left_in_bucket: Left,
+) -> None:  # fmt: skip
+    for name in hub.repository.files:
+        (tmp_path / name).write_bytes(hub.repository.read(name))
+    (tmp_path / "checkpoints").mkdir()
+    given = ["--model-id", "me/my-musicgen", "--to", f"s3://{MIRROR}/models", "--region", "us-east-1"]
+    assert main([*given, "--folder", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out.splitlines()[-1]
+    revision = printed.partition("-c revision=")[2][:40]
+    assert printed.endswith(f"-c revision={revision} -c model_id=me/my-musicgen -c model_like=…")
+    before = len(hub.requests)
+    response = from_mirror(ModelId="me/my-musicgen", Revision=revision)
+    assert response["Status"] == "SUCCESS", response
+    assert (len(hub.requests), len(left_in_bucket()[0])) == (before, 1)
+    key = f"models/me/my-musicgen/{revision}/model.safetensors"
+    weights = bytearray(s3.get_object(Bucket=MIRROR, Key=key)["Body"].read())
+    weights[-1] ^= 1
+    s3.put_object(Bucket=MIRROR, Key=key, Body=bytes(weights))
+    assert (
+        "must have SHA-256"
+        in from_mirror(ModelId="me/my-musicgen", Revision=revision, DecoderDtype="float16")["Reason"]
+    )
+    (tmp_path / "config.json").write_text("{}")
+    assert main([*given, "--folder", str(tmp_path)]) == 0
+    assert revision not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("nothing", "--folder must be a folder, got"), (".", "the repository must hold weights")]
+)
+def test_a_folder_without_a_model_is_refused(
+    mirror: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, reason: str
+) -> None:
+    given = ["--model-id", "me/my-musicgen", "--to", f"s3://{MIRROR}/models", "--region", "us-east-1"]
+    assert main([*given, "--folder", str(tmp_path / name)]) == 1
+    assert reason in capsys.readouterr().err
+
+
+def test_a_pair_of_audiocraft_is_mirrored_without_a_configuration(s3: S3Client, mirror: Any, tmp_path: Path) -> None:
+    names = {"state_dict.bin", "compression_state_dict.bin", "README.md"}
+    for name in (*names, "notes.json"):
+        (tmp_path / name).write_bytes(b"x")
+    given = ["--model-id", "me/my-musicgen", "--to", f"s3://{MIRROR}/models", "--region", "us-east-1"]
+    assert main([*given, "--folder", str(tmp_path)]) == 0
+    assert {key.rpartition("/")[2] for key in keys(s3)} == {*names, "listing.json"}
