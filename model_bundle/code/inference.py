@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from musicgen_serving.engine.errors import MelodyUnsupportedError
 from musicgen_serving.http.negotiation import INFERENCE_ID_HEADER, RequestContext, parse_accept, parse_inference_id
 from musicgen_serving.http.request import MusicRequest, parse_request
 from musicgen_serving.http.response import Delivery, Prediction
@@ -50,6 +51,8 @@ def predict_fn(data: MusicRequest, model: Model, context: RequestContext | Toolk
     data.check_accept(context.accept)
     data.prompt.check_length(data.params)
     data.check_format()
+    if data.melody and not model.generator.follows_melodies:
+        raise MelodyUnsupportedError(model.checkpoint.model_id)
     bucket = data.bucket(model.store.buckets)
     clips = data.clip_specs(context.inference_id)
     progress = Progress(context.inference_id, bucket, len(clips))
@@ -60,6 +63,9 @@ def predict_fn(data: MusicRequest, model: Model, context: RequestContext | Toolk
         if continuation := data.continuation:
             prompt = model.audio_input.load(continuation.excerpt)
             clips = [replace(clip, prompt=prompt, return_prompt=continuation.return_excerpt) for clip in clips]
+        if data.melody:
+            melody = model.audio_input.load(data.melody)
+            clips = [replace(clip, melody=melody) for clip in clips]
         started = time.monotonic()
         result = model.generator.generate(clips, context.client_gone, delivery.add, progress.observe)
     except BaseException as error:

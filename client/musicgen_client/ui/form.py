@@ -15,7 +15,7 @@ from musicgen_client.requests import MAX_TEXTS, Request, variations
 _OMITTED = (
     "texts", "unconditional_clips", "max_new_tokens", "progress", "return_tokens", "bucket_name",
     "format", "normalization", "fade_in", "fade_out", "trim_tail", "tags", "sections", "n", "loop", "bpm", "bars",
-    "continuation",
+    "continuation", "melody",
 )  # fmt: skip
 _LENGTH = 10.0  # seconds; the schema has no default for the duration
 _MAX_DIGITS = 20  # of a number that was typed

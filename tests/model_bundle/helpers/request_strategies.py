@@ -67,6 +67,7 @@ requests = st.fixed_dictionaries(
     {},
     optional={
         "continuation": excerpt | anything,
+        "melody": excerpt | anything,
         "unconditional_clips": st.integers(-1, 18) | st.sampled_from([1.0, 16.5, True]) | anything,
         "negative_prompt": text | anything,
         "return_tokens": st.booleans() | anything,

@@ -41,7 +41,7 @@ def test_every_example_of_a_request_is_valid() -> None:
             examples.append(example)
             block = block[end:]
     requests = [example for example in examples if "contract" not in example and "stage" not in example]
-    assert len(requests) == len(examples) - 2 == 9
+    assert len(requests) == len(examples) - 2 == 10
     for request in requests:
         parse_request(json.dumps(request).encode(), "application/json")
     (progress,) = [example for example in examples if "stage" in example]

@@ -120,8 +120,8 @@ INVALID = {
     "an unknown field": (
         b'{"texts": ["a"], "top_n": "x"}',
         "body must have no field but texts, unconditional_clips, sections, n, negative_prompt, loop, bpm, bars, "
-        "generation_params, continuation, bucket_name, return_tokens, progress, format, normalization, fade_in, "
-        'fade_out, trim_tail, tags, got "top_n"',
+        "generation_params, continuation, melody, bucket_name, return_tokens, progress, format, normalization, "
+        'fade_in, fade_out, trim_tail, tags, got "top_n"',
     ),
     "texts and clips without one": (
         b'{"texts": ["a"], "unconditional_clips": 1}',

@@ -18,12 +18,12 @@ class PromptTooLongError(EngineError):
 
 
 class MelodyUnsupportedError(EngineError):
-    """A clip has a melody, and the loaded model follows none."""
+    """A clip has a melody, and the loaded model, which `served` names if it is known, follows none."""
 
-    def __init__(self) -> None:
+    def __init__(self, served: str = "another") -> None:
         super().__init__(
             "melody needs a melody model (facebook/musicgen-melody, facebook/musicgen-melody-large, "
-            "facebook/musicgen-stereo-melody or facebook/musicgen-stereo-melody-large), this endpoint serves another"
+            f"facebook/musicgen-stereo-melody or facebook/musicgen-stereo-melody-large), this endpoint serves {served}"
         )
 
 

@@ -22,10 +22,11 @@ from musicgen_serving.http.negotiation import JSON, WAV, check_content_type, med
 
 # For audio in base64: 25 s of 16-bit stereo WAV at 44.1 kHz are 5.9 MB. All the rest is at most 0.2 MB.
 MAX_JSON_BYTES = 8 * 2**20
+MAX_MELODY_SECONDS = 120  # it is repeated to fill longer clips
 MAX_EXCERPT_SECONDS = 25  # that a clip may continue: at least 5 s of the decoder's 30 are new
 _FIELDS = (
-    *PROMPT_FIELDS, "continuation", "bucket_name", "return_tokens", "progress", "format", "normalization", "fade_in",
-    "fade_out", "trim_tail", "tags",
+    *PROMPT_FIELDS, "continuation", "melody", "bucket_name", "return_tokens", "progress", "format", "normalization",
+    "fade_in", "fade_out", "trim_tail", "tags",
 )  # fmt: skip
 _FADE = Range(0, MAX_FADE_SECONDS)
 
@@ -50,6 +51,7 @@ class MusicRequest:
     progress: bool = False
     output: AudioOutput = field(default_factory=AudioOutput)
     continuation: Continuation | None = None
+    melody: AudioReference | None = None  # that every clip follows
 
     def clip_specs(self, inference_id: str) -> list[ClipSpec]:
         """Return a ClipSpec for each clip; clip i uses seed + i modulo 2**32. A missing seed is a hash of the id."""
@@ -107,7 +109,7 @@ def parse_request(body: bytes, content_type: str) -> MusicRequest:
         prompt=prompt, bucket_name=cast("str | None", bucket_name), params=params, seed=seed,
         return_tokens=parse_boolean("return_tokens", fields.get("return_tokens", False)),
         progress=parse_boolean("progress", fields.get("progress", False)), output=_output(fields),
-        continuation=_continuation(fields),
+        continuation=_continuation(fields), melody=_melody(fields),
     )  # fmt: skip
 
 
@@ -161,3 +163,10 @@ def _continuation(fields: Mapping[str, object]) -> Continuation | None:
         parse_excerpt("continuation", value, MAX_EXCERPT_SECONDS),
         parse_boolean("continuation.return_excerpt", value.get("return_excerpt", True)),
     )
+
+
+def _melody(fields: Mapping[str, object]) -> AudioReference | None:
+    if "melody" not in fields:
+        return None
+    value = parse_object("melody", fields["melody"], EXCERPT_FIELDS)
+    return parse_excerpt("melody", value, MAX_MELODY_SECONDS)
