@@ -44,11 +44,11 @@ CDK := cdk --no-notices --no-version-reporting -c env=$(ENV) $(ARGS)
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo '  make local PROMPT="a calm piano" DURATION=5 KEEP=1    variables'
+	@echo '  make local PROMPT="a calm piano" DURATION=5 KEEP=1    variables; PIECE=1: also five minutes in ten sections'
 	@echo '  make deploy ENV=prod ARGS="-c max_capacity=4"         environment and overrides; also for preflight, synth, diff, destroy'
 
 local: tools-local ## deploy to the embedded AWS on this machine, generate a clip, remove everything
-	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep) $(ARGS)
+	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep) $(if $(PIECE),--piece) $(ARGS)
 
 demo: tools-local $(VENV)-ui/.ready ## deploy to the embedded AWS on this machine and open the client's page; Ctrl-C removes everything
 	@python -m local_aws.walkthrough --page "$(VENV)-ui/bin/python" $(ARGS)

@@ -21,6 +21,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="local_aws.walkthrough", description=__doc__)
     parser.add_argument("--prompt", default=PROMPT, help="what to play; the toy model understands a few words")
     parser.add_argument("--duration", type=_seconds, default=3.0, help="seconds of audio, 0.1 to 30")
+    parser.add_argument("--piece", action="store_true", help="also make a piece of five minutes in ten sections")
     parser.add_argument(
         "--keep", action="store_true", help="keep the stack running until Ctrl-C, and show how to use it"
     )
@@ -53,12 +54,15 @@ def main() -> int:
     arguments = _arguments()
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
         signal.signal(number, _interrupt)
-    report = Report(sys.stdout, DEMO_STEPS if arguments.page else STEPS)
+    report = Report(sys.stdout, DEMO_STEPS if arguments.page else STEPS + arguments.piece)
     request = ClipRequest(arguments.prompt, arguments.duration)
     with _folder(arguments.state) as state:
         print(f"logs: {state} (cdk.log has the whole output of the CDK CLI)", flush=True)
         page = arguments.page and arguments.page.absolute()
-        return _run(Walkthrough(PROJECT, state, report, request, keep_running=arguments.keep, page=page))
+        walkthrough = Walkthrough(
+            PROJECT, state, report, request, keep_running=arguments.keep, piece=arguments.piece, page=page
+        )
+        return _run(walkthrough)
 
 
 def _folder(given: Path | None) -> AbstractContextManager[Path]:

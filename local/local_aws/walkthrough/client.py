@@ -56,6 +56,11 @@ class ClipRequest:
     def body(self, seed: int) -> dict[str, Any]:
         return {"texts": [self.prompt], "generation_params": {"duration": self.seconds, "seed": seed}}
 
+    def piece(self, sections: int, seconds: float) -> dict[str, Any]:
+        """Return a request for one clip in sections of so many seconds, each with a text of its own."""
+        texts = [f"{self.prompt}, part {number}" for number in range(1, sections + 1)]
+        return {"sections": [{"text": text, "duration": seconds} for text in texts], "generation_params": {"seed": 7}}
+
 
 @dataclass(frozen=True)
 class Invocation:
@@ -175,6 +180,16 @@ def check_clip(data: bytes, expected_seconds: float) -> str:
     if abs(seconds - expected_seconds) > FRAME_SECONDS:
         raise StepFailed(f"the clip must last {expected_seconds:.2f} s, got {seconds:.2f} s")
     return f"{seconds:.2f} s, {rate} Hz, {samples.shape[1]} channel"
+
+
+def hear_sections(data: bytes, sections: int) -> list[str]:
+    """Return what each section of a wav plays. Raise StepFailed if one is no clear tune."""
+    samples, rate = soundfile.read(io.BytesIO(data), always_2d=True, dtype="float32")
+    heard = [listen(part, rate) for part in np.split(samples[:, 0], sections)]
+    for number, one in enumerate(heard, 1):
+        if not one.clarity.clear:
+            raise StepFailed(f"section {number} of {sections} must play a tune, got {one.clarity}")
+    return [str(one) for one in heard]
 
 
 def hear_clip(data: bytes) -> str:

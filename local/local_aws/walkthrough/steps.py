@@ -24,6 +24,7 @@ from local_aws.walkthrough.client import (
     check_clip,
     failed_resource,
     hear_clip,
+    hear_sections,
     stack_outputs,
 )
 from local_aws.walkthrough.report import Report, StepFailed
@@ -33,6 +34,7 @@ STEPS, DEMO_STEPS = 13, 7
 BUNDLED_ASSETS = Path(".local") / "bundled-assets"
 STACK = "MusicGen-dev"
 CONCURRENT_PROMPTS = 8
+SECTIONS, SECTION_SECONDS = 10, 30.0  # of the longest piece that a request may ask for
 CLOCK_FACTOR = 60.0  # a minute of alarms and policies takes a second
 _SCALE_IN_TIMEOUT = 180.0  # seconds
 
@@ -46,6 +48,7 @@ class Walkthrough:
     report: Report
     request: ClipRequest
     keep_running: bool = False
+    piece: bool = False  # whether to make a piece of five minutes, too
     page: Path | None = None  # Python with Gradio, to show the client's page instead of using the stack
     heard: str = ""  # in the clip, once there is one
 
@@ -149,6 +152,9 @@ class Walkthrough:
                 self._make_same_clip(client, notifications)
             with self.report.step(f"InvokeEndpointAsync: {CONCURRENT_PROMPTS} prompts at once share the instance"):
                 self._make_clips_concurrently(client, notifications)
+            if self.piece:
+                with self.report.step(f"InvokeEndpointAsync: a piece in {SECTIONS} sections"):
+                    self._make_piece(client, notifications)
             with self.report.step("InvokeEndpointAsync: an invalid request fails with an explanation"):
                 request: dict[str, Any] = {"texts": [], "generation_params": {"guidance_scale": -1}}
                 self.report.say(f"request  {json.dumps(request)}")
@@ -191,6 +197,18 @@ class Walkthrough:
             raise StepFailed(f"every request must get its own clip, with seeds {seeds}, got {returned}")
         batched = max(response["clips_in_flight"] for response in responses)
         self.report.say(f"{len(seeds)} clips in {wall:.1f} s, including notifications; up to {batched} in one batch")
+
+    def _make_piece(self, client: Client, notifications: NotificationQueue) -> None:
+        request = self.request.piece(SECTIONS, SECTION_SECONDS)
+        self.report.say(f"request  {SECTIONS} sections of {SECTION_SECONDS:g} s: {request['sections'][0]['text']!r}, …")
+        started = time.monotonic()
+        response = self._response(client, notifications, client.invoke(request))
+        data = client.download(response["generated_outputs_s3"][0])
+        description, wav = check_clip(data, SECTIONS * SECTION_SECONDS), self.state / "piece.wav"
+        wav.write_bytes(data)
+        self.report.say(f"clip     {description}, after {time.monotonic() - started:.1f} s: {wav}")
+        for number, heard in enumerate(hear_sections(data, SECTIONS), 1):
+            self.report.say(f"heard    section {number}: {heard}")
 
     def _response(self, client: Client, notifications: NotificationQueue, invocation: Invocation) -> dict[str, Any]:
         message = notifications.wait(invocation, "Completed")

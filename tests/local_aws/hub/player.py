@@ -5,12 +5,16 @@ from collections.abc import Generator as Yields
 from collections.abc import Sequence
 from contextlib import contextmanager
 
+import numpy as np
+import torch
+
 from local_aws.hub import tune
 from local_aws.hub.tune.listening import Heard, listen
 from local_aws.hub.tune.prompts import understand
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
-from musicgen_serving.engine.sampling_params import DELAY_TOKENS, FRAMES_PER_SECOND, ClipSpec, SamplingParams
+from musicgen_serving.engine.sampling_params import DELAY_TOKENS, FRAMES_PER_SECOND, ClipSpec, SamplingParams, Section
+from musicgen_serving.engine.scheduler import Request
 from musicgen_serving.json_log import JsonLog
 
 PROMPTS = (
@@ -62,6 +66,28 @@ class Player:
         result = self.generator.generate([ClipSpec(prompt, seed + i, params) for i, prompt in enumerate(prompts)])
         rate = self.generator.sampling_rate
         return [listen(samples[0, round(after * rate) :], rate) for samples in result.clips]
+
+    def play_sections(self, prompts: Sequence[str], *, seconds: float, seed: int = 0) -> list[Heard]:
+        """Return what is heard in each section of one clip, a section of `seconds` for each prompt."""
+        sections = tuple(Section(prompt, round(seconds * FRAMES_PER_SECOND)) for prompt in prompts)
+        (samples,) = self.generator.generate([ClipSpec(None, seed, SamplingParams(), sections=sections)]).clips
+        return [listen(part, self.generator.sampling_rate) for part in np.split(samples[0], len(prompts))]
+
+    def play_on(self, prompt: str, *, seed: int = 0, seconds: float = 3) -> tuple[Heard, Heard]:
+        """Return what is heard in a clip, and in as much that continues its codes without a text.
+
+        The toy model's encoder hears nothing, so its clips cannot be continued from their samples.
+        """
+        frames = round(seconds * FRAMES_PER_SECOND)
+        params = SamplingParams(max_new_tokens=frames + DELAY_TOKENS)
+        first = self.generator.generate([ClipSpec(prompt, seed, params)])
+        clip = ClipSpec(None, seed + 1, params)
+        request = Request([clip], [[[]]], prompts=[torch.as_tensor(first.codes[0])])
+        self.generator.engine.submit(request)
+        (codes,) = request.wait()
+        samples, _ = self.generator._decode(codes, frames)  # pyright: ignore[reportPrivateUsage]
+        rate = self.generator.sampling_rate
+        return listen(first.clips[0][0], rate), listen(samples[0], rate)
 
 
 def share_right(heard: Sequence[Heard], prompts: Sequence[str]) -> float:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from local_aws.hub.tune.listening import Heard
+from local_aws.hub.tune.prompts import understand
 from musicgen_serving.engine.model.codec import Codec
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.text_encoder import TextEncoder
@@ -19,6 +20,7 @@ from tests.local_aws.hub.player import FEW, PROMPTS, UNKNOWN, Player, share_righ
 
 RIGHT = 0.85  # of the clips at least play what is asked for, with guidance 3; measured 0.91 of TWICE
 UNGUIDED = 0.75  # of the clips at most do so without guidance; measured 0.63
+CONTINUED = 0.75  # of the clips at least go on in their mode and tempo; another mode or tempo has odds of 5 to 1
 FAULTY = 0.5  # and at most with any other planted fault
 TWICE = PROMPTS * 2  # as many clips as it takes to tell RIGHT from UNGUIDED
 
@@ -61,6 +63,22 @@ def test_thirty_seconds_follow_the_prompt_to_the_end(player: Player) -> None:
     assert share_right(heard, prompts) == 1
     for clip in heard:
         assert len(set(clip.pitches.tolist())) >= 2  # not one note for ever
+
+
+def test_a_long_piece_in_sections_is_one_tune_across_its_windows(player: Player) -> None:
+    """Of 90 s, in seven windows that each hear the last 12 s."""
+    heard = player.play_sections([FEW[1]] * 3, seconds=30)
+    asked = understand(FEW[1])
+    assert all(clip.clarity.clear and clip.tune.tempo == asked.tempo for clip in heard), heard
+    assert {clip.tune.mode for clip in heard} == {asked.mode}
+
+
+def test_what_continues_a_clip_without_a_text_stays_in_its_mode_and_tempo(player: Player) -> None:
+    pairs = [player.play_on(prompt, seed=seed) for seed, prompt in enumerate(FEW)]
+    clear = [pair for pair in pairs if pair[0].clarity.clear]
+    same = [after.clarity.clear and one.tune.mode == after.tune.mode and one.tune.tempo == after.tune.tempo
+            for one, after in clear]  # fmt: skip
+    assert len(clear) >= 6 and sum(same) / len(same) >= CONTINUED, pairs
 
 
 def test_hears_that_guidance_is_missing(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
