@@ -9,6 +9,7 @@ ARGS ?=
 PROMPT ?= 80s pop track in D minor with fast drums and bassy synth
 DURATION ?= 3
 KEEP ?=
+PIECE ?=
 WORKERS ?= 3
 RATE ?= 20
 PLAN ?=

@@ -129,6 +129,21 @@ def test_stereo_models_published_float16_files_are_staged_as_they_are(
     }
 
 
+@pytest.mark.parametrize("shard", [4_000_000_000, 300_000])
+def test_melody_models_are_staged_with_every_tensor(tmp_path: Path, shard: int) -> None:
+    """Their decoder has no cross-attention, and a projection of the chroma stands beside that of the text."""
+    published, staged = tmp_path / "published", tmp_path / "staged"
+    make_tiny_musicgen(published, melody=True)
+    stage_into(published, staged, shard)
+    wanted = {name: tensor for path in published.glob("*.safetensors") for name, tensor in load_file(path).items()}
+    found = {name: tensor for path in staged.glob("*.safetensors") for name, tensor in load_file(path).items()}
+    assert found.keys() == wanted.keys() and "audio_enc_to_dec_proj.weight" in found
+    for name, tensor in wanted.items():
+        assert torch.equal(
+            found[name].float(), tensor.half().float() if name.startswith("decoder.") else tensor.float()
+        )
+
+
 def test_torch_shards_convert_to_what_safetensors_hold(published: Path, tmp_path: Path) -> None:
     model = MusicgenForConditionalGeneration.from_pretrained(published)
     source, staged = tmp_path / "torch", tmp_path / "staged"
