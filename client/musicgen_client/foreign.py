@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, cast
 
+from musicgen_client.checks import shown
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import FORMATS, MAX_TEXTS, NORMALIZATIONS, Request, shown
+from musicgen_client.requests import FORMATS, MAX_TEXTS, NORMALIZATIONS, Request
 
 _MODEL = "the stack's own model generates"
 _FORMAT = f"files are written as {', '.join(FORMATS)}"

@@ -297,7 +297,7 @@ def test_pipe_is_read_once(run: Run, tmp_path: Path) -> None:
         (("--from", "replicate", '{"a":' * 100_000), "a request must be JSON, got too many levels"),
         (("--from", "replicate", "none.json"), "none.json cannot be read"),
         (("--from", "replicate", "latin.json"), "latin.json must be text in UTF-8, got byte 0xe9"),
-        (("--from", "replicate", "big.json"), "big.json must have at most 1048576 characters, got more"),
+        (("--from", "replicate", "big.json"), "big.json must have at most 8388608 characters, got more"),
         (("--from", "replicate", "-f", "big.json"), "line 1 of big.json must have at most 65536 characters, got more"),
         (("-f", "big.json"), "line 1 of big.json must have at most 4096 characters, got more"),
         (("--from", "openai", '{"input": "x"}', "-d", "3"), "the request has the parameters, got duration on the"),
@@ -308,7 +308,7 @@ def test_wrong_request_of_another_service_is_refused(
     run: Run, tmp_path: Path, aws: FakeAws, arguments: tuple[str, ...], message: str
 ) -> None:
     (tmp_path / "latin.json").write_bytes(b'{"prompt": "\xe9"}')
-    (tmp_path / "big.json").write_text(" " * 1_100_000)
+    (tmp_path / "big.json").write_text(" " * 8_400_000)
     result = run("generate", *arguments)
     assert result.exit_code == 2
     assert message in str(result.exception)
