@@ -294,7 +294,7 @@ def test_pipe_is_read_once(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--from", "replicate", '{"prompt": "x", "input_audio": "y"}'), 'must have no input_audio "y"; supported are'),
+        (("--from", "replicate", '{"prompt": "x", "input_audio": "y"}'), 'input_audio must be an s3:// URL or'),
         (("--from", "replicate", "{"), "a request must be JSON, got Expecting property name"),
         (("--from", "replicate", '{"a":' * 100_000), "a request must be JSON, got too many levels"),
         (("--from", "replicate", "none.json"), "none.json cannot be read"),
