@@ -5,10 +5,14 @@ repository: docs/contracts.md is the interface.
 """
 
 from musicgen_client.api import MusicGen, Outcome, Parameters
+from musicgen_client.audio import Excerpt
 from musicgen_client.clip import Clip
 from musicgen_client.errors import MusicGenError
 from musicgen_client.jobs import Limits, Update
-from musicgen_client.requests import Request
+from musicgen_client.requests import Request, Section
 from musicgen_client.status import Status
 
-__all__ = ["Clip", "Limits", "MusicGen", "MusicGenError", "Outcome", "Parameters", "Request", "Status", "Update"]
+__all__ = [
+    "Clip", "Excerpt", "Limits", "MusicGen", "MusicGenError", "Outcome", "Parameters", "Request", "Section", "Status",
+    "Update",
+]  # fmt: skip

@@ -9,6 +9,7 @@ from threading import Event
 from typing import Any, TypedDict, Unpack
 
 from musicgen_client import status as endpoint_state
+from musicgen_client.audio import Excerpt
 from musicgen_client.aws import Clients, connect
 from musicgen_client.clip import Clip, read_clip
 from musicgen_client.errors import (
@@ -45,6 +46,9 @@ class Parameters(TypedDict, total=False):
     top_k: int
     top_p: float
     seed: int
+    continuation: Excerpt
+    return_excerpt: bool
+    melody: Excerpt
     negative_prompt: str
     bucket_name: str
     progress: bool

@@ -10,13 +10,16 @@ Sources: the input schema of replicate.com/meta/musicgen and of its older versio
 models behind it at NanoGPT and LocalAI; audiocraft's `set_generation_params`, `generate` and demos/musicgen_app.py.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, cast
 
+from musicgen_client.audio import Excerpt
+from musicgen_client.checks import shown
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import FORMATS, MAX_TEXTS, NORMALIZATIONS, Request, shown
+from musicgen_client.requests import FORMATS, MAX_TEXTS, NORMALIZATIONS, Request
 
 _MODEL = "the stack's own model generates"
 _FORMAT = f"files are written as {', '.join(FORMATS)}"
@@ -56,12 +59,14 @@ class _Format:
     unconditional: str | None = None  # field with the number of clips without a prompt
     defaults: Fields = field(default_factory=dict[str, Any])
     adapt: Callable[[Fields], None] = lambda _: None
+    audio: tuple[str, ...] = ()  # fields about audio to continue or to follow
+    read_audio: Callable[[Fields], Fields] = lambda _: {}  # from them to the fields of a Request
 
     @property
     def supported(self) -> str:
         """The fields with an effect, for error sentences."""
         extra = [name for name in (self.count, self.unconditional) if name]
-        return ", ".join([*self.texts, *self.parameters, *extra])
+        return ", ".join([*self.texts, *self.parameters, *self.audio, *extra])
 
 
 def _adapt_audiocraft(values: Fields) -> None:
@@ -77,6 +82,37 @@ def _adapt_audiocraft(values: Fields) -> None:
         values["do_sample"] = False
 
 
+def _replicate_audio(given: Fields) -> Fields:
+    """Return the audio that a continuation goes on from, or that a request without one takes the melody of."""
+    continued = given.get("continuation", False)
+    if not isinstance(continued, bool):
+        raise InvalidRequest(f"continuation must be true or false, got {shown(continued)}")
+    named = {name: given[name] for name in _REPLICATE_AUDIO if given.get(name, "") != ""}
+    if len(named) > 1:
+        raise InvalidRequest("it must have one of input_audio and melody, got both")
+    if not named:
+        if continued:
+            raise InvalidRequest("it must have input_audio for its continuation, got none")
+        return {}
+    ((name, value),) = named.items()
+    if not continued:
+        return {"melody": Excerpt(**_audio(name, value))}
+    times = {ours: given[f"continuation_{ours}"] for ours in ("start", "end") if f"continuation_{ours}" in given}
+    return {"continuation": Excerpt(**_audio(name, value), **times)}
+
+
+def _audio(name: str, value: object) -> Fields:
+    """Return where a field's audio is, as arguments of an Excerpt."""
+    if isinstance(value, str):
+        if value.startswith("s3://"):
+            return {"s3": value}
+        if data := re.fullmatch(r"data:[^,]*;base64,(.*)", value, re.DOTALL):
+            return {"base64": data[1]}
+    allowed = f"{name} must be an s3:// URL or a data URL in base64"
+    raise InvalidRequest(f"{allowed}, got {shown(value)}: the endpoint reads only S3 and base64")
+
+
+_REPLICATE_AUDIO = ("input_audio", "melody")  # synonyms
 _FORMATS: dict[Source, _Format] = {
     Source.REPLICATE: _Format(
         texts=("prompt", "description"),
@@ -86,17 +122,17 @@ _FORMATS: dict[Source, _Format] = {
             "normalization_strategy": "normalization", "strategy": "normalization",
         },
         neutral={
-            "continuation": (False,), "multi_band_diffusion": (False,), "input_audio": ("",), "melody": ("",),
-            "replicate_weights": ("",), "stream": (False,),
+            "multi_band_diffusion": (False,), "replicate_weights": ("",), "stream": (False,),
         },
         service={
             "version": _MODEL, "model": _MODEL, "model_version": _MODEL, "output_format": _FORMAT,
             "normalization_strategy": _LEVEL, "strategy": _LEVEL,
         },
-        silent=frozenset(("continuation_start", "continuation_end")),  # only a continuation has them
         nested=("input",),
         defaults={"duration": 8},
         adapt=_adapt_audiocraft,
+        audio=(*_REPLICATE_AUDIO, "continuation", "continuation_start", "continuation_end"),
+        read_audio=_replicate_audio,
     ),
     Source.HUGGINGFACE: _Format(
         texts=("inputs",),
@@ -135,14 +171,14 @@ _FORMATS: dict[Source, _Format] = {
         parameters={
             "duration": "duration", "cfg_coef": "guidance_scale", "use_sampling": "do_sample",
             "temperature": "temperature", "top_k": "top_k", "topk": "top_k", "top_p": "top_p", "topp": "top_p",
-            "seed": "seed", "format": "format", "strategy": "normalization",
+            "seed": "seed", "extend_stride": "stride", "format": "format", "strategy": "normalization",
         },
         neutral={
             "decoder": ("", "Default"), "model_path": ("",), "melody": ("",), "return_tokens": (False,),
         },
         service={"model": _MODEL, "strategy": _LEVEL, "format": _FORMAT},
-        # Both only matter beyond 30 s, or for how guidance is computed; progress is a bar in the terminal.
-        silent=frozenset(("extend_stride", "two_step_cfg", "progress", "loudness_compressor")),
+        # How guidance is computed; a bar in the terminal; a part of the level that normalization does not have.
+        silent=frozenset(("two_step_cfg", "progress", "loudness_compressor")),
         several=True,
         unconditional="num_samples",
         defaults={"duration": 30},
@@ -198,9 +234,9 @@ def convert(source: Source | str, payload: Mapping[str, Any]) -> Converted:
         values = {**foreign.defaults, **values}
     prompt = next((name for name in foreign.texts if name in given), foreign.texts[0])
     try:
-        request = Request(**_texts(foreign, given), **values)
+        request = Request(**_texts(foreign, given), **values, **foreign.read_audio(given))
     except InvalidRequest as error:
-        raise InvalidRequest(f"{source} request: {_translated(str(error), names, prompt)}") from error
+        raise InvalidRequest(f"{source} request: {_translated(str(error), names, prompt, given)}") from error
     notes = tuple(
         f"{name} {shown(given[name])} has no effect: {note}"
         for name, note in foreign.service.items()
@@ -231,7 +267,7 @@ def _flat(source: Source, foreign: _Format, payload: object) -> Fields:
 
 
 def _refuse_unsupported(source: Source, foreign: _Format, given: Fields) -> None:
-    known = {*foreign.texts, *foreign.parameters, *foreign.service, *foreign.silent}
+    known = {*foreign.texts, *foreign.parameters, *foreign.audio, *foreign.service, *foreign.silent}
     known |= {name for name in (foreign.count, foreign.unconditional) if name}
     unsupported = [
         f"{name} {shown(value)}"
@@ -267,10 +303,13 @@ def _count(name: str, value: object) -> int:
     raise InvalidRequest(f"{name} must be an integer from 1 to {MAX_TEXTS}, got {shown(value)}")
 
 
-def _translated(message: str, names: dict[str, str], prompt: str) -> str:
+def _translated(message: str, names: dict[str, str], prompt: str, given: Fields) -> str:
     """Return a sentence about our field with the foreign field's name."""
     for ours, name in names.items():
         message = message.replace(f"generation_params.{ours} ", f"{name} ")
+    audio = "melody" if given.get("melody") else "input_audio"
+    message = re.sub(r"^(continuation|melody)\.audio\.(s3|base64) ", f"{audio} ", message)
+    message = re.sub(r"^continuation\.(start|end) ", r"continuation_\1 ", message)
     return message.replace("texts[0] ", f"{prompt} ").replace("texts[", f"{prompt}[")
 
 

@@ -2,20 +2,22 @@
 
 import hashlib
 import json
-import re
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
+from musicgen_client.audio import Excerpt, read_excerpt
+from musicgen_client.checks import check_number, check_text, shown
 from musicgen_client.errors import InvalidRequest
 
 MAX_TEXTS = 16
 MAX_CLIPS = 16
 MAX_SECTIONS = 16
 MAX_SECONDS = 300  # of a clip
-MAX_CHARACTERS = 1000
-MAX_BODY_BYTES = 1024 * 1024
+MAX_BODY_BYTES = 8 * 2**20  # for audio in base64
+MAX_EXCERPT_SECONDS = 25  # that a clip may continue
+MAX_MELODY_SECONDS = 120
 SEEDS = 2**32
 # The range of each numeric parameter, and whether it is an integer; docs/request.schema.json, which a test compares.
 RANGES: dict[str, tuple[float, float, bool]] = {
@@ -60,6 +62,9 @@ class Request:
     loop: bool = False
     bpm: float | None = None
     bars: int | None = None
+    continuation: Excerpt | None = None  # that every clip continues
+    return_excerpt: bool | None = None  # whether the clips start with it
+    melody: Excerpt | None = None  # that every clip follows
     negative_prompt: str | None = None
     bucket_name: str | None = None
     return_tokens: bool = False
@@ -87,7 +92,7 @@ class Request:
             raise InvalidRequest("generation_params must have one of duration and max_new_tokens, got both")
         for name, (low, high, integer) in RANGES.items():
             if (value := getattr(self, name)) is not None:
-                _check_number(f"generation_params.{name}", value, low, high, integer)
+                check_number(f"generation_params.{name}", value, low, high, integer)
         self._check_output()
         booleans = {name: getattr(self, name) for name in _FLAGS}
         for name, value in {"generation_params.do_sample": self.do_sample, **booleans}.items():
@@ -95,6 +100,23 @@ class Request:
                 raise InvalidRequest(f"{name} must be true or false, got {shown(value)}")
         if self.bucket_name is not None and not isinstance(cast("object", self.bucket_name), str):
             raise InvalidRequest(f"bucket_name must be a string, got {shown(self.bucket_name)}")
+        self._check_audio()
+
+    def _check_audio(self) -> None:
+        """Check the audio that the clips continue or follow."""
+        if self.continuation is not None:
+            self.continuation.check("continuation", MAX_EXCERPT_SECONDS)
+        if self.return_excerpt is not None:
+            if self.continuation is None:
+                raise InvalidRequest(
+                    "continuation must be given for return_excerpt to have a meaning, got return_excerpt without it"
+                )
+            if not isinstance(cast("object", self.return_excerpt), bool):
+                raise InvalidRequest(
+                    f"continuation.return_excerpt must be true or false, got {shown(self.return_excerpt)}"
+                )
+        if self.melody is not None:
+            self.melody.check("melody", MAX_MELODY_SECONDS)
 
     def _check_output(self) -> None:
         for name, allowed in (("format", FORMATS), ("normalization", NORMALIZATIONS)):
@@ -102,7 +124,7 @@ class Request:
                 raise InvalidRequest(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
         for name in ("fade_in", "fade_out"):
             if (value := getattr(self, name)) is not None:
-                _check_number(name, value, 0, MAX_FADE_SECONDS, False)
+                check_number(name, value, 0, MAX_FADE_SECONDS, False)
 
     def _check_sources(self) -> None:
         """Check what to generate."""
@@ -114,16 +136,16 @@ class Request:
             for name in ("negative_prompt", "n"):
                 if getattr(self, name) is not None:
                     raise InvalidRequest(f"body must have one of unconditional_clips and {name}, got both")
-            _check_number("unconditional_clips", self.unconditional_clips, 1, MAX_CLIPS, True)
+            check_number("unconditional_clips", self.unconditional_clips, 1, MAX_CLIPS, True)
             return
         if self.sections:
             self._check_sections()
         else:
             self._check_texts()
         if self.negative_prompt is not None:
-            _check_text("negative_prompt", self.negative_prompt)
+            check_text("negative_prompt", self.negative_prompt)
         if self.n is not None:
-            _check_number("n", self.n, 1, MAX_CLIPS, True)
+            check_number("n", self.n, 1, MAX_CLIPS, True)
             if len(self.texts) * self.n > MAX_CLIPS:
                 counts = f"{len(self.texts)} times {self.n}"
                 raise InvalidRequest(f"texts and n must give at most {MAX_CLIPS} clips, got {counts}")
@@ -136,8 +158,8 @@ class Request:
             got = shown(list(self.sections))
             raise InvalidRequest(f"sections must be an array of 1 to {MAX_SECTIONS} objects, got {got}")
         for index, section in enumerate(self.sections):
-            _check_text(f"sections[{index}].text", section.text)
-            _check_number(f"sections[{index}].duration", section.duration, 0.02, MAX_SECONDS, False)
+            check_text(f"sections[{index}].text", section.text)
+            check_number(f"sections[{index}].duration", section.duration, 0.02, MAX_SECONDS, False)
         if (seconds := sum(section.duration for section in self.sections)) > MAX_SECONDS:
             raise InvalidRequest(f"sections must give at most {MAX_SECONDS} s, got {seconds:g} s")
 
@@ -150,9 +172,9 @@ class Request:
         for name, low, high, integer in (("bpm", 30, 300, False), ("bars", 1, 64, True)):
             if (value := getattr(self, name)) is None:
                 raise InvalidRequest(f"{name} must be given for a loop, got nothing")
-            _check_number(name, value, low, high, integer)
+            check_number(name, value, low, high, integer)
         fades = {name: value for name in ("fade_in", "fade_out") if (value := getattr(self, name)) is not None}
-        others = {name: value for name in ("sections", "trim_tail") if (value := getattr(self, name))}
+        others = {name: value for name in ("sections", "continuation", "trim_tail") if (value := getattr(self, name))}
         for name, value in {**others, **fades}.items():
             raise InvalidRequest(f"{name} must not be given for a loop, got {shown(value)}")
         for name in _LENGTHS:
@@ -165,7 +187,7 @@ class Request:
         if not isinstance(cast("object", self.texts), tuple) or not 1 <= len(self.texts) <= MAX_TEXTS:
             raise InvalidRequest(f"texts must be an array of 1 to {MAX_TEXTS} strings, got {shown(list(self.texts))}")
         for index, text in enumerate(self.texts):
-            _check_text(f"texts[{index}]", text)
+            check_text(f"texts[{index}]", text)
 
     @property
     def clips(self) -> int:
@@ -193,6 +215,11 @@ class Request:
         for name in _FLAGS:
             if getattr(self, name):
                 content[name] = True
+        if self.continuation is not None:
+            kept = {} if self.return_excerpt is None else {"return_excerpt": self.return_excerpt}
+            content["continuation"] = {**self.continuation.fields(), **kept}
+        if self.melody is not None:
+            content["melody"] = self.melody.fields()
         params = {name: getattr(self, name) for name in _PARAMETERS if getattr(self, name) is not None}
         body = json.dumps({**content, "generation_params": params}, sort_keys=True).encode()
         if len(body) > MAX_BODY_BYTES:
@@ -212,7 +239,7 @@ class Request:
         """Return the request that `body()` wrote; InvalidRequest for a field that does not exist."""
         values = {**body, **body.get("generation_params", {})}
         values.pop("generation_params", None)
-        known = [field.name for field in fields(cls)]
+        known = [field.name for field in fields(cls) if field.name != "return_excerpt"]
         for name in values:
             if name not in known:
                 raise InvalidRequest(f"body must have no field but {', '.join(known)}, got {shown(name)}")
@@ -220,11 +247,22 @@ class Request:
             values["texts"] = tuple(values["texts"])
         if "sections" in values:
             values["sections"] = tuple(Section(**section) for section in values["sections"])
+        if "continuation" in values:
+            values["continuation"], more = read_excerpt("continuation", values["continuation"], ("return_excerpt",))
+            values.update(more)
+        if "melody" in values:
+            values["melody"], _ = read_excerpt("melody", values["melody"])
         return cls(**values)
 
 
+def title(body: Mapping[str, Any]) -> str:
+    """Return the first text of a request's JSON object, or the joined ones of its sections, for people."""
+    texts: list[str] = body.get("texts") or [" / ".join(section["text"] for section in body.get("sections", []))]
+    return texts[0]
+
+
 def variations(request: Request, count: int) -> Iterator[Request]:
-    """Yield requests for `count` clips of the request's only text, with consecutive seeds, 16 to a request."""
+    """Yield requests for `count` clips of the request's only text or sections, with consecutive seeds, 16 to one."""
     if count < 1:
         raise InvalidRequest(f"n must be at least 1, got {count}")
     if request.clips != 1:
@@ -232,8 +270,14 @@ def variations(request: Request, count: int) -> Iterator[Request]:
     seed = cast("int", request.seeded().seed)
     for first in range(0, count, MAX_TEXTS):
         size = min(MAX_TEXTS, count - first)
-        more = {"texts": request.texts * size} if request.texts else {"unconditional_clips": size}
-        yield replace(request, **more, seed=(seed + first) % SEEDS)
+        yield replace(request, **_repeated(request, size), seed=(seed + first) % SEEDS)
+
+
+def _repeated(request: Request, size: int) -> dict[str, Any]:
+    """Return the fields with which a request for one clip asks for `size`."""
+    if request.sections:
+        return {"n": size}
+    return {"texts": request.texts * size} if request.texts else {"unconditional_clips": size}
 
 
 def job_id(body: bytes, salt: str) -> str:
@@ -242,34 +286,3 @@ def job_id(body: bytes, salt: str) -> str:
     It is part of S3 keys and, with ".out", a `Filename` of InvokeEndpointAsync, which has at most 32 characters.
     """
     return "m" + hashlib.sha256(salt.encode() + b"\0" + body).hexdigest()[:27]
-
-
-def _check_text(field: str, text: object) -> None:
-    allowed = f"{field} must be a string of 1 to {MAX_CHARACTERS} characters"
-    if not isinstance(text, str):
-        raise InvalidRequest(f"{allowed}, got {shown(text)}")
-    if not 1 <= len(text) <= MAX_CHARACTERS:
-        raise InvalidRequest(f"{allowed}, got {len(text)} characters")
-    if not re.search(r"\S", text):
-        raise InvalidRequest(f"{allowed}, not all of them white space, got {shown(text)}")
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
-        raise InvalidRequest(f"{allowed} without lone surrogates, got {shown(text)}")
-
-
-def _check_number(field: str, value: object, low: float, high: float, integer: bool) -> None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    number = cast("float", value)
-    if is_number and low <= number <= high and (not integer or int(number) == number):
-        return
-    kind = "an integer" if integer else "a number"
-    raise InvalidRequest(f"{field} must be {kind} from {low} to {high}, got {shown(value)}")
-
-
-def shown(value: object) -> str:
-    """Return a value as JSON on one short line, as the container's messages do."""
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list | tuple):
-        return f"an array of {len(cast('list[object]', value))} items"
-    text = json.dumps(value, default=repr)
-    return text if len(text) <= 60 else text[:60] + "…"

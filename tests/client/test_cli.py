@@ -1,5 +1,6 @@
 """The command line against an AWS in virtual time: output, files, exit statuses."""
 
+import base64
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 from musicgen_client import Limits, MusicGen
 from musicgen_client.cli import app as cli
 from musicgen_client.cli import play as player
+from musicgen_client.cli.music import MAX_FILE_BYTES
 from musicgen_client.errors import InvalidRequest, MusicGenError
 from musicgen_serving.audio_output import AudioOutput
 from musicgen_serving.engine.errors import RequestCancelledError
@@ -292,12 +294,12 @@ def test_pipe_is_read_once(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--from", "replicate", '{"prompt": "x", "input_audio": "y"}'), 'must have no input_audio "y"; supported are'),
+        (("--from", "replicate", '{"prompt": "x", "input_audio": "y"}'), 'input_audio must be an s3:// URL or'),
         (("--from", "replicate", "{"), "a request must be JSON, got Expecting property name"),
         (("--from", "replicate", '{"a":' * 100_000), "a request must be JSON, got too many levels"),
         (("--from", "replicate", "none.json"), "none.json cannot be read"),
         (("--from", "replicate", "latin.json"), "latin.json must be text in UTF-8, got byte 0xe9"),
-        (("--from", "replicate", "big.json"), "big.json must have at most 1048576 characters, got more"),
+        (("--from", "replicate", "big.json"), "big.json must have at most 8388608 characters, got more"),
         (("--from", "replicate", "-f", "big.json"), "line 1 of big.json must have at most 65536 characters, got more"),
         (("-f", "big.json"), "line 1 of big.json must have at most 4096 characters, got more"),
         (("--from", "openai", '{"input": "x"}', "-d", "3"), "the request has the parameters, got duration on the"),
@@ -308,10 +310,118 @@ def test_wrong_request_of_another_service_is_refused(
     run: Run, tmp_path: Path, aws: FakeAws, arguments: tuple[str, ...], message: str
 ) -> None:
     (tmp_path / "latin.json").write_bytes(b'{"prompt": "\xe9"}')
-    (tmp_path / "big.json").write_text(" " * 1_100_000)
+    (tmp_path / "big.json").write_text(" " * 8_400_000)
     result = run("generate", *arguments)
     assert result.exit_code == 2
     assert message in str(result.exception)
+    assert aws.calls["invoke"] == 0
+
+
+def sent(aws: FakeAws) -> list[dict[str, Any]]:
+    """Return the bodies of the requests that went through the input bucket."""
+    return [json.loads(body) for (bucket, key), body in aws.objects.items() if (bucket, key[:3]) == ("inputs", "in/")]
+
+
+@pytest.fixture
+def uploads(aws: FakeAws) -> FakeAws:
+    """Let every request go through the input bucket, as with an older botocore."""
+    aws.members = ("InputLocation", "Filename")
+    return aws
+
+
+def test_sections_are_one_clip_of_a_job_that_is_listed_and_generated_again(run: Run, uploads: FakeAws) -> None:
+    sections = ("--section", "0.2:calm piano", "--section", "0.1: with drums: loud")
+    result = run("generate", *sections, "--stride", "10", "--seed", "7", "--json")
+    (clip,) = lines(result)
+    assert (clip["prompt"], clip["seconds"], clip["seed"]) == ("calm piano / with drums: loud", 0.3, 7)
+    (body,) = sent(uploads)
+    assert body["sections"] == [{"text": "calm piano", "duration": 0.2}, {"text": "with drums: loud", "duration": 0.1}]
+    assert body["generation_params"] == {"seed": 7, "stride": 10}
+    (listed,) = lines(run("list", "--json"))
+    assert listed["texts"] == ["calm piano", "with drums: loud"]
+    assert run("list").stdout.rstrip().endswith("calm piano / with drums: loud")
+    assert [again["seed"] for again in lines(run("again", "last", "--json"))] == [8]
+    assert [more["seed"] for more in lines(run("generate", *sections, "-n", "3", "--seed", "1", "--json"))] == [1, 2, 3]
+
+
+def test_loop_has_tempo_and_bars(run: Run, uploads: FakeAws) -> None:
+    assert run("generate", "funk", "--loop", "--bpm", "112", "--bars", "8", "--json").exit_code == 0
+    (body,) = sent(uploads)
+    assert (body["texts"], body["loop"], body["bpm"], body["bars"]) == (["funk"], True, 112, 8)
+
+
+def test_file_is_sent_in_base64_and_an_url_as_it_is(run: Run, uploads: FakeAws, tmp_path: Path) -> None:
+    (tmp_path / "song.mp3").write_bytes(b"ID3 and more")
+    url = "s3://inputs/in/hummed.wav"
+    options = (
+        "--continue", "song.mp3", "--continue-start", "3", "--continue-end", "10", "--no-excerpt",
+        "--melody", url, "--melody-start", "1", "--melody-end", "99.5",
+    )  # fmt: skip
+    (clip,) = lines(run("generate", "waltz", "-d", "0.1", *options, "--json"))
+    assert clip["prompt"] == "waltz"
+    (body,) = sent(uploads)
+    audio = {"base64": base64.b64encode(b"ID3 and more").decode()}
+    assert body["continuation"] == {"audio": audio, "start": 3, "end": 10, "return_excerpt": False}
+    assert body["melody"] == {"audio": {"s3": url}, "start": 1, "end": 99.5}
+    assert run("generate", "waltz", "--melody", "song.mp3", "--continue", url).exit_code == 0
+    assert sent(uploads)[1]["continuation"] == {"audio": {"s3": url}}
+    assert sent(uploads)[1]["melody"] == {"audio": audio}
+
+
+def test_largest_files_fit_into_a_request(run: Run, aws: FakeAws, tmp_path: Path) -> None:
+    (tmp_path / "large.wav").write_bytes(bytes(MAX_FILE_BYTES))
+    text = "\U0001f3b9" * 1000
+    result = run("generate", text, "-n", "16", "--negative", text, "-d", "0.02", "--melody", "large.wav", "--json")
+    assert result.exit_code == 0 and len(lines(result)) == 16
+    assert aws.calls["put"] == 1
+
+
+def test_file_of_prompts_with_a_melody_is_continued(run: Run, aws: FakeAws, tmp_path: Path) -> None:
+    (tmp_path / "song.wav").write_bytes(b"RIFF")
+    (tmp_path / "prompts").write_text("one\ntwo\n")
+    command = ("generate", "-f", "prompts", "-d", "0.1", "--melody", "song.wav", "--json")
+    assert sorted(clip["prompt"] for clip in lines(run(*command))) == ["one", "two"]
+    assert run(*command).stdout == "" and sum(aws.generated.values()) == 2
+    assert len(lines(run(*command, "--melody-end", "3"))) == 2  # other music
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("x", "--section", "1:y"), "give either prompts or --file, or --section"),
+        (("--section", "calm"), '--section must be SECONDS:TEXT, got "calm"'),
+        (("--section", "long:calm"), '--section must be SECONDS:TEXT, got "long:calm"'),
+        (("--section", "301:calm"), "sections[0].duration must be a number from 0.02 to 300, got 301.0"),
+        (("--section", "1:calm", "-d", "3"), "generation_params.duration must not be given with sections"),
+        (("x", "--loop"), "bpm must be given for a loop, got nothing"),
+        (("x", "--bars", "4"), "loop must be true for bars to have a meaning, got bars without it"),
+        (("x", "--stride", "30"), "stride must be a number from 1 to 29, got 30"),
+        (("x", "--continue", "none.wav"), "none.wav cannot be read: No such file or directory"),
+        (("x", "--continue", "."), ". cannot be read: Is a directory"),
+        (("x", "--continue", "empty.wav"), "empty.wav must be an audio file, got an empty one"),
+        (("x", "--continue", "large.wav"), "large.wav must have at most 6094848 bytes to be sent with a request, got "
+         "more; upload the audio to in/ of the input bucket, and give its s3:// URL"),
+        (("x", "--continue", "half.wav", "--melody", "half.wav"), "half.wav and half.wav together must have at most"),
+        (("x", "--melody", "https://a/b.wav"), '--melody must be a file or an s3:// URL, got "https://a/b.wav": '
+         "the endpoint reads only S3 and base64"),
+        (("x", "--melody", "s3://inputs"), 'melody.audio.s3 must be s3://bucket/key, got "s3://inputs"'),
+        (("x", "--continue", "s3://inputs/in/a", "--continue-end", "26"), "must be after start, by at most 25 s"),
+        (("x", "--continue-start", "2"), "--continue-start needs --continue with a file or an s3:// URL"),
+        (("x", "--melody-end", "2"), "--melody-end needs --melody with a file or an s3:// URL"),
+        (("x", "--no-excerpt"), "--no-excerpt needs --continue with a file or an s3:// URL"),
+        (("--from", "openai", '{"input": "x"}', "--melody", "s3://inputs/in/a"), "got melody on the command line, too"),
+        (("--from", "openai", "--section", "1:x"), "got sections on the command line, too"),
+    ],
+)  # fmt: skip
+def test_wrong_sections_loops_and_audio_are_refused(
+    run: Run, tmp_path: Path, aws: FakeAws, arguments: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "half.wav").write_bytes(bytes(MAX_FILE_BYTES // 2 + 3))
+    (tmp_path / "large.wav").write_bytes(bytes(MAX_FILE_BYTES + 1))
+    result = run("generate", *arguments)
+    assert result.exit_code == 2
+    assert message in str(result.exception) and "\n" not in str(result.exception)
     assert aws.calls["invoke"] == 0
 
 

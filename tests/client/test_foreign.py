@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from musicgen_client import Request
+from musicgen_client import Excerpt, Request
 from musicgen_client.errors import InvalidRequest
 from musicgen_client.foreign import Source, convert, from_audiocraft, from_huggingface, from_openai, from_replicate
 from musicgen_serving.http.request import parse_request
@@ -19,6 +19,7 @@ EVERYTHING = {
     "model_version": "stereo-large", "output_format": "wav", "continuation_start": 0, "multi_band_diffusion": False,
     "normalization_strategy": "loudness", "classifier_free_guidance": 3,
 }  # fmt: skip
+URL = "s3://inputs/in/song.mp3"
 SAMPLING = {"temperature": 1, "top_k": 250, "guidance_scale": 3}
 
 # (format, request, what it means here). The comment is where the form comes from; the words are ours.
@@ -53,6 +54,14 @@ ACCEPTED: list[tuple[Source, dict[str, Any], dict[str, Any]]] = [
     (R, {**EVERYTHING, "model_version": "melody-large", "normalization_strategy": "rms", "duration": 8}, {"texts": ("triumphant theme",), "duration": 8, **SAMPLING, "format": "wav", "normalization": "rms"}),
     # audiocraft, which Replicate runs, samples greedily at temperature 0
     (R, {"prompt": "x", "temperature": 0}, {"texts": ("x",), "duration": 8, "do_sample": False}),
+    # replicate.com/meta/musicgen: "If `continuation` is `True`, the generated music will be a continuation of `input_audio`"
+    (R, {"prompt": "x", "input_audio": URL, "continuation": True}, {"texts": ("x",), "duration": 8, "continuation": Excerpt(s3=URL)}),
+    (R, {"prompt": "x", "input_audio": URL, "continuation": True, "continuation_start": 3, "continuation_end": 9}, {"texts": ("x",), "duration": 8, "continuation": Excerpt(s3=URL, start=3, end=9)}),
+    # the same: "Otherwise, the generated music will mimic the melody"; start and end are a continuation's
+    (R, {"prompt": "x", "input_audio": URL, "continuation": False, "continuation_start": 3}, {"texts": ("x",), "duration": 8, "melody": Excerpt(s3=URL)}),
+    # replicate.com/docs: a file may be a data URL; version b1547dad calls it melody
+    (R, {"prompt": "x", "melody": "data:audio/wav;base64,UklG"}, {"texts": ("x",), "duration": 8, "melody": Excerpt(base64="UklG")}),
+    (R, {"prompt": "x", "input_audio": "", "continuation": False}, {"texts": ("x",), "duration": 8}),
     # @huggingface/tasks, text-to-audio: inputs alone
     (H, {"inputs": "liquid drum and bass"}, {"texts": ("liquid drum and bass",)}),
     # the same: parameters.generation_parameters
@@ -98,7 +107,7 @@ ACCEPTED: list[tuple[Source, dict[str, Any], dict[str, Any]]] = [
     # set_generation_params: its default length is 30 s
     (A, {"descriptions": ["x"], "progress": True}, {"texts": ("x",), "duration": 30}),
     # set_generation_params: every argument
-    (A, {"use_sampling": True, "top_k": 250, "top_p": 0.0, "temperature": 1.0, "duration": 30.0, "cfg_coef": 3.0, "cfg_coef_beta": None, "two_step_cfg": False, "extend_stride": 18, "descriptions": ["x"]}, {"texts": ("x",), "duration": 30, "do_sample": True, **SAMPLING}),
+    (A, {"use_sampling": True, "top_k": 250, "top_p": 0.0, "temperature": 1.0, "duration": 30.0, "cfg_coef": 3.0, "cfg_coef_beta": None, "two_step_cfg": False, "extend_stride": 18, "descriptions": ["x"]}, {"texts": ("x",), "duration": 30, "stride": 18, "do_sample": True, **SAMPLING}),
     # MAGNeT's example in the same library: top_k 0, top_p 0.9
     (A, {"descriptions": ["x"], "use_sampling": True, "top_k": 0, "top_p": 0.9, "duration": 10}, {"texts": ("x",), "duration": 10, "do_sample": True, "top_k": 0, "top_p": 0.9}),
     # set_generation_params: "if True, performs 2 forward" computes the same; greedy
@@ -132,10 +141,23 @@ def test_there_are_forty_examples_of_four_services() -> None:
 
 REFUSED: list[tuple[Source, Any, str]] = [
     (R, {"prompt": "x", "input_audio": "https://a/b.mp3", "continuation": True, "top_k": 250},
-     'replicate request must have no input_audio "https://a/b.mp3", continuation true; supported are prompt, description, duration, '
+     'replicate request: input_audio must be an s3:// URL or a data URL in base64, got "https://a/b.mp3": the endpoint reads only S3 and base64'),
+    (R, {"prompt": "x", "melody": "http://a/b.mp3"}, 'replicate request: melody must be an s3:// URL or a data URL in base64, got "http://a/b.mp3"'),
+    (R, {"prompt": "x", "input_audio": 3}, "input_audio must be an s3:// URL or a data URL in base64, got 3"),
+    (R, {"prompt": "x", "input_audio": "s3://inputs"}, 'replicate request: input_audio must be s3://bucket/key, got "s3://inputs"'),
+    (R, {"prompt": "x", "melody": "data:audio/wav;base64,UklGR"}, "replicate request: melody must be base64 of RFC 4648 with padding"),
+    (R, {"prompt": "x", "melody": URL, "input_audio": URL}, "replicate request: it must have one of input_audio and melody, got both"),
+    (R, {"prompt": "x", "continuation": True}, "replicate request: it must have input_audio for its continuation, got none"),
+    (R, {"prompt": "x", "input_audio": URL, "continuation": True, "continuation_end": 26},
+     "replicate request: continuation_end must be after start, by at most 25 s, got 0.0 to 26.0"),
+    (R, {"prompt": "x", "input_audio": URL, "continuation": True, "continuation_start": -1},
+     "replicate request: continuation_start must be a number from 0 to 600, got -1"),
+    (A, {"descriptions": ["x"], "extend_stride": 30}, "audiocraft request: extend_stride must be a number from 1 to 29, got 30"),
+    (R, {"prompt": "x", "multi_band_diffusion": True, "top_k": 3},
+     "replicate request must have no multi_band_diffusion true; supported are prompt, description, duration, "
      "classifier_free_guidance, temperature, top_k, top_p, seed"),
     (R, {"prompt": "x", "multi_band_diffusion": True}, "must have no multi_band_diffusion true"),
-    (R, {"prompt": "x", "continuation": 0}, "must have no continuation 0"),
+    (R, {"prompt": "x", "continuation": 0}, "replicate request: continuation must be true or false, got 0"),
     (R, {"prompt": "x", "duration": 330}, "replicate request: duration must be a number from 0.02 to 300, got 330"),
     (R, {"prompt": "x", "classifier_free_guidance": 0}, "replicate request: classifier_free_guidance must be a number from 1 to 20, got 0"),
     (R, {"prompt": "x", "webhook": "https://a"}, 'must have no webhook "https://a"'),
@@ -200,7 +222,7 @@ def test_each_service_has_a_function() -> None:
 
 VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 0.5, 17, 1e9, math.nan, math.inf, "", "x", "Default", [], ["x"], ["x", None], {},
-    {"prompt": "x"}, {"duration": 3}, {"top_k": []},
+    {"prompt": "x"}, {"duration": 3}, {"top_k": []}, URL, "data:;base64,", "data:audio/mp3;base64,SUQz",
 ]  # fmt: skip
 names = sorted({name for _, payload, _ in ACCEPTED for name in payload} | {"n", "num_samples"})
 

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from musicgen_client import MusicGen
+from musicgen_client import MusicGen, Request, Section
 from musicgen_client.cli import app as cli
 from musicgen_client.clip import Clip
 from musicgen_client.errors import ExtraMissing, InvalidRequest, RequestFailed
 from musicgen_client.jobs import Update
+from musicgen_client.journal import Record
 from musicgen_client.status import Status
 from musicgen_client.ui import form, page, views, work
 from musicgen_client.ui.work import Run, Runs, Snapshot
@@ -86,6 +87,12 @@ def test_untouched_form_sends_only_prompt_and_length() -> None:
     body = json.loads(request.body())
     assert body.pop("generation_params") == {"duration": 10, "seed": request.seed}
     assert body == {"texts": ["calm piano"] * 2, "progress": True}
+
+
+def test_history_shows_the_texts_of_sections_and_counts_variations() -> None:
+    body = json.loads(Request(sections=(Section("calm", 2), Section("loud", 1)), n=3, seed=1).body())
+    (row,) = views.history_rows([Record("m1", request=body)])
+    assert row[1:4] == ["calm / loud", "1", "3"]
 
 
 def test_entered_values_make_a_request_of_the_schema() -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 from musicgen_client.api import MusicGen
 from musicgen_client.cli.global_options import Commands
 from musicgen_client.cli.inputs import maker, payload, requests_of
+from musicgen_client.cli.music import excerpts, section
 from musicgen_client.cli.play import play as play_file
 from musicgen_client.cli.progress import Progress
 from musicgen_client.clip import Clip
@@ -24,7 +25,7 @@ from musicgen_client.history import History
 from musicgen_client.jobs import Limits
 from musicgen_client.journal import Record
 from musicgen_client.report import Report
-from musicgen_client.requests import FORMATS, NORMALIZATIONS, Request
+from musicgen_client.requests import FORMATS, NORMALIZATIONS, Request, title
 from musicgen_client.stack import stack_name
 
 EXIT_STATUS = """
@@ -100,6 +101,38 @@ def generate(
     source: Annotated[
         Source | None, typer.Option("--from", help="take JSON requests of another service; they have the parameters")
     ] = None,
+    stride: Annotated[
+        float | None, typer.Option(help="seconds that each window after 30 s adds, 1 to 29 (default: 18)")
+    ] = None,
+    sections: Annotated[
+        list[str] | None,
+        typer.Option("--section", metavar="SECONDS:TEXT", help="instead of a prompt: a part of one clip; repeat it"),
+    ] = None,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="make loops of bars of four beats; needs --bpm and --bars")
+    ] = False,
+    bpm: Annotated[float | None, typer.Option(help="a loop's tempo, 30 to 300 beats a minute")] = None,
+    bars: Annotated[int | None, typer.Option(help="a loop's length, 1 to 64 bars")] = None,
+    continued: Annotated[
+        str | None, typer.Option("--continue", metavar="FILE", help="audio to continue: a file, or an s3:// URL")
+    ] = None,
+    continue_start: Annotated[
+        float | None, typer.Option(help="where the continued excerpt starts, in seconds (default: 0)")
+    ] = None,
+    continue_end: Annotated[
+        float | None, typer.Option(help="where it ends, at most 25 s after its start (default: the audio's end)")
+    ] = None,
+    no_excerpt: Annotated[
+        bool, typer.Option("--no-excerpt", help="save what is new alone, without the continued excerpt")
+    ] = False,
+    melody: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="audio whose melody to follow: a file, or an s3:// URL; melody models only"),
+    ] = None,
+    melody_start: Annotated[float | None, typer.Option(help="where the melody starts, in seconds (default: 0)")] = None,
+    melody_end: Annotated[
+        float | None, typer.Option(help="where it ends, at most 120 s after its start (default: the audio's end)")
+    ] = None,
     guidance: Annotated[float | None, typer.Option(help="how closely to follow the text, 1 to 20 (default: 3)")] = None,
     temperature: Annotated[float | None, typer.Option(help="0.001 to 5 (default: 1)")] = None,
     top_k: Annotated[int | None, typer.Option(help="0 to 2048 (default: 250)")] = None,
@@ -140,24 +173,31 @@ def generate(
     """
     if prompts == ["-"] and not source and file is None:
         prompts, file = None, Path("-")
-    if bool(prompts) == bool(file):
-        raise InvalidRequest("give either prompts or --file")
+    if sum(map(bool, (prompts, file, sections))) != 1:
+        raise InvalidRequest("give either prompts or --file, or --section")
     parameters: dict[str, Any] = {
         "duration": duration, "guidance_scale": guidance, "temperature": temperature, "top_k": top_k, "top_p": top_p,
         "negative_prompt": negative, "seed": seed, "progress": percent, "format": audio_format,
         "normalization": normalize, "fade_in": fade_in, "fade_out": fade_out, "trim_tail": trim_tail, "tags": tags,
     }  # fmt: skip
+    # Those that are given only: a batch's name has the parameters, and stays what it was without these.
+    music: dict[str, Any] = {"stride": stride, "loop": loop, "bpm": bpm, "bars": bars}
+    parameters |= {name: value for name, value in music.items() if value not in (None, False)}
+    parameters |= excerpts(continued, (continue_start, continue_end), no_excerpt, melody, (melody_start, melody_end))
+    if sections:
+        parameters["sections"] = tuple(section(text) for text in sections)
     make = maker(parameters, count, source, random_seed=file is None, note=lambda text: typer.echo(text, err=True))
-    items = [payload(item) if source else item for item in prompts or []]
+    items = [""] if sections else [payload(item) if source else item for item in prompts or []]
     # What is wrong is refused before anything is sent.
     requests = requests_of(file, source, make) if file else [request for item in items for request in make(item)]
     out.mkdir(parents=True, exist_ok=True)
-    music = connect(context.obj, Limits(window=window, ttl=ttl, time_limit=time_limit))
-    batch = f"{out.absolute()} {count} {json.dumps(parameters, sort_keys=True)}" + (f" {source}" if source else "")
+    client = connect(context.obj, Limits(window=window, ttl=ttl, time_limit=time_limit))
+    given = json.dumps(parameters, sort_keys=True, default=vars)
+    batch = f"{out.absolute()} {count} {given}" + (f" {source}" if source else "")
     name = None if file is None or fresh else batch
     with Report(html) if html else nullcontext() as report:
         _generate(
-            music, requests, name, out, play=play, as_json=as_json or context.obj.json, window=window, report=report
+            client, requests, name, out, play=play, as_json=as_json or context.obj.json, window=window, report=report
         )
 
 
@@ -232,14 +272,15 @@ def list_jobs(
     records = [record for _, record in History(stack_name(context.obj.stack)).records()]
     records.sort(key=lambda record: record.planned_at, reverse=True)
     for record in records[:limit]:
-        state, texts = record.status or _waiting(record), record.request.get("texts", [])
+        state, request = record.status or _waiting(record), record.request
+        texts = request.get("texts") or [section["text"] for section in request.get("sections", [])]
         seed = record.request["generation_params"]["seed"]
         if as_json or context.obj.json:
             line = {"id": record.id, "status": state, "texts": texts, "seed": seed, "error": record.error}
             typer.echo(json.dumps({**line, "planned_at": record.planned_at, "files": record.files}))
         else:
             when = datetime.fromtimestamp(record.planned_at, UTC).astimezone()
-            typer.echo(f"{record.id}  {when:%Y-%m-%d %H:%M}  {state:<9}  seed {seed:<10}  {texts[0] if texts else '-'}")
+            typer.echo(f"{record.id}  {when:%Y-%m-%d %H:%M}  {state:<9}  seed {seed:<10}  {title(request) or '-'}")
 
 
 def _waiting(record: Record) -> str:

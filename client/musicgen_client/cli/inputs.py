@@ -20,7 +20,7 @@ def maker(
     """Return a function that makes the requests of one prompt or one JSON payload.
 
     `parameters` are those of the command line. A payload has its own, so that only a seed and progress can be added.
-    `note` receives what of a payload has no effect, each sentence once.
+    With sections among them, there is no prompt. `note` receives what of a payload has no effect, each sentence once.
     """
     given = {name: value for name, value in parameters.items() if value not in (None, False)}
     if source and (extra := sorted(given.keys() - {"seed", "progress"})):
@@ -29,7 +29,7 @@ def maker(
 
     def base(item: str) -> Request:
         if not source:
-            return Request(texts=(item,), **parameters)
+            return Request(texts=() if "sections" in parameters else (item,), **parameters)
         converted = convert(source, parse(item))
         for text in converted.notes:
             if text not in noted:

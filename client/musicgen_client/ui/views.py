@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from musicgen_client.clip import Clip
 from musicgen_client.journal import Record
+from musicgen_client.requests import title
 from musicgen_client.status import HINTS, Status
 from musicgen_client.ui.work import Snapshot
 
@@ -142,11 +143,11 @@ def history_rows(records: list[Record]) -> list[list[str]]:
 
 def _row(record: Record) -> list[str]:
     request: dict[str, Any] = record.request
-    texts = request.get("texts", [])
-    count = len(texts) or request.get("unconditional_clips", 1)
+    prompts = len(request.get("texts", [])) or int("sections" in request)
+    count = prompts * request.get("n", 1) or request.get("unconditional_clips", 1)
     when = datetime.fromtimestamp(record.planned_at, UTC).astimezone()
     seed = request.get("generation_params", {}).get("seed", "")
-    prompt = texts[0] if texts else "(without a prompt)"
+    prompt = title(request) or "(without a prompt)"
     return [f"{when:%Y-%m-%d %H:%M}", prompt, str(seed), str(count), record.status or "open", record.id]
 
 

@@ -186,9 +186,10 @@ class FakeAws:
         self.generated[request.id] += 1
         body = json.loads(request.body)
         params = body.get("generation_params", {})
-        count = len(body.get("texts", [])) or body["unconditional_clips"]
+        sections = body.get("sections", [])
+        count = (len(body.get("texts", [])) or bool(sections)) * body.get("n", 1) or body["unconditional_clips"]
         seeds = [(params["seed"] + index) % 2**32 for index in range(count)]
-        duration = params.get("duration", 5.06)
+        duration = sum(section["duration"] for section in sections) or params.get("duration", 5.06)
         urls: list[str] = []
         for index, seed in enumerate(seeds):
             key = f"audio/{request.id}/musicgen_small_{request.id}_{index}.wav"
