@@ -15,13 +15,11 @@ MAX_FILE_BYTES = (MAX_BODY_BYTES - 256 * 1024) // 4 * 3
 
 def section(text: str) -> Section:
     """Return the section that SECONDS:TEXT describes."""
-    seconds, colon, prompt = text.partition(":")
+    seconds, _, prompt = text.partition(":")
     try:
-        if colon:
-            return Section(prompt.strip(), float(seconds))
-    except ValueError:
-        pass
-    raise InvalidRequest(f"--section must be SECONDS:TEXT, got {shown(text)}")
+        return Section(prompt.strip(), float(seconds))
+    except ValueError as error:
+        raise InvalidRequest(f"--section must be SECONDS:TEXT, got {shown(text)}") from error
 
 
 def excerpts(

@@ -444,6 +444,11 @@ def test_limits_and_checks_an_unnamed_body_like_any_other() -> None:
         parse_request(b"{}", "application/octet-stream")
 
 
+def test_what_to_generate_is_refused_before_how() -> None:
+    with pytest.raises(InvalidRequestError, match="texts must be an array of 1 to 16 strings, got an array of 0 items"):
+        parsed({"texts": [], "generation_params": {"guidance_scale": -1}})
+
+
 # ---- sections, variations and loops
 
 

@@ -94,17 +94,19 @@ def parse_music(fields: Mapping[str, object]) -> tuple[MusicPrompt, SamplingPara
     sources = [name for name in _SOURCES if name in fields]
     if len(sources) > 1:
         raise InvalidRequestError(f"body must have one of {_LISTED}, got {' and '.join(sources)}")
-    params, seed = parse_generation_params(fields.get("generation_params", {}))
+    prompt = _prompt(fields)
     loop = _loop(fields)
+    params, seed = parse_generation_params(fields.get("generation_params", {}))
+    return replace(prompt, loop=loop), params, seed
+
+
+def _prompt(fields: Mapping[str, object]) -> MusicPrompt:
+    """Return what to generate, but for a loop."""
     if "unconditional_clips" in fields:
         for name in ("negative_prompt", "n"):
             if name in fields:
                 raise InvalidRequestError(f"body must have one of unconditional_clips and {name}, got both")
-        return (
-            MusicPrompt(unconditional_clips=int(_CLIPS.parse(*_item(fields, "unconditional_clips"))), loop=loop),
-            params,
-            seed,
-        )
+        return MusicPrompt(unconditional_clips=int(_CLIPS.parse(*_item(fields, "unconditional_clips"))))
     texts, sections = (), ()
     if "sections" in fields:
         sections = _sections(fields)
@@ -114,8 +116,7 @@ def parse_music(fields: Mapping[str, object]) -> tuple[MusicPrompt, SamplingPara
     if len(texts) * n > MAX_CLIPS:
         raise InvalidRequestError(f"texts and n must give at most {MAX_CLIPS} clips, got {len(texts)} times {n}")
     negative = parse_text("negative_prompt", fields["negative_prompt"]) if "negative_prompt" in fields else None
-    prompt = MusicPrompt(texts=texts, sections=sections, n=n, negative_prompt=negative, loop=loop)
-    return prompt, params, seed
+    return MusicPrompt(texts=texts, sections=sections, n=n, negative_prompt=negative)
 
 
 def _item(fields: Mapping[str, object], name: str) -> tuple[str, object]:
