@@ -12,11 +12,11 @@ import torch
 from transformers import MusicgenMelodyConfig, MusicgenMelodyDecoderConfig, MusicgenMelodyForConditionalGeneration
 
 from tests.model_bundle.helpers.reference_musicgen import (
-    POSITIONS,
     VOCABULARY,
     Reference,
     decoder_sizes,
     encoder_configs,
+    save_reference,
     spread_weights,
 )
 
@@ -106,12 +106,7 @@ def make_melody_reference(folder: Path, channels: int) -> MelodyReference:
                 projection.weight.normal_()
                 projection.bias.normal_()
         ids = torch.randint(3, 200, (2, 11))
-    settings = model.generation_config
-    settings.bos_token_id = settings.pad_token_id = settings.decoder_start_token_id = VOCABULARY
-    settings.max_length = POSITIONS
-    model.save_pretrained(folder)
-    mask = torch.ones_like(ids)
-    ids[1, 5:], mask[1, 5:] = 0, 0
+    mask = save_reference(model, folder, VOCABULARY, ids)
     eager = ConditionedMusicgenMelody.from_pretrained(folder, attn_implementation="eager")
     return MelodyReference(eager.eval(), folder, ids, mask)
 

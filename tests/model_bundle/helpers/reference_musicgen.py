@@ -144,14 +144,20 @@ def make_reference(
         if listen_to is not None:
             standardise_embeddings(model.audio_encoder, listen_to)
         ids = torch.randint(3, 200, (2, 11))
+    mask = save_reference(model, folder, vocabulary, ids)
+    eager = MusicgenForConditionalGeneration.from_pretrained(folder, attn_implementation="eager")
+    return Reference(eager.eval(), folder, ids, mask)
+
+
+def save_reference(model: Any, folder: Path, vocabulary: int, ids: torch.Tensor) -> torch.Tensor:
+    """Write a model; cut the second of two texts `ids` [2, n] to five tokens, and return their mask."""
     settings = model.generation_config
     settings.bos_token_id = settings.pad_token_id = settings.decoder_start_token_id = vocabulary
     settings.max_length = POSITIONS
     model.save_pretrained(folder)
     mask = torch.ones_like(ids)
     ids[1, 5:], mask[1, 5:] = 0, 0
-    eager = MusicgenForConditionalGeneration.from_pretrained(folder, attn_implementation="eager")
-    return Reference(eager.eval(), folder, ids, mask)
+    return mask
 
 
 @torch.no_grad()
