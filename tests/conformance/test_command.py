@@ -1,13 +1,16 @@
 """`python -m conformance --account`, in an account that is the embedded AWS."""
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conformance import page
 from conformance.behaviour import root
+from conformance.workspace import Workspace
 from local_aws.emulator.process import LocalAws
 
 
@@ -41,3 +44,11 @@ def test_an_account_is_asked_for_and_left_empty(aws: LocalAws) -> None:
         assert reported.returncode == 1 and f"left: {left['TopicArn']}" in reported.stderr
     # The answers of an emulator are not stored as an account's.
     assert {Path(file): file.read_bytes() for file in [page.PAGE, *page.RESULTS.iterdir()]} == before
+
+
+def test_no_name_is_a_part_of_another() -> None:
+    """Or what lists by a part of a name would find what other rows made."""
+    target: Any = None  # names need none
+    workspace = Workspace(target)
+    names = [workspace.name("endpoint") for _ in range(120)]
+    assert not [pair for pair in itertools.permutations(names, 2) if pair[0] in pair[1]]

@@ -38,8 +38,8 @@ class Workspace:
         return self._clients.setdefault(service, self.target.client(service))
 
     def name(self, kind: str = "x") -> str:
-        """Return a name that nothing has yet: letters, digits and hyphens, at most 40 characters."""
-        return f"{self.prefix}-{kind}-{next(self._numbers)}"[:40]
+        """Return a name that nothing has yet, and that is part of no other: at most 40 letters, digits and hyphens."""
+        return f"{self.prefix}-{kind}-{next(self._numbers):05}"[:40]
 
     def later(self, what: str, remove: Callable[[], Any]) -> None:
         """Call `remove` at the end; `what` names the resource if that fails."""
