@@ -253,3 +253,20 @@ def test_audio_with_another_number_of_channels_fails_its_request_alone(generator
     with pytest.raises(ValueError, match=r"samples must be \[2, at least 1\], got \[1, 640\]"):
         generator.generate([ClipSpec("a", 0, params, prompt=music(1, 640))])
     assert generator.healthy and generator.generate([ClipSpec("a", 0, params)]).clips[0].shape == (2, 640)
+
+
+def test_the_watchdog_hears_of_every_five_seconds_of_a_long_clip(
+    generators: dict[int, Generator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clip of 300 s takes EnCodec about 100 s on one thread: without, the endpoint would be taken for hung."""
+    generator, beats = generators[1], list[int]()
+    heartbeat = generator._codec_heartbeat
+    beat = heartbeat.beat
+    monkeypatch.setattr(generator._codec, "on_chunk", lambda: (beats.append(1), beat()))
+    generator._decode(torch.zeros((4, 1000), dtype=torch.int64))
+    assert len(beats) == 4 and heartbeat.age == 0
+
+
+def test_the_codec_beats_the_watchdogs_heart(generators: dict[int, Generator]) -> None:
+    for generator in generators.values():
+        assert generator._codec.on_chunk == generator._codec_heartbeat.beat

@@ -86,6 +86,7 @@ class Generator:
             on_death=end_worker,
         )  # fmt: skip
         self._codec_heartbeat = Heartbeat("codec")
+        self._codec.on_chunk = self._codec_heartbeat.beat
         threads = torch.get_num_threads()  # BLAS uses the machine's default in every new thread
         self._codec_thread = ThreadPoolExecutor(1, "codec", initializer=lambda: torch.set_num_threads(threads))
         self._watchdog = Watchdog(

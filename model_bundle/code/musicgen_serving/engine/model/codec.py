@@ -4,7 +4,7 @@
 # transformers ships types that strict mode cannot follow.
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -69,13 +69,14 @@ class Codec:
             if parametrize.is_parametrized(module, "weight"):
                 parametrize.remove_parametrizations(module, "weight")
         self._decoder = ChunkedDecoder(list(decoder.layers), self.hop)
+        self.on_chunk: Callable[[], None] = lambda: None  # called for every 5 s: of a long clip that takes minutes
 
     @torch.inference_mode()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Return samples [channels, 640 * T] of codes [K, T]; stereo codes interleave left and right."""
         sides = [codes[side :: self.channels] for side in range(self.channels)]
         stacked = torch.stack(sides, dim=1)  # [4, channels, T]
-        return self._decoder(self._quantizer.decode(stacked))[:, 0]
+        return self._decoder(self._quantizer.decode(stacked), on_chunk=self.on_chunk)[:, 0]
 
     @torch.inference_mode()
     def encode(self, samples: torch.Tensor) -> torch.Tensor:
@@ -104,8 +105,13 @@ class ChunkedDecoder:
         self._after = nn.Sequential(*after)
         self._samples_per_frame = samples_per_frame
 
-    def __call__(self, frames: torch.Tensor, chunk: int = CHUNK) -> torch.Tensor:
-        """Return samples [B, C, samples per frame * T] of frames [B, D, T]; `chunk` is in frames."""
+    def __call__(
+        self, frames: torch.Tensor, chunk: int = CHUNK, on_chunk: Callable[[], None] = lambda: None
+    ) -> torch.Tensor:
+        """Return samples [B, C, samples per frame * T] of frames [B, D, T]; `chunk` is in frames.
+
+        Calls `on_chunk` after each.
+        """
         total, rate = frames.shape[-1], self._samples_per_frame
         hidden, state, pieces = frames.new_empty(0), None, list[torch.Tensor]()  # hidden: [B, H, frames from `first`]
         for start in range(0, total, chunk):
@@ -118,6 +124,7 @@ class ChunkedDecoder:
                 more = out.permute(1, 2, 0) + x
                 hidden = torch.cat([hidden, more], dim=-1) if known else more
             pieces.append(self._after(hidden)[..., (start - first) * rate : (stop - first) * rate])
+            on_chunk()
             hidden = hidden[..., max(stop - AFTER_LSTM, 0) - first :]  # from the next chunk's first frame on
         return torch.cat(pieces, dim=-1)
 
