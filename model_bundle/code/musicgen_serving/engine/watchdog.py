@@ -16,8 +16,8 @@ from musicgen_serving.json_log import JsonLog
 
 # What may pass between two completed steps: an admission on a CPU (four texts of 512 tokens) or a step of a large model
 # there takes seconds, EnCodec 2 s for the 5 s of audio of a chunk and 8 s to encode 25 s, both on one thread,
-# recording a CUDA graph less than one. Kernels are compiled before the first heartbeat. This is several times the longest of them
-# on a busy host.
+# recording a CUDA graph less than one. Kernels are compiled before the first heartbeat. This is several times the
+# longest of them on a busy host.
 HANG_SECONDS = 120.0
 LAST_LOG_SECONDS = 5.0  # for the line that says why the process ends
 
