@@ -30,8 +30,8 @@ from musicgen_serving.engine.model.cpu_matrices import Float16Matrix, Int8Matrix
 from musicgen_serving.engine.model.memory import ROWS
 from musicgen_serving.engine.model.quantisation import Matrix, linear
 from musicgen_serving.engine.model.weights import WeightFiles, load_decoder
+from musicgen_serving.engine.request import Request
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.scheduler import Request
 from musicgen_serving.json_log import JsonLog
 
 Times = dict[str, float]  # seconds, by method

@@ -21,8 +21,8 @@ from benchmarks.gpu.step_launches import count_by_kind, host_calls, trace_steps
 from benchmarks.stock import Stock
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.model.weights import WeightFiles, load_decoder
+from musicgen_serving.engine.request import Request
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.scheduler import Request
 from tests.model_bundle.helpers.memory_log import MemoryLog
 
 pytestmark = pytest.mark.timeout(900)

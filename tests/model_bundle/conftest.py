@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from hypothesis import settings
 
+from musicgen_serving.audio_upload import GrowingBody
 from soak.container_client import ContainerClient
 from tests.model_bundle.helpers.memory_log import MemoryLog
 
@@ -29,6 +30,11 @@ class RecordingS3:
             raise self.failure
         self.objects[Bucket, Key] = (Body, ContentType)
         return {"ETag": ""}
+
+    def upload_fileobj(
+        self, Fileobj: GrowingBody, Bucket: str, Key: str, ExtraArgs: dict[str, str], **_: Any  # noqa: N803
+    ) -> None:  # fmt: skip
+        self.put_object(Bucket=Bucket, Key=Key, Body=Fileobj.read(), ContentType=ExtraArgs["ContentType"])
 
     def get_object(self, *, Bucket: str, Key: str) -> dict[str, Any]:  # noqa: N803
         """Answer 403 for an object that does not exist, as S3 does without permission to list the bucket."""

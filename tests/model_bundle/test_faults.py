@@ -40,6 +40,9 @@ def client(staged_musicgen: Path, generator: Any, log: Any) -> Iterator[Containe
         def put_object(self, **_: Any) -> None:
             pass
 
+        def upload_fileobj(self, *_: Any, **__: Any) -> None:
+            raise AssertionError("no clip is long")
+
         def get_object(self, **_: Any) -> None:
             raise AssertionError("no request names an object")
 

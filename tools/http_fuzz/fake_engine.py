@@ -10,8 +10,9 @@ from botocore.exceptions import ClientError
 import inference
 from musicgen_serving.audio_download import AudioSource
 from musicgen_serving.audio_input import AudioInput
-from musicgen_serving.audio_upload import AudioStore
-from musicgen_serving.engine.generator import Deliver, GenerationResult, Observe
+from musicgen_serving.audio_upload import AudioStore, GrowingBody
+from musicgen_serving.engine.codec_worker import AudioPart, Deliver
+from musicgen_serving.engine.generator import GenerationResult, Observe
 from musicgen_serving.engine.sampling_params import ClipSpec
 from musicgen_serving.http.connection import Limits
 from musicgen_serving.http.invocation import Invocations
@@ -38,7 +39,7 @@ class SilentGenerator:
         if self._wait:
             self._wait()
         for index in range(len(clips)):
-            deliver(index, np.zeros((1, self._samples), np.float32))
+            deliver(AudioPart(index, np.zeros((1, self._samples), np.float32), 0, self._samples))
         return GenerationResult([], 0.0, len(clips), [np.zeros((4, 1), np.int64) for _ in clips])
 
 
@@ -47,6 +48,10 @@ class NullS3:
 
     def put_object(self, **_: Any) -> None:
         """Do nothing."""
+
+    def upload_fileobj(self, Fileobj: GrowingBody, *_: Any, **__: Any) -> None:  # noqa: N803
+        """Read the body to its end."""
+        Fileobj.read()
 
     def get_object(self, **_: Any) -> None:
         """Fail as S3 does for an object that does not exist."""

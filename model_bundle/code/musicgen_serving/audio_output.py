@@ -6,8 +6,8 @@ soundfile and numpy are imported when a clip is encoded: multi-model-server's su
 import functools
 import io
 import re
+import struct
 import unicodedata
-import wave
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,15 +86,25 @@ class AudioOutput:
         """Why this container cannot write the files, or None if it can. Plain 16-bit WAV needs no library."""
         return None if self.format == "wav" and not self.tags else missing_formats().get(self.format)
 
-    def render(self, samples: "NDArray[np.float32]", rate: int) -> "NDArray[np.float32]":
-        """Return the clip [channels, samples], all finite, trimmed, faded, then brought to its level."""
+    @property
+    def streams(self) -> bool:
+        """Whether the first bytes of a clip's file are known before its last samples are: if nothing needs them all."""
+        return self.format == "wav" and not (self.tags or self.trim_tail) and self.normalization in ("none", "clip")
+
+    def render(
+        self, samples: "NDArray[np.float32]", rate: int, start: int = 0, total: int | None = None
+    ) -> "NDArray[np.float32]":
+        """Return the clip [channels, samples], all finite, trimmed, faded, then brought to its level.
+
+        If `streams`, it may also be a part of a clip of `total` samples, from its sample `start` on.
+        """
         if self == AudioOutput(format=self.format, tags=self.tags):
             return samples
         from musicgen_serving import audio_processing as processing
 
         if self.trim_tail:
             samples = processing.trim_tail(samples, rate)
-        samples = processing.fade(samples, round(self.fade_in * rate), round(self.fade_out * rate))
+        samples = processing.fade(samples, round(self.fade_in * rate), round(self.fade_out * rate), start, total)
         return processing.normalize(samples, rate, self.normalization)
 
     def encode(self, samples: "NDArray[np.float32]", rate: int, tags: Tags | None = None) -> bytes:
@@ -144,13 +154,20 @@ def writable_formats() -> list[str]:
 
 def wav_bytes(samples: "NDArray[np.float32]", sampling_rate: int) -> bytes:
     """Return `samples` [channels, samples] as a 16-bit PCM WAV file; values outside ±1 are clipped."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(samples.shape[0])
-        file.setsampwidth(2)
-        file.setframerate(sampling_rate)
-        file.writeframes(_sample_values(samples, "PCM_16").T.tobytes())
-    return buffer.getvalue()
+    return wav_header(samples.shape[0], samples.shape[1], sampling_rate) + wav_frames(samples)
+
+
+def wav_header(channels: int, frames: int, sampling_rate: int) -> bytes:
+    """Return the header of a 16-bit PCM WAV file of `frames` samples of each channel."""
+    frame = 2 * channels  # bytes
+    size = frames * frame
+    of_format = (b"fmt ", 16, 1, channels, sampling_rate, sampling_rate * frame, frame, 16)
+    return struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", *of_format, b"data", size)
+
+
+def wav_frames(samples: "NDArray[np.float32]") -> bytes:
+    """Return `samples` [channels, samples] as the data of a 16-bit PCM WAV file."""
+    return _sample_values(samples, "PCM_16").T.tobytes()
 
 
 def _id3(tags: Tags) -> bytes:

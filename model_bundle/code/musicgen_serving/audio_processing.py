@@ -44,14 +44,20 @@ def normalize(samples: Samples, rate: int, strategy: str) -> Samples:
     return _scaled(samples, _amplitude(LOUDNESS_LUFS - loudness))
 
 
-def fade(samples: Samples, fade_in: int, fade_out: int) -> Samples:
-    """Return the clip with its first and last samples faded along a raised cosine; fades that overlap multiply."""
-    length = samples.shape[1]
+def fade(samples: Samples, fade_in: int, fade_out: int, start: int = 0, total: int | None = None) -> Samples:
+    """Return the clip with its first and last samples faded along a raised cosine; fades that overlap multiply.
+
+    `samples` may also be a part of a clip of `total` samples, from its sample `start` on.
+    """
+    end = start + samples.shape[1]
+    length = end if total is None else total
     faded = samples.copy()
-    if rise := min(fade_in, length):
-        faded[:, :rise] *= _ramp(rise)
-    if fall := min(fade_out, length):
-        faded[:, length - fall :] *= _ramp(fall)[::-1]
+    if (rise := min(fade_in, length)) > start:
+        faded[:, : rise - start] *= _ramp(rise)[start:end]
+    fall = min(fade_out, length)
+    if (begin := length - fall) < end:
+        first = max(begin, start)
+        faded[:, first - start :] *= _ramp(fall)[::-1][first - begin : end - begin]
     return faded
 
 

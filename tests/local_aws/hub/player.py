@@ -13,8 +13,8 @@ from local_aws.hub.tune.listening import Heard, listen
 from local_aws.hub.tune.prompts import understand
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
+from musicgen_serving.engine.request import Request
 from musicgen_serving.engine.sampling_params import DELAY_TOKENS, FRAMES_PER_SECOND, ClipSpec, SamplingParams, Section
-from musicgen_serving.engine.scheduler import Request
 from musicgen_serving.json_log import JsonLog
 
 PROMPTS = (

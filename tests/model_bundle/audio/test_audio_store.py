@@ -62,6 +62,9 @@ class SlowS3:
         with self._lock:
             self.counts["running"] -= 1
 
+    def upload_fileobj(self, *_: Any, **__: Any) -> None:
+        raise AssertionError("no body grows")
+
 
 def start(uploads: Uploads, index: int) -> None:
     uploads.start(index, "out", f"{index}.wav", b"", "audio/wav")
@@ -105,6 +108,6 @@ def test_a_failed_upload_stops_those_that_follow() -> None:
         for index in range(2, 4):
             wait_until(lambda: any(one.done() for one in uploads._running))  # pyright: ignore[reportPrivateUsage]
             start(uploads, index)
-    uploads.cancel()
+    uploads.cancel(UploadError())
     slow.proceed.set()
     assert slow.counts["begun"] == 2

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import torch
 
+from musicgen_serving.engine.completion_queue import CompletionQueue, event_recorder
 from musicgen_serving.engine.engine import RunAheadLimiter
 from musicgen_serving.engine.errors import NonFiniteError
+from musicgen_serving.engine.request import Request, Sequence
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.scheduler import Batch, CompletionQueue, Request, Sequence, event_recorder
+from musicgen_serving.engine.scheduler import Batch
 
 CODES = torch.zeros((4, 5), dtype=torch.long)
 
@@ -64,7 +66,7 @@ def test_clips_complete_without_waiting_once_the_device_has_finished_them() -> N
     device, first, second = FakeDevice(), sequence(), sequence()
     completions = CompletionQueue(device.record)
     for one in (first, second):
-        completions.add(one, CODES, torch.tensor(False))
+        completions.add(one, CODES, torch.tensor(False), last=True)
     completions.complete(wait=False)
     assert not first.request.done and completions.sequences == [first, second]
     device.reached = 1
@@ -79,8 +81,8 @@ def test_clips_complete_without_waiting_once_the_device_has_finished_them() -> N
 def test_the_nonfinite_flag_is_that_of_the_time_when_the_clip_left_its_slot() -> None:
     device, good, bad = FakeDevice(), sequence(), sequence()
     completions, nonfinite = CompletionQueue(device.record), torch.tensor([False, True])
-    completions.add(good, CODES, nonfinite[0])
-    completions.add(bad, CODES, nonfinite[1])
+    completions.add(good, CODES, nonfinite[0], last=True)
+    completions.add(bad, CODES, nonfinite[1], last=True)
     nonfinite.logical_not_()  # the slots' next clips
     completions.complete(wait=True)
     assert len(good.request.wait()) == 1

@@ -20,8 +20,9 @@ from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
 from musicgen_serving.engine.model.codec import Codec
 from musicgen_serving.engine.model.weights import WeightFiles
+from musicgen_serving.engine.request import ClipPart, Request, Sequence
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.scheduler import Batch, Request, Sequence
+from musicgen_serving.engine.scheduler import Batch
 from tests.model_bundle.helpers.memory_log import MemoryLog
 from tests.model_bundle.helpers.reference_musicgen import (
     CPU,
@@ -203,7 +204,7 @@ def test_a_clip_starts_with_its_excerpt_or_is_what_follows_it(channels: int, gen
     whole, rest = (
         generator.generate([ClipSpec("a", 0, params, prompt=audio, return_prompt=one)]) for one in (True, False)
     )
-    codes = generator._codec.encode(torch.from_numpy(audio))
+    codes = generator.codec_worker.codec.encode(torch.from_numpy(audio))
     assert whole.codes[0].shape == (4 * channels, 25) and whole.clips[0].shape == (channels, 25 * 640)
     np.testing.assert_array_equal(whole.codes[0][:, :10], codes)
     np.testing.assert_array_equal(rest.codes[0], whole.codes[0][:, 10:])
@@ -214,13 +215,13 @@ def test_clips_of_one_request_share_one_encoding(
     generators: dict[int, Generator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator, audio, threads = generators[1], music(1, 6400), list[str]()
-    encode = generator._codec.encode
+    encode = generator.codec_worker.codec.encode
 
     def noting(samples: torch.Tensor) -> torch.Tensor:
         threads.append(threading.current_thread().name)
         return encode(samples)
 
-    monkeypatch.setattr(generator._codec, "encode", noting)
+    monkeypatch.setattr(generator.codec_worker.codec, "encode", noting)
     params = SamplingParams(max_new_tokens=8)
     clips = [ClipSpec("a", seed, params, prompt=audio) for seed in range(3)]
     other = ClipSpec("a", 1, params, prompt=music(1, 6400, seed=1))
@@ -259,14 +260,14 @@ def test_the_watchdog_hears_of_every_five_seconds_of_a_long_clip(
     generators: dict[int, Generator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A clip of 300 s takes EnCodec about 100 s on one thread: without, the endpoint would be taken for hung."""
-    generator, beats = generators[1], list[int]()
-    heartbeat = generator._codec_heartbeat
-    beat = heartbeat.beat
-    monkeypatch.setattr(generator._codec, "on_chunk", lambda: (beats.append(1), beat()))
-    generator._decode(torch.zeros((4, 1000), dtype=torch.int64))
-    assert len(beats) == 4 and heartbeat.age == 0
+    worker, beats = generators[1].codec_worker, list[int]()
+    beat = worker.heartbeat.beat
+    monkeypatch.setattr(worker.codec, "on_chunk", lambda: (beats.append(1), beat()))
+    request = Request([ClipSpec(None, 0, SamplingParams(max_new_tokens=1003))], [[]])
+    worker.decode(worker.begin(request, 0), ClipPart(0, torch.zeros((4, 1000), dtype=torch.int64), last=True))
+    assert len(beats) == 4 and worker.heartbeat.age == 0
 
 
 def test_the_codec_beats_the_watchdogs_heart(generators: dict[int, Generator]) -> None:
     for generator in generators.values():
-        assert generator._codec.on_chunk == generator._codec_heartbeat.beat
+        assert generator.codec_worker.codec.on_chunk == generator.codec_worker.heartbeat.beat

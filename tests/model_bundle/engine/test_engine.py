@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from musicgen_serving.engine import watchdog
+from musicgen_serving.engine.codec_worker import AudioPart
 from musicgen_serving.engine.engine import Engine
 from musicgen_serving.engine.errors import (
     DeviceMemoryError,
@@ -21,8 +22,9 @@ from musicgen_serving.engine.errors import (
 )
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
+from musicgen_serving.engine.request import ClipPart, Request, Sequence
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.scheduler import Request, RequestQueue, Sequence
+from musicgen_serving.engine.scheduler import RequestQueue
 
 LONG = SamplingParams(max_new_tokens=1503)
 
@@ -185,9 +187,10 @@ def test_a_request_abandoned_while_its_text_is_encoded_takes_no_slot(generator: 
 def test_each_clip_is_delivered_while_others_are_generated(generator: Generator) -> None:
     steps_left: list[int] = []
 
-    def deliver(index: int, samples: Any) -> None:
-        assert samples.shape == (1, (10 if index == 1 else 600) * 640)
-        steps_left.append(len(generator.batch.sequences))
+    def deliver(part: AudioPart) -> None:
+        assert part.total == (10 if part.index == 1 else 600) * 640
+        if part.last:
+            steps_left.append(len(generator.batch.sequences))
 
     result = generator.generate([clip(1, 603), clip(2, 13)], deliver=deliver)
     assert steps_left == [1, 0]  # the second, short clip came first
@@ -197,8 +200,8 @@ def test_each_clip_is_delivered_while_others_are_generated(generator: Generator)
 def test_clips_that_a_request_cannot_deliver_are_dropped(generator: Generator) -> None:
     delivered: list[int] = []
 
-    def deliver(index: int, samples: Any) -> None:
-        delivered.append(index)
+    def deliver(part: AudioPart) -> None:
+        delivered.append(part.index)
         raise ValueError("no room")
 
     with pytest.raises(ValueError, match="no room"):
@@ -211,11 +214,11 @@ def test_clips_that_a_request_cannot_deliver_are_dropped(generator: Generator) -
 
 def test_a_request_fails_with_its_first_error_though_clips_are_finished() -> None:
     request = Request([clip(1), clip(2)], [[[1]]] * 2)
-    request.complete(0, torch.zeros(4, 3))
+    request.add_part(ClipPart(0, torch.zeros(4, 3), last=True))
     request.fail(NonFiniteError("logits"))
     request.fail(EngineStoppedError())
     with pytest.raises(NonFiniteError):
-        next(request.finished())
+        next(request.parts())
 
 
 def test_an_abandoned_request_frees_its_slots(generator: Generator) -> None:

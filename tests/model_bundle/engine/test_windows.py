@@ -15,8 +15,9 @@ from musicgen_serving.engine.engine import Engine
 from musicgen_serving.engine.errors import DeviceMemoryError, NonFiniteError
 from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
+from musicgen_serving.engine.request import Request, Sequence
 from musicgen_serving.engine.sampling_params import MAX_WINDOW_FRAMES, ClipSpec, SamplingParams, Section
-from musicgen_serving.engine.scheduler import Batch, Request, Sequence
+from musicgen_serving.engine.scheduler import Batch
 from musicgen_serving.engine.windows import Window, plan_windows
 from tests.model_bundle.helpers.reference_musicgen import Reference
 

@@ -178,7 +178,7 @@ def test_returned_tokens_decode_to_the_clips_in_the_order_of_the_texts(
     for index, tokens in enumerate(metadata["tokens"]):
         assert len(tokens) == 4 and {len(row) for row in tokens} == {lengths[index] - 3}
         wav = body if accept else s3.objects["out", name.format(f"{index}.wav")][0]
-        codec = model.generator._codec  # pyright: ignore[reportPrivateUsage]
+        codec = model.generator.codec_worker.codec
         audio = codec.decode(torch.tensor(tokens)).numpy()
         assert wav_bytes(audio, model.generator.sampling_rate) == wav
     assert len(metadata["tokens"]) == len(lengths)
@@ -277,7 +277,7 @@ def test_a_clip_continues_an_excerpt_in_s3_and_starts_with_it(model: Model, s3: 
     np.testing.assert_array_equal(cut, whole[0][25 * 640 :])
     tokens = torch.tensor(response["tokens"][0])[:, :25]
     prompt = model.audio_input.load(AudioReference(field="x", max_seconds=25, data=song(3), start=1, end=1.5))
-    codec = model.generator._codec  # pyright: ignore[reportPrivateUsage]
+    codec = model.generator.codec_worker.codec
     assert torch.equal(codec.encode(torch.as_tensor(prompt)), tokens)
 
 

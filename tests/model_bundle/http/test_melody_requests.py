@@ -83,7 +83,7 @@ def test_clips_follow_the_melody_of_the_excerpt_that_a_request_names(model: Mode
 
 def test_a_melody_goes_on_from_window_to_window(melody_generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """And begins again at its end: the second window starts one second in, and the melody has 1.5."""
-    chroma, starts = melody_generator._chroma, list[int]()  # pyright: ignore[reportPrivateUsage]
+    chroma, starts = melody_generator.codec_worker.chroma, list[int]()
     assert chroma is not None
     features = chroma.features
 

@@ -20,8 +20,8 @@ from musicgen_serving.audio_download import AudioSource
 from musicgen_serving.audio_input import AudioInput
 from musicgen_serving.audio_upload import AudioStore
 from musicgen_serving.engine.errors import NonFiniteError, RequestCancelledError
+from musicgen_serving.engine.request import Request
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.scheduler import Request
 from musicgen_serving.http import tracking
 from musicgen_serving.http.errors import CancelledRequestError, translate_engine_error
 from musicgen_serving.http.invocation import Invocations
@@ -61,6 +61,9 @@ class ObservedS3:
         assert self.may_write.wait(30)
         if self.write_failure:
             raise self.write_failure
+
+    def upload_fileobj(self, *_: Any, **__: Any) -> None:
+        raise AssertionError("no body grows")
 
     def get_object(self, *, Bucket: str, Key: str) -> None:  # noqa: N803
         raise AssertionError(f"no request names s3://{Bucket}/{Key}")

@@ -7,16 +7,10 @@ from collections.abc import Callable
 
 import torch
 
+from musicgen_serving.engine.completion_queue import DeviceEvent, RecordEvent, event_recorder
 from musicgen_serving.engine.errors import DeviceMemoryError, EngineStoppedError
-from musicgen_serving.engine.scheduler import (
-    Batch,
-    DeviceEvent,
-    RecordEvent,
-    Request,
-    RequestQueue,
-    Sequence,
-    event_recorder,
-)
+from musicgen_serving.engine.request import Request, Sequence
+from musicgen_serving.engine.scheduler import Batch, RequestQueue
 from musicgen_serving.engine.watchdog import Heartbeat, end_process
 from musicgen_serving.json_log import JsonLog
 

@@ -1,7 +1,6 @@
 """Text to samples: tokenizer, text encoder, decode engine and codec, loaded once."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,17 +8,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from musicgen_serving.engine.codec_worker import CodecWorker, Deliver
 from musicgen_serving.engine.engine import Engine
 from musicgen_serving.engine.errors import MelodyUnsupportedError, NonFiniteError, PromptTooLongError
 from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, LoadTimer, WeightFormat, load_parts
 from musicgen_serving.engine.model.chroma import Chroma
+from musicgen_serving.engine.request import Request
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.scheduler import Batch, Request
+from musicgen_serving.engine.scheduler import Batch
 from musicgen_serving.engine.self_check import CHECK_TEXTS, SelfCheck, SelfCheckError, require_sound
-from musicgen_serving.engine.watchdog import HANG_SECONDS, Heartbeat, Watchdog, end_worker
+from musicgen_serving.engine.watchdog import HANG_SECONDS, Watchdog, end_worker
 from musicgen_serving.json_log import JsonLog
 
-Deliver = Callable[[int, NDArray[np.float32]], None]
 Observe = Callable[[Request], None]
 MAX_SLOTS = 32  # of two rows: the kernels' tiles have up to 64; `infra/config/capacity.py` repeats it
 LENGTH_MULTIPLES = {"cuda": 256, "cpu": 32}
@@ -59,8 +59,8 @@ class GenerationResult:
 class Generator:
     """The model on its device. `generate` may be called from any thread; concurrent calls share steps.
 
-    The engine's thread steps and the codec's thread decodes, one clip at a time because activations are large; no
-    other thread uses the device. A watchdog ends the process if either makes no progress for `hang_seconds`.
+    The engine's thread steps and the codec worker's decodes; no other uses the device. A watchdog ends the process if
+    either makes no progress for `hang_seconds`.
     """
 
     def __init__(
@@ -75,22 +75,19 @@ class Generator:
         self.device = device or torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
         timer = LoadTimer()
         parts = load_parts(folder, self.device, weight_format, capacity.slots, timer, log)
-        self.text_encoder, self._codec = parts.text_encoder, parts.codec
-        self.sampling_rate, self.channels = self._codec.sampling_rate, self._codec.channels
+        self.text_encoder = parts.text_encoder
+        self.sampling_rate, self.channels = parts.codec.sampling_rate, parts.codec.channels
         config = parts.runner.config
-        self._chroma = Chroma(config, self.sampling_rate) if config.melody else None
         self.runner, self.batch = parts.runner, Batch(parts.runner, LENGTH_MULTIPLES[self.device.type])
-        self._step_stream, self._codec_stream = create_streams(self.device)
+        step_stream = create_step_stream(self.device)
+        chroma = Chroma(config, self.sampling_rate) if config.melody else None
+        self.codec_worker = CodecWorker(parts.codec, chroma, self.device, step_stream)
         self.engine = Engine(
-            self.batch, self.text_encoder.encode, max_waiting=capacity.max_waiting, log=log, stream=self._step_stream,
+            self.batch, self.text_encoder.encode, max_waiting=capacity.max_waiting, log=log, stream=step_stream,
             on_death=end_worker,
         )  # fmt: skip
-        self._codec_heartbeat = Heartbeat("codec")
-        self._codec.on_chunk = self._codec_heartbeat.beat
-        threads = torch.get_num_threads()  # BLAS uses the machine's default in every new thread
-        self._codec_thread = ThreadPoolExecutor(1, "codec", initializer=lambda: torch.set_num_threads(threads))
         self._watchdog = Watchdog(
-            (self.engine.heartbeat, self._codec_heartbeat), hang_seconds,
+            (self.engine.heartbeat, self.codec_worker.heartbeat), hang_seconds,
             describe=self.engine.state, log=log, on_death=end_worker,
         )  # fmt: skip
         self.engine.start()
@@ -120,7 +117,7 @@ class Generator:
     @property
     def follows_melodies(self) -> bool:
         """Whether the loaded model is a melody model."""
-        return self._chroma is not None
+        return self.codec_worker.chroma is not None
 
     @property
     def healthy(self) -> bool:
@@ -131,9 +128,10 @@ class Generator:
         self, clips: list[ClipSpec], abandoned: Callable[[], bool] | None = None, deliver: Deliver | None = None,
         observe: Observe | None = None,
     ) -> GenerationResult:  # fmt: skip
-        """Generate clips; with `deliver`, call it with the index and samples of each as soon as it is decoded.
+        """Generate clips; with `deliver`, call it with each part of each clip as soon as it is decoded.
 
-        `deliver` runs in the caller's thread. If it raises, the clips that are not finished are dropped. `observe` gets
+        A clip is decoded in chunks of five seconds while the rest of it is generated. `deliver` runs in the caller's
+        thread. If it raises, the clips that are not finished are dropped. `observe` gets
         the engine's request before it is queued; other threads may read how far it is, and fail it. Raises that error,
         PromptTooLongError, MelodyUnsupportedError, QueueFullError, EngineStoppedError, DeviceMemoryError,
         NonFiniteError, or RequestAbandonedError once `abandoned` returns true.
@@ -145,30 +143,31 @@ class Generator:
         ]
         negative = [self.tokenize(None, clip.negative_prompt) for clip in clips]
         self._check_melodies(clips)
-        request = Request(clips, tokens, negative, prompts=self._encode_prompts(clips))
-        request.melodies = self._melodies(request)
+        request = Request(clips, tokens, negative, prompts=self.codec_worker.encode_prompts(clips))
+        request.melodies = self.codec_worker.melodies(request)
         if observe:
             observe(request)
         self.engine.submit(request)
-        decoded: dict[int, NDArray[np.float32]] = {}
-        all_codes: dict[int, NDArray[np.int64]] = {}
+        decodings = [self.codec_worker.begin(request, index) for index in range(len(clips))]
+        audio: list[list[NDArray[np.float32]]] = [[] for _ in clips]
         try:
-            for index, codes in request.finished(abandoned):
-                prompt = None if clips[index].return_prompt else request.prompts[index]
-                cut = 0 if prompt is None else prompt.shape[1]
-                samples, all_codes[index] = self._codec_thread.submit(self._decode, codes, cut).result()
-                (deliver or decoded.__setitem__)(index, samples)
+            for part in request.parts(abandoned):
+                decoded = self.codec_worker.decode(decodings[part.index], part)
+                if not deliver:
+                    audio[part.index].append(decoded.samples)
+                elif decoded.samples.size:
+                    deliver(decoded)
         except BaseException as error:
             request.fail(error)
             raise
-        in_order = [decoded[index] for index in range(len(decoded))]
-        in_order_codes = [all_codes[index] for index in range(len(clips))]
-        return GenerationResult(in_order, request.queued_seconds, request.max_in_flight, in_order_codes)
+        together = [] if deliver else [np.concatenate(parts, axis=1) for parts in audio]
+        codes = [one.all_codes for one in decodings]
+        return GenerationResult(together, request.queued_seconds, request.max_in_flight, codes)
 
     def close(self) -> None:
         """Stop all threads and fail every unfinished request."""
         self.engine.stop()
-        self._codec_thread.shutdown()
+        self.codec_worker.close()
         self._watchdog.stop()
 
     def tokenize(self, index: int | None, text: str | None, *, section: bool = False) -> list[int]:
@@ -181,66 +180,15 @@ class Generator:
             raise PromptTooLongError(index, len(tokens), MAX_TEXT_TOKENS, section=section)
         return tokens
 
-    def _encode_prompts(self, clips: list[ClipSpec]) -> list[torch.Tensor | None]:
-        """Return the codes [K, n] that each clip continues, if any; each array of samples is encoded once."""
-        different = {id(clip.prompt): clip.prompt for clip in clips if clip.prompt is not None}
-        codes = {key: self._codec_thread.submit(self._encode, one).result() for key, one in different.items()}
-        return [codes.get(id(clip.prompt)) for clip in clips]
-
-    def _encode(self, samples: NDArray[np.float32]) -> torch.Tensor:
-        """Return the codes [K, n] of samples [channels, any]; runs in the codec's thread until the device is done."""
-        with self._codec_heartbeat.working(), torch.cuda.stream(self._codec_stream):
-            codes = self._codec.encode(torch.as_tensor(samples, device=self.device))
-            if self._step_stream is not None and self._codec_stream is not None:
-                self._codec_stream.synchronize()
-                codes.record_stream(self._step_stream)  # which reads them on admission
-        return codes
-
     def _check_melodies(self, clips: list[ClipSpec]) -> None:
         """Raise MelodyUnsupportedError if a clip has a melody and the model is not a melody model."""
-        if self._chroma is None and any(clip.melody is not None for clip in clips):
+        if not self.follows_melodies and any(clip.melody is not None for clip in clips):
             raise MelodyUnsupportedError
 
-    def _melodies(self, request: Request) -> list[tuple[torch.Tensor, ...]]:
-        """Return the chroma [T, bins] of each clip's melody for each window, on the host; equal ones are computed once.
 
-        A melody goes on from window to window, and begins again at its end, as audiocraft does it.
-        """
-        features: dict[tuple[int, int], torch.Tensor] = {}
-
-        def of_window(melody: NDArray[np.float32], start: int) -> torch.Tensor:
-            key = id(melody), start * self._codec.hop % melody.shape[1]
-            if key not in features:
-                features[key] = self._codec_thread.submit(self._features, melody, key[1]).result()
-            return features[key]
-
-        return [
-            () if clip.melody is None else tuple(of_window(clip.melody, window.start) for window in windows)
-            for clip, windows in zip(request.clips, request.windows, strict=True)
-        ]
-
-    def _features(self, melody: NDArray[np.float32], start: int) -> torch.Tensor:
-        """Return a melody's chroma; runs in the codec's thread, as one transform's threads at a time are enough."""
-        assert self._chroma is not None
-        with self._codec_heartbeat.working():
-            return self._chroma.features(melody, start)
-
-    def _decode(self, codes: torch.Tensor, cut: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return a clip's samples, and its codes on the host, both without its first `cut` frames.
-
-        Runs in the codec's thread, and returns when the device has finished.
-        """
-        with self._codec_heartbeat.working(), torch.cuda.stream(self._codec_stream):
-            audio: NDArray[np.float32] = self._codec.decode(codes)[:, cut * self._codec.hop :].float().cpu().numpy()
-            on_host: NDArray[np.int64] = codes[:, cut:].cpu().numpy()
-        if not np.isfinite(audio).all():
-            raise NonFiniteError("samples")
-        return audio, on_host
-
-
-def create_streams(device: torch.device) -> tuple[torch.cuda.Stream | None, torch.cuda.Stream | None]:
-    """Return a stream for steps, and one of lower priority for the codec so that steps never wait; None on a CPU."""
+def create_step_stream(device: torch.device) -> torch.cuda.Stream | None:
+    """Return a stream for steps, of higher priority than the codec's so that steps never wait; None on a CPU."""
     if device.type == "cpu":
-        return None, None
+        return None
     torch.cuda.synchronize(device)  # loading used the default stream
-    return torch.cuda.Stream(device, priority=-1), torch.cuda.Stream(device, priority=0)
+    return torch.cuda.Stream(device, priority=-1)

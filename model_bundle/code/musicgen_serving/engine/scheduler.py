@@ -1,179 +1,20 @@
-"""Scheduling: requests and their sequences, the queue of those that wait, and the batch of those in flight.
+"""Scheduling: the queue of sequences that wait, and the batch of those in flight.
 
 The queue is bounded and fair between requests. The batch knows which slot each sequence is in, how far it is, and moves
 sequences so that the occupied slots stay contiguous.
 """
 
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import islice
-from typing import Protocol
+from collections.abc import Callable
 
 import torch
 
-from musicgen_serving.engine.errors import NonFiniteError, QueueFullError, RequestAbandonedError
-from musicgen_serving.engine.sampling_params import DELAY_TOKENS, ClipSpec
+from musicgen_serving.engine.completion_queue import CompletionQueue, RecordEvent, event_recorder
+from musicgen_serving.engine.errors import QueueFullError
+from musicgen_serving.engine.model.codec import CHUNK, LOOKAHEAD
+from musicgen_serving.engine.request import Request, Sequence
 from musicgen_serving.engine.step.model_runner import ModelRunner
-from musicgen_serving.engine.windows import Window, plan_windows
-
-POLL_SECONDS = 0.25  # between checks whether the client is still connected
-
-
-class Request:
-    """A request's clips, shared by the thread that waits for them and the engine's thread."""
-
-    def __init__(
-        self, clips: list[ClipSpec], tokens: list[list[list[int]]], negative_tokens: list[list[int]] | None = None,
-        *, prompts: list[torch.Tensor | None] | None = None,
-    ) -> None:  # fmt: skip
-        self.clips = clips
-        self.tokens = tokens  # of the text of each clip's sections; none if it has no text
-        self.negative_tokens = negative_tokens or [[] for _ in clips]  # of each clip's negative prompt, if any
-        self.prompts = prompts or [None for _ in clips]  # codes [K, n] that each clip continues, if any
-        self.windows = [
-            plan_windows(
-                [part.frames for part in clip.parts], clip.params.stride, clip.seed,
-                prompt=0 if prompt is None else prompt.shape[1],
-            )
-            for clip, prompt in zip(clips, self.prompts, strict=True)
-        ]  # fmt: skip
-        # Chroma [T, bins], on the host, that each window of each clip follows; none if the clip has no melody.
-        self.melodies: list[tuple[torch.Tensor, ...]] = [() for _ in clips]
-        self.created = time.monotonic()
-        self.max_in_flight = 0  # sequences that one step advanced together with this request's
-        self.steps = 0  # of all its clips so far; one token of every codebook each
-        self._all_steps = sum(window.new + DELAY_TOKENS for windows in self.windows for window in windows)
-        self._started: float | None = None
-        self._codes: dict[int, torch.Tensor] = {}  # in the order in which the clips finished
-        self._error: BaseException | None = None
-        self._changed = threading.Condition()
-
-    @property
-    def done(self) -> bool:
-        """Whether every clip is finished, or the request failed or was abandoned."""
-        return self._error is not None or len(self._codes) == len(self.clips)
-
-    @property
-    def started(self) -> bool:
-        """Whether a clip has had a slot."""
-        return self._started is not None
-
-    @property
-    def fraction(self) -> float:
-        """How much of the clips' tokens is generated, from 0 to 1; may be read by any thread."""
-        return self.steps / self._all_steps
-
-    @property
-    def queued_seconds(self) -> float:
-        """How long the request waited for its first slot."""
-        return (self._started or time.monotonic()) - self.created
-
-    def mark_started(self) -> None:
-        self._started = self._started or time.monotonic()
-
-    def complete(self, index: int, codes: torch.Tensor) -> None:
-        """Add one clip's codes [K, frames]."""
-        with self._changed:
-            self._codes[index] = codes
-            self._changed.notify()
-
-    def fail(self, error: BaseException) -> None:
-        """End the request with its first error, also if its clips are finished; those that are not are dropped."""
-        with self._changed:
-            self._error = self._error or error
-            self._changed.notify()
-
-    def finished(self, abandoned: Callable[[], bool] | None = None) -> Iterator[tuple[int, torch.Tensor]]:
-        """Yield each clip's index and codes as soon as it is finished.
-
-        Raises the request's error, whether or not clips are finished; RequestAbandonedError once `abandoned()`.
-        """
-        for count in range(len(self.clips)):
-            while True:
-                if abandoned is not None and abandoned():
-                    self.fail(RequestAbandonedError())
-                with self._changed:
-                    if self._error is None and len(self._codes) <= count:
-                        self._changed.wait(POLL_SECONDS)
-                    if self._error is not None:
-                        raise self._error
-                    if len(self._codes) > count:
-                        clip = next(islice(self._codes.items(), count, None))
-                        break
-            yield clip
-
-    def wait(self, abandoned: Callable[[], bool] | None = None) -> list[torch.Tensor]:
-        """Return every clip's codes in order; raise the request's error, RequestAbandonedError if `abandoned()`."""
-        codes = dict(self.finished(abandoned))
-        return [codes[index] for index in range(len(self.clips))]
-
-
-@dataclass(eq=False)
-class Sequence:
-    """One clip of a request; once in a slot, `position` is the next to be fed and `end` the first that is not.
-
-    A long clip has several windows. It keeps its slot and its pages from one to the next, and `position` begins again.
-    """
-
-    request: Request
-    index: int
-    position: int = 0
-    end: int = 0
-    window_index: int = 0
-    codes: list[torch.Tensor] = field(default_factory=list[torch.Tensor])  # [K, frames]: the prompt, finished windows
-    nonfinite: torch.Tensor | None = None  # whether any logits of finished windows were NaN or infinite
-
-    def __post_init__(self) -> None:
-        prompt = self.request.prompts[self.index]
-        if prompt is not None:
-            self.codes.append(prompt)
-
-    @property
-    def clip(self) -> ClipSpec:
-        return self.request.clips[self.index]
-
-    @property
-    def windows(self) -> tuple[Window, ...]:
-        return self.request.windows[self.index]
-
-    @property
-    def window(self) -> Window:
-        """The window that is being generated, or is next."""
-        return self.windows[self.window_index]
-
-    @property
-    def context(self) -> torch.Tensor | None:
-        """The codes [K, n] that the window continues."""
-        return torch.cat(self.codes, dim=1)[:, -self.window.context :] if self.window.context else None
-
-    @property
-    def melody(self) -> torch.Tensor | None:
-        """The chroma [T, bins] that the window follows."""
-        melodies = self.request.melodies[self.index]
-        return melodies[self.window_index] if melodies else None
-
-    @property
-    def tokens(self) -> list[int]:
-        """The tokens of the window's text."""
-        return self.request.tokens[self.index][self.window.section]
-
-    @property
-    def progress(self) -> str:
-        """The position in the window, and which window it is if there are several."""
-        window = f", window {self.window_index + 1} of {len(self.windows)}" if len(self.windows) > 1 else ""
-        return f"{self.position} of {self.end}{window}"
-
-    @property
-    def negative_tokens(self) -> list[int]:
-        return self.request.negative_tokens[self.index]
-
-    @property
-    def text_length(self) -> int:
-        """The tokens of the longer of its text and its negative prompt; at least 1."""
-        return max(1, len(self.tokens), len(self.negative_tokens))
 
 
 class RequestQueue:
@@ -231,28 +72,6 @@ class RequestQueue:
         drained = [sequence for waiting in self._requests for sequence in waiting]
         self._requests.clear()
         return drained
-
-
-class DeviceEvent(Protocol):
-    """A point in the device's work, like torch.cuda.Event: ask whether it is reached, or wait for it."""
-
-    def query(self) -> bool: ...
-    def synchronize(self) -> None: ...
-
-
-RecordEvent = Callable[[], DeviceEvent | None]
-"""Record an event after all work queued by this thread; None if work is finished when its call returns."""
-
-
-def event_recorder(device: torch.device) -> RecordEvent:
-    """Return what records events on a device; a thread that waits for one sleeps."""
-
-    def record() -> DeviceEvent:
-        event = torch.cuda.Event(blocking=True)
-        event.record()
-        return event
-
-    return record if device.type == "cuda" else lambda: None
 
 
 class Batch:
@@ -314,7 +133,18 @@ class Batch:
             slot, states, window.frames, sequence.clip.params, window.seed, prompt=sequence.context, negative=negative,
             melody=sequence.melody, pages=self._count_pages(sequence),
         )  # fmt: skip
-        sequence.end = self._runner.end(window.frames, len(sequence.tokens), len(sequence.negative_tokens))
+        sequence.end = self._end(sequence, window.frames)
+        self._schedule_part(sequence)
+
+    def _end(self, sequence: Sequence, frames: int) -> int:
+        """Return the position before which a sequence's first `frames` of its window are complete."""
+        return self._runner.end(frames, len(sequence.tokens), len(sequence.negative_tokens))
+
+    def _schedule_part(self, sequence: Sequence) -> None:
+        """Let the next part leave as soon as EnCodec can decode another chunk with it."""
+        chunks = 1 + max(0, sequence.sent - LOOKAHEAD) // CHUNK
+        more = chunks * CHUNK + LOOKAHEAD - sequence.frames_before
+        sequence.part_due = self._end(sequence, sequence.window.context + more)
 
     @property
     def between_windows(self) -> list[Sequence]:
@@ -378,7 +208,7 @@ class Batch:
         return min(-(-count // self.length_multiple) * self.length_multiple, limit)
 
     def collect_finished(self) -> None:
-        """Free the slots of finished and dropped sequences, and complete those that the device has finished.
+        """Free the slots of finished and dropped sequences, and send on the codes that the device has finished.
 
         Waits for the device only if no sequence is left for it to step meanwhile.
         """
@@ -389,10 +219,21 @@ class Batch:
                 if sequence.window_index + 1 < len(sequence.windows):
                     sequence.window_index += 1
                     continue
-                self._completions.add(sequence, torch.cat(sequence.codes, dim=1), self._runner.slots.nonfinite[slot])
+                self._send(slot, sequence, sequence.codes, last=True)
+            elif sequence.position >= sequence.part_due and not sequence.request.done:
+                window, frames = sequence.window, self._runner.complete_frames(slot, sequence.position)
+                unfinished = self._runner.codes(slot, max(frames, window.context))[:, window.context :]
+                self._send(slot, sequence, [*sequence.codes, unfinished], last=False)
+                self._schedule_part(sequence)
             if sequence.position >= sequence.end or sequence.request.done:
                 self._release(slot)
         self._completions.complete(wait=not self.sequences)
+
+    def _send(self, slot: int, sequence: Sequence, codes: list[torch.Tensor], *, last: bool) -> None:
+        """Queue what a clip's codes have gained since its last part."""
+        part = torch.cat(codes, dim=1)[:, sequence.sent :]
+        sequence.sent += part.shape[1]
+        self._completions.add(sequence, part, self._runner.slots.nonfinite[slot], last=last)
 
     def _finish_window(self, slot: int, sequence: Sequence) -> None:
         """Keep a finished window's new codes, and whether its logits were finite."""
@@ -410,49 +251,3 @@ class Batch:
             self._runner.move(last, slot)
             self.sequences[slot] = self.sequences[last]
         self.sequences.pop()
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A sequence whose steps are all queued; `nonfinite` can be read on the host after `event`."""
-
-    sequence: Sequence
-    codes: torch.Tensor
-    nonfinite: torch.Tensor
-    event: DeviceEvent | None
-
-
-class CompletionQueue:
-    """Sequences whose slots are free but whose codes the device has yet to finish, in order."""
-
-    def __init__(self, record_event: RecordEvent) -> None:
-        self._record_event = record_event
-        self._pending: deque[Completion] = deque()
-
-    @property
-    def sequences(self) -> list[Sequence]:
-        """Those still pending."""
-        return [completion.sequence for completion in self._pending]
-
-    def add(self, sequence: Sequence, codes: torch.Tensor, nonfinite: torch.Tensor) -> None:
-        """Queue a sequence's codes [K, frames] and its slot's flag, copied before the slot is used again."""
-        if nonfinite.device.type == "cpu":
-            on_host = nonfinite.clone()
-        else:
-            on_host = torch.empty((), dtype=torch.bool, pin_memory=True)
-            on_host.copy_(nonfinite, non_blocking=True)
-        self._pending.append(Completion(sequence, codes, on_host, self._record_event()))
-
-    def complete(self, *, wait: bool) -> None:
-        """Complete the sequences that the device has finished; with `wait`, all of them."""
-        while self._pending:
-            event = self._pending[0].event
-            if not (wait or event is None or event.query()):
-                return
-            done = self._pending.popleft()
-            if event is not None:
-                event.synchronize()
-            if bool(done.nonfinite):
-                done.sequence.request.fail(NonFiniteError("logits"))
-            else:
-                done.sequence.request.complete(done.sequence.index, done.codes)

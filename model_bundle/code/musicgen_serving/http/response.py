@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from musicgen_serving.audio_output import AudioOutput, Tags
-from musicgen_serving.audio_upload import Uploads
+from musicgen_serving.audio_output import AudioOutput, Tags, wav_frames, wav_header
+from musicgen_serving.audio_upload import PART_BYTES, GrowingBody, Uploads
 from musicgen_serving.engine.sampling_params import ClipSpec
 from musicgen_serving.http.errors import MethodNotAllowedError, RequestError
 from musicgen_serving.http.negotiation import JSON, WAV, RequestContext
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # it imports torch, which takes seconds; the server answers /
     import numpy as np
     from numpy.typing import NDArray
 
+    from musicgen_serving.engine.codec_worker import AudioPart
     from musicgen_serving.engine.generator import GenerationResult
     from musicgen_serving.model_loading import Model
 
@@ -55,9 +56,10 @@ class Response:
 
 
 class Delivery:
-    """A request's clips on their way out: each is encoded as it arrives, and uploaded unless the body carries it.
+    """A request's clips on their way out: each is encoded when it is whole, and uploaded unless the body carries it.
 
-    `clips` are what was asked for, for tags; `progress` learns of each clip, and of the end.
+    The upload of a long clip begins with its first part, if nothing that was asked for needs the whole. `clips` are
+    what was asked for, for tags; `progress` learns of each clip, and of the end.
     """
 
     def __init__(
@@ -73,14 +75,49 @@ class Delivery:
         self._progress = progress
         self._uploads = Uploads(model.store)
         self._body = b""
+        self._parts: dict[int, list[NDArray[np.float32]]] = {}  # of clips that are not whole yet
+        self._streams: dict[int, GrowingBody] = {}
         self.durations = [0.0] * progress.clips  # seconds, in the order of the texts
 
-    def add(self, index: int, samples: "NDArray[np.float32]") -> None:
-        """Take clip `index`, [channels, samples].
+    def add(self, part: "AudioPart") -> None:
+        """Take the next part of a clip.
 
-        Raises AudioError if it cannot be encoded, UploadError if an earlier one could not be uploaded.
+        Raises AudioError if the clip cannot be encoded, UploadError if it or an earlier one could not be uploaded.
         """
+        if part.start == 0 and self._is_long(part) and (body := self._open_stream(part)):
+            self._streams[part.index] = body
+        if body := self._streams.get(part.index):
+            self._extend(body, part)
+        else:
+            self._parts.setdefault(part.index, []).append(part.samples)
+            if part.last:
+                self._encode(part.index)
+        self._progress.clips_done += part.last
+
+    def _is_long(self, part: "AudioPart") -> bool:
+        """Return whether a clip can be uploaded as it grows, and has more than a part of an upload."""
+        fits = self._output.streams and self._loop is None and self._context.accept != WAV
+        return fits and 2 * part.samples.shape[0] * part.total > PART_BYTES
+
+    def _open_stream(self, part: "AudioPart") -> GrowingBody | None:
+        kind, (bucket, key) = self._output.file, self._destination(part.index, self._output.file.suffix)
+        body = self._uploads.stream(part.index, bucket, key, kind.content_type)
+        if body:
+            body.write(wav_header(part.samples.shape[0], part.total, self._model.generator.sampling_rate))
+        return body
+
+    def _extend(self, body: GrowingBody, part: "AudioPart") -> None:
         rate = self._model.generator.sampling_rate
+        body.write(wav_frames(self._output.render(part.samples, rate, part.start, part.total)))
+        if part.last:
+            body.close()
+            self.durations[part.index] = part.total / rate
+
+    def _encode(self, index: int) -> None:
+        """Encode a whole clip, and upload it or keep it as the body."""
+        import numpy as np  # multi-model-server's supervisor forks after importing this module
+
+        rate, samples = self._model.generator.sampling_rate, np.concatenate(self._parts.pop(index), axis=1)
         if self._loop:
             samples = self._loop.close(samples, rate)
         samples = self._output.render(samples, rate)
@@ -90,7 +127,6 @@ class Delivery:
             self._body = body
         else:
             self._upload(index, self._output.file.suffix, body, self._output.file.content_type)
-        self._progress.clips_done += 1
 
     def finish(self, metadata: Callable[[list[str] | None, float], bytes]) -> bytes:
         """Return the response's body once everything is uploaded; UploadError if S3 fails.
@@ -117,8 +153,8 @@ class Delivery:
         return metadata(urls, time.monotonic() - started)
 
     def cancel(self, error: BaseException) -> None:
-        """Drop uploads that have not begun, because the request has failed with `error`."""
-        self._uploads.cancel()
+        """Drop uploads that have not begun or still grow, because the request has failed with `error`."""
+        self._uploads.cancel(error)
         self._progress.end(error)
 
     def _tags(self, index: int) -> Tags | None:
@@ -129,10 +165,16 @@ class Delivery:
         return Tags.of(texts, clip.seed, checkpoint.model_id, checkpoint.revision, checkpoint.license)
 
     def _upload(self, index: int, suffix: str, body: bytes, content_type: str) -> None:
-        # The name is unique among all requests: the AWS sample's downloader skips names that it already has.
+        self._uploads.start(index, *self._destination(index, suffix), body, content_type)
+
+    def _destination(self, index: int, suffix: str) -> tuple[str, str]:
+        """Return the bucket and key of clip `index`, of a name that no other request's file has.
+
+        The AWS sample's downloader skips names that it already has.
+        """
         inference_id = self._context.inference_id
         name = f"musicgen_{self._model.checkpoint.size}_{inference_id}_{index}.{suffix}"
-        self._uploads.start(index, self._bucket, f"audio/{inference_id}/{name}", body, content_type)
+        return self._bucket, f"audio/{inference_id}/{name}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from musicgen_serving.engine.errors import RequestCancelledError
 from musicgen_serving.json_log import JsonLog
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds; the server answers /ping before
-    from musicgen_serving.engine.scheduler import Request
+    from musicgen_serving.engine.request import Request
 
 WRITE_SECONDS = 2.0
 LOOK_SECONDS = 1.0  # 64 requests at 10 ms each add 0.6 s, which leaves a cancellation within 2 s

@@ -2,6 +2,8 @@
 # pyright: reportCallIssue=false, reportUnknownMemberType=false
 # transformers ships types that strict mode cannot follow.
 
+import random
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from transformers import EncodecConfig, EncodecModel
 
 from musicgen_serving.engine.model import codec
-from musicgen_serving.engine.model.codec import ChunkedDecoder
+from musicgen_serving.engine.model.codec import LOOKAHEAD, ChunkedDecode, ChunkedDecoder
 
 FRAMES = 53
 SAMPLES_PER_FRAME = 640
@@ -45,6 +47,22 @@ def test_chunks_of_any_length_give_the_samples_of_one_pass(decoder: Any, chunk: 
 @pytest.mark.parametrize("count", range(1, 9))
 def test_clips_shorter_than_the_convolutions_context_do_too(decoder: Any, count: int) -> None:
     assert max(relative_error(decoder, count, chunk) for chunk in (1, 2, 3)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_clip_that_comes_in_parts_gives_the_same_samples_as_at_once(decoder: Any, seed: int) -> None:
+    """To the last bit: nothing is computed in another shape."""
+    chance = random.Random(seed)
+    frames = torch.randn(2, 128, FRAMES, generator=torch.Generator().manual_seed(seed))
+    shared = ChunkedDecoder(list(decoder.layers), SAMPLES_PER_FRAME)
+    ends = sorted({*chance.sample(range(1, FRAMES), chance.randint(1, 9)), FRAMES})
+    decode, samples = ChunkedDecode(shared, chunk=10), list[torch.Tensor]()
+    with torch.inference_mode():
+        for start, end in pairwise((0, *ends)):
+            samples += decode.add(frames[..., start:end], last=end == FRAMES)
+            heard = sum(one.shape[-1] for one in samples) // SAMPLES_PER_FRAME
+            assert heard == (FRAMES if end == FRAMES else max(0, end - LOOKAHEAD) // 10 * 10)
+        assert torch.equal(torch.cat(samples, dim=-1), shared(frames, 10))
 
 
 @pytest.mark.parametrize(("constant", "too_small"), [("BEFORE_LSTM", 2), ("AFTER_LSTM", 0)])

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+from musicgen_serving.engine.request import Request, Sequence
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.scheduler import Batch, Request, Sequence
+from musicgen_serving.engine.scheduler import Batch
 from musicgen_serving.engine.step import graphs
 from musicgen_serving.engine.step.graphs import Bucket, StepGraphs, make_buckets
 from musicgen_serving.engine.step.model_runner import ModelRunner

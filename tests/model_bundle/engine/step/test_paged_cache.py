@@ -14,8 +14,9 @@ import torch
 from musicgen_serving.engine.engine import Engine
 from musicgen_serving.engine.errors import NonFiniteError, RequestAbandonedError
 from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.request import Request, Sequence
 from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
-from musicgen_serving.engine.scheduler import Batch, Request, RequestQueue, Sequence
+from musicgen_serving.engine.scheduler import Batch, RequestQueue
 from musicgen_serving.engine.step import model_runner, torch_step
 from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.step.paged_attention import GatheredAttention, SlotAttention

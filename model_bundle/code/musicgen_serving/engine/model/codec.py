@@ -1,10 +1,13 @@
-"""The checkpoint's EnCodec (Défossez et al. 2022) in float32: codes to samples, a chunk at a time, and back."""
+"""The checkpoint's EnCodec (Défossez et al. 2022) in float32: codes to samples, a chunk at a time, and back.
+
+Chunks are decoded while a clip's codes are still being generated. What they sound like does not depend on when.
+"""
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false
 # pyright: reportAttributeAccessIssue=false, reportArgumentType=false
 # transformers ships types that strict mode cannot follow.
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -22,6 +25,7 @@ CHUNK = 250  # frames: 5 s
 # it the first transposed one, 0.75 to either side, or 1.5 back, and those that follow little more.
 BEFORE_LSTM = 6
 AFTER_LSTM = 2
+LOOKAHEAD = BEFORE_LSTM + AFTER_LSTM  # frames that must follow a chunk, if any do, before it is decoded
 
 
 def _renamed(name: str) -> str:
@@ -71,12 +75,25 @@ class Codec:
         self._decoder = ChunkedDecoder(list(decoder.layers), self.hop)
         self.on_chunk: Callable[[], None] = lambda: None  # called for every 5 s: of a long clip that takes minutes
 
-    @torch.inference_mode()
     def decode(self, codes: torch.Tensor) -> torch.Tensor:
         """Return samples [channels, 640 * T] of codes [K, T]; stereo codes interleave left and right."""
+        return torch.cat(list(self.decode_part(self.begin(), codes, last=True)), dim=-1)
+
+    def begin(self) -> "ChunkedDecode":
+        """Return a clip's decode, to which its codes are given in parts."""
+        return ChunkedDecode(self._decoder)
+
+    @torch.inference_mode()
+    def decode_part(self, decode: "ChunkedDecode", codes: torch.Tensor, *, last: bool) -> Iterator[torch.Tensor]:
+        """Yield samples [channels, n] of every chunk that is complete with the clip's next codes [K, T].
+
+        The samples do not depend on how the codes are divided, and are 640 * T in all once the last codes are given.
+        """
         sides = [codes[side :: self.channels] for side in range(self.channels)]
         stacked = torch.stack(sides, dim=1)  # [4, channels, T]
-        return self._decoder(self._quantizer.decode(stacked), on_chunk=self.on_chunk)[:, 0]
+        for samples in decode.add(self._quantizer.decode(stacked), last=last):
+            self.on_chunk()
+            yield samples[:, 0]
 
     @torch.inference_mode()
     def encode(self, samples: torch.Tensor) -> torch.Tensor:
@@ -100,35 +117,50 @@ class ChunkedDecoder:
     """
 
     def __init__(self, layers: Sequence[nn.Module], samples_per_frame: int) -> None:
-        self._before, lstm, *after = layers
-        self._lstm = cast(nn.LSTM, lstm.lstm)
-        self._after = nn.Sequential(*after)
-        self._samples_per_frame = samples_per_frame
+        self.before, lstm, *after = layers
+        self.lstm = cast(nn.LSTM, lstm.lstm)
+        self.after = nn.Sequential(*after)
+        self.samples_per_frame = samples_per_frame
 
-    def __call__(
-        self, frames: torch.Tensor, chunk: int = CHUNK, on_chunk: Callable[[], None] = lambda: None
-    ) -> torch.Tensor:
-        """Return samples [B, C, samples per frame * T] of frames [B, D, T]; `chunk` is in frames.
+    def __call__(self, frames: torch.Tensor, chunk: int = CHUNK) -> torch.Tensor:
+        """Return samples [B, C, samples per frame * T] of frames [B, D, T]; `chunk` is in frames."""
+        return torch.cat(list(ChunkedDecode(self, chunk).add(frames, last=True)), dim=-1)
 
-        Calls `on_chunk` after each.
-        """
-        total, rate = frames.shape[-1], self._samples_per_frame
-        hidden, state, pieces = frames.new_empty(0), None, list[torch.Tensor]()  # hidden: [B, H, frames from `first`]
-        for start in range(0, total, chunk):
-            stop, first = min(start + chunk, total), max(start - AFTER_LSTM, 0)
-            known = 0 if state is None else min(start + AFTER_LSTM, total)
-            ahead = min(stop + AFTER_LSTM, total)
-            if ahead > known:
-                x = self._convolve(frames, known, ahead)
-                out, state = self._lstm(x.permute(2, 0, 1), state)
-                more = out.permute(1, 2, 0) + x
-                hidden = torch.cat([hidden, more], dim=-1) if known else more
-            pieces.append(self._after(hidden)[..., (start - first) * rate : (stop - first) * rate])
-            on_chunk()
-            hidden = hidden[..., max(stop - AFTER_LSTM, 0) - first :]  # from the next chunk's first frame on
-        return torch.cat(pieces, dim=-1)
 
-    def _convolve(self, frames: torch.Tensor, start: int, stop: int) -> torch.Tensor:
+class ChunkedDecode:
+    """One clip on its way through the layers: its frames so far, and what the next chunk needs of those before it."""
+
+    def __init__(self, decoder: ChunkedDecoder, chunk: int = CHUNK) -> None:
+        self._decoder = decoder
+        self._chunk = chunk
+        self._frames = torch.empty(0)  # [B, D, frames so far]
+        self._start = 0  # of the next chunk
+        self._hidden = torch.empty(0)  # [B, H, n]: the LSTM's output from AFTER_LSTM frames before the next chunk on
+        self._state: tuple[torch.Tensor, torch.Tensor] | None = None  # of the LSTM
+
+    def add(self, frames: torch.Tensor, *, last: bool) -> Iterator[torch.Tensor]:
+        """Take the clip's next frames [B, D, T]; yield samples [B, C, n] of each chunk that no later frame changes."""
+        self._frames = torch.cat([self._frames, frames], dim=-1) if len(self._frames) else frames
+        total = self._frames.shape[-1]
+        while self._start < total if last else self._start + self._chunk + LOOKAHEAD <= total:
+            yield self._decode_chunk(self._start, min(self._start + self._chunk, total), total)
+
+    def _decode_chunk(self, start: int, stop: int, total: int) -> torch.Tensor:
+        decoder, first = self._decoder, max(start - AFTER_LSTM, 0)
+        known = 0 if self._state is None else min(start + AFTER_LSTM, total)
+        ahead = min(stop + AFTER_LSTM, total)
+        if ahead > known:
+            x = self._convolve(known, ahead)
+            out, self._state = decoder.lstm(x.permute(2, 0, 1), self._state)
+            more = out.permute(1, 2, 0) + x
+            self._hidden = torch.cat([self._hidden, more], dim=-1) if known else more
+        samples = decoder.after(self._hidden)
+        self._hidden = self._hidden[..., max(stop - AFTER_LSTM, 0) - first :]
+        self._start = stop
+        return samples[..., (start - first) * decoder.samples_per_frame : (stop - first) * decoder.samples_per_frame]
+
+    def _convolve(self, start: int, stop: int) -> torch.Tensor:
         """Return the LSTM's input [B, H, stop - start]."""
         first = max(start - BEFORE_LSTM, 0)
-        return self._before(frames[..., first : stop + BEFORE_LSTM])[..., start - first : stop - first]
+        frames = self._frames[..., first : stop + BEFORE_LSTM]
+        return self._decoder.before(frames)[..., start - first : stop - first]

@@ -136,6 +136,10 @@ class ModelRunner:
         before = prefix_positions(self.config, tokens, negative_tokens)
         return before + delay_pattern.steps(frames, self.config.delays)
 
+    def complete_frames(self, slot: int, position: int) -> int:
+        """Return how many frames of a slot's clip are complete before `position` is fed; below 0 in its prefix."""
+        return position - self._prefixes[slot] - max(self.config.delays)
+
     def release(self, slot: int) -> None:
         """Empty a slot and return its clip's pages. Their next clip's writes are queued after this one's steps."""
         self.slots.deactivate(slot)
