@@ -90,7 +90,7 @@ def read(prompt: str | None, count: float, values: Mapping[str, Any]) -> Request
     for field in fields():
         value = values.get(field.name)
         if field.kind in ("integer", "number"):
-            value = parts.number(value, field.kind)
+            value = parts.number(value)
         if value is not None and value != "" and value != field.default:
             parameters[field.name] = value
     if "sections" in parameters or "loop" in parameters:

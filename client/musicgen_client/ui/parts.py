@@ -38,7 +38,7 @@ def read(values: Mapping[str, Any]) -> dict[str, Any]:
     if rows := _rows(values):
         found["sections"] = tuple(Section(text, cast("float", seconds)) for text, seconds in rows)  # Request checks it
     if values.get("loop"):
-        bars, bpm = number(values.get("bars"), "integer"), number(values.get("bpm"))
+        bars, bpm = number(values.get("bars")), number(values.get("bpm"))
         found |= {"loop": True, "bpm": _given(bpm), "bars": _given(bars)}
     for kind in AUDIO:
         if (excerpt := _excerpt(kind, values)) is not None:
@@ -114,14 +114,14 @@ def summary(values: Mapping[str, Any]) -> dict[str, str]:
     return said
 
 
-def number(value: object, kind: str = "number") -> object:
+def number(value: object) -> object:
     """Return the number that a browser means, else the value itself, which Request refuses."""
     if isinstance(value, str) and len(value) <= _MAX_DIGITS:
         try:
             value = float(value)
         except ValueError:
             return value.strip()
-    return int(value) if kind == "integer" and isinstance(value, float) and value.is_integer() else value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _rows(values: Mapping[str, Any]) -> list[tuple[str, object]]:

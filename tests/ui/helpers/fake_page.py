@@ -24,10 +24,10 @@ from musicgen_client.cli import app as commands
 from musicgen_client.cli import main
 from musicgen_client.history import History
 from tests.client.helpers.fake_aws import FakeAws, Queued
+from tests.ui.helpers.process import STACK
 
 REFUSAL = 'texts[0] must be a string of 1 to 1000 characters, got <b>"refuse"</b>'
 NO_MELODY = "melody needs a melody model (facebook/musicgen-melody, …), this endpoint serves facebook/musicgen-small"
-STACK = "MusicGen-demo"
 _RATE = 32_000
 _WAKE_SECONDS = 2.0
 _SCALE = (0, 3, 5, 7, 10)  # of a minor pentatonic
@@ -108,7 +108,8 @@ def run() -> None:
     seconds = float(os.environ.get("FAKE_SECONDS", "3"))
     aws = LiveAws(now=time.time(), seconds=seconds, clip=arpeggio, answer=answer)
     with tempfile.TemporaryDirectory() as state:
-        music = MusicGen(STACK, clients=aws.clients, history=History(STACK, Path(state)))
+        folder = Path(os.environ.get("FAKE_STATE", state))  # of the journals, for a test that reads them
+        music = MusicGen(STACK, clients=aws.clients, history=History(STACK, folder))
         commands.connect = lambda _settings: music
         sys.argv = ["musicgen", "ui", *sys.argv[1:]]
         main()
