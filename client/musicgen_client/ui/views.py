@@ -82,7 +82,7 @@ element.addEventListener("click", (event) => {
   const button = event.target.closest("[data-audio]");
   if (!button) return;
   trigger("click", {audio: button.dataset.audio, seconds: button.dataset.seconds});
-  document.querySelector("#part-continuation").scrollIntoView({behavior: "smooth", block: "nearest"});
+  document.querySelector("#part-continuation").scrollIntoView({block: "center"});
 });
 """
 
