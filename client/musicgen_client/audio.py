@@ -4,11 +4,15 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from musicgen_client.checks import check_number, shown
 from musicgen_client.errors import InvalidRequest
 
+MAX_BODY_BYTES = 8 * 2**20  # of a request, for audio in base64
+# Of all files of a request. In base64 they have a third more; all the rest of a request has at most 0.2 MB.
+MAX_FILE_BYTES = (MAX_BODY_BYTES - 256 * 1024) // 4 * 3
 _MAX_SECONDS = 600  # of a file, up to the excerpt's end
 _FIELDS = ("audio", "start", "end")
 _SOURCES = ("s3", "base64")
@@ -47,6 +51,33 @@ class Excerpt:
         audio = {"s3": self.s3} if self.base64 is None else {"base64": self.base64}
         start = {"start": self.start} if self.start else {}
         return {"audio": audio, **start, **({} if self.end is None else {"end": self.end})}
+
+
+def encode_file(file: Path, name: str) -> str:
+    """Return an audio file in base64, for a request; InvalidRequest, with its `name`, if it is too large or empty."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise InvalidRequest(f"{name} cannot be read: {error.strerror}") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise _too_large(name)
+    if not content:
+        raise InvalidRequest(f"{name} must be an audio file, got an empty one")
+    return base64.b64encode(content).decode()
+
+
+def check_together(name: str, *excerpts: Excerpt | None) -> None:
+    """Raise InvalidRequest, with a `name` for them all, if the files of a request are too large together."""
+    if sum(len(excerpt.base64 or "") for excerpt in excerpts if excerpt) > MAX_FILE_BYTES // 3 * 4:
+        raise _too_large(name)
+
+
+def _too_large(what: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"{what} must have at most {MAX_FILE_BYTES} bytes to be sent with a request, got more; upload the audio to in/ "
+        "of the input bucket, and give its s3:// URL"
+    )
 
 
 def read_excerpt(field: str, value: object, more: tuple[str, ...] = ()) -> tuple[Excerpt, dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
-from musicgen_client.audio import Excerpt, read_excerpt
+from musicgen_client.audio import MAX_BODY_BYTES, Excerpt, read_excerpt
 from musicgen_client.checks import check_number, check_text, shown
 from musicgen_client.errors import InvalidRequest
 
@@ -15,7 +15,6 @@ MAX_TEXTS = 16
 MAX_CLIPS = 16
 MAX_SECTIONS = 16
 MAX_SECONDS = 300  # of a clip
-MAX_BODY_BYTES = 8 * 2**20  # for audio in base64
 MAX_EXCERPT_SECONDS = 25  # that a clip may continue
 MAX_MELODY_SECONDS = 120
 SEEDS = 2**32

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from musicgen_client.errors import ExtraMissing, InvalidRequest, RequestFailed
 from musicgen_client.jobs import Update
 from musicgen_client.journal import Record
 from musicgen_client.status import Status
-from musicgen_client.ui import form, page, views, work
+from musicgen_client.ui import form, page, parts, views, work
 from musicgen_client.ui.work import Run, Runs, Snapshot
 from tests.client.helpers.fake_aws import FakeAws, client_error, wav
 
@@ -32,29 +33,22 @@ SCHEMA = Path(__file__).parents[2] / "docs" / "request.schema.json"
 # ---- form ----
 
 
+def initial() -> dict[str, Any]:
+    """Return the values of an untouched form."""
+    return {field.name: field.initial for field in form.fields()} | parts.INITIAL
+
+
 def test_clients_schema_is_the_published_one() -> None:
     assert form.schema() == json.loads(SCHEMA.read_text(encoding="utf-8"))
 
 
-def test_form_has_every_parameter_of_the_schema_but_those_that_other_fields_say() -> None:
+def test_form_has_every_parameter_of_the_schema_but_those_that_other_inputs_say() -> None:
     properties = json.loads(SCHEMA.read_text(encoding="utf-8"))["properties"]
     parameters = properties.pop("generation_params")["properties"]
-    omitted = {"texts", "unconditional_clips", "max_new_tokens", "progress", "return_tokens", "bucket_name"}
-    omitted |= {
-        "format",
-        "normalization",
-        "fade_in",
-        "fade_out",
-        "trim_tail",
-        "tags",
-        "sections",
-        "n",
-        "loop",
-        "bpm",
-        "bars",
-        "continuation",
-        "melody",
-    }  # the page plays 16-bit WAV
+    omitted = {
+        "texts", "unconditional_clips", "max_new_tokens", "progress", "n", "return_tokens", "bucket_name", "tags",
+        "format", "sections", "loop", "bpm", "bars", "continuation", "melody",
+    }  # fmt: skip
     shown = {field.name: field for field in form.fields()}
     assert shown.keys() == (parameters.keys() | properties.keys()) - omitted
     assert next(iter(shown)) == "duration"
@@ -62,6 +56,7 @@ def test_form_has_every_parameter_of_the_schema_but_those_that_other_fields_say(
         rule = {**parameters, **properties}[name]
         assert field.explanation == rule["description"]
         assert (field.minimum, field.maximum) == (rule.get("minimum"), rule.get("maximum"))
+        assert field.choices == tuple(rule.get("enum", ()))
 
 
 def test_both_ends_of_a_sliders_range_and_the_default_are_on_its_grid() -> None:
@@ -73,6 +68,8 @@ def test_both_ends_of_a_sliders_range_and_the_default_are_on_its_grid() -> None:
         "temperature",
         "top_k",
         "top_p",
+        "fade_in",
+        "fade_out",
     }
     for field in sliders:
         assert field.minimum is not None and field.maximum is not None
@@ -82,8 +79,7 @@ def test_both_ends_of_a_sliders_range_and_the_default_are_on_its_grid() -> None:
 
 
 def test_untouched_form_sends_only_prompt_and_length() -> None:
-    initial = {field.name: field.initial for field in form.fields()}
-    request = form.read(" calm piano ", 2, initial)
+    request = form.read(" calm piano ", 2, initial())
     body = json.loads(request.body())
     assert body.pop("generation_params") == {"duration": 10, "seed": request.seed}
     assert body == {"texts": ["calm piano"] * 2, "progress": True}
@@ -128,15 +124,26 @@ def test_wrong_entries_are_refused_in_the_containers_words(
     assert message in str(caught.value)
 
 
-def test_history_gives_back_what_was_entered() -> None:
-    values = {field.name: field.initial for field in form.fields()} | {"seed": 5, "temperature": 0.8, "duration": 7.5}
-    request = form.read("piano", 3, values)
-    assert form.entered(request) == ("piano", 3, values)
+def test_history_gives_back_what_was_entered(tmp_path: Path) -> None:
+    values = {**initial(), "seed": 5, "temperature": 0.8, "duration": 7.5, "normalization": "peak", "trim_tail": True}
+    body = json.loads(form.read("piano", 3, values).body())
+    assert form.entered(body, tmp_path) == form.Entered("piano", 3, values)
 
 
-def test_length_of_a_request_by_tokens_is_shown_in_seconds() -> None:
-    request = form.read("piano", 1, {})
-    assert form.entered(request)[2]["duration"] == 5.06  # the endpoint's 256 tokens
+def test_length_of_a_request_by_tokens_is_shown_in_seconds(tmp_path: Path) -> None:
+    body = json.loads(form.read("piano", 1, {}).body())
+    assert form.entered(body, tmp_path).values["duration"] == 5.06  # the endpoint's 256 tokens
+
+
+def test_what_the_page_has_no_field_for_is_named(tmp_path: Path) -> None:
+    request = Request(texts=("a", "b", "a"), n=2, return_tokens=True, format="flac", tags=True, bucket_name="mine")
+    found = form.entered(json.loads(request.body()), tmp_path)
+    missing = "1 more text, return tokens, bucket name mine, format flac, tags"
+    assert found.remarks == (f"This page has no field for {missing}: a new request goes without.",)
+    assert (found.prompt, found.count) == ("a", 4)
+    without_text = form.entered(json.loads(Request(unconditional_clips=3).body()), tmp_path)
+    assert "clips without a text" in without_text.remarks[0] and without_text.count == 3
+    assert not form.entered(json.loads(Request(texts=("a",), format="wav").body()), tmp_path).remarks
 
 
 # ---- runs ----
@@ -309,6 +316,7 @@ def test_messages_and_prompts_are_text_not_html(tmp_path: Path) -> None:
     pages = [
         views.progress(Snapshot(error=evil, done=True)), views.progress(Snapshot(detail=evil)), views.note(evil),
         views.progress(Snapshot(stage=evil)), views.endpoint(evil, None, 1.0), views.clips((clip,), tmp_path),
+        views.clips((replace(clip, url=f's3://b/">{evil}'),), tmp_path),
     ]  # fmt: skip
     assert all("<script" not in shown and "&lt;script" in shown for shown in pages)
 
@@ -319,6 +327,7 @@ def test_clip_has_player_waveform_spectrogram_and_download_of_its_file(tmp_path:
     file = tmp_path / "m1_0_seed9.wav"
     assert file.read_bytes() == clip.wav
     assert shown.count(f'"/gradio_api/file={file}"') == 2 and f'download="{file.name}"' in shown
+    assert f'data-audio="{file.name}" data-seconds="0.5"' in shown  # without an s3:// URL the file is continued
     assert "<svg" in shown and "data:image/png;base64," in shown and "seed 9 · 0.50 s · musicgen-small" in shown
 
 

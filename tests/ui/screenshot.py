@@ -14,7 +14,7 @@ from tests.ui.helpers.browser import Browser, chromium
 from tests.ui.helpers.process import fake_page
 
 MAX_BYTES = 200_000
-_SIZE = (1360, 920)
+_SIZE = (1360, 1160)
 _PROMPTS = (("calm piano, slow", 11), ("flute with hip hop beats", 23), ("80s pop track with bassy drums and synth", 7))
 
 

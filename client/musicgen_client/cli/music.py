@@ -1,16 +1,12 @@
 """What `musicgen generate` is given besides prompts: sections, a loop, and audio to continue or to follow."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
-from musicgen_client.audio import Excerpt
+from musicgen_client.audio import Excerpt, check_together, encode_file
 from musicgen_client.checks import shown
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import MAX_BODY_BYTES, Section
-
-# Of all files of a request. In base64 they have a third more; all the rest of a request has at most 0.2 MB.
-MAX_FILE_BYTES = (MAX_BODY_BYTES - 256 * 1024) // 4 * 3
+from musicgen_client.requests import Section
 
 
 def section(text: str) -> Section:
@@ -36,9 +32,7 @@ def excerpts(
         found["return_excerpt"] = False
     if (excerpt := _excerpt("--melody", melody, *melody_at)) is not None:
         found["melody"] = excerpt
-    both = [len(found[name].base64 or "") for name in ("continuation", "melody") if name in found]
-    if sum(both) > MAX_FILE_BYTES // 3 * 4:
-        raise _too_large(f"{continued} and {melody} together")
+    check_together(f"{continued} and {melody} together", found.get("continuation"), found.get("melody"))
     return found
 
 
@@ -55,24 +49,4 @@ def _excerpt(option: str, name: str | None, start: float | None, end: float | No
         raise InvalidRequest(
             f"{option} must be a file or an s3:// URL, got {shown(name)}: the endpoint reads only S3 and base64"
         )
-    return Excerpt(base64=base64.b64encode(_read(name)).decode(), **at)
-
-
-def _read(name: str) -> bytes:
-    try:
-        with Path(name).open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise InvalidRequest(f"{name} cannot be read: {error.strerror}") from error
-    if len(content) > MAX_FILE_BYTES:
-        raise _too_large(name)
-    if not content:
-        raise InvalidRequest(f"{name} must be an audio file, got an empty one")
-    return content
-
-
-def _too_large(what: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"{what} must have at most {MAX_FILE_BYTES} bytes to be sent with a request, got more; upload the audio to in/ "
-        "of the input bucket, and give its s3:// URL"
-    )
+    return Excerpt(base64=encode_file(Path(name), name), **at)

@@ -4,6 +4,7 @@ import base64
 import html
 import struct
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -69,7 +70,20 @@ STYLE = """
 .mg-clip img { width: 100%; height: 96px; display: block; border-radius: .25rem; margin: .3rem 0; }
 .mg-clip audio { width: 100%; height: 2.2rem; margin: .2rem 0; }
 .mg-facts { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 .6rem; }
-.mg-clip a { margin: 0 !important; padding: 0 !important; color: var(--link-text-color); text-decoration: underline; }
+.mg-facts button { background: none; border: 0; padding: 0; font: inherit; cursor: pointer; }
+.mg-facts button, .mg-clip a { color: var(--link-text-color); text-decoration: underline; }
+.block:is(#summary, #remarks, [id^="said-"]):not(:has(p)) { display: none; }
+.mg-excerpt { width: 100%; height: 2.2rem; }
+.mg-clip a { margin: 0 !important; padding: 0 !important; }
+"""
+# Of the clips' component: a click on "Continue this clip" says which.
+ON_CONTINUE = """
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-audio]");
+  if (!button) return;
+  trigger("click", {audio: button.dataset.audio, seconds: button.dataset.seconds});
+  document.querySelector("#part-continuation").scrollIntoView({block: "center"});
+});
 """
 
 
@@ -120,7 +134,7 @@ def clips(found: tuple[Clip, ...], folder: Path) -> str:
 
 
 def _clip(clip: Clip, file: Path) -> str:
-    address = html.escape(f"/gradio_api/file={quote(str(file))}")
+    address = _address(file)
     picture = ""
     if clip.format == "wav":  # others need a library to decode
         image = base64.b64encode(png(spectrogram(clip.samples[0], clip.rate))).decode()
@@ -132,8 +146,23 @@ def _clip(clip: Clip, file: Path) -> str:
         f'<article class="mg-clip"><h4>{html.escape(clip.prompt or "without a prompt")}</h4>{clip.waveform_svg()}'
         f'{picture}<audio controls preload="metadata" src="{address}"></audio>'
         f'<p class="mg-note mg-facts"><span>{facts}</span>'
-        f'<a href="{address}" download="{html.escape(file.name)}">download</a></p></article>'
+        f'<button type="button" data-audio="{html.escape(clip.url or file.name)}" data-seconds="{clip.duration}">'
+        f'Continue this clip</button><a href="{address}" download="{html.escape(file.name)}">download</a></p>'
+        "</article>"
     )
+
+
+def excerpt(values: Mapping[str, Any], kind: str) -> str:
+    """Return a player of the excerpt of a file that was chosen; a browser stops it at its end."""
+    if not (file := values.get(f"{kind}_file")):
+        return ""
+    times = ",".join(str(values.get(f"{kind}_{time}") or "").strip() for time in ("start", "end"))
+    source = f"{_address(Path(file))}#t={html.escape(quote(times, safe=','))}"
+    return f'<audio class="mg-excerpt" controls preload="metadata" src="{source}"></audio>'
+
+
+def _address(file: Path) -> str:
+    return html.escape(f"/gradio_api/file={quote(str(file))}")
 
 
 def history_rows(records: list[Record]) -> list[list[str]]:

@@ -189,7 +189,8 @@ class FakeAws:
         sections = body.get("sections", [])
         count = (len(body.get("texts", [])) or bool(sections)) * body.get("n", 1) or body["unconditional_clips"]
         seeds = [(params["seed"] + index) % 2**32 for index in range(count)]
-        duration = sum(section["duration"] for section in sections) or params.get("duration", 5.06)
+        loop = 240 * body["bars"] / body["bpm"] if body.get("loop") else 0.0
+        duration = sum(section["duration"] for section in sections) or loop or params.get("duration", 5.06)
         urls: list[str] = []
         for index, seed in enumerate(seeds):
             key = f"audio/{request.id}/musicgen_small_{request.id}_{index}.wav"

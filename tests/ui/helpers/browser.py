@@ -53,7 +53,7 @@ class Browser:
     def open(self, address: str) -> None:
         """Load the page and wait for the line about the stack."""
         self.driver.get(address)
-        self.wait_for("p.mg-note", 60)
+        self.wait_for("#about p.mg-note", 60)
 
     def find(self, selector: str) -> list[Any]:
         """Return the elements of a CSS selector."""

@@ -1,7 +1,7 @@
 """`musicgen ui` in front of a fake AWS that sleeps, wakes, reports progress, refuses and can be cancelled.
 
 `python -m tests.ui.helpers.fake_page [--seconds S] [options of musicgen ui]`, in the environment with Gradio. The clips
-are synthetic arpeggios: there is no model. A prompt with "refuse" is refused, one with "slow" runs for a minute.
+are synthetic arpeggios: there is no model. A prompt with "refuse" and a melody are refused, "slow" runs for a minute.
 """
 
 import io
@@ -24,9 +24,10 @@ from musicgen_client.cli import app as commands
 from musicgen_client.cli import main
 from musicgen_client.history import History
 from tests.client.helpers.fake_aws import FakeAws, Queued
+from tests.ui.helpers.process import STACK
 
 REFUSAL = 'texts[0] must be a string of 1 to 1000 characters, got <b>"refuse"</b>'
-STACK = "MusicGen-demo"
+NO_MELODY = "melody needs a melody model (facebook/musicgen-melody, …), this endpoint serves facebook/musicgen-small"
 _RATE = 32_000
 _WAKE_SECONDS = 2.0
 _SCALE = (0, 3, 5, 7, 10)  # of a minor pentatonic
@@ -96,7 +97,9 @@ def arpeggio(seconds: float, seed: int) -> bytes:
 
 
 def answer(request: Queued) -> tuple[int, bytes] | None:
-    """Refuse what a prompt asks to be refused."""
+    """Refuse a melody, and what a prompt asks to be refused."""
+    if "melody" in json.loads(request.body):
+        return 422, json.dumps({"error": NO_MELODY}).encode()
     return (400, json.dumps({"error": REFUSAL}).encode()) if "refuse" in request.body.decode() else None
 
 
@@ -105,7 +108,8 @@ def run() -> None:
     seconds = float(os.environ.get("FAKE_SECONDS", "3"))
     aws = LiveAws(now=time.time(), seconds=seconds, clip=arpeggio, answer=answer)
     with tempfile.TemporaryDirectory() as state:
-        music = MusicGen(STACK, clients=aws.clients, history=History(STACK, Path(state)))
+        folder = Path(os.environ.get("FAKE_STATE", state))  # of the journals, for a test that reads them
+        music = MusicGen(STACK, clients=aws.clients, history=History(STACK, folder))
         commands.connect = lambda _settings: music
         sys.argv = ["musicgen", "ui", *sys.argv[1:]]
         main()

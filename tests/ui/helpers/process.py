@@ -13,6 +13,7 @@ from typing import IO
 
 PROJECT = Path(__file__).parents[3]
 PYTHON = PROJECT / ".venv-ui" / "bin" / "python"
+STACK = "MusicGen-demo"
 _START_SECONDS = 120.0  # on busy cores; about five on idle ones
 
 

@@ -35,7 +35,7 @@ def main() -> None:
     """Generate two variations, play, download, stop, fail, and open the history."""
     with chromium() as browser:
         browser.open(ADDRESS)
-        seen = {"about": text(browser, ".mg-note"), **generate(browser), **stop(browser), **fail(browser)}
+        seen = {"about": text(browser, "#about .mg-note"), **generate(browser), **stop(browser), **fail(browser)}
         seen |= reopen(browser)
         seen["foreign"] = browser.foreign_requests()
         seen |= reach(int(urlsplit(ADDRESS).port or 0))
