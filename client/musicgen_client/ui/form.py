@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Any
 
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import MAX_TEXTS, Request, variations
+from musicgen_client.requests import MAX_TEXTS, Request
 
 # Not on the page: what other fields say (the prompt, its clips, the length in tokens), what it always asks for
 # (progress), and what it has no use for (tokens, another bucket, how files are written: it shows 16-bit WAV), or no
@@ -88,9 +88,7 @@ def read(prompt: str | None, count: float, values: Mapping[str, Any]) -> Request
             value = _number(value, field.kind)
         if value is not None and value != "" and value != field.default:
             parameters[field.name] = value
-    request = Request(texts=((prompt or "").strip(),), progress=True, **parameters)
-    (one,) = variations(request, int(count))
-    return one
+    return Request(texts=((prompt or "").strip(),) * int(count), progress=True, **parameters).seeded()
 
 
 def _number(value: object, kind: str) -> object:
