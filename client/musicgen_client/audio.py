@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from musicgen_client.checks import check_number, shown
+from musicgen_client.checks import check_number, read_object, shown
 from musicgen_client.errors import InvalidRequest
 
 MAX_BODY_BYTES = 8 * 2**20  # of a request, for audio in base64
@@ -82,22 +82,12 @@ def _too_large(what: str) -> InvalidRequest:
 
 def read_excerpt(field: str, value: object, more: tuple[str, ...] = ()) -> tuple[Excerpt, dict[str, Any]]:
     """Return the excerpt of a request's JSON object, unchecked, and its fields named in `more`."""
-    given = _object(field, value, (*_FIELDS, *more))
+    given = read_object(field, value, (*_FIELDS, *more))
     if "audio" not in given:
         raise InvalidRequest(f'{field}.audio must be an object with "s3" or "base64", got nothing')
-    audio = _object(f"{field}.audio", given["audio"], _SOURCES)
+    audio = read_object(f"{field}.audio", given["audio"], _SOURCES)
     times = {name: given[name] for name in ("start", "end") if name in given}
     return Excerpt(**audio, **times), {name: given[name] for name in more if name in given}
-
-
-def _object(field: str, value: object, allowed: tuple[str, ...]) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"{field} must be an object, got {shown(value)}")
-    given = cast("dict[str, Any]", value)
-    for name in given:
-        if name not in allowed:
-            raise InvalidRequest(f"{field} must have no field but {', '.join(allowed)}, got {shown(name)}")
-    return given
 
 
 def _check_base64(field: str, value: object) -> None:

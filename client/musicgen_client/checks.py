@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import is_dataclass
-from typing import cast
+from typing import Any, cast
 
 from musicgen_client.errors import InvalidRequest
 
@@ -31,6 +31,19 @@ def check_number(field: str, value: object, low: float, high: float, integer: bo
         return
     kind = "an integer" if integer else "a number"
     raise InvalidRequest(f"{field} must be {kind} from {low} to {high}, got {shown(value)}")
+
+
+def read_object(field: str, value: object, allowed: tuple[str, ...]) -> dict[str, Any]:
+    """Return a copy of an object that has allowed fields only, each with a value; else raise InvalidRequest."""
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"{field} must be an object, got {shown(value)}")
+    given = cast("dict[str, Any]", value)
+    for name in given:
+        if name not in allowed:
+            raise InvalidRequest(f"{field} must have no field but {', '.join(allowed)}, got {shown(name)}")
+        if given[name] is None:
+            raise InvalidRequest(f"{field} must have a value for {name} or not have it, got null")
+    return dict(given)
 
 
 def shown(value: object) -> str:

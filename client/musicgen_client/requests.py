@@ -8,13 +8,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 from musicgen_client.audio import MAX_BODY_BYTES, Excerpt, read_excerpt
-from musicgen_client.checks import check_number, check_text, shown
+from musicgen_client.checks import check_number, check_text, read_object, shown
 from musicgen_client.errors import InvalidRequest
+from musicgen_client.lengths import MAX_SECONDS, check_lengths, max_clips
 
 MAX_TEXTS = 16
 MAX_CLIPS = 16
 MAX_SECTIONS = 16
-MAX_SECONDS = 300  # of a clip
 MAX_EXCERPT_SECONDS = 25  # that a clip may continue
 MAX_MELODY_SECONDS = 120
 SEEDS = 2**32
@@ -100,6 +100,7 @@ class Request:
         if self.bucket_name is not None and not isinstance(cast("object", self.bucket_name), str):
             raise InvalidRequest(f"bucket_name must be a string, got {shown(self.bucket_name)}")
         self._check_audio()
+        check_lengths(self)
 
     def _check_audio(self) -> None:
         """Check the audio that the clips continue or follow."""
@@ -127,7 +128,8 @@ class Request:
 
     def _check_sources(self) -> None:
         """Check what to generate."""
-        given = [name for name in ("texts", "unconditional_clips", "sections") if getattr(self, name)]
+        empty: dict[str, object] = {"texts": (), "unconditional_clips": 0, "sections": ()}
+        given = [name for name, value in empty.items() if getattr(self, name) != value]
         if len(given) > 1:
             allowed = "texts, unconditional_clips and sections"
             raise InvalidRequest(f"body must have one of {allowed}, got {' and '.join(given)}")
@@ -159,8 +161,6 @@ class Request:
         for index, section in enumerate(self.sections):
             check_text(f"sections[{index}].text", section.text)
             check_number(f"sections[{index}].duration", section.duration, 0.02, MAX_SECONDS, False)
-        if (seconds := sum(section.duration for section in self.sections)) > MAX_SECONDS:
-            raise InvalidRequest(f"sections must give at most {MAX_SECONDS} s, got {seconds:g} s")
 
     def _check_loop(self) -> None:
         if not self.loop:
@@ -235,23 +235,35 @@ class Request:
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> "Request":
-        """Return the request that `body()` wrote; InvalidRequest for a field that does not exist."""
-        values = {**body, **body.get("generation_params", {})}
-        values.pop("generation_params", None)
-        known = [field.name for field in fields(cls) if field.name != "return_excerpt"]
-        for name in values:
-            if name not in known:
-                raise InvalidRequest(f"body must have no field but {', '.join(known)}, got {shown(name)}")
+        """Return the request of a JSON object such as `body()` writes; InvalidRequest for one that cannot be sent."""
+        known = [item.name for item in fields(cls) if item.name not in (*_PARAMETERS, "return_excerpt")]
+        values = read_object("body", body, (*known, "generation_params"))
+        values.update(read_object("generation_params", values.pop("generation_params", {}), _PARAMETERS))
         if "texts" in values:
-            values["texts"] = tuple(values["texts"])
+            values["texts"] = tuple(_read_array("texts", values["texts"], f"1 to {MAX_TEXTS} strings"))
         if "sections" in values:
-            values["sections"] = tuple(Section(**section) for section in values["sections"])
+            sections = _read_array("sections", values["sections"], f"1 to {MAX_SECTIONS} objects")
+            values["sections"] = tuple(_read_section(f"sections[{i}]", item) for i, item in enumerate(sections))
         if "continuation" in values:
             values["continuation"], more = read_excerpt("continuation", values["continuation"], ("return_excerpt",))
             values.update(more)
         if "melody" in values:
             values["melody"], _ = read_excerpt("melody", values["melody"])
         return cls(**values)
+
+
+def _read_array(field: str, value: object, allowed: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise InvalidRequest(f"{field} must be an array of {allowed}, got {shown(value)}")
+    return cast("list[Any]", value)
+
+
+def _read_section(field: str, value: object) -> Section:
+    given = read_object(field, value, ("text", "duration"))
+    for name in ("text", "duration"):
+        if name not in given:
+            raise InvalidRequest(f"{field} must have text and duration, got no {name}")
+    return Section(**given)
 
 
 def title(body: Mapping[str, Any]) -> str:
@@ -261,14 +273,18 @@ def title(body: Mapping[str, Any]) -> str:
 
 
 def variations(request: Request, count: int) -> Iterator[Request]:
-    """Yield requests for `count` clips of the request's only text or sections, with consecutive seeds, 16 to one."""
+    """Yield requests for `count` clips of the request's only text or sections, with consecutive seeds.
+
+    Each asks for 16 clips, or for as many of this length as a request may have.
+    """
     if count < 1:
         raise InvalidRequest(f"n must be at least 1, got {count}")
     if request.clips != 1:
         raise InvalidRequest(f"texts must have exactly one string for variations, got {request.clips}")
     seed = cast("int", request.seeded().seed)
-    for first in range(0, count, MAX_TEXTS):
-        size = min(MAX_TEXTS, count - first)
+    most = min(MAX_CLIPS, max_clips(request))
+    for first in range(0, count, most):
+        size = min(most, count - first)
         yield replace(request, **_repeated(request, size), seed=(seed + first) % SEEDS)
 
 

@@ -145,6 +145,7 @@ def _custom(model: Model) -> dict[str, str]:
         "AudioChannels": str(model.audio_channels),
         "DecoderElements": str(model.decoder_parameters + model.decoder_buffers),
         "OtherElements": str(model.other_parameters + model.other_buffers),
+        "ChromaFrames": str(model.chroma_frames),
         "CompanionModelId": COMPANION,
         "CompanionRevision": str(find_model(COMPANION).revision),
     }

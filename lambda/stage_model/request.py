@@ -24,6 +24,7 @@ _SECRET_ARN = re.compile(r"arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secre
 _KEY_PREFIX = re.compile(r"models/[A-Za-z0-9][A-Za-z0-9._-]{0,127}/[A-Za-z0-9][A-Za-z0-9._-]{0,254}/")
 _DTYPE = re.compile(r"float16|float32")
 _COUNT = re.compile(r"[0-9]{1,12}")
+_SIZES = ("Layers", "HiddenSize", "AudioChannels", "DecoderElements", "OtherElements", "ChromaFrames")
 _PACKAGING = re.compile(r"tarball|uncompressed")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,128}")
 # Printable ASCII without what JSON escapes, so that a response of these stays short.
@@ -39,7 +40,7 @@ MAX_PHYSICAL_ID = 1024  # CloudFormation's limit, in bytes
 class ModelSize:
     """The size of the published model `like`, for which the stack was sized, as a limit.
 
-    Elements are of parameters and buffers; `other_elements` are those of the text encoder, its projection and EnCodec.
+    Elements are of parameters and buffers; `other_elements` are those of the text encoder, EnCodec and the projections.
     """
 
     like: str
@@ -48,6 +49,12 @@ class ModelSize:
     audio_channels: int
     decoder_elements: int
     other_elements: int
+    chroma_frames: int  # of a melody model; 0: another model
+
+    @property
+    def melody(self) -> bool:
+        """Whether the stack was sized for melody models."""
+        return self.chroma_frames > 0
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,7 @@ def _custom(value: object) -> CustomModel:
         _matching(given, "CompanionModelId", _MODEL_ID, "the Hub id of a published model"),
         _matching(given, "CompanionRevision", _COMMIT, "a commit of 40 hexadecimal digits"),
     )
-    sizes = [count(name) for name in ("Layers", "HiddenSize", "AudioChannels", "DecoderElements", "OtherElements")]
+    sizes = [count(name) for name in _SIZES]
     return CustomModel(ModelSize(like, *sizes), companion)
 
 

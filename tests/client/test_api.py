@@ -23,7 +23,7 @@ from musicgen_client.errors import (
     WaitTimeout,
 )
 from musicgen_client.transport import parse_failure
-from musicgen_serving.engine.errors import RequestCancelledError
+from musicgen_serving.engine.errors import MelodyUnsupportedError, RequestCancelledError
 from tests.client.helpers.fake_aws import FakeAws, wav
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -87,6 +87,11 @@ def test_every_stage_of_the_container_is_known_and_only_an_answer_ends_a_job(mus
         "queued": [], "generating": ["generating"], "uploading": ["uploading"], "done": ["finishing"],
         "failed": ["finishing"], "cancelled": ["finishing"], "of a newer container": [],
     }  # fmt: skip
+
+
+def test_melody_for_a_model_that_follows_none_is_a_refusal() -> None:
+    sentence = str(MelodyUnsupportedError("facebook/musicgen-large"))
+    assert parse_failure(json.dumps({"error": sentence}).encode()).status == "refused"
 
 
 def test_refusal_that_quotes_a_cancellation_is_a_refusal() -> None:

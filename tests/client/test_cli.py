@@ -59,6 +59,12 @@ def test_generate_saves_variations_with_consecutive_seeds(run: Run, tmp_path: Pa
     assert sorted(clip["file"] for clip in clips) == sorted(f"out/{path.name}" for path in (tmp_path / "out").iterdir())
 
 
+def test_long_variations_are_several_requests_with_consecutive_seeds(run: Run, uploads: FakeAws) -> None:
+    result = run("generate", "flute", "-d", "250", "-n", "3", "--seed", "7", "--json")
+    assert sorted(clip["seed"] for clip in lines(result)) == [7, 8, 9]
+    assert sorted(len(body["texts"]) for body in sent(uploads)) == [1, 2]
+
+
 def test_generate_asks_for_a_format_level_fades_and_tags(run: Run, aws: FakeAws, tmp_path: Path) -> None:
     flac = AudioOutput(format="flac").encode(np.zeros((1, 3200), np.float32), 32_000)
     aws.clip = lambda _seconds, _seed: flac

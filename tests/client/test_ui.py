@@ -112,6 +112,7 @@ def test_entered_values_make_a_request_of_the_schema() -> None:
         ("p", 1, {"seed": "9" * 5000}, "seed must be an integer"),
         ("p", 1, {"seed": "inf"}, "seed must be an integer"),
         ("p", 1, {"duration": 301}, "duration must be a number from 0.02 to 300, got 301"),
+        ("p", 4, {"duration": 200}, "a request must be for at most 600 s of audio, got 4 clips of 200 s"),
         ("p", 1, {"top_k": 1.5}, "top_k must be an integer"),
         ("p", 1, {"negative_prompt": "x" * 1001}, "negative_prompt must be a string of 1 to 1000 characters"),
     ],

@@ -96,6 +96,7 @@ def test_notebook_runs_against_the_deployed_stack(make_local_run: MakeLocalRun) 
     printed = "".join("".join(output.get("text", "")) for cell in cells for output in cell.get("outputs", []))
     assert "queued" in printed and "completed" in printed  # progress; a clip this short may be done before "generating"
     assert "InvalidRequest: " in printed and "RequestRefused: " in printed
+    assert "must be sent to a melody model" in printed  # the toy model follows none
     assert '"generated_outputs_s3"' in printed  # the SageMaker SDK's cell
 
 

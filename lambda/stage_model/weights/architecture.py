@@ -14,7 +14,8 @@ from stage_model.request import ModelSize
 from stage_model.weights.safetensors_header import Tensor, WeightFile
 from stage_model.weights.staged_shards import DECODER
 
-MODEL_TYPES = ("musicgen",)  # `model_type` of a config.json that is served
+_PLAIN, _MELODY = "musicgen", "musicgen_melody"  # `model_type` of a config.json that is served
+_CHROMA_FRAMES, _CHROMA_BINS = 235, 12  # of a melody model whose config.json does not say: transformers' defaults
 _CODEBOOKS, _CODES = 4, 2048  # of a channel; the most of a codebook, for which the output heads are sized
 _FRAME_RATE = 50  # a second: the API converts seconds to tokens with it
 _FFN = 4  # the widest feed-forward layer, in widths of the model
@@ -66,7 +67,8 @@ def check_config(document: object, size: ModelSize) -> None:
     if not isinstance(document, dict):
         raise StagingError(f"config.json must be a JSON object, got {repr(document)}")
     config = _Part("", cast(dict[str, Any], document))
-    config.require("model_type", *MODEL_TYPES)
+    config.require("model_type", _PLAIN, _MELODY)
+    _check_kind(config, size)
     text, audio, decoder = config.part("text_encoder"), config.part("audio_encoder"), config.part("decoder")
     text.require("model_type", "t5")
     audio.require("model_type", "encodec")
@@ -94,6 +96,26 @@ def check_config(document: object, size: ModelSize) -> None:
     ):
         if value > limit:
             raise StagingError(f"config.json's decoder.{name} must be at most {limit}, got {value}: {_remedy(size)}")
+
+
+def _check_kind(config: _Part, size: ModelSize) -> None:
+    """Raise StagingError unless the model follows melodies if the stack is sized for one that does.
+
+    The two kinds hold different pages for a clip, and have different matrices for the same width and layers.
+    """
+    try:
+        config.require("model_type", _MELODY if size.melody else _PLAIN)
+    except StagingError as error:
+        kind = "another model than a melody model" if size.melody else "a melody model"
+        reason = f"the stack is sized for {size.like}; set model_like to {kind} that is as large"
+        raise StagingError(f"{error}: {reason}") from error
+    if not size.melody:
+        return
+    if (frames := config.number("chroma_length", _CHROMA_FRAMES)) > size.chroma_frames:
+        raise StagingError(
+            f"config.json's chroma_length must be at most {size.chroma_frames}, got {frames}: {_remedy(size)}"
+        )
+    config.require("num_chroma", _CHROMA_BINS, default=_CHROMA_BINS)
 
 
 def check_elements(files: Sequence[WeightFile], size: ModelSize) -> None:

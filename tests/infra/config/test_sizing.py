@@ -66,6 +66,19 @@ def test_melody_model_lacks_cross_attention_and_reads_chroma_and_text_before_a_c
         assert plain.step_bytes(element) - model.step_bytes(element) == queries + layers * 2 * width * element.rest
 
 
+@pytest.mark.parametrize("like", [model_id for model_id in SERVED_MODELS if "melody" in model_id])
+def test_custom_melody_model_is_sized_as_the_published_one(cdk_context: dict[str, Any], like: str) -> None:
+    published, custom = find_model(like), find_model("me/my-melody", like)
+    for instance_type in ("ml.g5.2xlarge", "ml.c7i.4xlarge"):
+        for weights in ("float16", "float32", "int8"):
+            sized = (capacity(model, instance_type, weights).derived_requests() for model in (published, custom))
+            assert len(set(sized)) == 1
+    assert (custom.clip_pages(), custom.prefix_positions()) == (published.clip_pages(), 235 + 128)
+    assert custom.staged_bytes("float16") == published.staged_bytes("float32")
+    given = {"model_id": "me/my-melody", "model_like": like, "revision": "b" * 40}
+    assert from_context({**cdk_context, **given}).model == custom
+
+
 @pytest.mark.parametrize(("model", "gigabytes"), [(SMALL, 0.315), (MEDIUM, 0.944), (LARGE, 1.258)])
 def test_longest_clip_holds_24_pages_of_64_positions_and_one_of_its_text(model: Model, gigabytes: float) -> None:
     assert model.clip_pages() == 25

@@ -83,10 +83,18 @@ def test_custom_model_is_staged_with_the_size_and_companion_of_published_ones(sy
         "AudioChannels": "1",
         "DecoderElements": "421681152",
         "OtherElements": "169406094",
+        "ChromaFrames": "0",
         "CompanionModelId": "facebook/musicgen-small",
         "CompanionRevision": "4c8334b02c6ec4e8664a91979669a501ec497792",
     }
     assert "Custom" not in properties(synthesise(), "Custom::StagedModel")
+
+
+def test_custom_melody_model_is_staged_with_the_chroma_of_the_published_one(synthesise: Synthesise) -> None:
+    custom = {**CUSTOM, "model_like": "facebook/musicgen-stereo-melody"}
+    staged = properties(synthesise(**custom), "Custom::StagedModel")["Custom"]
+    sizes = ("Like", "HiddenSize", "AudioChannels", "ChromaFrames", "DecoderElements")
+    assert tuple(staged[name] for name in sizes) == (custom["model_like"], "1536", "2", "235", "1412742144")
 
 
 def test_custom_model_in_s3_adds_reading_of_its_companions_commit_only(synthesise: Synthesise) -> None:

@@ -253,12 +253,18 @@ def test_work_is_estimated_for_the_templates_model_weights_instance_and_concurre
         estimate_work(capacity, 11, 31)
 
 
-def test_work_of_a_custom_model_is_that_of_the_model_it_is_like(synthesised: dict[str, dict[str, Any]]) -> None:
-    document = json.loads(json.dumps(synthesised["one"]))
-    (staged,) = (item for item in document["Resources"].values() if item["Type"] == "Custom::StagedModel")
-    staged["Properties"] |= {"ModelId": "me/mine", "Custom": {"Like": "facebook/musicgen-large"}}
-    template, published = Template(document), Template(synthesised["one"])
-    custom, like = (read_capacity(one, read_endpoint(one)) for one in (template, published))
+@pytest.mark.parametrize("model_like", ["facebook/musicgen-large", "facebook/musicgen-melody-large"])
+def test_work_of_a_custom_model_is_that_of_the_model_it_is_like(
+    synthesised: dict[str, dict[str, Any]], model_like: str
+) -> None:
+    def staging(**properties: Any) -> Template:
+        document = json.loads(json.dumps(synthesised["one"]))
+        (staged,) = (item for item in document["Resources"].values() if item["Type"] == "Custom::StagedModel")
+        staged["Properties"] |= properties
+        return Template(document)
+
+    templates = staging(ModelId="me/mine", Custom={"Like": model_like}), staging(ModelId=model_like)
+    custom, like = (read_capacity(one, read_endpoint(one)) for one in templates)
     assert custom.model.model_id == "me/mine"
     assert estimate_work(custom, 11, 5) == estimate_work(like, 11, 5)
 

@@ -84,7 +84,7 @@ def test_a_seed_gives_the_same_clip_alone_and_in_a_batch(melody_generator: Gener
 
 def test_a_model_without_melodies_refuses_them_and_names_those_with(generator: Generator) -> None:
     assert not generator.follows_melodies
-    with pytest.raises(MelodyUnsupportedError, match=r"needs a melody model \(facebook/musicgen-melody, ") as caught:
+    with pytest.raises(MelodyUnsupportedError, match=r"sent to a melody model \(facebook/musicgen-melody, ") as caught:
         generator.generate([ClipSpec(None, 0, PARAMS, melody=scale(440.0))])
     refusal = translate_engine_error(caught.value)
     assert isinstance(refusal, InvalidRequestError) and refusal.status == 422

@@ -34,8 +34,11 @@ from triton.runtime.jit import JITFunction
 from musicgen_serving.engine.kernels.kernel_step import KernelStep
 from musicgen_serving.engine.kernels.tiles import Key, Tile, TileTable, default_tile, tile_key
 from musicgen_serving.engine.kernels.tuning import candidates
+from musicgen_serving.engine.loading import MAX_TEXT_TOKENS
 from musicgen_serving.engine.model.config import DecoderConfig
+from musicgen_serving.engine.model.memory import clip_sizes
 from musicgen_serving.engine.model.weights import DecoderWeights
+from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
 from musicgen_serving.engine.step.slots import allocate, batch_view
 from tests.model_bundle.helpers.random_weights import eight_bit, random_weights
 
@@ -44,8 +47,8 @@ SMALL = DecoderConfig(
 )
 SIZES = (SMALL, replace(SMALL, hidden=1536, heads=24, ffn=6144), replace(SMALL, hidden=2048, heads=32, ffn=8192))
 LARGE = SIZES[-1]
+MELODY = tuple(replace(size, chroma_frames=235, chroma_bins=12) for size in SIZES[1:])
 SLOTS = (1, 8, 16, 32)
-POSITIONS, TEXT = 1503, 512
 LEAST_SHARED, MOST_SHARED = 100 * 1024, 228 * 1024  # bytes of a multiprocessor: A10G, L4 or L40S; H100
 TARGETS = {80: "sm_80", 86: "sm_86", 89: "sm_89", 90: "sm_90a"}
 """What Triton calls the architectures of A100, A10G, L4 and L40S, and H100 in PTX."""
@@ -62,6 +65,7 @@ class Compiled:
     name: str
     kernel: Any
     default: bool  # in the tile that serves unless tuning chooses another
+    melody: bool  # launched by melody models only
 
     @property
     def code(self) -> str:
@@ -91,7 +95,9 @@ class FakeDriver:
 
 
 @contextmanager
-def launches_only_compile(arch: int, found: Found, default: bool = True, *, once: bool = False) -> Generator[None]:
+def launches_only_compile(
+    arch: int, found: Found, default: bool = True, *, melody: bool = False, once: bool = False
+) -> Generator[None]:
     """Compile each new kernel that is launched for `arch`, without assembling it; if `once`, one of each name."""
     compiler, launch = cast("Any", backends["nvidia"].compiler), cast("Any", JITFunction.run)
     make_cubin, names = compiler.make_cubin, set[str]()
@@ -104,7 +110,7 @@ def launches_only_compile(arch: int, found: Found, default: bool = True, *, once
         names.add(name)
         kernel = launch(function, *args, grid=grid, warmup=True, **options)
         place = (name, kernel.src.hash(), kernel.metadata.num_warps, kernel.metadata.num_stages)
-        found.setdefault(place, Compiled(name, kernel, default))
+        found.setdefault(place, Compiled(name, kernel, default, melody))
 
     triton.runtime.driver.set_active(cast("Any", FakeDriver(arch)))
     JITFunction.run, compiler.make_cubin = cast("Any", compile_only), staticmethod(no_cubin)
@@ -121,6 +127,8 @@ def no_cubin(*_: object) -> bytes:
 def compile_all(every_tile: bool) -> Found:
     """Compile for all sizes, slot counts and weight formats; the largest model also in tiles that tuning may choose.
 
+    Melody models come last: of them only what other models do not launch is compiled.
+
     They are every candidate for an H100, or one of each shape that is a candidate on all GPU types.
     """
     found: Found = {}
@@ -133,6 +141,10 @@ def compile_all(every_tile: bool) -> Found:
         for slots in SLOTS[1:]:  # one slot has the tiles of eight
             for choice in range(max(len(choices(key)) for key in product_keys(LARGE, slots))):
                 launch_step(LARGE, slots, choices, choice)
+    with launches_only_compile(FIRST, found, melody=True):
+        for config in MELODY:
+            for slots in SLOTS:
+                launch_step(config, slots, default_only, 0)
     return found
 
 
@@ -155,21 +167,30 @@ def deepest_candidates(key: Key) -> list[Tile]:
 def launch_step(config: DecoderConfig, slots: int, choices: Choices, choice: int) -> None:
     """Launch a step with each weight format, without and with a negative prompt, in each product's given choice."""
     meta = torch.device("meta")
-    empty = allocate(config, slots, POSITIONS, TEXT, meta, torch.float16)
+    positions, text, _ = longest(config)
+    empty = allocate(config, slots, positions, text, meta, torch.float16)
     for weights in meta_weights(config):
         tiles = {key: choices(key) for key in product_keys(config, slots)}
         table = TileTable({key: found[min(choice, len(found) - 1)] for key, found in tiles.items()})
-        kernels = KernelStep(config, weights, POSITIONS, table)
-        for text_rows in (1, 2):
-            view = batch_view(empty, 0, slots, POSITIONS, TEXT, text_rows)
+        kernels = KernelStep(config, weights, positions, table)
+        for text_rows in (1,) if config.melody else (1, 2):
+            view = batch_view(empty, 0, slots, positions, text, text_rows)
             kernels(view, max_top_k=2048, use_top_p=True)
+
+
+def longest(config: DecoderConfig) -> tuple[int, int, int]:
+    """Return the positions, with a melody model's prefix, and the text's tokens of the longest clip, as a server does.
+
+    The third number is that of the tokens of a negative prompt.
+    """
+    return clip_sizes(config, MAX_NEW_TOKENS, MAX_TEXT_TOKENS, MAX_TEXT_TOKENS)
 
 
 @cache
 def meta_weights(config: DecoderConfig) -> tuple[DecoderWeights, DecoderWeights]:
     """Return weights without values in float16 and in 8 bits."""
     with torch.device("meta"):
-        plain = random_weights(config, POSITIONS, torch.float16)
+        plain = random_weights(config, longest(config)[0], torch.float16)
     return plain, eight_bit(plain)
 
 
@@ -204,7 +225,8 @@ def report(compiled: Compiled, usage: dict[int, dict[str, int]]) -> dict[str, An
     """Return the compiler's figures for a kernel."""
     kernel, ptx = compiled.kernel, compiled.kernel.asm["ptx"]
     return {
-        "name": compiled.name, "default": compiled.default, "usage": usage, "shared": kernel.metadata.shared,
+        "name": compiled.name, "default": compiled.default, "melody": compiled.melody, "usage": usage,
+        "shared": kernel.metadata.shared,
         "warps": kernel.metadata.num_warps, "stages": kernel.metadata.num_stages,
         "constants": {key: value for key, value in kernel.src.constants.items() if value is not None},
         "prefetches": ptx.count("prefetch.global.L2"), "loads_ahead": ptx.count("cp.async.cg.shared.global"),

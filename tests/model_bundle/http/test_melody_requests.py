@@ -110,7 +110,7 @@ def test_other_models_refuse_a_melody_before_they_read_it_and_say_which_follow_o
     with pytest.raises(MelodyUnsupportedError) as caught:
         tokens(other, {"texts": ["a"], "melody": {"audio": {"s3": "s3://uploads/in/missing.wav"}}})
     assert str(caught.value) == (
-        "melody needs a melody model (facebook/musicgen-melody, facebook/musicgen-melody-large, "
+        "melody must be sent to a melody model (facebook/musicgen-melody, facebook/musicgen-melody-large, "
         "facebook/musicgen-stereo-melody or facebook/musicgen-stereo-melody-large), "
         "this endpoint serves facebook/musicgen-large"
     )

@@ -17,7 +17,7 @@ from tests.stage_model.fakes.lambda_runner import reads_weights
 Invoke = Callable[..., dict[str, Any]]
 LIKE = "facebook/musicgen-small"
 SIZE = {
-    "Like": LIKE, "Layers": "2", "HiddenSize": "32", "AudioChannels": "1",
+    "Like": LIKE, "Layers": "2", "HiddenSize": "32", "AudioChannels": "1", "ChromaFrames": "0",
     "CompanionModelId": LIKE, "CompanionRevision": "c" * 40,
 }  # fmt: skip
 REMEDY = f"the stack is sized for {LIKE}; set model_like to a published model that is as large"
@@ -76,8 +76,13 @@ def test_a_published_models_licence_is_metas_whatever_its_card_says(
 
 
 CONFIGS: list[tuple[str, object, str]] = [
-    ("model_type", "musicgen_melody", "model_type must be musicgen, got 'musicgen_melody'"),
-    ("model_type", None, "model_type must be musicgen, got None"),
+    (
+        "model_type",
+        "musicgen_melody",
+        f"model_type must be musicgen, got 'musicgen_melody': the stack is sized for {LIKE}; set model_like to "
+        "a melody model that is as large",
+    ),
+    ("model_type", None, "model_type must be musicgen or musicgen_melody, got None"),
     ("text_encoder", None, "text_encoder must be an object, got None"),
     ("text_encoder.model_type", "roberta", "text_encoder.model_type must be t5, got 'roberta'"),
     ("audio_encoder.model_type", "dac", "audio_encoder.model_type must be encodec, got 'dac'"),

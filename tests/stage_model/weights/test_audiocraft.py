@@ -44,7 +44,7 @@ FRAMES = 24
 COMPANION = "facebook/musicgen-small"
 SIZE = {
     "Like": COMPANION, "Layers": "4", "HiddenSize": "64", "AudioChannels": "2", "DecoderElements": "700000",
-    "OtherElements": "300000", "CompanionModelId": COMPANION, "CompanionRevision": "c" * 40,
+    "OtherElements": "300000", "ChromaFrames": "0", "CompanionModelId": COMPANION, "CompanionRevision": "c" * 40,
 }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ class MelodyUnsupportedError(EngineError):
 
     def __init__(self, served: str = "another") -> None:
         super().__init__(
-            "melody needs a melody model (facebook/musicgen-melody, facebook/musicgen-melody-large, "
+            "melody must be sent to a melody model (facebook/musicgen-melody, facebook/musicgen-melody-large, "
             f"facebook/musicgen-stereo-melody or facebook/musicgen-stereo-melody-large), this endpoint serves {served}"
         )
 

@@ -118,6 +118,20 @@ def test_compiled_products_are_ordered_the_same_for_any_number_of_rows(kernels: 
 
 def test_attention_and_sampling_are_one_program_for_any_number_of_clips(kernels: list[dict[str, Any]]) -> None:
     for name in NAMES.difference(PRODUCTS):
-        found = [kernel["constants"] for kernel in kernels if kernel["name"] == name]
+        found = [kernel["constants"] for kernel in kernels if kernel["name"] == name and not kernel["melody"]]
         assert found and not any(found.count(one) > 1 for one in found), found
         assert len(found) <= 3, found  # models
+
+
+def test_melody_models_run_the_products_of_the_others_and_attention_over_more_spans(
+    kernels: list[dict[str, Any]],
+) -> None:
+    """Their prefix makes sequences of up to 2,250 positions; tokens then have a stride that is no multiple of 16."""
+    theirs = {kernel["name"]: kernel for kernel in kernels if kernel["melody"]}
+    assert len(theirs) == sum(kernel["melody"] for kernel in kernels)
+    assert theirs.keys() == {"embed_kernel", "attention_kernel", "sample_kernel"}
+    for name, kernel in theirs.items():
+        (other,) = (one for one in kernels if one["name"] == name and not one["melody"])
+        spans = {"SPLITS": 16} if name == "attention_kernel" else {}
+        assert kernel["constants"] == other["constants"] | spans
+        assert kernel["shared"] == other["shared"]
