@@ -21,7 +21,7 @@ from stage_model.memory import MemoryBudget, json_cost
 from stage_model.request import StagedModelRequest
 from stage_model.source.byte_source import BytesSource, CopyReader, Reader, Stream
 from stage_model.source.repository_listing import RepoFile, Repository, read_verified
-from stage_model.weights.architecture import check_config, check_elements
+from stage_model.weights.architecture import EXTRACTORS, check_config, check_elements, check_extractor
 from stage_model.weights.file_selection import MANIFEST, find_weights, support_files
 from stage_model.weights.model_card import read_license
 from stage_model.weights.published_weights import read_exported, read_weights
@@ -226,6 +226,8 @@ def collect_inputs(
     if custom is not None:
         with memory.lend("config.json", json_cost(small_files["config.json"])):
             check_config(memory.parse_json("config.json", small_files["config.json"]), custom.size)
+        for name in [name for name in EXTRACTORS if name in small_files]:
+            check_extractor(name, memory.parse_json(name, small_files[name]), custom.size)
         check_elements(weights, custom.size)
     small_files |= {f"code/{path}": data for path, data in bundle.items()}
     check_names(weights)

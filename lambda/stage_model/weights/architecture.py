@@ -16,6 +16,10 @@ from stage_model.weights.staged_shards import DECODER
 
 _PLAIN, _MELODY = "musicgen", "musicgen_melody"  # `model_type` of a config.json that is served
 _CHROMA_FRAMES, _CHROMA_BINS = 235, 12  # of a melody model whose config.json does not say: transformers' defaults
+EXTRACTOR, _PROCESSOR = "preprocessor_config.json", "processor_config.json"
+EXTRACTORS = (EXTRACTOR, _PROCESSOR)  # where a feature extractor may be: transformers 5 saves it with its processor
+# What the engine computes chroma with (engine/model/chroma.py): the defaults of transformers' extractor.
+_CHROMA = {"n_fft": 16384, "hop_length": 4096, "num_chroma": _CHROMA_BINS, "chunk_length": 30}
 _CODEBOOKS, _CODES = 4, 2048  # of a channel; the most of a codebook, for which the output heads are sized
 _FRAME_RATE = 50  # a second: the API converts seconds to tokens with it
 _FFN = 4  # the widest feed-forward layer, in widths of the model
@@ -25,17 +29,17 @@ _TIED = ("text_encoder.shared.weight", "text_encoder.encoder.embed_tokens.weight
 
 
 class _Part:
-    """A part of a config.json: its fields, checked one by one. Raises StagingError."""
+    """A part of a JSON file: its fields, checked one by one. Raises StagingError."""
 
-    def __init__(self, path: str, fields: Mapping[str, Any]) -> None:
-        self.path, self._fields = path, fields
+    def __init__(self, path: str, fields: Mapping[str, Any], file: str = "config.json") -> None:
+        self.path, self._fields, self._file = path, fields, file
 
     def part(self, name: str) -> "_Part":
         """Return the object in a field."""
         found = self._fields.get(name)
         if not isinstance(found, dict):
             raise self.error(name, "an object", found)
-        return _Part(f"{self.path}{name}.", cast(dict[str, Any], found))
+        return _Part(f"{self.path}{name}.", cast(dict[str, Any], found), self._file)
 
     def require(self, name: str, *allowed: object, default: object = None) -> None:
         """Raise StagingError unless a field has one of these values."""
@@ -59,7 +63,7 @@ class _Part:
         return cast(list[int], values)
 
     def error(self, name: str, wanted: object, found: object) -> StagingError:
-        return StagingError(f"config.json's {self.path}{name} must be {wanted}, got {repr(found)}")
+        return StagingError(f"{self._file}'s {self.path}{name} must be {wanted}, got {repr(found)}")
 
 
 def check_config(document: object, size: ModelSize) -> None:
@@ -96,6 +100,21 @@ def check_config(document: object, size: ModelSize) -> None:
     ):
         if value > limit:
             raise StagingError(f"config.json's decoder.{name} must be at most {limit}, got {value}: {_remedy(size)}")
+
+
+def check_extractor(file: str, document: object, size: ModelSize) -> None:
+    """Raise StagingError if the extractor in one of `EXTRACTORS` has another chroma than the engine computes."""
+    if not size.melody:
+        return
+    if not isinstance(document, dict):
+        raise StagingError(f"{file} must be a JSON object, got {repr(document)}")
+    extractor = _Part("", cast(dict[str, Any], document), file)
+    if file == _PROCESSOR:
+        if "feature_extractor" not in document:
+            return
+        extractor = extractor.part("feature_extractor")
+    for name, value in _CHROMA.items():
+        extractor.require(name, value, default=value)
 
 
 def _check_kind(config: _Part, size: ModelSize) -> None:

@@ -10,12 +10,11 @@ from stage_model.memory import MemoryBudget, json_cost
 from stage_model.source.byte_source import BytesSource
 from stage_model.source.repository_listing import RepoFile, Repository, read_verified
 from stage_model.weights import audiocraft
+from stage_model.weights.architecture import EXTRACTOR
 from stage_model.weights.file_selection import AUDIOCRAFT, find_weights, resolve_shards, support_files
 from stage_model.weights.safetensors_header import WeightFile, index_safetensors
 from stage_model.weights.skipped_bytes import WINDOW
 from stage_model.weights.torch_zip import Package, index_package, index_torch
-
-_EXTRACTOR = "preprocessor_config.json"
 
 
 def read_weights(
@@ -53,8 +52,8 @@ def read_exported(
             raise StagingError(f"config.json of {companion_id} must be a JSON object, got a {type(config).__name__}")
         converted = audiocraft.convert(language_model, compression, weights, cast(Mapping[str, Any], config))
     small_files["config.json"] = converted.config
-    if converted.channels == 2 and _EXTRACTOR in small_files:
-        small_files[_EXTRACTOR] = _for_stereo(small_files[_EXTRACTOR], memory)
+    if converted.channels == 2 and EXTRACTOR in small_files:
+        small_files[EXTRACTOR] = _for_stereo(small_files[EXTRACTOR], memory)
     return list(converted.weights), small_files
 
 
@@ -67,7 +66,7 @@ def _package(repository: Repository, file: RepoFile, memory: MemoryBudget) -> Pa
 
 
 def _for_stereo(extractor: bytes, memory: MemoryBudget) -> bytes:
-    document = memory.parse_json(_EXTRACTOR, extractor)
+    document = memory.parse_json(EXTRACTOR, extractor)
     fields = cast(dict[str, Any], document) if isinstance(document, dict) else {}
     return json.dumps({**fields, "feature_size": 2}, indent=2).encode() + b"\n"
 

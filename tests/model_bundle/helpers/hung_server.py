@@ -23,7 +23,7 @@ from musicgen_serving.json_log import JsonLog
 from musicgen_serving.model_loading import Model, read_checkpoint
 
 
-def hang(*_: Any) -> Any:
+def hang(*_: Any, **__: Any) -> Any:
     """Never return."""
     threading.Event().wait()
 

@@ -157,6 +157,25 @@ def test_what_the_stack_is_not_sized_for_is_refused(
     assert invoke(Custom=size)["Reason"] == f"config.json's {reason}"
 
 
+@pytest.mark.parametrize(("name", "value"), [("hop_length", 2048), ("n_fft", 8192), ("num_chroma", 24)])
+def test_chroma_that_the_engine_would_compute_differently_is_refused(
+    invoke: Invoke, hub: LoopbackHub, size: dict[str, str], name: str, value: int
+) -> None:
+    """Whether it is in a file of its own, or with the processor, as transformers 5 saves it."""
+    expected = {"hop_length": 4096, "n_fft": 16384, "num_chroma": 12}[name]
+    processor = json.loads(hub.repository.read("processor_config.json"))
+    changed = {**processor, "feature_extractor": {**processor["feature_extractor"], name: value}}
+    hub.repository.write("processor_config.json", json.dumps(changed).encode())
+    refusal = f"{name} must be {expected}, got {value}"
+    assert invoke(Custom=size)["Reason"] == f"processor_config.json's feature_extractor.{refusal}"
+    hub.repository.write("processor_config.json", json.dumps(processor).encode())
+    hub.repository.write("preprocessor_config.json", json.dumps({name: value}).encode())
+    assert invoke(Custom=size)["Reason"] == f"preprocessor_config.json's {refusal}"
+    hub.repository.write("preprocessor_config.json", json.dumps({name: expected}).encode())
+    hub.repository.write("processor_config.json", b'{"processor_class": "MusicgenMelodyProcessor"}')
+    assert invoke(Custom=size)["Status"] == "SUCCESS"
+
+
 @pytest.mark.parametrize(
     ("name", "what"), [("DecoderElements", "the decoder"), ("OtherElements", "the text encoder and EnCodec")]
 )
