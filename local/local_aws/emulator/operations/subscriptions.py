@@ -12,10 +12,8 @@ from moto.core.responses import ActionResult
 from moto.sns.exceptions import SNSInvalidParameter, SNSNotFoundError
 from moto.sns.models import SNSBackend, Subscription
 from moto.sns.responses import SNSResponse
-from moto.sqs.models import sqs_backends
 
-from local_aws.emulator.account import ACCOUNT_ID
-from local_aws.emulator.iam.policies import Access, Caller, Verdict, resource_verdict
+from local_aws.emulator.operations import queues
 
 _CONFIRMED_BY_PEOPLE = ("email", "email-json")
 _PENDING = "PendingConfirmation"
@@ -52,7 +50,9 @@ def _install_backend(backend: Any, subscription: Any) -> None:
         return made
 
     def deliver_confirmed(self: Any, *arguments: Any, **options: Any) -> None:
-        if not _is_pending(self) and _queue_admits(self):
+        if self.protocol == "sqs":
+            queues.deliver(self, deliver, *arguments, **options)
+        elif not _is_pending(self):
             deliver(self, *arguments, **options)
 
     def publish_to_topic(self: Any, message: str, arn: str | None = None, **options: Any) -> Any:
@@ -74,20 +74,6 @@ def _check_message(
     size = sum(len(f"{name}{value['Type']}{value['Value']}".encode()) for name, value in attributes)
     if len(message.encode()) + size > _MAX_BYTES:
         raise SNSInvalidParameter("Invalid parameter: Message too long")
-
-
-def _queue_admits(subscription: Any) -> bool:
-    """Return whether a queue's policy lets SNS send it this topic's messages; true for other endpoints."""
-    if subscription.protocol != "sqs":
-        return True
-    region, name = subscription.endpoint.split(":")[3], subscription.endpoint.split(":")[5]
-    queue: Any = sqs_backends[ACCOUNT_ID][region].queues.get(name)
-    if queue is None or not queue.policy:
-        return False
-    context = {"aws:sourcearn": subscription.topic.arn, "aws:sourceaccount": ACCOUNT_ID}
-    sns = Caller(("sns.amazonaws.com",), "", is_service=True)
-    send = Access("sqs:SendMessage", subscription.endpoint, context)
-    return resource_verdict(queue.policy, send, sns) is Verdict.ALLOWED
 
 
 def _install_responses(responses: Any) -> None:
