@@ -109,6 +109,17 @@ def is_allowed(session: Session, access: Access) -> bool:
     return within_boundary and Verdict.DENIED not in verdicts and Verdict.ALLOWED in verdicts
 
 
+def service_may(principal: str, access: Access) -> bool:
+    """Return whether a resource's policy lets an AWS service such as `sns.amazonaws.com` do this for the account."""
+    context = {"aws:sourceaccount": ACCOUNT_ID, "aws:sourceowner": ACCOUNT_ID, "aws:securetransport": "true"}
+    access = replace(access, context={**context, **access.context})
+    try:
+        return _resource_verdict(access, Caller((principal,), "", is_service=True)) is Verdict.ALLOWED
+    except UnsupportedConditionError as error:
+        print(f"denied {access.action} on {access.resource} to {principal}: {error}", flush=True)
+        return False
+
+
 def _authorize_anonymous(response: Any, resource: str) -> None:
     if response.service_name == "sns" and response._get_action() in ("ConfirmSubscription", "Unsubscribe"):
         return  # these carry their own token

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from moto.sqs.exceptions import InvalidAttributeValue
-from moto.sqs.models import Queue, sqs_backends
+from moto.sqs.models import Queue
 
-from local_aws.emulator.account import ACCOUNT_ID
-from local_aws.emulator.iam.policies import Access, Caller, Verdict, resource_verdict
+from local_aws.emulator.iam.authorization import service_may
+from local_aws.emulator.iam.policies import Access
 
 _MAX_RAW_ATTRIBUTES = 10  # https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html
 _LIMITS = {
@@ -63,10 +63,4 @@ def deliver(subscription: Any, send: _Deliver, message: str, message_id: str, **
 
 def _admits(arn: str, topic: str) -> bool:
     """Return whether a queue exists, and its policy lets SNS send it this topic's messages."""
-    _, _, service, region, _, name = arn.split(":")
-    queue: Any = sqs_backends[ACCOUNT_ID][region].queues.get(name) if service == "sqs" else None
-    if queue is None or not queue.policy:
-        return False
-    context = {"aws:sourcearn": topic, "aws:sourceaccount": ACCOUNT_ID}
-    sns = Caller(("sns.amazonaws.com",), "", is_service=True)
-    return resource_verdict(queue.policy, Access("sqs:SendMessage", arn, context), sns) is Verdict.ALLOWED
+    return service_may("sns.amazonaws.com", Access("sqs:SendMessage", arn, {"aws:sourcearn": topic}))

@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/sns/latest/api/API_Subscribe.html: the answer has "p
 unless ReturnSubscriptionArn is set. ListSubscriptions shows `PendingConfirmation`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -35,6 +36,7 @@ class _Listed:
 def install() -> None:
     """Replace moto's Subscribe, Publish, ConfirmSubscription, listings and topic counts."""
     _install_backend(cast(Any, SNSBackend), cast(Any, Subscription))
+    _check_policies(cast(Any, SNSBackend))
     _install_responses(cast(Any, SNSResponse))
 
 
@@ -62,6 +64,26 @@ def _install_backend(backend: Any, subscription: Any) -> None:
         return publish(self, message, arn=arn, **options)
 
     backend.subscribe, backend.publish, subscription.publish = subscribe_pending, publish_to_topic, deliver_confirmed
+
+
+def _check_policies(backend: Any) -> None:
+    set_attribute = backend.set_topic_attribute
+
+    def set_checked(self: Any, topic_arn: str, attribute_name: str, attribute_value: Any) -> None:
+        if attribute_name == "policy":
+            _check_policy(attribute_value)
+        set_attribute(self, topic_arn, attribute_name, attribute_value)
+
+    backend.set_topic_attribute = set_checked
+
+
+def _check_policy(document: str) -> None:
+    try:
+        parsed: Any = json.loads(document)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict) or "Statement" not in parsed:
+        raise SNSInvalidParameter("Invalid parameter: Policy Error: null")
 
 
 def _check_message(
