@@ -1,6 +1,7 @@
 """One `make local` run, kept up while a notebook and the published sample's client use it."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,17 +32,24 @@ def make_local_run(tmp_path_factory: pytest.TempPathFactory) -> MakeLocalRun:
     try:
         walkthrough.wait_for("running until Ctrl-C", DEPLOY_TIMEOUT)
         executed = folder / "executed.ipynb"
-        notebook = run_in_shell(
-            walkthrough.state,
-            f"env MUSICGEN_STATE={folder / 'journals'} "
-            f"jupyter execute --output={executed} {PROJECT / 'examples' / 'musicgen.ipynb'}",
-        )
-        sample = run_in_shell(walkthrough.state, f"{sys.executable} {Path(__file__).parent / 'sample_client.py'}")
-        own = run_in_shell(walkthrough.state, f"{sys.executable} {Path(__file__).parent / 'own_resources.py'}")
-        assert own.code == 0, own.output
+        execute = f"jupyter execute --output={executed} {PROJECT / 'examples' / 'musicgen.ipynb'}"
         source, *commands = printed_commands(walkthrough.log.read_text())
-        printed = {command: shell.run(source, command) for command in commands}
-        rehearsed = {line: readers.run(source, line) for line in readme_commands() if line.startswith("musicgen ")}
+        rehearsal = [line for line in readme_commands() if line.startswith("musicgen ")]
+        # It has woken from zero before, and would again for every cell of the notebook: 25 s each.
+        kept = run_in_shell(walkthrough.state, f"{sys.executable} {Path(__file__).parent / 'keep_instance.py'}")
+        assert kept.code == 0, kept.output
+        # At once, as four users would.
+        with ThreadPoolExecutor() as users:
+            reading = users.submit(
+                run_in_shell, walkthrough.state, f"env MUSICGEN_STATE={folder / 'journals'} {execute}"
+            )
+            sampling = users.submit(
+                run_in_shell, walkthrough.state, f"{sys.executable} {Path(__file__).parent / 'sample_client.py'}"
+            )
+            following = users.submit(lambda: {command: shell.run(source, command) for command in commands})
+            rehearsing = users.submit(lambda: {line: readers.run(source, line) for line in rehearsal})
+            own = run_in_shell(walkthrough.state, f"{sys.executable} {Path(__file__).parent / 'own_resources.py'}")
+        assert own.code == 0, own.output
         walkthrough.interrupt()
     except BaseException:
         walkthrough.interrupt()
@@ -51,10 +59,10 @@ def make_local_run(tmp_path_factory: pytest.TempPathFactory) -> MakeLocalRun:
     return MakeLocalRun(
         walkthrough.state,
         finished,
-        notebook,
+        reading.result(),
         executed.read_text() if executed.exists() else "",
-        sample,
-        printed,
-        rehearsed,
+        sampling.result(),
+        following.result(),
+        rehearsing.result(),
         walkthrough.leftover_processes(),
     )

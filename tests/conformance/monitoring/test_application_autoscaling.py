@@ -1,5 +1,7 @@
 """Application Auto Scaling's API: targets, policies and scheduled actions of endpoint variants."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -301,6 +303,35 @@ def test_an_update_without_times_deletes_them(variant: Variant) -> None:
     [action] = variant.actions()
     assert (action["Schedule"], action["Timezone"]) == ("cron(0 8 ? * MON *)", "Europe/Berlin")
     assert not {"StartTime", "EndTime"} & action.keys()
+
+
+@documented(SCHEDULE)
+def test_start_and_end_are_times_in_utc(variant: Variant) -> None:
+    """StartTime: the date and time for this action to start, in UTC. EndTime: for the recurring schedule to end."""
+    start, end = datetime(2035, 1, 1, 8, tzinfo=UTC), datetime(2035, 2, 1, 8, tzinfo=UTC)
+    variant.schedule("cron(0 8 ? * MON *)", StartTime=start, EndTime=end, Timezone="Europe/Berlin")
+    [action] = variant.actions()
+    assert (action["StartTime"], action["EndTime"]) == (start, end)
+
+
+@documented(SCHEDULE)
+def test_start_and_end_are_optional_one_by_one(variant: Variant) -> None:
+    """You can optionally specify a date and time for the start time, the end time, or both."""
+    variant.schedule("cron(0 8 ? * MON *)", name="from", StartTime="2035-01-01T00:00:00Z")
+    variant.schedule("cron(0 8 ? * MON *)", name="until", EndTime="2035-01-01T00:00:00Z")
+    found = {action["ScheduledActionName"]: {"StartTime", "EndTime"} & action.keys() for action in variant.actions()}
+    assert found == {"from": {"StartTime"}, "until": {"EndTime"}}
+
+
+@documented(
+    SCHEDULE, unknown="AWS does not say that the end must follow the start; an action that never runs is refused"
+)
+def test_an_end_follows_its_start(variant: Variant) -> None:
+    """Start and end times form the boundaries for when the recurring action starts and stops."""
+    put: Callable[[], Any] = lambda: variant.schedule(  # noqa: E731
+        "cron(0 8 ? * MON *)", StartTime="2036-01-01T00:00:00Z", EndTime="2035-01-01T00:00:00Z"
+    )
+    assert error_code(put)[0] == "ValidationException"
 
 
 @documented(f"{API}/API_DeleteScheduledAction.html")

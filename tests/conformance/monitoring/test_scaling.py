@@ -1,6 +1,7 @@
 """An endpoint that scales: alarms, bounds, schedules, suspension, cooldowns, and the activities that show it."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -304,3 +305,26 @@ def test_a_schedule_begins_at_its_start_time(scaled: Scaled) -> None:
     name = schedule(scaled, 1, 2)
     scaled.await_activity(f"scheduled action name {name} was triggered", "Successful")
     assert (scaled.bounds(), scaled.instances()) == ((1, 2), (1, 1))
+
+
+@documented(f"{API}/API_PutScheduledAction.html", minutes=20)
+def test_a_schedule_ends_at_its_end_time(scaled: Scaled) -> None:
+    """EndTime is the date and time for the recurring schedule to end, in UTC: afterwards the action does not run."""
+    ended = schedule(scaled, 2, 2, EndTime=datetime.now(UTC) + timedelta(minutes=2))
+    running = schedule(scaled, 1, 2)
+    scaled.feed_for_minutes("nothing", 4)
+    before = len(scaled.activities(f"scheduled action name {ended} was triggered"))
+    scaled.await_activity(f"scheduled action name {running} was triggered", "Successful")
+    scaled.feed_for_minutes("nothing", 4)
+    assert len(scaled.activities(f"scheduled action name {ended} was triggered")) == before
+    assert before <= 3
+
+
+@documented(f"{API}/API_PutScheduledAction.html", minutes=20)
+def test_a_deleted_start_time_lets_the_schedule_begin(scaled: Scaled) -> None:
+    """If you don't specify start and end times in an update, the old values are deleted: the action then runs."""
+    name = schedule(scaled, 1, 2, StartTime="2100-01-01T00:00:00Z")
+    scaled.feed_for_minutes("nothing", 3)
+    assert scaled.activities(f"scheduled action name {name} was triggered") == []
+    scaled.client.put_scheduled_action(**scaled.identity, ScheduledActionName=name, Schedule=EVERY_MINUTE)
+    scaled.await_activity(f"scheduled action name {name} was triggered", "Successful")

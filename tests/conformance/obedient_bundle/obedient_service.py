@@ -2,11 +2,13 @@
 
 multi-model-server starts it, because MMS_DEFAULT_SERVICE_HANDLER names it; it needs the standard library only. A
 request is JSON: `sleep` (seconds), `status`, `size` (bytes of the answer), `content_type`, `exit` (end the worker),
-`print` (a line of output), `variables` (names, whose values are answered). The answer says what the container received.
+`print` (a line of output), `variables` (names, whose values are answered), `write` ("model" or "tmp": create a file
+there). The answer says what the container received.
 """
 
 import json
 import os
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -44,5 +46,16 @@ class ObedientService:
             "variables": {name: os.environ.get(name) for name in wanted.get("variables", [])},
             "pid": os.getpid(),
             "code": str(Path(__file__).resolve()),
+            "written": write_file(wanted["write"]) if "write" in wanted else None,
         }
         return [json.dumps(answer)]
+
+
+def write_file(where: str) -> str:
+    """Create a file in the model's folder or in the temporary one; return "written" or the error's name."""
+    folder = Path(__file__).resolve().parents[1] if where == "model" else Path(tempfile.gettempdir())
+    try:
+        (folder / "made").write_text("x", encoding="utf-8")
+    except OSError as error:
+        return type(error).__name__
+    return "written"

@@ -48,6 +48,14 @@ def test_model_data_is_in_opt_ml_model(endpoint: AsyncEndpoint) -> None:
     assert seen(endpoint)["code"] == "/opt/ml/model/code/obedient_service.py"
 
 
+@documented(CODE, unknown="AWS does not say whether it is read-only; users report that it is, and here it is")
+def test_the_models_folder_is_read_only(endpoint: AsyncEndpoint) -> None:
+    """SageMaker copies the artifacts to the /opt/ml/model directory for use by your inference code: to be read."""
+    refused = seen(endpoint, {"write": "model"})["written"]
+    assert refused in ("OSError", "PermissionError")  # EROFS, EACCES
+    assert seen(endpoint, {"write": "tmp"})["written"] == "written"
+
+
 @documented(CODE, differs="instances share this machine's network: each container gets a port of its own")
 def test_requests_arrive_on_port_8080(endpoint: AsyncEndpoint) -> None:
     """The container must have a web server listening on port 8080."""

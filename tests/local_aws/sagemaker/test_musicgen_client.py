@@ -24,10 +24,17 @@ from tests.client.helpers.fake_aws import wav
 from tests.local_aws.helpers import fake_container
 
 JOBS = 40
+# The client's time runs four times faster: a job that was killed while it was sent is in doubt for 64 seconds.
 PROCESS = """
-import sys
+import sys, time
 from musicgen_client import Limits, MusicGen
-music = MusicGen(sys.argv[1], limits=Limits(ttl=60, time_limit=2, margin=2, window=4))
+began = float(sys.argv[3])
+music = MusicGen(
+    sys.argv[1],
+    limits=Limits(ttl=60, time_limit=2, margin=2, window=4),
+    clock=lambda: began + 4 * (time.time() - began),
+    sleep=lambda seconds: time.sleep(seconds / 4),
+)
 prompts = (f"tune {index}" for index in range(int(sys.argv[2])))
 for outcome in music.generate_many(prompts, name="batch", duration=0.02):
     assert outcome.error is None, outcome.error
@@ -116,10 +123,10 @@ def test_killed_process_loses_no_job_and_generates_none_twice(
     chance, kills = random.Random(5), 0
     environment = {**os.environ, "PYTHONPATH": str(Path(musicgen_client.__file__).parents[1])}
     journal = History(deployed).of_batch("batch")
-    deadline = time.monotonic() + 400
+    deadline, began = time.monotonic() + 400, str(time.time())
     while True:
         assert time.monotonic() < deadline
-        process = subprocess.Popen([sys.executable, "-c", PROCESS, deployed, str(JOBS)], env=environment)
+        process = subprocess.Popen([sys.executable, "-c", PROCESS, deployed, str(JOBS), began], env=environment)
         before = journal.stat().st_size if journal.exists() else 0
         until = before + chance.randrange(200, 4000)  # bytes of the journal
         while process.poll() is None:

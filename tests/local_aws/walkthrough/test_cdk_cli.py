@@ -1,14 +1,17 @@
 """The walkthrough's CDK CLI: how it ends, and what it leaves behind."""
 
 import io
+import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
-from local_aws.walkthrough.cdk_cli import CdkCli
+from local_aws.walkthrough.cdk_cli import CdkCli, with_fast_polling
 from local_aws.walkthrough.report import Report, StepFailed
 
 
@@ -41,3 +44,24 @@ def test_killed_cli_is_reported_at_once_and_its_children_end(
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the CLI's child must end with it"
         time.sleep(0.02)
+
+
+def test_polling_is_faster_and_other_timers_are_as_asked() -> None:
+    """The script is loaded into Node: five seconds become a quarter, one stays, and promises of timers still work."""
+    program = """
+        const { promisify } = require("node:util");
+        const started = Date.now(), passed = [];
+        setTimeout((value) => passed.push([value, Date.now() - started]), 5000, "poll");
+        promisify(setTimeout)(1000, "other").then((value) => {
+            passed.push([value, Date.now() - started]);
+            console.log(JSON.stringify(passed));
+        });
+    """
+    node = Path(sys.executable).with_name("node")
+    environment = with_fast_polling({**os.environ, "NODE_OPTIONS": "--no-warnings"})
+    done = subprocess.run(
+        [node, "-e", program], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+    (first, polled), (second, other) = json.loads(done.stdout)
+    assert (first, second) == ("poll", "other")
+    assert polled < other and other >= 999

@@ -15,6 +15,7 @@ from moto.iam.access_control import PermissionResult
 from moto.s3.exceptions import BucketAccessDeniedError, S3AccessDeniedError, S3ClientError
 from moto.s3.models import FakeBucket, s3_backends
 from moto.sns.models import sns_backends
+from moto.sqs.models import sqs_backends
 
 from local_aws.emulator.account import ACCOUNT_ID, ROOT_ACCESS_KEY_ID
 from local_aws.emulator.iam import public_access, web_identity
@@ -108,6 +109,17 @@ def is_allowed(session: Session, access: Access) -> bool:
     return within_boundary and Verdict.DENIED not in verdicts and Verdict.ALLOWED in verdicts
 
 
+def service_may(principal: str, access: Access) -> bool:
+    """Return whether a resource's policy lets an AWS service such as `sns.amazonaws.com` do this for the account."""
+    context = {"aws:sourceaccount": ACCOUNT_ID, "aws:sourceowner": ACCOUNT_ID, "aws:securetransport": "true"}
+    access = replace(access, context={**context, **access.context})
+    try:
+        return _resource_verdict(access, Caller((principal,), "", is_service=True)) is Verdict.ALLOWED
+    except UnsupportedConditionError as error:
+        print(f"denied {access.action} on {access.resource} to {principal}: {error}", flush=True)
+        return False
+
+
 def _authorize_anonymous(response: Any, resource: str) -> None:
     if response.service_name == "sns" and response._get_action() in ("ConfirmSubscription", "Unsubscribe"):
         return  # these carry their own token
@@ -153,7 +165,7 @@ def _hide_absence(response: Any, session: Session, access: Access) -> None:
 
 
 def _resource_verdict(access: Access, caller: Caller) -> Verdict:
-    """Evaluate the policy of the accessed role, bucket or topic."""
+    """Evaluate the policy of the accessed role, bucket, topic or queue."""
     document: Any = None
     service = access.action.partition(":")[0]
     if access.action == "sts:AssumeRole":
@@ -164,6 +176,9 @@ def _resource_verdict(access: Access, caller: Caller) -> Verdict:
     elif service == "sns" and access.resource.count(":") >= 5:
         topic = sns_backends[ACCOUNT_ID][access.resource.split(":")[3]].topics.get(access.resource)
         document = topic.policy if topic else None
+    elif service == "sqs" and access.resource.count(":") == 5:
+        queue: Any = sqs_backends[ACCOUNT_ID][access.resource.split(":")[3]].queues.get(access.resource.split(":")[5])
+        document = queue.policy if queue else None
     return resource_verdict(document, access, caller) if document else Verdict.SILENT
 
 

@@ -114,11 +114,13 @@ def _names(principal: Any, caller: Caller, effect: str) -> bool:
         return True
     if not isinstance(principal, Mapping):
         return False
+    if "*" in _as_list(principal.get("AWS")):  # equivalent in a resource's policy, also for services
+        return True
     if caller.is_service:
         return any(name in caller.names for name in _as_list(principal.get("Service")))
     if caller.is_federated:
         return any(name in caller.names for name in _as_list(principal.get("Federated")))
-    accepted = {"*", *caller.names}
+    accepted = set(caller.names)
     if effect == "Deny":
         accepted |= {caller.account, f"arn:aws:iam::{caller.account}:root"}
     return any(name in accepted for name in _as_list(principal.get("AWS")))

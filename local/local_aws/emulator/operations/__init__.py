@@ -8,6 +8,7 @@ from local_aws.emulator.operations import (
     caller_identity,
     cloudwatch,
     logs,
+    queues,
     s3,
     scaling,
     scaling_targets,
@@ -18,5 +19,5 @@ from local_aws.emulator.operations import (
 
 def install() -> None:
     """Replace the methods; call once, in the server's process."""
-    for module in (s3, cloudwatch, scaling_targets, caller_identity, logs, scaling, stacks, subscriptions):
+    for module in (s3, cloudwatch, scaling_targets, caller_identity, logs, scaling, stacks, subscriptions, queues):
         module.install()

@@ -19,6 +19,8 @@ from moto.core.utils import utcnow
 
 from local_aws.emulator import clients
 from local_aws.emulator.account import ACCOUNT_ID, REGION
+from local_aws.emulator.iam.authorization import service_may
+from local_aws.emulator.iam.policies import Access
 
 _MAX_METRICS = 1000
 _MAX_VALUES = 150
@@ -149,13 +151,24 @@ def _invoke_actions(backend: Any) -> None:
         _record(alarm_name, "StateUpdate", f"Alarm updated from {before} to {state_value}", states)
         arns: list[str] = (getattr(alarm, _ACTIONS[state_value]) or []) if alarm.actions_enabled else []
         for arn in arns:
-            if arn.split(":")[2:3] == ["sns"]:
-                subject = f'{state_value}: "{alarm_name}" in US East (N. Virginia)'
-                message = json.dumps(_notification(alarm, before))
-                clients.client("sns").publish(TopicArn=arn, Message=message, Subject=subject[:100])
-            _record(alarm_name, "Action", f"Successfully executed action {arn}", {"actionState": "Succeeded"})
+            if arn.split(":")[2:3] == ["sns"] and not _publish(arn, alarm, before):
+                _record(alarm_name, "Action", f"Failed to execute action {arn}", {"actionState": "Failed"})
+            else:
+                _record(alarm_name, "Action", f"Successfully executed action {arn}", {"actionState": "Succeeded"})
 
     backend.set_alarm_state = set_alarm_state
+
+
+def _publish(topic: str, alarm: Any, before: str) -> bool:
+    """Publish an alarm's change of state; return False if the topic's policy does not let CloudWatch, or it is gone."""
+    publish = Access("sns:Publish", topic, {"aws:sourcearn": alarm.alarm_arn})
+    if not service_may("cloudwatch.amazonaws.com", publish):
+        print(f"{alarm.name}: the policy of {topic} does not let cloudwatch.amazonaws.com publish", flush=True)
+        return False
+    subject = f'{alarm.state_value}: "{alarm.name}" in US East (N. Virginia)'
+    message = json.dumps(_notification(alarm, before))
+    clients.client("sns").publish(TopicArn=topic, Message=message, Subject=subject[:100])
+    return True
 
 
 def _notification(alarm: Any, before: str) -> dict[str, Any]:

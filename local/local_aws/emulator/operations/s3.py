@@ -29,7 +29,7 @@ from moto.s3.models import FakeBucket, FakeDeleteMarker, PublicAccessBlock, S3Ba
 from moto.s3.responses import S3Response
 from moto.s3.utils import compute_checksum
 
-from local_aws.emulator.iam import public_access
+from local_aws.emulator.iam import bucket_policy, public_access
 
 _MAX_KEY_BYTES = 1024
 _MAX_METADATA_BYTES = 2048
@@ -307,11 +307,14 @@ def _set_defaults(bucket: Any, backend: Any) -> None:
 
 
 def _check_bucket_policy(self: Any, bucket_name: str, policy: bytes) -> None:
+    bucket = self.get_bucket(bucket_name)
+    if len(policy) > bucket_policy.MAX_BYTES:
+        raise S3ClientError("PolicyTooLarge", "Normalized policy document exceeds the maximum allowed size of 20 KB")
     try:
-        refused = public_access.refuses_policy(self.get_bucket(bucket_name), policy)
+        bucket_policy.check(policy, bucket_name)
     except ValueError as error:
-        raise S3ClientError("MalformedPolicy", "Policies must be valid JSON and the first byte must be '{'") from error
-    if refused:
+        raise S3ClientError("MalformedPolicy", str(error)) from error
+    if public_access.refuses_policy(bucket, policy):
         raise S3AccessDeniedError
 
 

@@ -249,6 +249,9 @@ def _check_scheduled_actions(backend: Any) -> None:
         if not known and not (action.get("schedule") and bounds):
             raise _refuse("a new scheduled action must have a Schedule and a ScalableTargetAction")
         _check_bounds(bounds.get("MinCapacity"), bounds.get("MaxCapacity"))
+        start, end = action.get("start_time"), action.get("end_time")
+        if start is not None and end is not None and end <= start:
+            raise _refuse("EndTime must be after StartTime")
         if action.get("schedule"):
             try:
                 ScheduledAction("", action["schedule"], action.get("timezone") or "UTC", None, None)

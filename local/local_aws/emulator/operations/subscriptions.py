@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/sns/latest/api/API_Subscribe.html: the answer has "p
 unless ReturnSubscriptionArn is set. ListSubscriptions shows `PendingConfirmation`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,10 +13,8 @@ from moto.core.responses import ActionResult
 from moto.sns.exceptions import SNSInvalidParameter, SNSNotFoundError
 from moto.sns.models import SNSBackend, Subscription
 from moto.sns.responses import SNSResponse
-from moto.sqs.models import sqs_backends
 
-from local_aws.emulator.account import ACCOUNT_ID
-from local_aws.emulator.iam.policies import Access, Caller, Verdict, resource_verdict
+from local_aws.emulator.operations import queues
 
 _CONFIRMED_BY_PEOPLE = ("email", "email-json")
 _PENDING = "PendingConfirmation"
@@ -37,6 +36,7 @@ class _Listed:
 def install() -> None:
     """Replace moto's Subscribe, Publish, ConfirmSubscription, listings and topic counts."""
     _install_backend(cast(Any, SNSBackend), cast(Any, Subscription))
+    _check_policies(cast(Any, SNSBackend))
     _install_responses(cast(Any, SNSResponse))
 
 
@@ -52,7 +52,9 @@ def _install_backend(backend: Any, subscription: Any) -> None:
         return made
 
     def deliver_confirmed(self: Any, *arguments: Any, **options: Any) -> None:
-        if not _is_pending(self) and _queue_admits(self):
+        if self.protocol == "sqs":
+            queues.deliver(self, deliver, *arguments, **options)
+        elif not _is_pending(self):
             deliver(self, *arguments, **options)
 
     def publish_to_topic(self: Any, message: str, arn: str | None = None, **options: Any) -> Any:
@@ -62,6 +64,26 @@ def _install_backend(backend: Any, subscription: Any) -> None:
         return publish(self, message, arn=arn, **options)
 
     backend.subscribe, backend.publish, subscription.publish = subscribe_pending, publish_to_topic, deliver_confirmed
+
+
+def _check_policies(backend: Any) -> None:
+    set_attribute = backend.set_topic_attribute
+
+    def set_checked(self: Any, topic_arn: str, attribute_name: str, attribute_value: Any) -> None:
+        if attribute_name == "policy":
+            _check_policy(attribute_value)
+        set_attribute(self, topic_arn, attribute_name, attribute_value)
+
+    backend.set_topic_attribute = set_checked
+
+
+def _check_policy(document: str) -> None:
+    try:
+        parsed: Any = json.loads(document)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict) or "Statement" not in parsed:
+        raise SNSInvalidParameter("Invalid parameter: Policy Error: null")
 
 
 def _check_message(
@@ -74,20 +96,6 @@ def _check_message(
     size = sum(len(f"{name}{value['Type']}{value['Value']}".encode()) for name, value in attributes)
     if len(message.encode()) + size > _MAX_BYTES:
         raise SNSInvalidParameter("Invalid parameter: Message too long")
-
-
-def _queue_admits(subscription: Any) -> bool:
-    """Return whether a queue's policy lets SNS send it this topic's messages; true for other endpoints."""
-    if subscription.protocol != "sqs":
-        return True
-    region, name = subscription.endpoint.split(":")[3], subscription.endpoint.split(":")[5]
-    queue: Any = sqs_backends[ACCOUNT_ID][region].queues.get(name)
-    if queue is None or not queue.policy:
-        return False
-    context = {"aws:sourcearn": subscription.topic.arn, "aws:sourceaccount": ACCOUNT_ID}
-    sns = Caller(("sns.amazonaws.com",), "", is_service=True)
-    send = Access("sqs:SendMessage", subscription.endpoint, context)
-    return resource_verdict(queue.policy, send, sns) is Verdict.ALLOWED
 
 
 def _install_responses(responses: Any) -> None:

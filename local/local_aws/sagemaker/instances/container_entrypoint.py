@@ -80,8 +80,12 @@ def _checked(result: int, what: str) -> int:
 
 
 def writable_paths() -> list[Path]:
-    """Return what the container may write to: its /opt/ml, /tmp and log, and the devices that programs expect."""
-    given = [tempfile.gettempdir(), os.environ["SAGEMAKER_BASE_DIR"], os.environ.get("MUSICGEN_LOG_FILE", "/dev/null")]
+    """Return what the container may write to: its /tmp and log, and the devices that programs expect.
+
+    Not its /opt/ml/model: AWS's guides do not say, but on endpoints it is on a read-only file system
+    (https://github.com/autogluon/autogluon/pull/3064).
+    """
+    given = [tempfile.gettempdir(), os.environ.get("MUSICGEN_LOG_FILE", "/dev/null")]
     found = [Path(name) for name in given] + [Path("/dev") / name for name in _DEVICES]
     return [path for path in found if path.exists()]
 

@@ -10,6 +10,7 @@ import pytest
 
 from local_aws.emulator.leftovers import Leftovers, find_leftovers
 from local_aws.emulator.process import LocalAws
+from local_aws.walkthrough.cdk_cli import with_fast_polling
 
 PROJECT = Path(__file__).parents[4]
 OPTIONS = ["--no-notices", "--no-version-reporting", "--ci"]
@@ -34,7 +35,7 @@ class Cli:
         return subprocess.run(
             command,
             cwd=self.folder,
-            env=self.aws.environment() | {"CDK_VALIDATION": "false"},
+            env=with_fast_polling(self.aws.environment()) | {"CDK_VALIDATION": "false"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
