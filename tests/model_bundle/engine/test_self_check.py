@@ -2,7 +2,7 @@
 # pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownMemberType=false
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
@@ -286,8 +286,13 @@ def load(folder: Path, log: Any, **options: Any) -> Generator:
 
 @pytest.mark.usefixtures("one_thread")
 def test_a_silent_codec_is_refused(staged_musicgen: Path, memory_log: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    decode = Codec.decode
-    monkeypatch.setattr(Codec, "decode", lambda self, codes: decode(self, codes) * 0)
+    decode = Codec.decode_part
+
+    def silent(self: Codec, *given: Any, **more: Any) -> Iterator[torch.Tensor]:
+        for samples in decode(self, *given, **more):
+            yield samples * 0
+
+    monkeypatch.setattr(Codec, "decode_part", silent)
     with pytest.raises(SelfCheckError, match="a first clip must not be silent"):
         load(staged_musicgen, memory_log.log)
     assert memory_log.events("loaded") == []

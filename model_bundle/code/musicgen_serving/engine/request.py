@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -49,7 +48,7 @@ class Request:
         self.steps = 0  # of all its clips so far; one token of every codebook each
         self._all_steps = sum(window.new + DELAY_TOKENS for windows in self.windows for window in windows)
         self._started: float | None = None
-        self._parts: deque[ClipPart] = deque()  # that `parts` has yet to yield
+        self._parts: list[ClipPart] = []
         self._finished = 0  # clips whose last part is there
         self._error: BaseException | None = None
         self._changed = threading.Condition()
@@ -91,21 +90,22 @@ class Request:
             self._changed.notify()
 
     def parts(self, abandoned: Callable[[], bool] | None = None) -> Iterator[ClipPart]:
-        """Yield each part of each clip once, as soon as the device has finished it; ends after every clip's last.
+        """Yield every clip's parts, each as soon as the device has finished it.
 
         Raises the request's error, whether or not clips are finished; RequestAbandonedError once `abandoned()`.
         """
-        unfinished = len(self.clips)
+        unfinished, count = len(self.clips), 0
         while unfinished:
             if abandoned is not None and abandoned():
                 self.fail(RequestAbandonedError())
             with self._changed:
-                if self._error is None and not self._parts:
+                if self._error is None and len(self._parts) <= count:
                     self._changed.wait(POLL_SECONDS)
                 if self._error is not None:
                     raise self._error
-                part = self._parts.popleft() if self._parts else None
+                part = self._parts[count] if len(self._parts) > count else None
             if part is not None:
+                count += 1
                 unfinished -= part.last
                 yield part
 
