@@ -6,13 +6,15 @@ leave room for a CPU that rounds otherwise. PROVENANCE.md has what was measured.
 
 # pyright: reportPrivateUsage=false
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 
 from local_aws.hub.tune.listening import Heard
 from local_aws.hub.tune.prompts import understand
-from musicgen_serving.engine.model.codec import Codec
+from musicgen_serving.engine.model.codec import ChunkedDecode, Codec
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.step import torch_step
@@ -93,12 +95,12 @@ def test_hears_that_guidance_is_missing(player: Player, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("order", [[1, 0, 2, 3], [0, 1, 3, 2], [3, 1, 2, 0]])
 def test_hears_that_codebooks_are_swapped(player: Player, monkeypatch: pytest.MonkeyPatch, order: list[int]) -> None:
-    decode = Codec.decode
+    decode = Codec.decode_part
 
-    def swapped(self: Codec, codes: torch.Tensor) -> torch.Tensor:
-        return decode(self, codes[order])
+    def swapped(self: Codec, clip: ChunkedDecode, codes: torch.Tensor, *, last: bool) -> Iterator[torch.Tensor]:
+        return decode(self, clip, codes[order], last=last)
 
-    monkeypatch.setattr(Codec, "decode", swapped)
+    monkeypatch.setattr(Codec, "decode_part", swapped)
     assert share_right(player.play(FEW), FEW) <= FAULTY
 
 
@@ -106,12 +108,12 @@ def test_hears_that_codebooks_are_swapped(player: Player, monkeypatch: pytest.Mo
 def test_hears_that_codebooks_are_read_a_frame_early_or_late(
     player: Player, monkeypatch: pytest.MonkeyPatch, late: int
 ) -> None:
-    decode = Codec.decode
+    decode = Codec.decode_part
 
-    def shifted(self: Codec, codes: torch.Tensor) -> torch.Tensor:
-        return decode(self, torch.cat([codes[:1], codes[1:].roll(late, -1)]))
+    def shifted(self: Codec, clip: ChunkedDecode, codes: torch.Tensor, *, last: bool) -> Iterator[torch.Tensor]:
+        return decode(self, clip, torch.cat([codes[:1], codes[1:].roll(late, -1)]), last=last)
 
-    monkeypatch.setattr(Codec, "decode", shifted)
+    monkeypatch.setattr(Codec, "decode_part", shifted)
     assert share_right(player.play(FEW), FEW) <= FAULTY
 
 
