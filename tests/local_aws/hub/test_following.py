@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from local_aws.hub.melody.humming import draw_melody, hum
-from local_aws.hub.melody.listening import notes_right
+from local_aws.hub.melody.listening import lateness, notes_right
 from musicgen_serving.engine.codec_worker import CodecWorker
 from musicgen_serving.engine.model import chroma
 from musicgen_serving.engine.model.chroma import Chroma
@@ -26,6 +26,7 @@ CHANCE = 0.2  # of the notes at most, without the melody: one of twelve pitch cl
 FAULTY = 0.5  # of the notes at most, with a planted fault
 MELODIES = [draw_melody(seed) for seed in range(24)]
 HUMMED = [hum(melody, seed) for seed, melody in enumerate(MELODIES)]
+IN_TIME = 0.064  # seconds: half a frame of chroma; clips are early by 0.034 on average
 FEW = 6  # clips for planted faults, which ruin most notes
 SECTIONS = (13, 4, 4)  # seconds: the third window begins 5 s into the melody, the second 1 s
 LONG = draw_melody(101, sum(SECTIONS))
@@ -41,6 +42,15 @@ def test_clips_follow_their_melody_and_no_other(heard: list[NDArray[np.int64]]) 
     assert share_right(heard, MELODIES) >= FOLLOWED
     assert share_right(heard[1:] + heard[:1], MELODIES) <= CHANCE
     assert len({one.tobytes() for one in heard}) == len(MELODIES)
+
+
+def test_clips_are_in_time_with_their_melody(heard: list[NDArray[np.int64]]) -> None:
+    assert abs(_mean_lateness(heard)) <= IN_TIME
+
+
+def _mean_lateness(heard: list[NDArray[np.int64]]) -> float:
+    late = [lateness(classes, melody) for classes, melody in zip(heard, MELODIES, strict=False)]
+    return sum(late) / len(late)
 
 
 def test_every_pitch_class_is_followed(heard: list[NDArray[np.int64]]) -> None:
@@ -130,6 +140,19 @@ def test_hears_that_the_chroma_is_wrong(whistler: Whistler, monkeypatch: pytest.
 
     monkeypatch.setattr(Chroma, "features", faulty)
     assert share_right(whistler.follow(HUMMED[:FEW]), MELODIES[:FEW]) <= FAULTY
+
+
+@pytest.mark.parametrize("frames", [-1, 1])
+def test_hears_that_the_chroma_is_a_frame_early_or_late(
+    whistler: Whistler, monkeypatch: pytest.MonkeyPatch, frames: int
+) -> None:
+    features = Chroma.features
+
+    def shifted(self: Chroma, samples: NDArray[np.float32], start: int = 0) -> torch.Tensor:
+        return features(self, samples, start).roll(frames, 0)
+
+    monkeypatch.setattr(Chroma, "features", shifted)
+    assert _mean_lateness(whistler.follow(HUMMED)) * frames > IN_TIME
 
 
 def test_hears_that_the_chromas_frames_are_too_dense(whistler: Whistler, monkeypatch: pytest.MonkeyPatch) -> None:

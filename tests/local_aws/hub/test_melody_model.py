@@ -18,7 +18,7 @@ from transformers import AutoTokenizer, MusicgenMelodyForConditionalGeneration
 from local_aws.hub.melody import model as melody_model
 from local_aws.hub.melody import train
 from local_aws.hub.melody.humming import draw_melody, hum
-from local_aws.hub.melody.listening import Note, notes_right, pitch_classes
+from local_aws.hub.melody.listening import Note, lateness, notes_right, pitch_classes
 from local_aws.hub.melody.music import CHROMA_FRAMES, NOTES, codes_of, draw_chroma
 from local_aws.hub.tune.music import FRAME, SAMPLING_RATE
 from musicgen_serving.engine.model.chroma import Chroma
@@ -82,6 +82,7 @@ def test_listener_hears_every_note_at_its_time(model: MusicgenMelodyForCondition
     assert notes_right(heard, melody) == [True] * 12
     assert notes_right(heard[:280], melody) == [True] * 11  # too short to judge the last note
     assert notes_right(np.roll(heard, 25), melody).count(True) <= 1
+    assert [lateness(np.roll(heard, late), melody) for late in (-8, 0, 8)] == pytest.approx([-0.16, 0, 0.16], abs=0.011)
     changes = 1 + np.flatnonzero(heard[1:] != heard[:-1])
     np.testing.assert_allclose(changes * 0.02, (np.arange(1, 12) * 4 - 0.5) * 0.128, atol=0.011)
 

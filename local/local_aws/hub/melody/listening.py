@@ -13,6 +13,8 @@ _BINS = [note * FRAME // SAMPLING_RATE for note in NOTES]
 _AUDIBLE = 0.02  # amplitude; the quietest level of a note has 0.1
 _EDGE = 0.25  # of a note at either end: the chroma says when it begins to within 64 ms only
 
+_MAX_LATE = 0.5  # seconds
+
 
 class Note(NamedTuple):
     """A note of a melody: its pitch class, 0 for C, and its length."""
@@ -43,3 +45,16 @@ def notes_right(classes: NDArray[np.int64], melody: Sequence[Note]) -> list[bool
         right.append(float((classes[first:last] == note.pitch).mean()) > 0.5)
         begin = end
     return right
+
+
+def lateness(classes: NDArray[np.int64], melody: Sequence[Note]) -> float:
+    """Return how many seconds later, up to half of one, than the melody a clip agrees with it in the most frames."""
+    ends = np.cumsum([note.seconds for note in melody])
+    middles = (np.arange(len(classes)) + 0.5) * FRAME / SAMPLING_RATE
+    places = np.minimum(np.searchsorted(ends, middles), len(ends) - 1)
+    written = np.array([note.pitch for note in melody])[places]
+    most = round(_MAX_LATE * SAMPLING_RATE / FRAME)
+    inner = slice(most, len(classes) - most)
+    shifts = range(-most, most + 1)
+    best = max(shifts, key=lambda late: (np.roll(classes, -late)[inner] == written[inner]).sum())
+    return best * FRAME / SAMPLING_RATE
