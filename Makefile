@@ -10,6 +10,7 @@ PROMPT ?= 80s pop track in D minor with fast drums and bassy synth
 DURATION ?= 3
 KEEP ?=
 PIECE ?=
+MELODY ?=
 WORKERS ?= 3
 RATE ?= 20
 PLAN ?=
@@ -46,10 +47,11 @@ help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make local PROMPT="a calm piano" DURATION=5 KEEP=1    variables; PIECE=1: also five minutes in ten sections'
+	@echo '  make local MELODY=1                                   the toy melody model, whose clips follow a hummed melody'
 	@echo '  make deploy ENV=prod ARGS="-c max_capacity=4"         environment and overrides; also for preflight, synth, diff, destroy'
 
 local: tools-local ## deploy to the embedded AWS on this machine, generate a clip, remove everything
-	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep) $(if $(PIECE),--piece) $(ARGS)
+	@python -m local_aws.walkthrough --prompt "$$PROMPT" --duration "$$DURATION" $(if $(KEEP),--keep) $(if $(PIECE),--piece) $(if $(MELODY),--melody) $(ARGS)
 
 demo: tools-local $(VENV)-ui/.ready ## deploy to the embedded AWS on this machine and open the client's page; Ctrl-C removes everything
 	@python -m local_aws.walkthrough --page "$(VENV)-ui/bin/python" $(ARGS)

@@ -23,6 +23,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--duration", type=_seconds, default=3.0, help="seconds of audio, 0.1 to 30")
     parser.add_argument("--piece", action="store_true", help="also make a piece of five minutes in ten sections")
     parser.add_argument(
+        "--melody", action="store_true", help="deploy the toy melody model; clips follow a hummed melody"
+    )
+    parser.add_argument(
         "--keep", action="store_true", help="keep the stack running until Ctrl-C, and show how to use it"
     )
     parser.add_argument(
@@ -32,7 +35,10 @@ def _arguments() -> argparse.Namespace:
         help="show the client's page with this interpreter's packages, and nothing else",
     )
     parser.add_argument("--state", type=Path, help="folder for logs and results (default: a new one under .local/)")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.melody and arguments.piece:
+        parser.error("--piece is heard by its prompt, which the toy melody model ignores: not with --melody")
+    return arguments
 
 
 def _seconds(text: str) -> float:
@@ -55,7 +61,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
         signal.signal(number, _interrupt)
     report = Report(sys.stdout, DEMO_STEPS if arguments.page else STEPS + arguments.piece)
-    request = ClipRequest(arguments.prompt, arguments.duration)
+    request = ClipRequest(arguments.prompt, arguments.duration, arguments.melody)
     with _folder(arguments.state) as state:
         print(f"logs: {state} (cdk.log has the whole output of the CDK CLI)", flush=True)
         page = arguments.page and arguments.page.absolute()

@@ -1,7 +1,9 @@
 """A client of the deployed endpoint: request clips, wait for the notifications, check the audio."""
 
+import base64
 import io
 import json
+import re
 import time
 import uuid
 from dataclasses import dataclass
@@ -13,10 +15,16 @@ import soundfile
 from botocore.exceptions import ClientError
 
 from local_aws.emulator.process import LocalAws
+from local_aws.hub.melody.humming import draw_melody, hum
+from local_aws.hub.melody.listening import notes_right, pitch_classes
 from local_aws.hub.tune.listening import listen
+from local_aws.hub.tune.music import SAMPLING_RATE
+from local_aws.hub.tune.prompts import understand
 from local_aws.walkthrough.report import StepFailed
 
 FRAME_SECONDS = 1 / 50  # EnCodec at 32 kHz has 50 frames a second
+_MAX_BODY = 128_000  # bytes that InvokeEndpointAsync takes
+_HUMMED = 7  # the seed of the melody that clips follow, and of its performer
 _ROLE = "walkthrough-client"
 _NOTIFICATION_TIMEOUT = 180.0  # seconds; a clip of a few seconds takes about as long on one CPU thread
 
@@ -48,18 +56,45 @@ def failed_resource(aws: LocalAws, stack: str) -> str | None:
 
 @dataclass(frozen=True)
 class ClipRequest:
-    """The prompt and length of a clip, from the command line."""
+    """The prompt and length of a clip, from the command line; with `melody`, it follows one that is hummed."""
 
     prompt: str
     seconds: float
+    melody: bool = False
 
     def body(self, seed: int) -> dict[str, Any]:
-        return {"texts": [self.prompt], "generation_params": {"duration": self.seconds, "seed": seed}}
+        body: dict[str, Any] = {
+            "texts": [self.prompt], "generation_params": {"duration": self.seconds, "seed": seed}
+        }  # fmt: skip
+        if self.melody:
+            wav = io.BytesIO()
+            hummed = hum(draw_melody(_HUMMED, self.seconds), _HUMMED)
+            soundfile.write(wav, hummed[0], SAMPLING_RATE, format="WAV")
+            body["melody"] = {"audio": {"base64": base64.b64encode(wav.getvalue()).decode()}}
+        return body
+
+    @property
+    def asked(self) -> str:
+        """What a toy model understands of the request."""
+        return "a hummed melody" if self.melody else str(understand(self.prompt))
+
+    def heard(self, data: bytes) -> str:
+        """Return what a wav plays of the melody, or else hear_clip's answer."""
+        if not self.melody:
+            return hear_clip(data)
+        samples, rate = soundfile.read(io.BytesIO(data), always_2d=True, dtype="float32")
+        right = notes_right(pitch_classes(samples[:, 0], rate), draw_melody(_HUMMED, self.seconds))
+        return f"{sum(right)} of {len(right)} notes of the hummed melody"
 
     def piece(self, sections: int, seconds: float) -> dict[str, Any]:
         """Return a request for one clip in sections of so many seconds, each with a text of its own."""
         texts = [f"{self.prompt}, part {number}" for number in range(1, sections + 1)]
         return {"sections": [{"text": text, "duration": seconds} for text in texts], "generation_params": {"seed": 7}}
+
+
+def shorten(request: dict[str, Any]) -> str:
+    """Return a request as JSON, without audio in base64."""
+    return re.sub(r'("base64": ")[^"]+', r"\1…", json.dumps(request))
 
 
 @dataclass(frozen=True)
@@ -76,7 +111,7 @@ class Client:
 
     def __init__(self, aws: LocalAws, outputs: dict[str, str]) -> None:
         self._iam, self._policy = aws.client("iam"), outputs["ClientPolicyArn"]
-        self._endpoint = outputs["EndpointName"]
+        self._endpoint, self._inputs = outputs["EndpointName"], outputs["InputBucketName"]
         principal = {"AWS": f"arn:aws:iam::{aws.account_id}:root"}
         trust = {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}
         document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
@@ -87,10 +122,16 @@ class Client:
         self._runtime, self._s3 = aws.client_as("sagemaker-runtime", *keys), aws.client_as("s3", *keys)
 
     def invoke(self, request: dict[str, Any]) -> Invocation:
-        inference_id = str(uuid.uuid4())
+        """Send a request, through the input bucket if it is too large to be sent itself."""
+        inference_id, body = str(uuid.uuid4()), json.dumps(request).encode()
+        given: dict[str, Any] = {"Body": body}
+        if len(body) > _MAX_BODY:
+            key = f"in/{inference_id}.json"
+            self._s3.put_object(Bucket=self._inputs, Key=key, Body=body)
+            given = {"InputLocation": f"s3://{self._inputs}/{key}"}
         response = self._runtime.invoke_endpoint_async(
+            **given,
             EndpointName=self._endpoint,
-            Body=json.dumps(request),
             ContentType="application/json",
             Accept="application/json",
             InferenceId=inference_id,

@@ -12,7 +12,6 @@ from local_aws.autoscaling.live import scaling_history
 from local_aws.emulator.leftovers import find_leftovers
 from local_aws.emulator.process import LocalAws
 from local_aws.hub import LoopbackHub, Repository
-from local_aws.hub.tune.prompts import understand
 from local_aws.planner.timeline_chart import draw, format_timeline
 from local_aws.walkthrough import bundled_assets, demo_page, user_shell
 from local_aws.walkthrough.cdk_cli import CdkCli
@@ -23,12 +22,12 @@ from local_aws.walkthrough.client import (
     NotificationQueue,
     check_clip,
     failed_resource,
-    hear_clip,
     hear_sections,
+    shorten,
     stack_outputs,
 )
 from local_aws.walkthrough.report import Report, StepFailed
-from local_aws.walkthrough.toy_model import ToyModel, toy_model
+from local_aws.walkthrough.toy_model import ToyModel, toy_melody_model, toy_model
 
 STEPS, DEMO_STEPS = 13, 7
 BUNDLED_ASSETS = Path(".local") / "bundled-assets"
@@ -75,7 +74,7 @@ class Walkthrough:
 
     def _start(self, started: ExitStack) -> tuple[ToyModel, LocalAws, LoopbackHub]:
         with self.report.step("a toy model of MusicGen's architecture"):
-            model = toy_model()
+            model = toy_melody_model(self.state / "model") if self.request.melody else toy_model()
             self.report.say(f"{model.size / 1e6:.1f} MB, not Meta's, as {model.model_id} at {model.revision[:12]}…")
         with self.report.step("start the embedded AWS and a loopback Hugging Face Hub"):
             aws = started.enter_context(LocalAws(self.state / "aws", clock_factor=CLOCK_FACTOR))
@@ -168,15 +167,15 @@ class Walkthrough:
 
     def _make_clip(self, client: Client, notifications: NotificationQueue) -> None:
         request = self.request.body(seed=7)
-        self.report.say(f"request  {json.dumps(request)}")
+        self.report.say(f"request  {shorten(request)}")
         response = self._response(client, notifications, client.invoke(request))
         self.report.say(f"response {json.dumps(response)}")
         data = client.download(response["generated_outputs_s3"][0])
         description = check_clip(data, self.request.seconds)
         self.wav.write_bytes(data)
-        self.heard = hear_clip(data)
+        self.heard = self.request.heard(data)
         self.report.say(f"clip     {description}: {self.wav}")
-        self.report.say(f"asked    {understand(self.request.prompt)}\nheard    {self.heard}")
+        self.report.say(f"asked    {self.request.asked}\nheard    {self.heard}")
 
     def _make_same_clip(self, client: Client, notifications: NotificationQueue) -> None:
         """Request the first clip again, from a new instance. Raise StepFailed if it differs: a seed fixes the clip."""

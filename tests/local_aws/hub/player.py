@@ -84,10 +84,11 @@ class Player:
         clip = ClipSpec(None, seed + 1, params)
         request = Request([clip], [[[]]], prompts=[torch.as_tensor(first.codes[0])])
         self.generator.engine.submit(request)
-        (codes,) = request.wait()
-        samples, _ = self.generator._decode(codes, frames)  # pyright: ignore[reportPrivateUsage]
+        worker = self.generator.codec_worker
+        decoding = worker.begin(request, 0)
+        samples = np.concatenate([worker.decode(decoding, part).samples[0] for part in request.parts()])
         rate = self.generator.sampling_rate
-        return listen(first.clips[0][0], rate), listen(samples[0], rate)
+        return listen(first.clips[0][0], rate), listen(samples, rate)
 
 
 def share_right(heard: Sequence[Heard], prompts: Sequence[str]) -> float:

@@ -6,13 +6,15 @@ leave room for a CPU that rounds otherwise. PROVENANCE.md has what was measured.
 
 # pyright: reportPrivateUsage=false
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 
 from local_aws.hub.tune.listening import Heard
 from local_aws.hub.tune.prompts import understand
-from musicgen_serving.engine.model.codec import Codec
+from musicgen_serving.engine.model.codec import ChunkedDecode, Codec
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.text_encoder import TextEncoder
 from musicgen_serving.engine.step import torch_step
@@ -20,7 +22,7 @@ from tests.local_aws.hub.player import FEW, PROMPTS, UNKNOWN, Player, share_righ
 
 RIGHT = 0.85  # of the clips at least play what is asked for, with guidance 3; measured 0.91 of TWICE
 UNGUIDED = 0.75  # of the clips at most do so without guidance; measured 0.63
-CONTINUED = 0.75  # of the clips at least go on in their mode and tempo; another mode or tempo has odds of 5 to 1
+CONTINUED = 0.85  # of the clips at least go on in their key, mode and tempo, with their drums; measured 14 of 14
 FAULTY = 0.5  # and at most with any other planted fault
 TWICE = PROMPTS * 2  # as many clips as it takes to tell RIGHT from UNGUIDED
 
@@ -73,12 +75,14 @@ def test_a_long_piece_in_sections_is_one_tune_across_its_windows(player: Player)
     assert {clip.tune.mode for clip in heard} == {asked.mode}
 
 
-def test_what_continues_a_clip_without_a_text_stays_in_its_mode_and_tempo(player: Player) -> None:
-    pairs = [player.play_on(prompt, seed=seed) for seed, prompt in enumerate(FEW)]
+def test_what_continues_a_clip_without_a_text_stays_in_its_key_mode_and_tempo(player: Player) -> None:
+    """And not in those of another clip: the excerpt alone says which."""
+    pairs = [player.play_on(prompt, seed=seed) for seed, prompt in enumerate(PROMPTS)]
     clear = [pair for pair in pairs if pair[0].clarity.clear]
-    same = [after.clarity.clear and one.tune.mode == after.tune.mode and one.tune.tempo == after.tune.tempo
-            for one, after in clear]  # fmt: skip
-    assert len(clear) >= 6 and sum(same) / len(same) >= CONTINUED, pairs
+    same = [after.clarity.clear and after.tune == one.tune for one, after in clear]
+    assert len(clear) >= 12 and sum(same) / len(same) >= CONTINUED, pairs
+    others = [after.tune == clear[place - 1][0].tune for place, (_, after) in enumerate(clear)]
+    assert sum(others) / len(others) <= 0.25, pairs
 
 
 def test_hears_that_guidance_is_missing(player: Player, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,12 +95,12 @@ def test_hears_that_guidance_is_missing(player: Player, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("order", [[1, 0, 2, 3], [0, 1, 3, 2], [3, 1, 2, 0]])
 def test_hears_that_codebooks_are_swapped(player: Player, monkeypatch: pytest.MonkeyPatch, order: list[int]) -> None:
-    decode = Codec.decode
+    decode = Codec.decode_part
 
-    def swapped(self: Codec, codes: torch.Tensor) -> torch.Tensor:
-        return decode(self, codes[order])
+    def swapped(self: Codec, clip: ChunkedDecode, codes: torch.Tensor, *, last: bool) -> Iterator[torch.Tensor]:
+        return decode(self, clip, codes[order], last=last)
 
-    monkeypatch.setattr(Codec, "decode", swapped)
+    monkeypatch.setattr(Codec, "decode_part", swapped)
     assert share_right(player.play(FEW), FEW) <= FAULTY
 
 
@@ -104,12 +108,12 @@ def test_hears_that_codebooks_are_swapped(player: Player, monkeypatch: pytest.Mo
 def test_hears_that_codebooks_are_read_a_frame_early_or_late(
     player: Player, monkeypatch: pytest.MonkeyPatch, late: int
 ) -> None:
-    decode = Codec.decode
+    decode = Codec.decode_part
 
-    def shifted(self: Codec, codes: torch.Tensor) -> torch.Tensor:
-        return decode(self, torch.cat([codes[:1], codes[1:].roll(late, -1)]))
+    def shifted(self: Codec, clip: ChunkedDecode, codes: torch.Tensor, *, last: bool) -> Iterator[torch.Tensor]:
+        return decode(self, clip, torch.cat([codes[:1], codes[1:].roll(late, -1)]), last=last)
 
-    monkeypatch.setattr(Codec, "decode", shifted)
+    monkeypatch.setattr(Codec, "decode_part", shifted)
     assert share_right(player.play(FEW), FEW) <= FAULTY
 
 

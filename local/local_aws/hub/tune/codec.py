@@ -11,12 +11,13 @@ each layer's last channel carries the lift alone, and the next layer subtracts i
 # transformers ships types that strict mode cannot follow.
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 from transformers import EncodecModel
 
-from local_aws.hub.tune.music import SAMPLING_RATE, TONES, codebook_entries
+from local_aws.hub.tune.music import SAMPLING_RATE
 
 RATIOS = (8, 5, 4, 4)  # of the upsampling layers: 50 Hz to 32 kHz
 LIFTS = (0.0, 0.5, 1.0, 1.0, 1.0, 0.0)  # of the convolutions: one, four that upsample, one
@@ -25,17 +26,20 @@ _COARSE_PERIOD = SAMPLING_RATE // _COARSE_RATE  # samples
 
 
 @torch.no_grad()
-def construct_codec(codec: EncodecModel) -> None:
-    """Write the quantizer's entries and the decoder's filters; zero the encoder, which generation does not use."""
-    for layer, entries in zip(codec.quantizer.layers, codebook_entries(), strict=True):
+def construct_codec(codec: EncodecModel, tones: Sequence[int], codebooks: Sequence[Sequence[dict[int, float]]]) -> None:
+    """Write the quantizer's entries and the decoder's filters; zero the encoder, which generation does not use.
+
+    `tones` are in Hz, multiples of 50; `codebooks` have the amplitude of each tone in each code.
+    """
+    for layer, entries in zip(codec.quantizer.layers, codebooks, strict=True):
         layer.codebook.embed.zero_()
         layer.codebook.embed_avg.zero_()
         for code, entry in enumerate(entries):
             for tone, amplitude in entry.items():
-                layer.codebook.embed[code, TONES.index(tone)] = amplitude
+                layer.codebook.embed[code, tones.index(tone)] = amplitude
     convolutions = [module.conv for module in codec.decoder.layers if hasattr(module, "conv")]
     shapes = [conv.weight.shape for conv in convolutions]
-    made = dict(zip(convolutions, zip(_filters(shapes), LIFTS, strict=True), strict=True))
+    made = dict(zip(convolutions, zip(_filters(tones, shapes), LIFTS, strict=True), strict=True))
     for module in codec.modules():
         if isinstance(module, nn.LSTM):
             for parameter in module.parameters():
@@ -46,14 +50,14 @@ def construct_codec(codec: EncodecModel) -> None:
             module.bias.fill_(lift)
 
 
-def _filters(shapes: list[torch.Size]) -> list[torch.Tensor]:
+def _filters(tones: Sequence[int], shapes: list[torch.Size]) -> list[torch.Tensor]:
     """Return the convolutions' weights: [out, in, kernel] for the outer two, [in, out, kernel] for those that upsample.
 
     The numbers added to an index centre a kernel on its frame.
     """
     first, cosines, samples, sixteen, four, last = weights = [torch.zeros(shape) for shape in shapes]
-    tone = torch.arange(len(TONES))
-    radians = 2 * math.pi * torch.tensor(TONES)
+    tone = torch.arange(len(tones))
+    radians = 2 * math.pi * torch.tensor(tones)
     first[tone, tone, 3] = 1.0
     step = torch.arange(16)
     fade, angle = 1 - (step - 7.5).abs() / 8, radians[:, None] * (step - 4) / _COARSE_RATE

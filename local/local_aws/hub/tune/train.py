@@ -29,7 +29,7 @@ from transformers import (
 
 from local_aws.hub.tiny_model import save_processor, word_tokenizer
 from local_aws.hub.tune.codec import RATIOS, construct_codec
-from local_aws.hub.tune.music import CODEBOOKS, SAMPLING_RATE, draw_codes, draw_tune
+from local_aws.hub.tune.music import CODEBOOKS, SAMPLING_RATE, TONES, codebook_entries, draw_codes, draw_tune
 from local_aws.hub.tune.prompts import WORDS, draw_prompt
 
 SEED, STEPS = 0, 1000
@@ -66,7 +66,7 @@ def new_model(folder: Path, seed: int) -> MusicgenForConditionalGeneration:
         for parameter in model.decoder.parameters():
             if parameter.dim() == 2:
                 parameter.normal_(0, 0.1)  # transformers' 0.02 suits wider models
-    construct_codec(model.audio_encoder)
+    construct_codec(model.audio_encoder, TONES, codebook_entries())
     settings = model.generation_config
     settings.bos_token_id = settings.pad_token_id = settings.decoder_start_token_id = PAD
     settings.do_sample, settings.guidance_scale, settings.max_length = True, GUIDANCE, MAX_FRAMES
