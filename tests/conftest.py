@@ -2,6 +2,7 @@
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,18 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 
 DESELECTED = pytest.StashKey[str]()
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """The address of moto's S3, a server: in one process, moto mixes up what two threads ask."""
+    from moto.server import ThreadedMotoServer  # it takes a second
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
 
 
 @pytest.hookimpl(trylast=True)  # after pytest-randomly

@@ -9,7 +9,6 @@ from typing import Any
 import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from musicgen_serving.audio_output import AudioOutput
 from musicgen_serving.audio_upload import PART_BYTES, STREAMS_TOGETHER, AudioStore, UploadError
@@ -26,20 +25,10 @@ CLIP = np.random.default_rng(0).normal(0, 0.5, (1, 2 * PART + 12_345)).astype(np
 SHORT = CLIP[:, : PART - 22]  # with its header as long as a part: nothing would be gained
 
 
-@pytest.fixture(scope="module")
-def s3_url() -> Iterator[str]:
-    """A server: moto in this process would mix up what two threads ask."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def client(s3_url: str) -> Iterator[Any]:
+def client(s3_endpoint: str) -> Iterator[Any]:
     client: Any = boto3.client(  # pyright: ignore[reportUnknownMemberType]
-        "s3", region_name="us-east-1", endpoint_url=s3_url, aws_access_key_id="test", aws_secret_access_key="test"
+        "s3", region_name="us-east-1", endpoint_url=s3_endpoint, aws_access_key_id="test", aws_secret_access_key="test"
     )
     client.create_bucket(Bucket="out")
     yield client

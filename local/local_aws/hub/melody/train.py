@@ -8,11 +8,9 @@ of a Hub repository is written, and what was trained as `trained.safetensors`.
 # pyright: reportOptionalMemberAccess=false, reportOptionalCall=false
 # transformers ships types that strict mode cannot follow.
 
-import argparse
 import random
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch.nn import functional
@@ -20,6 +18,7 @@ from transformers import MusicgenMelodyForConditionalGeneration
 
 from local_aws.hub.melody.model import CODES, GUIDANCE, MAX_FRAMES, PAD, PREFIX, TRAINED, new_model, save, save_trained
 from local_aws.hub.melody.music import CHROMA_FRAMES, LEVELS, NOTES, codes_of, draw_chroma
+from local_aws.hub.training import fit, training_arguments
 from local_aws.hub.tune.music import CODEBOOKS
 
 SEED, STEPS = 0, 500
@@ -106,21 +105,11 @@ def train(model: MusicgenMelodyForConditionalGeneration, seed: int, steps: int) 
     rng = random.Random(seed)
     torch.manual_seed(seed)
     parts = (model.text_encoder, model.decoder, model.enc_to_dec_proj, model.audio_enc_to_dec_proj)
-    learned = [parameter for part in parts for parameter in part.parameters()]
-    optimizer = torch.optim.AdamW(learned, lr=3e-3, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
-    losses: list[float] = []
-    for step in range(steps):
-        loss = batch_loss(model, draw_batch(*BATCHES[step % len(BATCHES)], rng))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned, 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        if step % 40 == 39:
-            print(f"step {step + 1}: loss {sum(losses[-40:]) / 40:.4f}", flush=True)
-    return losses
+
+    def loss_of_step(step: int) -> torch.Tensor:
+        return batch_loss(model, draw_batch(*BATCHES[step % len(BATCHES)], rng))
+
+    return fit(parts, loss_of_step, steps, report=40)
 
 
 @torch.no_grad()
@@ -131,14 +120,8 @@ def finish(model: MusicgenMelodyForConditionalGeneration) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m local_aws.hub.melody.train", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where to write the model, in the Hub's layout")
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    arguments = parser.parse_args()
+    arguments = training_arguments("local_aws.hub.melody.train", __doc__, SEED, STEPS)
     started, folder = time.monotonic(), arguments.folder
-    torch.set_num_threads(1)  # the order of sums, and so the weights, depend on it
-    folder.mkdir(parents=True, exist_ok=True)
     model = new_model(folder, arguments.seed)
     train(model, arguments.seed, arguments.steps)
     finish(model)

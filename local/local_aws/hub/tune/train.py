@@ -8,7 +8,6 @@ MusicGen's architecture, end to end. The codec is constructed; text encoder and 
 # pyright: reportOptionalMemberAccess=false, reportOptionalCall=false
 # transformers ships types that strict mode cannot follow.
 
-import argparse
 import random
 import time
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from transformers import (
 )
 
 from local_aws.hub.tiny_model import save_processor, word_tokenizer
+from local_aws.hub.training import fit, training_arguments
 from local_aws.hub.tune.codec import RATIOS, construct_codec
 from local_aws.hub.tune.music import CODEBOOKS, SAMPLING_RATE, TONES, codebook_entries, draw_codes, draw_tune
 from local_aws.hub.tune.prompts import WORDS, draw_prompt
@@ -146,25 +146,15 @@ def train(
     rng = random.Random(seed)
     embedding = model.decoder.model.decoder.embed_positions
     positions = embedding.weights
-    parts = (model.text_encoder, model.decoder, model.enc_to_dec_proj)
-    learned = [parameter for part in parts for parameter in part.parameters()]
-    optimizer = torch.optim.AdamW(learned, lr=3e-3, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
-    losses: list[float] = []
-    for step in range(steps):
+
+    def loss_of_step(step: int) -> torch.Tensor:
         clips, frames = BATCHES[step % len(BATCHES)]
         # Half of the batches start anywhere in a clip, so that no position is new to the model.
         offset = rng.choice((0, rng.randrange(len(positions) - frames - CODEBOOKS)))
         embedding.weights = positions[offset:]
-        loss = batch_loss(model, tokenizer, draw_batch(clips, frames, rng))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned, 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        if step % 100 == 99:
-            print(f"step {step + 1}: loss {sum(losses[-100:]) / 100:.4f}", flush=True)
+        return batch_loss(model, tokenizer, draw_batch(clips, frames, rng))
+
+    losses = fit((model.text_encoder, model.decoder, model.enc_to_dec_proj), loss_of_step, steps, report=100)
     embedding.weights = positions
     return losses
 
@@ -188,14 +178,8 @@ def save(model: MusicgenForConditionalGeneration, folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m local_aws.hub.tune.train", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where to write the model, in the Hub's layout")
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    arguments = parser.parse_args()
+    arguments = training_arguments("local_aws.hub.tune.train", __doc__, SEED, STEPS)
     started, folder = time.monotonic(), arguments.folder
-    torch.set_num_threads(1)  # the order of sums, and so the weights, depend on it
-    folder.mkdir(parents=True, exist_ok=True)
     model = new_model(folder, arguments.seed)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     train(model, tokenizer, arguments.seed, arguments.steps)
