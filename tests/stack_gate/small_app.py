@@ -130,6 +130,7 @@ def make_repository(folder: Path) -> Path:
             ".github/workflows/check.yml": WORKFLOW,
         },
     )
-    git(folder, "init", "--quiet", "--initial-branch=unborn")
+    git(folder, "init", "--quiet", "--template=", "--initial-branch=unborn")
     commit(folder, "main")
+    git(folder, "repack", "-adq")  # every attack copies the repository: one file instead of hundreds of objects
     return folder

@@ -18,20 +18,14 @@ from tests.stack_gate.mutants.stacks import ROOT, Compare, Draft
 CONFIGURATION = {name: (ROOT / name).read_text(encoding="utf-8") for name in (".cfnlintrc.yaml", ".checkov.yaml")}
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that the tests of this module share."""
-    return tmp_path_factory.mktemp("cache")
-
-
-def test_new_failures_are_found_and_old_ones_are_not(base: Stack, cache: Path) -> None:
+def test_new_failures_are_found_and_old_ones_are_not(base: Stack, cache_with_packages: Path) -> None:
     """The real stack with a bucket that logs nothing, as every bucket of the base, and a wrong property."""
     draft = Draft(base)
     draft.add("Extra", "AWS::S3::Bucket")
     draft.add("Wrong", "AWS::SQS::Queue", Nope=1)
     draft.properties("ScaleToZero/Target")["MaxCapacity"] = 3
 
-    (outcome,), notes = outcomes.run_checks([Pair(base=base, head=draft.stack())], CONFIGURATION, cache)
+    (outcome,), notes = outcomes.run_checks([Pair(base=base, head=draft.stack())], CONFIGURATION, cache_with_packages)
 
     found = {(finding.class_name, finding.resource, finding.what.split(":")[0]) for finding in outcome.findings}
     assert ("lint", "Wrong", "cfn-lint E3002") in found

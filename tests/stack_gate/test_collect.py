@@ -1,6 +1,7 @@
 """What the gate compares: git trees, virtualenvs and wheels, cloud assemblies, price tables, cached snapshots."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,10 @@ from stack_gate.collect.assembly import read_assembly
 from stack_gate.collect.git import WORKING_TREE, Repository
 from stack_gate.collect.packages import Packages, app_packages, pip_options, staging_wheels
 from stack_gate.collect.snapshots import environment_names, read_prices, take_snapshot
+from stack_gate.collect.synthesis import synthesise
 from stack_gate.template import Stack
+from tests.stack_gate.small_app import CDK_STUB, install_cdk_stub, write
+from tests.stack_gate.small_app import app as app_code
 
 PINNED = f"numpy==1.0 \\\n    --hash=sha256:{'0' * 64}\n"
 OPTIONS = 'PIP_OPTIONS = ("--only-binary=:all:", "--platform=manylinux2014_aarch64", "--no-compile")\n'
@@ -215,6 +219,22 @@ def app(tmp_path: Path) -> Path:
     for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
         subprocess.run(["git", "-C", str(folder), *who, *command], check=True)
     return folder
+
+
+def test_synth_leaves_template_validation_to_the_linters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app skips it by CDK's variable; the command line still refuses what constructs annotate as an error."""
+    source, home = tmp_path / "source", tmp_path / "home"
+    change = 'template["Metadata"] = {"validates": os.environ["CDK_VALIDATION"], "given": os.environ["GIVEN"]}'
+    write(source, {"app.py": app_code(change=change), "stack.json": "{}", "manifest.json": "{}"})
+    home.mkdir()
+    stub = install_cdk_stub(tmp_path / "stub")
+    (stub / "cdk").write_text(CDK_STUB.replace("exec", 'GIVEN="$*" exec'), encoding="utf-8")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(stub), os.environ["PATH"]]))
+
+    (stack,) = synthesise(source, "dev", Packages(), home)
+
+    assert stack.template["Metadata"]["validates"] == "false"
+    assert "--validation" in stack.template["Metadata"]["given"].split()
 
 
 def test_snapshot_is_taken_once_for_a_tree(app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

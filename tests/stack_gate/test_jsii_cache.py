@@ -1,10 +1,12 @@
 """Unpacked packages are shared by copies: what one revision writes, no other run reads."""
 
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stack_gate.collect import jsii_cache
+from stack_gate.collect import jsii_cache, sandbox
 from stack_gate.collect.jsii_cache import fill_home
 from stack_gate.collect.packages import uses_cdk
 
@@ -38,6 +40,25 @@ def test_packages_are_unpacked_once(unpacking: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(jsii_cache.sandbox, "run", run_again)
     fill_home(tmp_path / "second", tmp_path / "cache")
     assert (tmp_path / "second/package").exists()
+
+
+def test_the_faster_of_two_runs_fills_the_cache(
+    unpacking: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other finds the folder filled when its own packages are unpacked."""
+    unpack = jsii_cache.sandbox.run
+
+    def be_overtaken(*arguments: Any, **options: Any) -> sandbox.Finished:
+        monkeypatch.setattr(jsii_cache.sandbox, "run", unpack)
+        with monkeypatch.context() as patched:  # the other run is another process, with its own lock
+            patched.setattr(jsii_cache, "_lock", threading.Lock())
+            fill_home(tmp_path / "faster", tmp_path / "cache")
+        return unpack(*arguments, **options)
+
+    monkeypatch.setattr(jsii_cache.sandbox, "run", be_overtaken)
+    fill_home(tmp_path / "slower", tmp_path / "cache")
+
+    assert (tmp_path / "slower/package").read_text() == (tmp_path / "faster/package").read_text() == "genuine"
 
 
 def test_other_packages_are_unpacked_anew_and_the_old_ones_deleted(unpacking: Path, tmp_path: Path) -> None:

@@ -143,6 +143,15 @@ def test_comment_is_posted_and_then_updated(result: tuple[int, dict[str, Any], s
     assert set(parse_record(body).digests) == {"broaden", "lint", "money"}
 
 
+def test_unpacked_packages_are_indexed_for_every_synth(result: tuple[int, dict[str, Any], str]) -> None:
+    """Without aws-cdk-lib's index each synth would take a gibibyte, and twice its processor time."""
+    (home,) = (path for path in (ROOT / ".local/gate/jsii").iterdir() if path.name.isalnum())
+    entries = [marker.parent for marker in home.rglob(".jsii-runtime-package-cache")]
+
+    assert {"aws-cdk-lib", "cdk-nag"} <= {entry.parents[1].name for entry in entries}
+    assert [entry.name for entry in entries if not list(entry.glob(".jsii.runtime.v*.json"))] == []
+
+
 def test_labels_allow_the_pull_request(gate: Gate, result: tuple[int, dict[str, Any], str]) -> None:
     code, output, _ = gate("--base", "main", "--head", "more-capacity", "--allow", "broaden,lint,money")
 

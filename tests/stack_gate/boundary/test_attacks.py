@@ -82,7 +82,7 @@ def test_attack_does_not_pass(
     write(home, {".aws/credentials": SECRET})
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("GITHUB_TOKEN", SECRET)
-    monkeypatch.setattr(synthesis, "TIMEOUT_SECONDS", 8 if name == "more time" else 120)
+    monkeypatch.setattr(synthesis, "TIMEOUT_SECONDS", 4 if name == "more time" else 120)
     attack.change(repository)
     values = {
         "HOME": home,
@@ -119,7 +119,9 @@ def test_harmless_change_passes(base: Path, repository: Path, monkeypatch: pytes
     assert report["isolated"] is True
 
 
-def test_gate_that_finds_nothing_hands_over_to_the_base(base: Path, repository: Path, tmp_path: Path) -> None:
+def test_gate_that_finds_nothing_hands_over_to_the_base(
+    repository: Path, tmp_path: Path, cache_with_packages: Path
+) -> None:
     """Start the head's own gate, as `make gate` does in a working tree."""
     ATTACKS["the head's gate finds nothing"].change(repository)
     commit(repository, "attack")
@@ -131,6 +133,7 @@ def test_gate_that_finds_nothing_hands_over_to_the_base(base: Path, repository: 
         "PYTHONPATH": str(repository / "tools"),
     }
     command = [sys.executable, "-P", "-s", "-m", "stack_gate", "--base", "main", "--head", "attack"]
+    command += ["--cache", str(cache_with_packages)]
 
     done = subprocess.run(command, cwd=repository, env=variables, capture_output=True, text=True)
 

@@ -33,7 +33,7 @@ class Linter:
 
 
 def linters(configuration: Mapping[str, str]) -> list[Linter]:
-    """Return the three linters. `configuration` has the base's CONFIGURATIONS by name."""
+    """Return the three linters, the slowest first. `configuration` has the base's CONFIGURATIONS by name."""
     python = own_root() / CHECKOV_FOLDER / "bin" / "python"
     cfn_lint = Child(
         script="run_cfn_lint.py",
@@ -49,9 +49,9 @@ def linters(configuration: Mapping[str, str]) -> list[Linter]:
     )
     no_checkov = "" if python.exists() else f"{CHECKOV_FOLDER} is missing, which `make lint` makes"
     return [
+        Linter(name="checkov", child=checkov, missing=no_checkov),
         Linter(name="cfn-lint", child=cfn_lint, missing=cfn_lint.missing()),
         Linter(name="cdk-nag", child=cdk_nag, missing=cdk_nag.missing()),
-        Linter(name="checkov", child=checkov, missing=no_checkov),
     ]
 
 

@@ -54,7 +54,11 @@ def _unpacked(cache: Path) -> Path | None:
             return None
         if done.code != 0:
             return None
-        home.replace(folder)
+        try:
+            home.replace(folder)
+        except OSError:  # another run with this cache was faster
+            if not folder.exists():
+                raise
     for old in folder.parent.iterdir():
         if old != folder and old.name.isalnum():
             shutil.rmtree(old, ignore_errors=True)

@@ -118,10 +118,10 @@ def find_unknown_changes(diff: StackDiff) -> Iterator[Finding]:
             what = ValueChange((part,), base.template.get(part), head.template.get(part)).describe()
             yield stack_finding("unknown_part", what=f"the template's {what}")
     parameters = [as_object(stack.template.get("Parameters")) for stack in (base, head)]
-    used = canonical(
-        [{key: value for key, value in stack.template.items() if key != "Rules"} for stack in (base, head)]
-    )
-    for name in _changed_keys(*parameters):
+    changed = _changed_keys(*parameters)
+    parts = [{key: value for key, value in stack.template.items() if key != "Rules"} for stack in (base, head)]
+    used = canonical(parts) if changed else ""
+    for name in changed:
         if f'{{"Ref": "{name}"}}' in used or f"${{{name}}}" in used:
             change = ValueChange((name,), parameters[0].get(name), parameters[1].get(name)).describe()
             what = f"parameter {change}; resources, outputs or conditions use it"

@@ -20,7 +20,7 @@ _CREDENTIAL = re.compile(
 _DYNAMIC = re.compile(r"\{\{resolve:(secretsmanager|ssm-secure):")
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_-]{20,}")
 _MIN_BITS = 3.8  # of entropy a character: random base64 of 24 characters has about 4.2, words and names below 3.7
-SECRET_ATTRIBUTES = ("SecretAccessKey", "SecretString", "Password", "ClientSecret")
+_SECRET_ATTRIBUTE = re.compile(r"\b(SecretAccessKey|SecretString|Password|ClientSecret)\b")
 
 
 def find_secrets(diff: StackDiff) -> Iterator[Finding]:
@@ -70,8 +70,9 @@ def _secret_references(stack: Stack) -> Iterator[tuple[str, tuple[str, ...], Jso
     sources = {stack.display(name): entry.get("Properties", {}) for name, entry in stack.resources.items()}
     for name, node in {**sources, "": {"Outputs": stack.template.get("Outputs", {})}}.items():
         for path, found in objects(node):
-            text = canonical(found.get("Fn::GetAtt", found.get("Fn::Sub", "")))
-            by_attribute = any(re.search(rf"\b{attribute}\b", text) for attribute in SECRET_ATTRIBUTES)
+            function = found.get("Fn::GetAtt", found.get("Fn::Sub"))
+            text = "" if function is None else canonical(function)  # most objects of a template are neither
+            by_attribute = _SECRET_ATTRIBUTE.search(text) is not None
             by_parameter = found.get("Ref") in hidden or any(f"${{{item}}}" in text for item in hidden)
             if by_attribute or by_parameter:
                 yield name, path, found
