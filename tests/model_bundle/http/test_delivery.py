@@ -198,7 +198,8 @@ def test_a_slow_s3_makes_the_request_wait_instead_of_holding_the_clip(client: An
 
     thread = threading.Thread(target=deliver)
     thread.start()
-    thread.join(1)
+    wait_until(lambda: bool(held) and held[-1] > 2.7 * PART)
+    thread.join(0.5)
     assert thread.is_alive() and held[-1] < 3.2 * PART  # one part is being sent, and twice as much waits
     proceed.set()
     thread.join(30)
