@@ -41,7 +41,7 @@ def main(staged: Path, call: str, log_file: Path) -> None:
     elif call == "encode":
         generator.engine._encode = hang  # pyright: ignore[reportPrivateUsage]
     else:
-        setattr(generator.codec_worker.codec, "decode_part", hang)  # noqa: B010
+        generator.codec_worker.codec.decode_part = hang
     s3: Any = None  # nothing is ever finished
     audio_input = AudioInput(AudioSource(s3, ()), generator.sampling_rate, generator.channels)
     tracker = RequestTracker(s3, "out", log)

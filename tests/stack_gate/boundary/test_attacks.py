@@ -24,7 +24,7 @@ SECRET = "not-a-real-secret"
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The repository before any attack, with its base's snapshot in the cache beside it."""
+    """The repository before any attack, with the snapshot of its base in the cache."""
     return make_repository(tmp_path_factory.mktemp("attacks") / "base")
 
 

@@ -91,7 +91,7 @@ def continuation(browser: Browser) -> dict[str, object]:
 
 
 def melody(browser: Browser) -> dict[str, object]:
-    """Choose a file for the melody, which this endpoint's model refuses; start the form anew."""
+    """Choose a file for the melody, which this endpoint's model refuses; then clear the form."""
     browser.open(ADDRESS)
     browser.fill("#prompt textarea", "a waltz")
     unfold(browser, "melody")

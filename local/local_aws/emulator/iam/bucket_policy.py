@@ -1,4 +1,4 @@
-"""What S3 refuses in a bucket policy, whoever puts it.
+"""What S3 refuses in a bucket policy, whatever the caller's permissions.
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html
 """
