@@ -1,6 +1,5 @@
 """Application Auto Scaling's API: targets, policies and scheduled actions of endpoint variants."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -328,10 +327,8 @@ def test_start_and_end_are_optional_one_by_one(variant: Variant) -> None:
 )
 def test_an_end_follows_its_start(variant: Variant) -> None:
     """Start and end times form the boundaries for when the recurring action starts and stops."""
-    put: Callable[[], Any] = lambda: variant.schedule(  # noqa: E731
-        "cron(0 8 ? * MON *)", StartTime="2036-01-01T00:00:00Z", EndTime="2035-01-01T00:00:00Z"
-    )
-    assert error_code(put)[0] == "ValidationException"
+    times = {"StartTime": "2036-01-01T00:00:00Z", "EndTime": "2035-01-01T00:00:00Z"}
+    assert error_code(lambda: variant.schedule("cron(0 8 ? * MON *)", **times))[0] == "ValidationException"
 
 
 @documented(f"{API}/API_DeleteScheduledAction.html")

@@ -1,7 +1,6 @@
 """Bucket policies as the stack's buckets have them: who puts them, what S3 refuses, and whom they let in."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -54,12 +53,10 @@ def test_a_policy_replaces_the_previous_one(identities: Identities) -> None:
 def test_only_who_may_puts_a_policy(identities: Identities) -> None:
     """The calling identity must have the PutBucketPolicy permission on the bucket; else 403 Access Denied."""
     statement = {**allow("s3:GetObject", resource=f"{identities.arn}/*"), "Effect": "Deny", "Principal": "*"}
-    call: Callable[[Any], Any] = lambda client: client.put_bucket_policy(  # noqa: E731
-        Bucket=identities.bucket, Policy=policy([statement])
-    )
+    given = {"Bucket": identities.bucket, "Policy": policy([statement])}
     for action, may in (("s3:GetBucketPolicy", False), ("s3:PutBucketPolicy", True)):
         client = client_with(identities.workspace, "s3", [allow(action, resource=identities.arn)])
-        assert permitted(lambda client=client: call(client)) is may
+        assert permitted(lambda client=client: client.put_bucket_policy(**given)) is may
 
 
 @documented(f"{GUIDE}/example-bucket-policies.html")
@@ -77,12 +74,8 @@ def test_an_allow_for_another_account_is_for_no_one_else(identities: Identities)
     """The resource-based policy must specify the principal that will have access: naming another account allows it."""
     principal = {"AWS": f"arn:aws:iam::{OTHER_ACCOUNT}:root"}
     statement = {**allow("s3:GetObject", resource=f"{identities.arn}/*"), "Principal": principal}
-    s3 = identities.workspace.client("s3")
-    call: Callable[[], Any] = lambda: s3.put_bucket_policy(  # noqa: E731
-        Bucket=identities.bucket, Policy=policy([statement])
-    )
-    if permitted(call):
-        assert not identities.reads(identities.client("s3", identities.role()))
+    put(identities, statement)
+    assert not identities.reads(identities.client("s3", identities.role()))
 
 
 @documented(f"{API}/API_PutBucketPolicy.html")
@@ -90,8 +83,8 @@ def test_an_allow_for_another_account_is_for_no_one_else(identities: Identities)
 def test_a_malformed_policy_is_refused(identities: Identities, document: str) -> None:
     """MalformedPolicy: the policy is not valid JSON with statements."""
     s3 = identities.workspace.client("s3")
-    call: Callable[[], Any] = lambda: s3.put_bucket_policy(Bucket=identities.bucket, Policy=document)  # noqa: E731
-    assert error_code(call)[0] == "MalformedPolicy"
+    given = {"Bucket": identities.bucket, "Policy": document}
+    assert error_code(lambda: s3.put_bucket_policy(**given))[0] == "MalformedPolicy"
 
 
 @documented(f"{GUIDE}/bucket-policies.html")

@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -97,6 +96,7 @@ def test_a_visibility_of_zero_returns_the_message(queues: Queues) -> None:
     ("name", "valid", "invalid"),
     [
         ("VisibilityTimeout", "43200", "43201"),
+        ("VisibilityTimeout", "0", "a minute"),
         ("ReceiveMessageWaitTimeSeconds", "20", "21"),
         ("MessageRetentionPeriod", "60", "59"),
         ("DelaySeconds", "900", "901"),
@@ -335,7 +335,10 @@ def test_a_queues_policy_alone_may_allow(queues: Queues) -> None:
         aws_secret_access_key=keys["SecretAccessKey"],
         aws_session_token=keys["SessionToken"],
     )
-    send: Callable[[], Any] = lambda: client.send_message(QueueUrl=url, MessageBody="m")  # noqa: E731
+
+    def send() -> Any:
+        return client.send_message(QueueUrl=url, MessageBody="m")
+
     assert not permitted(send)
     statement = {**allow("sqs:SendMessage", resource=queues.arn(url)), "Principal": {"AWS": role}}
     queues.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy([statement])})
@@ -347,7 +350,10 @@ def test_a_queues_policy_may_deny(queues: Queues) -> None:
     """An explicit deny in the queue's policy overrides what the role's policy allows."""
     url = queues.create()
     client = client_with(queues.workspace, "sqs", [allow("sqs:*", resource=queues.arn(url))])
-    send: Callable[[], Any] = lambda: client.send_message(QueueUrl=url, MessageBody="m")  # noqa: E731
+
+    def send() -> Any:
+        return client.send_message(QueueUrl=url, MessageBody="m")
+
     assert permitted(send)
     statement = {**allow("sqs:SendMessage", resource=queues.arn(url)), "Principal": "*", "Effect": "Deny"}
     queues.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy([statement])})

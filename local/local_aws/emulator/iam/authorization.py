@@ -106,7 +106,14 @@ def is_allowed(session: Session, access: Access) -> bool:
     except UnsupportedConditionError as error:
         print(f"denied {access.action} on {access.resource}: {error}", flush=True)
         return False
-    return within_boundary and Verdict.DENIED not in verdicts and Verdict.ALLOWED in verdicts
+    allowed = within_boundary and Verdict.DENIED not in verdicts and Verdict.ALLOWED in verdicts
+    return allowed and not _is_foreign(access)
+
+
+def _is_foreign(access: Access) -> bool:
+    """Return whether a topic or queue is another account's, whose policy would have to allow access too."""
+    account = access.resource.split(":")[4:5]
+    return access.action.startswith(("sns:", "sqs:")) and account not in ([], [ACCOUNT_ID])
 
 
 def service_may(principal: str, access: Access) -> bool:

@@ -33,7 +33,8 @@ def install() -> None:
 
     def set_checked(self: Any, attributes: dict[str, Any], now: float | None = None) -> None:
         for name, (least, most) in _LIMITS.items():
-            if name in attributes and not least <= int(attributes[name]) <= most:
+            value = str(attributes.get(name, least))
+            if not value.isdecimal() or not least <= int(value) <= most:
                 raise InvalidAttributeValue(name)
         kept = {"Policy": self.policy} if hasattr(self, "_policy_json") else {}
         set_attributes(self, {**kept, **attributes}, now)
