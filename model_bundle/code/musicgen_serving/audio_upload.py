@@ -127,9 +127,9 @@ class Uploads:
         self._running[self._threads.submit(self._store.put, bucket, key, body, content_type)] = index
 
     def stream(self, index: int, bucket: str, key: str, content_type: str) -> GrowingBody | None:
-        """Upload object `index` as the returned body grows; None if too many do already. UploadError if one failed."""
-        self._collect(UPLOADS_TOGETHER - 1)
-        if len(self._growing) >= STREAMS_TOGETHER:
+        """Upload object `index` as the returned body grows; None if that had to wait. UploadError if one failed."""
+        self._collect(UPLOADS_TOGETHER)
+        if len(self._growing) >= STREAMS_TOGETHER or len(self._running) >= UPLOADS_TOGETHER:
             return None
         body = GrowingBody()
         upload = self._threads.submit(self._put_growing, bucket, key, body, content_type)
