@@ -227,7 +227,8 @@ def collect_inputs(
         with memory.lend("config.json", json_cost(small_files["config.json"])):
             check_config(memory.parse_json("config.json", small_files["config.json"]), custom.size)
         for name in [name for name in EXTRACTORS if name in small_files]:
-            check_extractor(name, memory.parse_json(name, small_files[name]), custom.size)
+            with memory.lend(name, json_cost(small_files[name])):
+                check_extractor(name, memory.parse_json(name, small_files[name]), custom.size)
         check_elements(weights, custom.size)
     small_files |= {f"code/{path}": data for path, data in bundle.items()}
     check_names(weights)
