@@ -1,6 +1,8 @@
 """Fixtures that several parts' tests use."""
 
+import faulthandler
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,25 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 
 DESELECTED = pytest.StashKey[str]()
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_sudden_exit() -> Iterator[None]:
+    """Fail a thread that would end the test process, as a watchdog on a machine that stood still; print all stacks.
+
+    Without it the process vanishes without a word, and its tests with it.
+    """
+    exit_now, test_process = os._exit, os.getpid()
+
+    def refuse(status: int) -> None:
+        if os.getpid() != test_process:  # a fork
+            exit_now(status)
+        faulthandler.dump_traceback(sys.__stderr__)  # pyright: ignore[reportArgumentType]
+        raise AssertionError(f"os._exit({status}) in the process that runs the tests")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "_exit", refuse)
+        yield
 
 
 @pytest.fixture(scope="session")
