@@ -62,6 +62,26 @@ def test_working_tree_is_what_git_would_add(checkout: Path, tmp_path: Path) -> N
     assert changed == ["gone.txt", "kept.txt", "new.txt"]
 
 
+@pytest.mark.parametrize("hidden_by", ["size and time", "assume-unchanged", "skip-worktree"])
+def test_changes_that_git_would_not_look_for_are_judged(hidden_by: str, checkout: Path, tmp_path: Path) -> None:
+    """An edit in the second of a commit has the size and time of before."""
+    git = ["git", "-C", str(checkout), "-c", "core.trustctime=false"]
+    kept = checkout / "kept.txt"
+    os.utime(kept, (1, 1))
+    subprocess.run([*git, "add", "kept.txt"], check=True)
+    kept.write_text("six", encoding="utf-8")
+    if hidden_by == "size and time":
+        subprocess.run([*git, "config", "core.trustctime", "false"], check=True)
+        os.utime(kept, (1, 1))
+    else:
+        subprocess.run([*git, "update-index", f"--{hidden_by}", "kept.txt"], check=True)
+
+    with Repository(checkout) as repository:
+        repository.extract(repository.tree(WORKING_TREE), tmp_path / "out")
+
+    assert files(tmp_path / "out")["kept.txt"] == "six"
+
+
 def test_reading_the_working_tree_leaves_the_repository_unchanged(checkout: Path) -> None:
     before = sorted(path.relative_to(checkout) for path in (checkout / ".git").rglob("*"))
 

@@ -1,7 +1,6 @@
 """Revisions of the repository as git trees; the working tree is a revision too."""
 
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable
@@ -134,15 +133,15 @@ class Repository:
         """Write a tree of everything `git add` would add, to an object store outside the repository."""
         scratch = Path(self._scratch.enter_context(tempfile.TemporaryDirectory(prefix="stack-gate-")))
         objects = _git_text(self.root, "rev-parse", "--path-format=absolute", "--git-path", "objects")
-        index = Path(_git_text(self.root, "rev-parse", "--path-format=absolute", "--git-path", "index"))
         environment = {
             "GIT_INDEX_FILE": str(scratch / "index"),
             "GIT_OBJECT_DIRECTORY": str(scratch / "objects"),
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects,
         }
         (scratch / "objects").mkdir()
-        if index.exists():
-            shutil.copyfile(index, scratch / "index")
+        # Not a copy of the index: by its times, and its marks "assume unchanged", git would skip files that have changed.
+        tracked = _git(self.root, "ls-files", "--stage", "-z", "--full-name", ":/")
+        _git(self.root, "update-index", "-z", "--index-info", environment=environment, data=tracked)
         _git(self.root, "add", "--all", environment=environment)
         digest = _git_text(self.root, "write-tree", environment=environment)
         return Tree(name=WORKING_TREE, commit="", digest=digest, environment=environment)
