@@ -5,11 +5,11 @@ repository: docs/contracts.md is the interface.
 """
 
 from musicgen_client.api import MusicGen, Outcome, Parameters
-from musicgen_client.audio import Excerpt
 from musicgen_client.clip import Clip
 from musicgen_client.errors import MusicGenError
 from musicgen_client.jobs import Limits, Update
-from musicgen_client.requests import Request, Section
+from musicgen_client.requests.audio import Excerpt
+from musicgen_client.requests.request import Request, Section
 from musicgen_client.status import Status
 
 __all__ = [

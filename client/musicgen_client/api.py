@@ -9,7 +9,6 @@ from threading import Event
 from typing import Any, TypedDict, Unpack
 
 from musicgen_client import status as endpoint_state
-from musicgen_client.audio import Excerpt
 from musicgen_client.aws import Clients, connect
 from musicgen_client.clip import Clip, read_clip
 from musicgen_client.errors import (
@@ -23,7 +22,8 @@ from musicgen_client.errors import (
 from musicgen_client.history import History
 from musicgen_client.jobs import FINISHED, Limits, Runner, Update, batch, raise_unless_completed, state_of
 from musicgen_client.journal import SAVED, Journal, Record
-from musicgen_client.requests import Request, job_id, variations
+from musicgen_client.requests.audio import Excerpt
+from musicgen_client.requests.request import Request, job_id, variations
 from musicgen_client.stack import find_stack, stack_name
 from musicgen_client.transport import MAX_RESPONSE_BYTES, Transport
 

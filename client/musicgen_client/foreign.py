@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, cast
 
-from musicgen_client.audio import Excerpt
-from musicgen_client.checks import shown
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import FORMATS, MAX_TEXTS, NORMALIZATIONS, Request
+from musicgen_client.requests.audio import Excerpt
+from musicgen_client.requests.checks import shown
+from musicgen_client.requests.request import FORMATS, MAX_TEXTS, NORMALIZATIONS, Request
 
 _MODEL = "the stack's own model generates"
 _FORMAT = f"files are written as {', '.join(FORMATS)}"

@@ -27,7 +27,7 @@ from musicgen_client.errors import (
     WaitTimeout,
 )
 from musicgen_client.journal import Journal, Record
-from musicgen_client.requests import Request, job_id
+from musicgen_client.requests.request import Request, job_id
 from musicgen_client.transport import Result, Transport, is_transient, parse_failure
 
 DEFAULT_TTL = 3600  # seconds that a request may wait; covers an endpoint that wakes

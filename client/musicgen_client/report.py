@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from musicgen_client.clip import Clip
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import Request
+from musicgen_client.requests.request import Request
 
 MAX_AUDIO_BYTES = 48 * 1024 * 1024  # of WAV files inside the page: 64 MiB in base64, 26 clips of 30 s or 157 of 5 s
 MAX_ENTRIES = 1000

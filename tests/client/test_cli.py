@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from musicgen_client import Limits, MusicGen
-from musicgen_client.audio import MAX_FILE_BYTES
 from musicgen_client.cli import app as cli
 from musicgen_client.cli import play as player
 from musicgen_client.errors import InvalidRequest, MusicGenError
+from musicgen_client.requests.audio import MAX_FILE_BYTES
 from musicgen_serving.audio_output import AudioOutput
 from musicgen_serving.engine.errors import RequestCancelledError
 from tests.client.helpers.fake_aws import FakeAws, client_error

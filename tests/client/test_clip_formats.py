@@ -8,7 +8,7 @@ import pytest
 
 from musicgen_client.clip import read_clip
 from musicgen_client.errors import CorruptAudio
-from musicgen_client.requests import FORMATS
+from musicgen_client.requests.request import FORMATS
 from musicgen_client.ui import views
 from musicgen_serving.audio_output import FORMATS as WRITTEN
 from musicgen_serving.audio_output import AudioOutput, Tags

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from musicgen_client import Excerpt, Request
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.foreign import Source, convert, from_audiocraft, from_huggingface, from_openai, from_replicate
+from musicgen_client.foreign import (
+    Source,
+    convert,
+    from_audiocraft,
+    from_huggingface,
+    from_openai,
+    from_replicate,
+)
 from musicgen_serving.http.request import parse_request
 
 R, H, AI, A = Source

@@ -11,7 +11,7 @@ from botocore.exceptions import ReadTimeoutError
 from musicgen_client import journal as journal_module
 from musicgen_client.jobs import Limits, Runner, batch
 from musicgen_client.journal import SAVED, Journal, replay
-from musicgen_client.requests import Request
+from musicgen_client.requests.request import Request
 from musicgen_client.stack import Stack
 from musicgen_client.transport import Transport
 from tests.client.helpers.fake_aws import FakeAws, Killed, client_error

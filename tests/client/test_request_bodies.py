@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import Request, Section, variations
+from musicgen_client.requests.request import Request, Section, variations
 from musicgen_serving.http.errors import InvalidRequestError
 from musicgen_serving.http.request import parse_request
 from tests.model_bundle.helpers.request_strategies import requests

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from musicgen_client import Excerpt
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import (
+from musicgen_client.requests.request import (
     FORMATS,
     MAX_BODY_BYTES,
     NORMALIZATIONS,

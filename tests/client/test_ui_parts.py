@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 
 from musicgen_client import Excerpt, Request, Section
-from musicgen_client.audio import MAX_FILE_BYTES
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import MAX_SECTIONS
+from musicgen_client.requests.audio import MAX_FILE_BYTES
+from musicgen_client.requests.request import MAX_SECTIONS
 from musicgen_client.ui import form, parts, views
 from tests.client.helpers.fake_aws import wav
 

@@ -25,7 +25,7 @@ from musicgen_client.history import History
 from musicgen_client.jobs import Limits
 from musicgen_client.journal import Record
 from musicgen_client.report import Report
-from musicgen_client.requests import FORMATS, NORMALIZATIONS, Request, title
+from musicgen_client.requests.request import FORMATS, NORMALIZATIONS, Request, title
 from musicgen_client.stack import stack_name
 
 EXIT_STATUS = """

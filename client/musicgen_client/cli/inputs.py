@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from musicgen_client.audio import MAX_BODY_BYTES
 from musicgen_client.errors import InvalidRequest
 from musicgen_client.foreign import Source, convert
-from musicgen_client.requests import Request, variations
+from musicgen_client.requests.audio import MAX_BODY_BYTES
+from musicgen_client.requests.request import Request, variations
 
 _MAX_LINE = 4096  # characters of a line of a file of prompts
 _MAX_JSON_LINE = 65_536  # of one with requests: 16 texts of 1,000 characters, some of them escaped

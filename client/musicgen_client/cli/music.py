@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from musicgen_client.audio import Excerpt, check_together, encode_file
-from musicgen_client.checks import shown
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import Section
+from musicgen_client.requests.audio import Excerpt, check_together, encode_file
+from musicgen_client.requests.checks import shown
+from musicgen_client.requests.request import Section
 
 
 def section(text: str) -> Section:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import MAX_TEXTS, Request
+from musicgen_client.requests.request import MAX_TEXTS, Request
 from musicgen_client.ui import parts
 
 # Not among the fields: what other inputs say (the prompt, its clips, the length in tokens, `parts`) and progress, which

@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from musicgen_client.requests import MAX_SECTIONS, MAX_TEXTS
+from musicgen_client.requests.request import MAX_SECTIONS, MAX_TEXTS
 from musicgen_client.ui import form, parts, views
 
 _MAIN = ("duration", "seed")  # the other parameters are folded in

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from musicgen_client.api import MusicGen
-from musicgen_client.audio import MAX_FILE_BYTES
 from musicgen_client.errors import ExtraMissing, MusicGenError
+from musicgen_client.requests.audio import MAX_FILE_BYTES
 from musicgen_client.ui import views
 from musicgen_client.ui.events import Events
 from musicgen_client.ui.inputs import Inputs

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from musicgen_client.audio import Excerpt, check_together, encode_file
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.requests import MAX_EXCERPT_SECONDS, MAX_SECTIONS, Section
+from musicgen_client.requests.audio import Excerpt, check_together, encode_file
+from musicgen_client.requests.request import MAX_EXCERPT_SECONDS, MAX_SECTIONS, Section
 
 AUDIO = {"continuation": "continue a clip", "melody": "follow a melody"}
 NAMES = ("sections", "loop", *AUDIO)

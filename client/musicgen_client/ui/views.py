@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from musicgen_client.clip import Clip
 from musicgen_client.journal import Record
-from musicgen_client.requests import title
+from musicgen_client.requests.request import title
 from musicgen_client.status import HINTS, Status
 from musicgen_client.ui.work import Snapshot
 

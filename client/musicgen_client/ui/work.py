@@ -12,7 +12,7 @@ from musicgen_client.clip import Clip
 from musicgen_client.errors import InvalidRequest, MusicGenError
 from musicgen_client.jobs import Update
 from musicgen_client.journal import Record
-from musicgen_client.requests import Request
+from musicgen_client.requests.request import Request
 
 MAX_RUNS = 8  # at once, for all tabs of the page
 _LOOK_SECONDS = 0.5  # between two snapshots

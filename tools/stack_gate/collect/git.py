@@ -139,7 +139,7 @@ class Repository:
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects,
         }
         (scratch / "objects").mkdir()
-        # Not a copy of the index: by its times, and its marks "assume unchanged", git would skip files that have changed.
+        # Not a copy of the index: by its times, and its marks "assume unchanged", git would skip changed files.
         tracked = _git(self.root, "ls-files", "--stage", "-z", "--full-name", ":/")
         _git(self.root, "update-index", "-z", "--index-info", environment=environment, data=tracked)
         _git(self.root, "add", "--all", environment=environment)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from musicgen_client.checks import check_number, read_object, shown
 from musicgen_client.errors import InvalidRequest
+from musicgen_client.requests.checks import check_number, read_object, shown
 
 MAX_BODY_BYTES = 8 * 2**20  # of a request, for audio in base64
 # Of all files of a request. In base64 they have a third more; all the rest of a request has at most 0.2 MB.

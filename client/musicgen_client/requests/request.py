@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
-from musicgen_client.audio import MAX_BODY_BYTES, Excerpt, read_excerpt
-from musicgen_client.checks import check_number, check_text, read_object, shown
 from musicgen_client.errors import InvalidRequest
-from musicgen_client.lengths import MAX_SECONDS, check_lengths, max_clips
+from musicgen_client.requests.audio import MAX_BODY_BYTES, Excerpt, read_excerpt
+from musicgen_client.requests.checks import check_number, check_text, read_object, shown
+from musicgen_client.requests.lengths import MAX_SECONDS, check_lengths, max_clips
 
 MAX_TEXTS = 16
 MAX_CLIPS = 16

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from musicgen_client.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from musicgen_client.requests import Request
+    from musicgen_client.requests.request import Request
 
 MAX_SECONDS = 300  # of a clip
 MAX_REQUEST_SECONDS = 600  # of all clips of a request

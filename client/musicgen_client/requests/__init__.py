@@ -1,0 +1,1 @@
+"""Requests: their fields, and what they may hold."""
