@@ -33,7 +33,10 @@ def test_a_heartbeat_ages_only_while_there_is_work() -> None:
     heartbeat.beat()
     assert heartbeat.age < 1
     heartbeat = aged("engine", 9)
+    heartbeat.renew()
+    assert heartbeat.age < 1
     heartbeat.rest()
+    heartbeat.renew()
     assert heartbeat.age == 0
     with pytest.raises(ValueError, match="wrong"), heartbeat.working():
         raise ValueError("wrong")

@@ -70,7 +70,7 @@ class CodecWorker:
     ) -> None:
         self.codec, self.chroma = codec, chroma
         self.heartbeat = Heartbeat("codec")
-        codec.on_chunk = self.heartbeat.beat  # or a long clip would be taken for a hang
+        codec.on_chunk = self.heartbeat.renew  # or a long clip would be taken for a hang
         self._device = device
         self._step_stream = step_stream
         self._stream = None if step_stream is None else torch.cuda.Stream(device, priority=0)

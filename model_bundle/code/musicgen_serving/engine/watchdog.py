@@ -33,6 +33,11 @@ class Heartbeat:
         """Work has begun, or a part of it is complete."""
         self._last = time.monotonic()
 
+    def renew(self) -> None:
+        """Part of the work is complete; at rest, nothing."""
+        if self._last is not None:
+            self.beat()
+
     def rest(self) -> None:
         """There is no work."""
         self._last = None

@@ -6,6 +6,7 @@
 # transformers ships types that strict mode cannot follow.
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -261,7 +262,7 @@ def test_the_watchdog_hears_of_every_five_seconds_of_a_long_clip(
 ) -> None:
     """A clip of 300 s takes EnCodec about 100 s on one thread: without, the endpoint would be taken for hung."""
     worker, beats = generators[1].codec_worker, list[int]()
-    beat = worker.heartbeat.beat
+    beat = worker.heartbeat.renew
     monkeypatch.setattr(worker.codec, "on_chunk", lambda: (beats.append(1), beat()))
     request = Request([ClipSpec(None, 0, SamplingParams(max_new_tokens=1003))], [[]])
     worker.decode(worker.begin(request, 0), ClipPart(0, torch.zeros((4, 1000), dtype=torch.int64), last=True))
@@ -270,4 +271,12 @@ def test_the_watchdog_hears_of_every_five_seconds_of_a_long_clip(
 
 def test_the_codec_beats_the_watchdogs_heart(generators: dict[int, Generator]) -> None:
     for generator in generators.values():
-        assert generator.codec_worker.codec.on_chunk == generator.codec_worker.heartbeat.beat
+        assert generator.codec_worker.codec.on_chunk == generator.codec_worker.heartbeat.renew
+
+
+def test_a_codec_that_another_thread_uses_is_not_taken_for_hung(generators: dict[int, Generator]) -> None:
+    """A heart that beats at rest would never rest again, and the watchdog would end the process."""
+    worker = generators[1].codec_worker
+    worker.codec.decode(torch.zeros((4, 300), dtype=torch.int64))
+    time.sleep(0.01)
+    assert worker.heartbeat.age == 0

@@ -4,29 +4,54 @@ Tuning's candidates too: each number of features and warps in the tests, and wit
 each number of stages.
 """
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import triton
 
 SHARED_KIB = {80: 163, 86: 99, 89: 99, 90: 227}
 """Shared memory per program on A100, A10G, L4 and L40S, H100 (CUDA C++ programming guide, table 21)."""
 SM_KIB, RESERVED = {80: 164, 86: 100, 89: 100, 90: 228}, 1024
 """Shared memory of a multiprocessor, of which CUDA takes 1 KiB for each program (same table)."""
+BUNDLE, HELPERS = Path(__file__).parents[4] / "model_bundle/code", Path(__file__).parents[2] / "helpers"
 pytestmark = pytest.mark.timeout(1800)  # compiling takes about 100 CPU-seconds
 PRODUCTS = ("linear_kernel", "residual_kernel")
 NAMES = {*PRODUCTS, "embed_kernel", "attention_kernel", "cross_attention_kernel", "sample_kernel"}
 
 
 @pytest.fixture(scope="module")
-def lines(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def lines(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Return the reports, of an earlier run if nothing that they depend on has changed."""
+    cache: Any = pytestconfig.cache
+    sources = sources_digest()
+    found: dict[str, Any] = cache.get("compiled-kernels", {})
+    if found.get("sources") != sources:
+        found = {"sources": sources, "lines": compile_kernels(tmp_path_factory.mktemp("triton"))}
+        cache.set("compiled-kernels", found)
+    return found["lines"]
+
+
+def sources_digest() -> str:
+    """Return a hash of the compiler's versions, its options, and all code of the bundle and of the tests' helpers."""
+    files = [*BUNDLE.rglob("*.py"), *HELPERS.rglob("*.py")]
+    digest = hashlib.sha256(repr([torch.__version__, triton.__version__, os.environ.get("EVERY_TILE")]).encode())
+    for file in sorted(files):
+        digest.update(f"{file}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def compile_kernels(cache: Path) -> list[dict[str, Any]]:
     """Return the reports, from another process because Triton interprets in this one."""
     environment = {
-        **os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path_factory.mktemp("triton")),
+        **os.environ, "TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(cache),
         "PYTHONPATH": os.pathsep.join(sys.path),
     }  # fmt: skip
     command = [sys.executable, "-m", "tests.model_bundle.helpers.compile_kernels"]
