@@ -31,7 +31,8 @@ HOST = "127.0.0.1"
 class _RequestHandler(MotoRequestHandler):
     """Log requests without their query, which may contain a signature."""
 
-    protocol_version = "HTTP/1.1"  # keep connections open: a TLS handshake per call would dominate
+    protocol_version = "HTTP/1.1"  # as AWS; but werkzeug closes the connection after each response,
+    disable_nagle_algorithm = True  # and until it does, 10 ms later, a body would wait for its headers' acknowledgement
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         self.log("info", '"%s %s" %s', self.command, self.path.partition("?")[0], code)
