@@ -17,7 +17,8 @@ MAX_INLINE_BYTES = 128_000
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 _READ_ATTEMPTS = 5
 JSON = "application/json"
-_CANCELLED = "the request was cancelled by the client"  # the container's answer with status 409
+_OUTCOMES = {400: "refused", 406: "refused", 409: "cancelled", 413: "refused", 415: "refused", 422: "refused"}
+"""The container's answers that are no faults, by HTTP status (docs/api.md, Errors)."""
 
 
 @dataclass(frozen=True)
@@ -206,24 +207,13 @@ def parse_response(content: bytes) -> Result:
 def parse_failure(content: bytes) -> Result:
     """Return how a request failed, with the container's message or SageMaker's reason."""
     text = content.decode(errors="replace").strip()[:2000]
-    identifier = None
     try:
         value: Any = json.loads(text)
-        message, identifier = str(value["error"]), value.get("error_id")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        message = text or "no reason given"
-    if identifier:
-        message = f"{message} (error_id {identifier})"
-    return Result(_failure_status(message, is_server_error=bool(identifier)), {}, message)
-
-
-def _failure_status(message: str, *, is_server_error: bool) -> str:
-    if _CANCELLED in message and " must " not in message:  # a refusal may quote the sentence from a prompt
-        return "cancelled"
-    if not is_server_error and ("RequestTTLSeconds" in message or "expired" in message.lower()):
-        return "expired"
-    # The container's sentences about content say what a field must be; states and faults are worded otherwise.
-    return "refused" if " must " in message and not is_server_error else "failed"
+        message, identifier, status = str(value["error"]), value.get("error_id"), int(value["status"])
+    except (ValueError, KeyError, TypeError, AttributeError):  # SageMaker's own reason
+        is_expired = "RequestTTLSeconds" in text or "expired" in text.lower()
+        return Result("expired" if is_expired else "failed", {}, text or "no reason given")
+    return Result(_OUTCOMES.get(status, "failed"), {}, f"{message} (error_id {identifier})" if identifier else message)
 
 
 def parse_notification(body: str) -> dict[str, Any] | None:

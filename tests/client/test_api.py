@@ -91,13 +91,15 @@ def test_every_stage_of_the_container_is_known_and_only_an_answer_ends_a_job(mus
 
 def test_melody_for_a_model_that_follows_none_is_a_refusal() -> None:
     sentence = str(MelodyUnsupportedError("facebook/musicgen-large"))
-    assert parse_failure(json.dumps({"error": sentence}).encode()).status == "refused"
+    assert parse_failure(json.dumps({"error": sentence, "status": 422}).encode()).status == "refused"
 
 
 def test_refusal_that_quotes_a_cancellation_is_a_refusal() -> None:
     sentence = 'texts[0] must be a string of 1 to 1000 characters, got "the request was cancelled by the client"'
-    assert parse_failure(json.dumps({"error": sentence}).encode()).status == "refused"
-    assert parse_failure(json.dumps({"error": str(RequestCancelledError())}).encode()).status == "cancelled"
+    assert parse_failure(json.dumps({"error": sentence, "status": 422}).encode()).status == "refused"
+    assert (
+        parse_failure(json.dumps({"error": str(RequestCancelledError()), "status": 409}).encode()).status == "cancelled"
+    )
 
 
 def test_variations_have_consecutive_seeds_in_requests_of_sixteen(music: MusicGen, aws: FakeAws) -> None:
@@ -115,10 +117,18 @@ def test_invalid_request_is_refused_before_anything_is_sent(music: MusicGen, aws
 @pytest.mark.parametrize(
     ("body", "error", "message"),
     [
-        (b'{"error": "texts must be an array, got 3"}', RequestRefused, "texts must be an array, got 3"),
-        (b'{"error": "model failed: it must stop", "error_id": "a1"}', RequestFailed, "must stop (error_id a1)"),
+        (b'{"error": "texts must be an array, got 3", "status": 422}', RequestRefused, "texts must be an array, got 3"),
+        (
+            b'{"error": "model failed: it must stop", "status": 500, "error_id": "a1"}',
+            RequestFailed,
+            "must stop (error_id a1)",
+        ),
         (b"ClientError: the container died", RequestFailed, "the container died"),
-        (b'{"error": "the request was cancelled by the client"}', RequestCancelled, "cancelled by the client"),
+        (
+            b'{"error": "the request was cancelled by the client", "status": 409}',
+            RequestCancelled,
+            "cancelled by the client",
+        ),
         (b"", RequestFailed, "no reason given"),
     ],
 )
@@ -171,7 +181,7 @@ def test_progress_is_read_on_request(music: MusicGen) -> None:
 
 
 def test_older_endpoint_that_refuses_progress_is_asked_without_it(music: MusicGen, aws: FakeAws) -> None:
-    refusal = b'{"error": "body must have no field but texts, generation_params, got \\"progress\\""}'
+    refusal = b'{"error": "body must have no field but texts, generation_params, got \\"progress\\"", "status": 422}'
     aws.answer = lambda request: (422, refusal) if b"progress" in request.body else None
     clip = music.generate("x", duration=0.1, progress=True)
     assert aws.generated == {clip.inference_id: 1}
@@ -237,7 +247,9 @@ def test_ten_thousand_prompts_are_read_as_there_is_room(connect: Callable[..., M
 
 
 def test_failed_request_does_not_stop_the_others(music: MusicGen, aws: FakeAws) -> None:
-    aws.answer = lambda request: (422, b'{"error": "x must be y, got z"}') if b"bad" in request.body else None
+    aws.answer = lambda request: (
+        (422, b'{"error": "x must be y, got z", "status": 422}') if b"bad" in request.body else None
+    )
     outcomes = list(music.generate_many(["good", "bad", "fine"], duration=0.02))
     assert sorted(str(outcome.error) for outcome in outcomes) == ["None", "None", "x must be y, got z"]
 

@@ -187,7 +187,7 @@ def test_status_of_a_job_shows_its_stage_while_another_process_awaits_it(run: Ru
     ]
     run("get", "last", "-o", "out")
     assert run("status", "last").stdout == f"{job}  completed\n"
-    aws.answer = lambda _: (422, b'{"error": "x must be y"}')
+    aws.answer = lambda _: (422, b'{"error": "x must be y", "status": 422}')
     run("generate", "bad", "-d", "0.1")
     assert run("status", "last").stdout.endswith("  refused: x must be y\n")
 
@@ -432,14 +432,14 @@ def test_wrong_sections_loops_and_audio_are_refused(
 
 
 def test_failed_request_of_many_sets_the_exit_status(run: Run, aws: FakeAws) -> None:
-    aws.answer = lambda request: (422, b'{"error": "x must be y"}') if b"bad" in request.body else None
+    aws.answer = lambda request: (422, b'{"error": "x must be y", "status": 422}') if b"bad" in request.body else None
     result = run("generate", "good", "bad", "-d", "0.02")
     assert result.exit_code == 1
     assert "x must be y" in result.stderr and "good" in result.stdout
 
 
 def test_cancelled_request_exits_with_the_documented_status(run: Run, aws: FakeAws) -> None:
-    aws.answer = lambda _: (409, json.dumps({"error": str(RequestCancelledError())}).encode())
+    aws.answer = lambda _: (409, json.dumps({"error": str(RequestCancelledError()), "status": 409}).encode())
     result = run("generate", "x", "-d", "0.1", "--json")
     assert result.exit_code == 1
     (line,) = lines(result)

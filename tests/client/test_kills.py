@@ -96,7 +96,7 @@ def test_thousand_jobs_survive_random_kills(
     aws = FakeAws(seed=seed, members=members, seconds=3, clip=_no_audio)
 
     def fault(name: str, when: str) -> None:
-        if chance.random() < (0.01 if name in ("invoke", "write") else 0.001):
+        if chance.random() < (0.004 if name in ("invoke", "write") else 0.0004):
             raise Killed
         if name == "invoke" and chance.random() < 0.02:  # the answer is lost, or AWS throttles
             error = ReadTimeoutError(endpoint_url="x") if when == "after" else client_error("ThrottlingException")

@@ -100,7 +100,7 @@ def test_generate_writes_the_report(
 ) -> None:
     monkeypatch.setenv("MUSICGEN_STATE", str(tmp_path / "state"))
     monkeypatch.setattr(cli, "connect", lambda _settings, limits=None: connect(limits=limits))  # pyright: ignore
-    aws.answer = lambda request: (422, b'{"error": "x must be y"}') if b"bad" in request.body else None
+    aws.answer = lambda request: (422, b'{"error": "x must be y", "status": 422}') if b"bad" in request.body else None
     out, html = tmp_path / "out", tmp_path / "page.html"
     arguments = ("generate", HOSTILE, "bad", "-d", "0.1", "-o", str(out), "--html", str(html), "--json")
     result = CliRunner().invoke(cli.app, arguments)

@@ -263,7 +263,7 @@ def test_stop_without_permission_says_so_and_the_run_goes_on(live: MusicGen, aws
 
 
 def test_error_of_the_container_is_the_runs_error(live: MusicGen, aws: FakeAws) -> None:
-    aws.answer = lambda _: (400, b'{"error": "texts[0] must be sung"}')
+    aws.answer = lambda _: (400, b'{"error": "texts[0] must be sung", "status": 400}')
     assert last(Runs(live).generate("tab", form.read("piano", 1, {"duration": 0.1}))).error == "texts[0] must be sung"
 
 

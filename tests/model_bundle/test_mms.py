@@ -57,7 +57,7 @@ def test_returns_audio(running: MmsInstance) -> None:
 def test_rejects_a_bad_request_with_one_sentence(running: MmsInstance) -> None:
     response = running.client.invoke({"texts": []})
     sentence = "texts must be an array of 1 to 16 strings, got an array of 0 items"
-    assert (response.status, response.json) == (422, {"error": sentence})
+    assert (response.status, response.json) == (422, {"error": sentence, "status": 422})
 
 
 def test_batches_four_concurrent_requests(running: MmsInstance) -> None:

@@ -165,7 +165,7 @@ class FakeAws:
 
     def _complete(self, request: Queued) -> None:
         if ("outputs", f"cancel/{request.id}") in self.objects:
-            self._fail(request, b'{"error": "the request was cancelled by the client"}', "Failed")
+            self._fail(request, b'{"error": "the request was cancelled by the client", "status": 409}', "Failed")
             return
         status, body = self.answer(request) or (200, self._generate(request))
         if status != 200:

@@ -49,7 +49,7 @@ def generated(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     def answer(handler: Any, wanted: dict[str, Any], delivery: int) -> None:
         job = handler.headers["X-Amzn-SageMaker-Inference-Id"]
         if "refuse" in wanted["texts"][0]:
-            handler._reply(422, b'{"error": "texts[0] must be nicer, got this"}')
+            handler._reply(422, b'{"error": "texts[0] must be nicer, got this", "status": 422}')
             return
         counts[job] += 1
         seeds = [wanted["generation_params"]["seed"] + index for index in range(len(wanted["texts"]))]

@@ -98,10 +98,10 @@ def test_refuses_with_one_sentence_that_quotes_no_hostile_byte(
     server: ContainerServer, log: MemoryLog, request_bytes: bytes, sentence: str
 ) -> None:
     (response,), closed = exchange(server.port, (request_bytes,))
-    assert (json.loads(response.body), closed) == ({"error": sentence}, True)
+    assert (json.loads(response.body), closed) == ({"error": sentence, "status": response.status}, True)
     assert log.events("refused")[-1]["error"] == sentence
 
 
 def test_a_head_request_gets_the_headers_alone(server: ContainerServer) -> None:
     (response,), _ = exchange(server.port, (get(line=b"HEAD /ping HTTP/1.1"),), head_last=True)
-    assert (response.headers["allow"], response.headers["content-length"]) == ("GET", "41")
+    assert (response.headers["allow"], response.headers["content-length"]) == ("GET", "56")

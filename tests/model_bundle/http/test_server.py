@@ -90,7 +90,7 @@ def test_ping_changes_from_503_to_200_once_the_model_is_loaded(
     assert client.send("GET", "/ping").status == 503
     refused = client.invoke({"texts": ["a"]})
     assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
-    assert refused.json == {"error": "model is still loading; retry"}
+    assert refused.json == {"error": "model is still loading; retry", "status": 503}
     invocations.serve(hooks, None)  # pyright: ignore[reportArgumentType]
     assert client.send("GET", "/ping").status == 200
 
@@ -137,7 +137,7 @@ STATUSES: dict[str, tuple[bytes, dict[str, str], int, str]] = {
 def test_rejects_with_the_contracts_status_and_one_sentence(client: Any, case: str) -> None:
     body, headers, status, sentence = STATUSES[case]
     response = client.send("POST", "/invocations", io.BytesIO(body), _framed(body, headers))
-    assert (response.status, response.json) == (status, {"error": sentence})
+    assert (response.status, response.json) == (status, {"error": sentence, "status": status})
 
 
 def _framed(body: bytes, headers: dict[str, str]) -> dict[str, str]:
@@ -184,7 +184,7 @@ def test_refuses_a_third_concurrent_request_until_one_finishes(client: Any, hook
     assert all(hooks.entered.acquire(timeout=30) for _ in threads)
     refused = client.invoke({"texts": ["a"]})
     assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
-    assert refused.json == {"error": "too many concurrent requests (limit 2)"}
+    assert refused.json == {"error": "too many concurrent requests (limit 2)", "status": 503}
     hooks.proceed.set()
     for thread in threads:
         thread.join(30)
@@ -204,7 +204,10 @@ def test_as_many_requests_as_a_gpu_has_slots_are_answered_at_once(
     with ThreadPoolExecutor(32) as pool:
         running = [pool.submit(lambda: client.invoke({"texts": ["a"]}).status) for _ in range(32)]
         assert all(hooks.entered.acquire(timeout=30) for _ in running)
-        assert client.invoke({"texts": ["a"]}).json == {"error": "too many concurrent requests (limit 32)"}
+        assert client.invoke({"texts": ["a"]}).json == {
+            "error": "too many concurrent requests (limit 32)",
+            "status": 503,
+        }
         assert client.send("GET", "/ping").status == 200
         hooks.proceed.set()
         assert [one.result() for one in running] == [200] * 32
@@ -238,7 +241,7 @@ def test_other_paths_return_404(client: Any) -> None:
 def test_other_methods_return_405_and_the_allowed_one(client: Any, method: str, path: str, allow: str) -> None:
     response = client.send(method, path)
     assert (response.status, response.headers["Allow"]) == (405, allow)
-    assert response.json == {"error": f"method must be {allow} for {path}"}
+    assert response.json == {"error": f"method must be {allow} for {path}", "status": 405}
 
 
 def test_survives_a_client_that_disconnects(client: Any, hooks: Hooks, memory_log: Any) -> None:

@@ -133,7 +133,7 @@ def test_bodies_of_all_connections_share_one_bound(memory_log: MemoryLog) -> Non
         with connect(server, large) as second:
             (response,) = responses_on(second)
         sentence = "bodies of all requests must be at most 1000 bytes; retry"
-        assert (response.status, json.loads(response.body)) == (503, {"error": sentence})
+        assert (response.status, json.loads(response.body)) == (503, {"error": sentence, "status": 503})
         assert response.headers["retry-after"] == "5" and bodies.held == 590
         with connect(server, GOOD) as good:
             assert [one.status for one in responses_on(good)] == [200]

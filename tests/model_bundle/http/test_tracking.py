@@ -465,7 +465,10 @@ def test_a_running_request_that_is_cancelled_leaves_the_engine_within_2_s_and_ot
     long.join(30)
     waiting.join(30)
     assert seconds < 2
-    assert (answers["long"].status, answers["long"].json) == (409, {"error": "the request was cancelled by the client"})
+    assert (answers["long"].status, answers["long"].json) == (
+        409,
+        {"error": "the request was cancelled by the client", "status": 409},
+    )
     assert answers["waiting"].status == 200
     wait_until(lambda: s3.stages("long")[-1] == "cancelled")
     (line,) = [line for line in memory_log.events("invocation") if line["inference_id"] == "long"]

@@ -99,8 +99,8 @@ def arpeggio(seconds: float, seed: int) -> bytes:
 def answer(request: Queued) -> tuple[int, bytes] | None:
     """Refuse a melody, and what a prompt asks to be refused."""
     if "melody" in json.loads(request.body):
-        return 422, json.dumps({"error": NO_MELODY}).encode()
-    return (400, json.dumps({"error": REFUSAL}).encode()) if "refuse" in request.body.decode() else None
+        return 422, json.dumps({"error": NO_MELODY, "status": 422}).encode()
+    return (400, json.dumps({"error": REFUSAL, "status": 400}).encode()) if "refuse" in request.body.decode() else None
 
 
 def run() -> None:

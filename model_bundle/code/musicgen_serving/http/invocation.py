@@ -92,8 +92,8 @@ class Invocations:
     def _error_response(self, error: Exception, inference_id: str) -> Response:
         """Return a refusal's status and sentence; log anything else as a fault with an id, and return 500."""
         if isinstance(error, RequestError):
-            return Response.json(error.status, {"error": str(error)}, error.retry_after_seconds)
+            return Response.refusal(error)
         error_id = str(uuid.uuid4())
         self._log.exception("fault", error, error_id=error_id, inference_id=inference_id)
         reason = str(error) if isinstance(error, PUBLIC_FAULTS) else type(error).__name__
-        return Response.json(500, {"error": f"the request could not be completed: {reason}", "error_id": error_id})
+        return Response.error(500, f"the request could not be completed: {reason}", error_id=error_id)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,12 +47,17 @@ class Response:
     def refusal(cls, error: RequestError) -> "Response":
         """Return the response to a refused request: its status, and one sentence."""
         allow = error.allow if isinstance(error, MethodNotAllowedError) else None
-        return cls(error.status, JSON, json.dumps({"error": str(error)}).encode(), error.retry_after_seconds, allow)
+        return replace(cls.error(error.status, str(error)), retry_after_seconds=error.retry_after_seconds, allow=allow)
 
     @classmethod
-    def json(cls, status: int, content: dict[str, object], retry_after_seconds: int | None = None) -> "Response":
+    def error(cls, status: int, sentence: str, **fields: object) -> "Response":
+        """Return a failure. The body has the status too: of the response, SageMaker's failure object keeps the body."""
+        return cls.json(status, {"error": sentence, "status": status, **fields})
+
+    @classmethod
+    def json(cls, status: int, content: dict[str, object]) -> "Response":
         """Return a JSON response."""
-        return cls(status, JSON, json.dumps(content).encode(), retry_after_seconds)
+        return cls(status, JSON, json.dumps(content).encode())
 
 
 class Delivery:
