@@ -1,16 +1,16 @@
 """Every setting of the stack: its default, what it may be, and what it means."""
 
-import re
 from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from infra.config import value_rules
 from infra.config.capacity import MAX_CLIP_SECONDS, InstanceCapacity
+from infra.config.combinations import check_combination, check_is_no_branch
 from infra.config.images import REGISTRY_ACCOUNTS, check_region
-from infra.config.instances import INSTANCE_TYPES, check_instance_type, check_pool, has_gpu
-from infra.config.models import COMPANION, SERVED_MODELS, Model, check_commit, find_model
-from infra.config.schedules import check_warm_up, cron, time_zone, weekly_windows
-from infra.config.setting_rules import ConfigError, Rule, Setting, auto_or, between, matches, one_of, setting, several
+from infra.config.instances import INSTANCE_TYPES, has_gpu
+from infra.config.models import COMPANION, SERVED_MODELS, Model, find_model
+from infra.config.schedules import cron, time_zone, weekly_windows
+from infra.config.setting_rules import Rule, Setting, auto_or, between, matches, one_of, setting, several
 from infra.config.version import version
 
 # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
@@ -38,7 +38,7 @@ class Config:
         "The AWS region; if not given, the region of the AWS profile that the CDK CLI uses.",
         Rule(
             f"one of {', '.join(sorted(REGISTRY_ACCOUNTS))}", bool
-        ),  # checked by __post_init__, as are models and types
+        ),  # checked by `check_region`, as models and types are elsewhere
     )
     account: str = setting(
         "",
@@ -242,17 +242,11 @@ class Config:
     )
 
     def __post_init__(self) -> None:
-        if re.fullmatch(r"(?![0-9a-fA-F]{40}$)[\w./-]+", self.revision):
-            raise ConfigError(
-                f"revision must be a full commit, 40 hexadecimal digits, got {self.revision!r}: branches and tags "
-                f"move, and what is staged must not; {self._how_to_find_a_commit()}"
-            )
+        check_is_no_branch(self.model_id, self.revision)
         for name, declared in declared_settings().items():
             declared.check(name, getattr(self, name))
         check_region(self.region)
-        self._check_instances()
-        self._check_network()
-        self._check_source()
+        check_combination(self)
         for instance_type in self.instance_types:
             self.capacity(instance_type).check(self.concurrent_requests, self.clip_seconds)
 
@@ -384,72 +378,6 @@ class Config:
         if not self.warm_up_schedule:
             return []
         return weekly_windows(self.warm_up_schedule, self.warm_up_end_schedule, self.warm_up_timezone)
-
-    def _check_instances(self) -> None:
-        if len(self.fallback_instance_types) > 4:
-            raise ConfigError(
-                "fallback_instance_types must be at most 4 instance types, SageMaker's limit in addition to the first, "
-                f"got {len(self.fallback_instance_types)}"
-            )
-        if self.instance_type in self.fallback_instance_types:
-            raise ConfigError(
-                f"fallback_instance_types must differ from instance_type, got {self.instance_type} in both"
-            )
-        for instance_type in self.fallback_instance_types:
-            check_instance_type("fallback_instance_types", instance_type)
-        check_instance_type("instance_type", self.instance_type)
-        check_pool(self.instance_types)
-        if self.device == "cuda" and self.weight_quantisation == "int8" and self.decoder_dtype != "float16":
-            raise ConfigError(
-                f"decoder_dtype must be float16 with weight_quantisation int8 on a GPU such as that of "
-                f"{self.instance_type}, got {self.decoder_dtype!r}: the kernels for 8 bits have no other"
-            )
-        check_warm_up(self.warm_up_schedule, self.warm_up_end_schedule)
-
-    def _check_network(self) -> None:
-        """Raise ConfigError unless SageMaker accepts the numbers of subnets and security groups, or both are zero."""
-        subnets, groups = self.vpc_subnet_ids, self.vpc_security_group_ids
-        if not subnets and not groups:
-            return
-        for name, ids, (low, high), other in (
-            ("vpc_subnet_ids", subnets, (2, 16), "vpc_security_group_ids"),
-            ("vpc_security_group_ids", groups, (1, 5), "vpc_subnet_ids"),
-        ):
-            if not low <= len(ids) <= high:
-                raise ConfigError(
-                    f"{name} must be {low} to {high} ids, and {other} must be given with them, got {list(ids)}"
-                )
-
-    def _check_source(self) -> None:
-        """Raise ConfigError without a commit to stage, or for a token that would not be used or could not be read."""
-        if not self.revision and self.model.revision is None:
-            raise ConfigError(
-                f"revision must be given for {self.model_id}, which has no confirmed commit in "
-                f"infra/config/models.json: {self._how_to_find_a_commit()}"
-            )
-        check_commit(self.model_id, self.revision)
-        arn = self.token_secret_arn
-        if arn and self.s3_mirror:
-            raise ConfigError(f"token_secret_arn must be empty where hub_endpoint is in S3, got {arn!r}")
-        if arn and arn.split(":")[3] != self.region:
-            raise ConfigError(f"token_secret_arn must be of a secret in the stack's region {self.region}, got {arn!r}")
-        owner = self.permissions_boundary.split(":")[4:5]
-        if self.account and owner and owner[0] not in (self.account, "aws"):
-            raise ConfigError(
-                f"permissions_boundary must be of the account {self.account} or AWS's, "
-                f"got {self.permissions_boundary!r}"
-            )
-        key = self.bootstrap_kms_key_arn
-        if key and key.split(":")[3] != self.region:
-            raise ConfigError(
-                f"bootstrap_kms_key_arn must be of a key in the stack's region {self.region}, got {key!r}"
-            )
-
-    def _how_to_find_a_commit(self) -> str:
-        return (
-            f"open https://huggingface.co/{self.model_id}/commits/main, or read `sha` at "
-            f"https://huggingface.co/api/models/{self.model_id}/revision/main, and choose a commit that holds weights"
-        )
 
 
 def declared_settings() -> dict[str, Setting]:
