@@ -206,11 +206,11 @@ def parse_response(content: bytes) -> Result:
 
 def parse_failure(content: bytes) -> Result:
     """Return how a request failed, with the container's message or SageMaker's reason."""
-    text = content.decode(errors="replace").strip()[:2000]
     try:
-        value: Any = json.loads(text)
-        message, identifier, status = str(value["error"]), value.get("error_id"), int(value["status"])
-    except (ValueError, KeyError, TypeError, AttributeError):  # SageMaker's own reason
+        value: Any = json.loads(content)
+        message, identifier, status = str(value["error"])[:2000], value.get("error_id"), int(value["status"])
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):  # SageMaker's own reason
+        text = content.decode(errors="replace").strip()[:2000]
         is_expired = "RequestTTLSeconds" in text or "expired" in text.lower()
         return Result("expired" if is_expired else "failed", {}, text or "no reason given")
     return Result(_OUTCOMES.get(status, "failed"), {}, f"{message} (error_id {identifier})" if identifier else message)

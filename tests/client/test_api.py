@@ -94,6 +94,21 @@ def test_melody_for_a_model_that_follows_none_is_a_refusal() -> None:
     assert parse_failure(json.dumps({"error": sentence, "status": 422}).encode()).status == "refused"
 
 
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b'{"error": "' + b"must " * 2000 + b'", "status": 422}', "refused"),
+        (b'{"error": "x", "status": Infinity}', "failed"),
+        (b"[" * 100_000, "failed"),
+        (b"\xff", "failed"),
+    ],
+)
+def test_any_failure_object_has_a_status_and_a_reason_of_at_most_2000_characters(content: bytes, status: str) -> None:
+    result = parse_failure(content)
+    assert result.status == status
+    assert result.error and len(result.error) <= 2000
+
+
 def test_refusal_that_quotes_a_cancellation_is_a_refusal() -> None:
     sentence = 'texts[0] must be a string of 1 to 1000 characters, got "the request was cancelled by the client"'
     assert parse_failure(json.dumps({"error": sentence, "status": 422}).encode()).status == "refused"
