@@ -19,6 +19,7 @@ from musicgen_serving.http.response import Delivery
 from musicgen_serving.http.tracking import Progress
 from musicgen_serving.loop import Loop
 
+BUCKET = "delivery"  # of this file alone: moto's servers in one process share their buckets
 RATE = 32_000
 PART = PART_BYTES // 2  # samples of one channel
 CLIP = np.random.default_rng(0).normal(0, 0.5, (1, 2 * PART + 12_345)).astype(np.float32)
@@ -30,11 +31,11 @@ def client(s3_endpoint: str) -> Iterator[Any]:
     client: Any = boto3.client(  # pyright: ignore[reportUnknownMemberType]
         "s3", region_name="us-east-1", endpoint_url=s3_endpoint, aws_access_key_id="test", aws_secret_access_key="test"
     )
-    client.create_bucket(Bucket="out")
+    client.create_bucket(Bucket=BUCKET)
     yield client
-    for found in client.list_objects_v2(Bucket="out").get("Contents", []):
-        client.delete_object(Bucket="out", Key=found["Key"])
-    client.delete_bucket(Bucket="out")
+    for found in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
+        client.delete_object(Bucket=BUCKET, Key=found["Key"])
+    client.delete_bucket(Bucket=BUCKET)
     client.close()
 
 
@@ -45,7 +46,7 @@ class FakeModel:
 
     def __init__(self, client: Any) -> None:
         self.generator = self.checkpoint = self
-        self.store = AudioStore(client, ("out",))
+        self.store = AudioStore(client, (BUCKET,))
 
 
 def make_delivery(
@@ -54,7 +55,7 @@ def make_delivery(
     model: Any = FakeModel(client)
     specs = [ClipSpec("a", index, SamplingParams()) for index in range(clips)]
     context = RequestContext(parse_accept(accept), "id-1")
-    return Delivery(model, context, "out", specs, output or AudioOutput(), Progress("id-1", "out", clips), loop)
+    return Delivery(model, context, BUCKET, specs, output or AudioOutput(), Progress("id-1", BUCKET, clips), loop)
 
 
 def parts(clip: Any = CLIP, index: int = 0, count: int = 5) -> list[AudioPart]:
@@ -65,16 +66,16 @@ def parts(clip: Any = CLIP, index: int = 0, count: int = 5) -> list[AudioPart]:
 
 
 def body(client: Any, index: int = 0, suffix: str = "wav") -> bytes:
-    return client.get_object(Bucket="out", Key=f"audio/id-1/musicgen_small_id-1_{index}.{suffix}")["Body"].read()
+    return client.get_object(Bucket=BUCKET, Key=f"audio/id-1/musicgen_small_id-1_{index}.{suffix}")["Body"].read()
 
 
 def unfinished(client: Any) -> list[Any]:
-    return client.list_multipart_uploads(Bucket="out").get("Uploads", [])
+    return client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
 
 
 def parts_in_s3(client: Any) -> int:
     return sum(
-        len(client.list_parts(Bucket="out", Key=one["Key"], UploadId=one["UploadId"]).get("Parts", []))
+        len(client.list_parts(Bucket=BUCKET, Key=one["Key"], UploadId=one["UploadId"]).get("Parts", []))
         for one in unfinished(client)
     )
 
@@ -101,10 +102,12 @@ def test_first_bytes_are_in_s3_before_the_last_samples_exist(client: Any, output
         delivery.add(part)
     wait_until(lambda: parts_in_s3(client) == 1)
     delivery.add(last)
-    assert delivery.finish(lambda urls, _: str(urls).encode()) == b"['s3://out/audio/id-1/musicgen_small_id-1_0.wav']"
+    assert (
+        delivery.finish(lambda urls, _: str(urls).encode()) == b"['s3://delivery/audio/id-1/musicgen_small_id-1_0.wav']"
+    )
     assert body(client) == output.encode(output.render(CLIP, RATE), RATE)
     assert unfinished(client) == [] and delivery.durations == [CLIP.shape[1] / RATE]
-    head = client.head_object(Bucket="out", Key="audio/id-1/musicgen_small_id-1_0.wav")
+    head = client.head_object(Bucket=BUCKET, Key="audio/id-1/musicgen_small_id-1_0.wav")
     assert head["ContentType"] == "audio/wav" and head["ETag"].endswith('-3"')
 
 
@@ -128,7 +131,7 @@ def test_what_needs_the_whole_clip_is_uploaded_at_its_end(
 ) -> None:
     delivery = make_delivery(client, output, accept=accept, loop=loop)
     for part in parts(clip):
-        assert unfinished(client) == [] == client.list_objects_v2(Bucket="out").get("Contents", [])
+        assert unfinished(client) == [] == client.list_objects_v2(Bucket=BUCKET).get("Contents", [])
         delivery.add(part)
     answer = delivery.finish(lambda urls, _: b"{}")
     heard = output.render(loop.close(clip, RATE) if loop else clip, RATE)
@@ -157,7 +160,7 @@ def test_a_request_that_fails_leaves_no_object_and_no_upload(client: Any) -> Non
     wait_until(lambda: parts_in_s3(client) == 1)
     delivery.cancel(ValueError("abandoned"))
     wait_until(lambda: unfinished(client) == [])
-    assert client.list_objects_v2(Bucket="out")["KeyCount"] == 0
+    assert client.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
 
 
 @pytest.mark.parametrize("call", ["create_multipart_upload", "upload_part", "complete_multipart_upload"])
@@ -176,9 +179,11 @@ def test_a_refused_part_fails_the_request_and_names_the_object(client: Any, call
             delivery.add(part)
         delivery.finish(lambda urls, _: b"{}")
 
-    with pytest.raises(UploadError, match=r"could not write s3://out/audio/id-1/musicgen_small_id-1_0\.wav: NoSuch"):
+    with pytest.raises(
+        UploadError, match=r"could not write s3://delivery/audio/id-1/musicgen_small_id-1_0\.wav: NoSuch"
+    ):
         deliver()
-    assert client.list_objects_v2(Bucket="out")["KeyCount"] == 0
+    assert client.list_objects_v2(Bucket=BUCKET)["KeyCount"] == 0
     wait_until(lambda: unfinished(client) == [])
 
 
