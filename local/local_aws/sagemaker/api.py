@@ -6,6 +6,7 @@
 import atexit
 import functools
 import json
+import threading
 from dataclasses import replace
 from typing import Any, NoReturn, cast
 from urllib.parse import unquote
@@ -43,6 +44,7 @@ _CHECKED = (  # the operations whose requests are checked against the API's limi
 )
 _moto_answers: dict[str, Any] = {}  # moto's methods by name, so that a second `install` does not wrap the first's
 _launch: list[Launch] = []  # set by `install`
+_creation = threading.Lock()
 
 
 class ValidationError(ServiceException):
@@ -64,7 +66,7 @@ def install(*, launch: Launch = ServingStack) -> None:
     environment and the path of its log. The containers stop when the process exits or is killed.
     """
     _launch[:] = [launch]
-    _registry.cache_clear()
+    _create_registry.cache_clear()
     FakeEndpointConfig.validate_production_variants = _validate_production_variants
     SageMakerModelBackend.create_model = _create_model
     SageMakerModelBackend.create_endpoint_config = _create_endpoint_config
@@ -91,9 +93,14 @@ def all_endpoints(*, region: str = account.REGION) -> dict[str, Endpoint]:
     return {key.name: endpoint for key, endpoint in found.items() if key.region == region}
 
 
-@functools.cache
 def _registry() -> EndpointRegistry:
     """Return all endpoints of this process; created when it is first needed, when the server's address is known."""
+    with _creation:  # or two threads may create one each, and the endpoints of one are lost
+        return _create_registry()
+
+
+@functools.cache
+def _create_registry() -> EndpointRegistry:
     registry = EndpointRegistry(clients.runtime(), _launch[0])
     atexit.register(registry.shutdown)
     return registry
