@@ -36,15 +36,16 @@ def show(command: Path, environment: Mapping[str, str], log: Path, report: Repor
         raise StepFailed(f"the page needs the command {command}, which does not exist") from error
     assert page.stdout is not None
     reader = threading.Thread(target=_copy, args=(page.stdout, log, report), daemon=True)
-    reader.start()
     try:
+        reader.start()  # here: Ctrl-C may come before it returns
         code = page.wait()
     except KeyboardInterrupt:
         report.say("interrupted: removing the stack")
         return
     finally:
         _end(page)
-        reader.join(_GRACE_SECONDS)
+        if reader.is_alive():
+            reader.join(_GRACE_SECONDS)
     if code != 0:
         raise StepFailed(f"`musicgen ui` {describe_exit(code)}; its output is in {log}")
 
