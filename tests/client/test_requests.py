@@ -80,7 +80,7 @@ FIELDS = st.fixed_dictionaries(
 
 
 def as_json(excerpt: Excerpt) -> dict[str, Any]:
-    """Return an excerpt as a request has it, whatever is wrong with it."""
+    """Return an excerpt as a request has it, valid or not."""
     given = {name: value for name, value in vars(excerpt).items() if value is not None}
     audio = {name: given.pop(name) for name in ("s3", "base64") if name in given}
     return {"audio": audio, **given}
