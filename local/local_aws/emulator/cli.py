@@ -10,7 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
-from local_aws.emulator.environment import shell_exports
+from local_aws.emulator.environment import add_instance_environment, shell_exports
 from local_aws.emulator.process import LocalAws
 
 
@@ -25,13 +25,15 @@ def main() -> int:
     start.add_argument(
         "--clock-factor", type=float, default=1.0, help="speed of the clock of alarms and scaling (default: 1)"
     )
+    add_instance_environment(start)
     arguments = parser.parse_args()
     if arguments.command == "env":
         return _print_environment(arguments.state)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
         signal.signal(number, lambda _number, _frame: stop.set())
-    with LocalAws(arguments.state, clock_factor=arguments.clock_factor) as aws:
+    instances = dict(arguments.instance_env)
+    with LocalAws(arguments.state, clock_factor=arguments.clock_factor, instance_environment=instances) as aws:
         script = aws.state_dir / "environment.sh"
         script.write_text(shell_exports(aws.environment()), encoding="utf-8")
         print(f"{aws.endpoint_url} is ready; in another shell: source {script}", flush=True)

@@ -2,7 +2,8 @@
 
 import functools
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,16 @@ _CONFIG = Config(retries={"total_max_attempts": 1}, connect_timeout=10, read_tim
 
 @dataclass(frozen=True)
 class Runtime:
-    """The server's endpoint and files; `trust` contains the machine's certificates and `authority`."""
+    """The server's endpoint and files; `trust` contains the machine's certificates and `authority`.
+
+    `instance_environment` is what every instance's container finds in its environment, unless its model says otherwise.
+    """
 
     endpoint_url: str
     state: Path
     authority: Path
     trust: Path
+    instance_environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def children(self) -> Path:

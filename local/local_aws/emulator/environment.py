@@ -1,5 +1,6 @@
 """Environment variables that direct the CDK CLI, Node, boto3, Lambdas and containers to the embedded AWS only."""
 
+import argparse
 import os
 import shlex
 import ssl
@@ -54,6 +55,25 @@ def tool_environment(endpoint_url: str, authority: Path, trust: Path, base: Mapp
         JSII_RUNTIME_PACKAGE_CACHE="enabled",
     )
     return kept
+
+
+def add_instance_environment(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--instance-env`, which may be repeated; its value is a list of names and values."""
+    parser.add_argument(
+        "--instance-env",
+        action="append",
+        default=[],
+        type=_assignment,
+        metavar="NAME=VALUE",
+        help="a variable for the containers of all SageMaker instances, such as HF_ENDPOINT of a mirror; no secret",
+    )
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, not {text!r}")
+    return name, value
 
 
 def shell_exports(environment: Mapping[str, str]) -> str:

@@ -26,13 +26,18 @@ class LocalAws:
 
     `state_dir` receives certificates, logs and the functions' files; no other instance may use it. The child also ends
     when this process dies. `clock_factor` speeds up the clock of alarms and scaling: at 60, a minute takes a second.
+    `instance_environment` is for the containers of SageMaker's instances, such as a mirror of the Hub in HF_ENDPOINT.
     """
 
     region = account.REGION
     account_id = account.ACCOUNT_ID
 
-    def __init__(self, state_dir: Path, *, clock_factor: float = 1.0):
+    def __init__(
+        self, state_dir: Path, *, clock_factor: float = 1.0, instance_environment: Mapping[str, str] | None = None
+    ):
         self.state_dir = state_dir.absolute()
+        given = (instance_environment or {}).items()
+        self._instance_options = [f"--instance-env={name}={value}" for name, value in given]
         self._clock_factor = clock_factor
         self.log_path = self.state_dir / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -74,7 +79,7 @@ class LocalAws:
         }
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*program, "--state", str(self.state_dir), "--exit-with-stdin"],
+                [*program, "--state", str(self.state_dir), "--exit-with-stdin", *self._instance_options],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

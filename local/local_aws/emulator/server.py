@@ -12,6 +12,7 @@ import signal
 import ssl
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from werkzeug.serving import ThreadedWSGIServer
 from local_aws.emulator import child_processes, clients, response_urls
 from local_aws.emulator.account import ACCOUNT_ID
 from local_aws.emulator.certificates import make_certificates
-from local_aws.emulator.environment import write_trust_bundle
+from local_aws.emulator.environment import add_instance_environment, write_trust_bundle
 from local_aws.emulator.iam import authorization
 from local_aws.emulator.moto_changes import moto_imports, unsupported
 
@@ -64,7 +65,7 @@ class _TlsServer(ThreadedWSGIServer):
             super().handle_error(request, client_address)
 
 
-def serve(state: Path, port: int, *, exit_with_stdin: bool) -> None:
+def serve(state: Path, port: int, instance_environment: Mapping[str, str], *, exit_with_stdin: bool) -> None:
     """Serve until SIGTERM, SIGINT or, if `exit_with_stdin`, until standard input closes because the parent died."""
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
     _lock(state)
@@ -75,7 +76,8 @@ def serve(state: Path, port: int, *, exit_with_stdin: bool) -> None:
     server = _TlsServer(port, None, certificates.server_context())
     # Some of moto's modules call its own server, at this port.
     os.environ.update(MOTO_PORT=str(server.port), MOTO_ACCOUNT_ID=ACCOUNT_ID, MOTO_IAM_LOAD_MANAGED_POLICIES="true")
-    runtime = clients.Runtime(f"https://{HOST}:{server.port}", state, certificates.authority, trust)
+    url = f"https://{HOST}:{server.port}"
+    runtime = clients.Runtime(url, state, certificates.authority, trust, instance_environment)
     clients.set_runtime(runtime)
     moto_imports.import_cloudformation()
     from local_aws.emulator.moto_changes import moto_patches  # here: it imports moto's CloudFormation too
@@ -127,8 +129,14 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, help="folder for certificates, logs and functions")
     parser.add_argument("--port", type=int, default=0, help="TCP port on 127.0.0.1; 0 takes a free one")
     parser.add_argument("--exit-with-stdin", action="store_true", help="end when standard input closes")
+    add_instance_environment(parser)
     arguments = parser.parse_args()
-    serve(arguments.state.absolute(), arguments.port, exit_with_stdin=arguments.exit_with_stdin)
+    serve(
+        arguments.state.absolute(),
+        arguments.port,
+        dict(arguments.instance_env),
+        exit_with_stdin=arguments.exit_with_stdin,
+    )
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import psutil
 from local_aws.emulator import child_processes, clients
 from local_aws.emulator.clients import Runtime
 from local_aws.sagemaker.endpoint_config import EndpointConfig
+from local_aws.sagemaker.instances.container_python import make_python
 
 _ENTRYPOINT = Path(__file__).with_name("container_entrypoint.py")
 _GRACE_SECONDS = 30.0  # SageMaker's, between SIGTERM and SIGKILL
@@ -61,12 +62,14 @@ class ServingStack:
         """`environment` is the container's whole environment (see `container_environment`); output goes to `log`."""
         self.base_url = f"http://127.0.0.1:{environment['SAGEMAKER_BIND_TO_PORT']}"
         self._registry = clients.runtime().state / "children"
+        python = make_python(Path(environment["TMPDIR"]) / "python")
+        path = os.pathsep.join([str(python.parent), environment["PATH"]])
         with log.open("ab") as output:
             # -P keeps this package's modules off the container's import path.
             self._process = child_processes.spawn(
-                [sys.executable, "-P", str(_ENTRYPOINT)],
+                [str(python), "-P", str(_ENTRYPOINT)],
                 registry=self._registry,
-                env=dict(environment),
+                env={**environment, "PATH": path},
                 cwd=environment["TMPDIR"],
                 stdin=subprocess.PIPE,  # held open: the launcher ends its session when this process is gone
                 stdout=output,
@@ -129,6 +132,7 @@ def container_environment(
     """
     return {
         **_image_variables(temporary),
+        **runtime.instance_environment,
         **config.environment,
         **_machine_variables(config.environment, runtime, base, log),
         **credentials,  # on AWS: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, an address that SDKs reach only in a container

@@ -1,10 +1,10 @@
 """The container's entry point: runs the unmodified Hugging Face serving toolkit with its paths moved.
 
-A script for the serving environment's interpreter, in its own session; never import it. Like docker, it changes only
-where the toolkit, multi-model-server and the bundle put their files. The toolkit installs a bundle's requirements.txt
-at every start, on AWS too: here pip gets a folder of the container, and Landlock, if the kernel has it, refuses all
-other writes. It kills the whole session when the embedded AWS that started it exits, which closes the pipe to standard
-input.
+A script for the container's own Python (see container_python.py), in its own session; never import it. Like docker, it
+changes only where the toolkit, multi-model-server and the bundle put their files. The toolkit installs a bundle's
+requirements.txt at every start, on AWS too: here Landlock, if the kernel has it, refuses all writes outside of the
+container's folders. It kills the whole session when the embedded AWS that started it exits, which closes the pipe to
+standard input.
 """
 # pyright: reportAttributeAccessIssue=false, reportPrivateUsage=false
 # (the serving toolkits ship no types, and their module attributes are replaced here)
@@ -33,20 +33,6 @@ _WRITES = _WRITE_FILE | sum(1 << bit for bit in range(4, 13))  # and remove or m
 _REFER = 1 << 13  # rename or link between folders, since version 2; _TRUNCATE since version 3
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "shm")
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def redirect_packages() -> None:
-    """Let pip install into the container's own folder, and let Python write no bytecode next to this machine's modules.
-
-    pip with a target ignores what is installed elsewhere, so that it neither replaces nor removes a package of the
-    virtual environment that all containers of this machine share; what it installs hides those packages.
-    """
-    packages = Path(tempfile.gettempdir()) / "site-packages"
-    packages.mkdir(exist_ok=True)  # before any import: Python forgets a path that does not exist
-    paths = [os.environ.get("PYTHONPATH", ""), str(packages)]
-    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    os.environ["PIP_TARGET"] = str(packages)
-    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 
 def protect_files(writable: Iterable[Path]) -> None:
@@ -160,7 +146,7 @@ def serve() -> None:
 
 if __name__ == "__main__":
     sys.dont_write_bytecode = True
-    redirect_packages()
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # nothing next to the modules that all containers share
     protect_files(writable_paths())
     end_with_parent()
     adopt_orphans()

@@ -3,6 +3,7 @@
 import json
 import sys
 import urllib.request
+import uuid
 import venv
 import zipfile
 from collections.abc import Callable, Iterator
@@ -15,17 +16,18 @@ import pytest
 from local_aws.emulator import clients
 from local_aws.emulator.clients import Runtime
 from local_aws.sagemaker.endpoint_config import EndpointConfig
+from local_aws.sagemaker.instances import container_python
 from local_aws.sagemaker.instances.container import ServingStack, container_environment, temporary_folder
 
 # What the worker tries when it starts: each line of ATTEMPTS is one kind of write into the project or its environment.
 SERVICE = """
-import json, os, subprocess, sys
+import json, os, subprocess, sys, uuid
+from importlib.metadata import version
 from pathlib import Path
-import uncached
+import aged, uncached
 from intruder import ORIGIN
 
-ENVIRONMENT = Path(sys.prefix)
-PROJECT = ENVIRONMENT.parent
+PROJECT = Path(uncached.__file__).parents[4]  # below it, .venv/lib/python3/site-packages
 WHEEL = os.environ["SAGEMAKER_BASE_DIR"] + "/model/code/second-1.0-py3-none-any.whl"
 ATTEMPTS = {
     "new file": lambda: (PROJECT / "made").write_text("x"),
@@ -59,6 +61,7 @@ class Service:
             path.write_text("x")
         self.found = {"attempts": {name: attempt(action) for name, action in ATTEMPTS.items()}}
         self.found |= {"intruder": ORIGIN, "second": second.ORIGIN, "home": str(Path.home())}
+        self.found |= {"aged": [version("aged"), aged.ORIGIN], "uuid": [version("uuid"), uuid.__file__]}
     def handle(self, data, context):
         return [json.dumps(self.found)] * len(data)
 """
@@ -92,18 +95,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (packages,) = project.glob(".venv/lib/python3*/site-packages")
     (packages / "machine.pth").write_text(f"{Path(pytest.__file__).parents[1]}\n")
     (packages / "uncached.py").write_text("")  # importing it would write a __pycache__
-    (packages / "resident-1.0.dist-info").mkdir()
-    (packages / "resident-1.0.dist-info" / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: resident\nVersion: 1.0\n"
-    )
-    (packages / "resident-1.0.dist-info" / "RECORD").write_text("resident.py,,\nresident-1.0.dist-info/METADATA,,\n")
-    (packages / "resident.py").write_text("")
+    for name in ("resident", "aged"):
+        write_wheel(tmp_path, name)
+        with zipfile.ZipFile(tmp_path / f"{name}-1.0-py3-none-any.whl") as wheel:
+            wheel.extractall(packages)
     (project / "app.py").write_text("print('the project')\n")
     python = project / ".venv" / "bin" / "python"
-    server = python.with_name("multi-model-server")
-    server.write_text(f"#!{python}\nfrom mms.model_server import start\nstart()\n")
-    server.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setattr(container_python, "_shared_packages", lambda: [str(packages)])
     return project
 
 
@@ -116,10 +115,13 @@ def hostile(
     code.mkdir(parents=True)
     (code / "hostile_service.py").write_text(SERVICE)
     # pip replaces variables of this form in a requirements file.
-    (code / "requirements.txt").write_text("${SAGEMAKER_BASE_DIR}/model/code/intruder-1.0-py3-none-any.whl\n")
-    write_wheel(code, "intruder")
-    write_wheel(code, "second")
-    runtime = Runtime("http://127.0.0.1:1", tmp_path, tmp_path / "a.pem", tmp_path / "a.pem")
+    wheels = {"intruder": "1.0", "aged": "2.0", "uuid": "1.30"}
+    required = [f"${{SAGEMAKER_BASE_DIR}}/model/code/{name}-{wheels[name]}-py3-none-any.whl" for name in wheels]
+    (code / "requirements.txt").write_text("\n".join([*required, "resident>=1"]))
+    for name, version in {**wheels, "second": "1.0"}.items():
+        write_wheel(code, name, version)
+    offline = {"PIP_NO_INDEX": "1"}
+    runtime = Runtime("http://127.0.0.1:1", tmp_path, tmp_path / "a.pem", tmp_path / "a.pem", offline)
     monkeypatch.setattr(clients, "_runtime", [runtime])
     model = {"MMS_DEFAULT_SERVICE_HANDLER": "hostile_service:handle", "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
     environment = container_environment(
@@ -156,8 +158,13 @@ def test_bundle_changes_neither_the_project_nor_its_virtual_environment(
     found: dict[str, Any] = eventually(lambda: answer(environment), 90)
     log = (tmp_path / "log").read_text()
     assert LANDLOCK not in log, "this test needs a kernel with Landlock, which Linux has since 5.13"
-    assert set(found["attempts"].values()) == {"PermissionError", "CalledProcessError"}, found["attempts"]
+    # pip removes nothing outside of its own environment, and does not call that a failure.
+    assert found["attempts"].pop("pip uninstall") == "done"
+    assert set(found["attempts"].values()) == {"PermissionError"}, found["attempts"]
     assert snapshot(project) == before
     own = environment["TMPDIR"]
     assert found["home"] == own
     assert [Path(found[name]).is_relative_to(own) for name in ("intruder", "second")] == [True, True]
+    # As in an image: a newer version hides the shared one, but a package hides no module of the standard library.
+    assert found["aged"][0] == "2.0" and Path(found["aged"][1]).is_relative_to(own)
+    assert found["uuid"] == ["1.30", uuid.__file__]
