@@ -29,7 +29,10 @@ def synthesise(cdk_context: dict[str, Any]) -> Synthesise:
     def synthesise_with(**overrides: Any) -> Template:
         config = from_context({**cdk_context, **overrides})
         if config not in templates:
-            context: dict[str, Any] = {**cdk_context, "aws:cdk:bundling-stacks": []}
+            # Templates name assets by their hashes, so that no copies of the assets are needed.
+            context: dict[str, Any] = {
+                **cdk_context, "aws:cdk:bundling-stacks": [], "aws:cdk:disable-asset-staging": True,
+            }  # fmt: skip
             # CDK's rules take seconds to load; the tests of app.py apply them.
             app = App(context=context, builtin_cloud_formation_validation=False)
             templates[config] = Template.from_stack(MusicGenStack(app, config=config))

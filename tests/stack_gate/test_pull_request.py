@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -169,8 +170,9 @@ def test_working_tree_without_changes_passes_against_its_own_commit(gate: Gate, 
 
 
 def test_failed_synth_is_no_verdict(gate: Gate, clone: Path) -> None:
+    """Of every environment, since a synth that succeeds takes seconds."""
     settings = (clone / "cdk.json").read_text(encoding="utf-8")
-    (clone / "cdk.json").write_text(settings.replace('"max_capacity": 3', '"max_capacity": 0'), encoding="utf-8")
+    (clone / "cdk.json").write_text(re.sub(r'"max_capacity": \d', '"max_capacity": 0', settings), encoding="utf-8")
     try:
         code, _, error = gate("--base", "main")
     finally:

@@ -4,7 +4,7 @@ import io
 import json
 import math
 import random
-import struct
+import threading
 import wave
 from collections import Counter
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from botocore.exceptions import ClientError
 
 from musicgen_client.aws import Clients
@@ -37,8 +38,9 @@ def wav(seconds: float, seed: int, rate: int = 32_000, channels: int = 1) -> byt
         file.setframerate(rate)
         count = round(seconds * rate)
         step = 2 * math.pi * (220 + seed % 880) / rate
-        frames = [(round(12_000 * math.sin(step * i)), 0)[:channels] for i in range(count)]
-        file.writeframes(struct.pack(f"<{count * channels}h", *(value for frame in frames for value in frame)))
+        frames = np.zeros((count, channels), "<i2")
+        frames[:, 0] = np.round(12_000 * np.sin(step * np.arange(count)))
+        file.writeframes(frames.tobytes())
     return buffer.getvalue()
 
 
@@ -84,6 +86,7 @@ class FakeAws:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
+        self._working = threading.RLock()  # the page calls from several threads
 
     @property
     def clients(self) -> Clients:
@@ -148,6 +151,10 @@ class FakeAws:
         return {"OutputLocation": f"s3://outputs/{queued.output}", "FailureLocation": f"s3://outputs/{queued.failure}"}
 
     def _work(self) -> None:
+        with self._working:
+            self._advance()
+
+    def _advance(self) -> None:
         for request in [request for request in self.running if request.done_at <= self.now]:
             self.running.remove(request)
             self._complete(request)

@@ -7,11 +7,12 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from local_aws.hub import tune
 from local_aws.hub.tune.listening import Heard, listen
 from local_aws.hub.tune.prompts import understand
-from musicgen_serving.engine.generator import Capacity, Generator
+from musicgen_serving.engine.generator import Capacity, GenerationResult, Generator
 from musicgen_serving.engine.loading import WeightFormat
 from musicgen_serving.engine.request import Request
 from musicgen_serving.engine.sampling_params import DELAY_TOKENS, FRAMES_PER_SECOND, ClipSpec, SamplingParams, Section
@@ -35,6 +36,7 @@ PROMPTS = (
     "A calm, happy whistle in D with soft beats",
     "minor blues in G, medium, guitar & harmonica",
 )  # each names key, mode and tempo, with and without drums; written before the model was trained
+SLOTS = 16  # a step of so small a model takes hardly longer for more clips
 FEW = PROMPTS[:8]  # for planted faults, which ruin most clips
 UNKNOWN = (
     "♪ 東京 happy fast tune in G with drums",
@@ -54,41 +56,49 @@ class Player:
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
 
-    def play(
-        self, prompts: Sequence[str], *, seed: int = 0, seconds: float = 3, guidance: float = 3.0, after: float = 0
-    ) -> list[Heard]:
-        """Return what is heard from `after` seconds on in a clip of each prompt; clip i has the seed `seed + i`.
+    def generate(self, prompts: Sequence[str], *, seconds: float = 3) -> GenerationResult:
+        """Return a clip of each prompt; clip i has the seed i.
 
         A seed's random numbers do not depend on the prompt, so that clips of one seed would share their mistakes.
         """
-        tokens = round(seconds * FRAMES_PER_SECOND) + DELAY_TOKENS
-        params = SamplingParams(max_new_tokens=tokens, guidance_scale=guidance)
-        result = self.generator.generate([ClipSpec(prompt, seed + i, params) for i, prompt in enumerate(prompts)])
+        params = _params(seconds)
+        return self.generator.generate([ClipSpec(prompt, seed, params) for seed, prompt in enumerate(prompts)])
+
+    def hear(self, result: GenerationResult, *, after: float = 0) -> list[Heard]:
+        """Return what is heard from `after` seconds on in each clip."""
         rate = self.generator.sampling_rate
         return [listen(samples[0, round(after * rate) :], rate) for samples in result.clips]
 
-    def play_sections(self, prompts: Sequence[str], *, seconds: float, seed: int = 0) -> list[Heard]:
+    def play(self, prompts: Sequence[str], *, seconds: float = 3, after: float = 0) -> list[Heard]:
+        """Return what is heard from `after` seconds on in a clip of each prompt."""
+        return self.hear(self.generate(prompts, seconds=seconds), after=after)
+
+    def play_sections(self, prompts: Sequence[str], *, seconds: float) -> list[Heard]:
         """Return what is heard in each section of one clip, a section of `seconds` for each prompt."""
         sections = tuple(Section(prompt, round(seconds * FRAMES_PER_SECOND)) for prompt in prompts)
-        (samples,) = self.generator.generate([ClipSpec(None, seed, SamplingParams(), sections=sections)]).clips
+        (samples,) = self.generator.generate([ClipSpec(None, 0, SamplingParams(), sections=sections)]).clips
         return [listen(part, self.generator.sampling_rate) for part in np.split(samples[0], len(prompts))]
 
-    def play_on(self, prompt: str, *, seed: int = 0, seconds: float = 3) -> tuple[Heard, Heard]:
-        """Return what is heard in a clip, and in as much that continues its codes without a text.
+    def play_on(self, result: GenerationResult, *, seconds: float = 3) -> list[Heard]:
+        """Return what is heard in clips that continue the codes of those of `result` without a text.
 
-        The toy model's encoder hears nothing, so its clips cannot be continued from their samples.
+        Clip i has the seed i + 1, not that of the clip it continues. The toy model's encoder hears nothing, so its
+        clips cannot be continued from their samples.
         """
-        frames = round(seconds * FRAMES_PER_SECOND)
-        params = SamplingParams(max_new_tokens=frames + DELAY_TOKENS)
-        first = self.generator.generate([ClipSpec(prompt, seed, params)])
-        clip = ClipSpec(None, seed + 1, params)
-        request = Request([clip], [[[]]], prompts=[torch.as_tensor(first.codes[0])])
+        prompts: list[torch.Tensor | None] = [torch.as_tensor(codes) for codes in result.codes]
+        clips = [ClipSpec(None, index + 1, _params(seconds)) for index in range(len(prompts))]
+        request = Request(clips, [[[]] for _ in clips], prompts=prompts)
         self.generator.engine.submit(request)
         worker = self.generator.codec_worker
-        decoding = worker.begin(request, 0)
-        samples = np.concatenate([worker.decode(decoding, part).samples[0] for part in request.parts()])
-        rate = self.generator.sampling_rate
-        return listen(first.clips[0][0], rate), listen(samples, rate)
+        decodings = [worker.begin(request, index) for index in range(len(clips))]
+        parts: list[list[NDArray[np.float32]]] = [[] for _ in clips]
+        for part in request.parts():
+            parts[part.index].append(worker.decode(decodings[part.index], part).samples[0])
+        return [listen(np.concatenate(samples), self.generator.sampling_rate) for samples in parts]
+
+
+def _params(seconds: float) -> SamplingParams:
+    return SamplingParams(max_new_tokens=round(seconds * FRAMES_PER_SECOND) + DELAY_TOKENS, guidance_scale=3.0)
 
 
 def share_right(heard: Sequence[Heard], prompts: Sequence[str]) -> float:
@@ -101,7 +111,7 @@ def share_right(heard: Sequence[Heard], prompts: Sequence[str]) -> float:
 def toy_player() -> Yields[Player]:
     """The engine, loaded as the endpoint loads it."""
     generator = Generator(
-        tune.MODEL, weight_format=WeightFormat(), capacity=Capacity(), log=JsonLog(io.StringIO(), "test")
+        tune.MODEL, weight_format=WeightFormat(), capacity=Capacity(slots=SLOTS), log=JsonLog(io.StringIO(), "test")
     )
     try:
         yield Player(generator)

@@ -16,6 +16,7 @@ from musicgen_serving.engine.generator import Capacity, Generator
 from musicgen_serving.engine.loading import WeightFormat
 from musicgen_serving.engine.sampling_params import DELAY_TOKENS, FRAMES_PER_SECOND, ClipSpec, SamplingParams, Section
 from musicgen_serving.json_log import JsonLog
+from tests.local_aws.hub.player import SLOTS
 
 
 class Whistler:
@@ -53,7 +54,9 @@ def share_right(heard: Sequence[NDArray[np.int64]], melodies: Sequence[Sequence[
 def toy_whistler(folder: Path) -> Yields[Whistler]:
     """The engine with the toy melody model, written to `folder`, loaded as the endpoint loads it."""
     write_model(folder)
-    generator = Generator(folder, weight_format=WeightFormat(), capacity=Capacity(), log=JsonLog(io.StringIO(), "test"))
+    generator = Generator(
+        folder, weight_format=WeightFormat(), capacity=Capacity(slots=SLOTS), log=JsonLog(io.StringIO(), "test")
+    )
     try:
         yield Whistler(generator)
     finally:

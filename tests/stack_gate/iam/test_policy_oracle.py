@@ -3,12 +3,13 @@
 from tests.stack_gate.iam.policy_oracle import MAX_NEEDLESS, allows_more, judge_pairs
 
 SEED = 20
+PAIRS = 10_000  # no more, as the nightly `make check-policies` judges a million others
 
 
-def test_twenty_thousand_random_pairs_are_sound_and_rarely_needlessly_new() -> None:
-    tally = judge_pairs(20_000, SEED)
+def test_ten_thousand_random_pairs_are_sound_and_rarely_needlessly_new() -> None:
+    tally = judge_pairs(PAIRS, SEED)
 
-    assert tally.new > 4_000
+    assert tally.new > 2_000
     assert tally.unsound == 0, tally.example
     assert tally.needless_rate <= MAX_NEEDLESS
 
