@@ -100,6 +100,7 @@ def test_a_connection_serves_one_request_after_another(aws: LocalAws) -> None:
         connection.request(method, target, body=body, headers=headers)
         answer = connection.getresponse()
         found.append((answer.status, answer.read()))
+        assert method != "HEAD" or answer.headers["Content-Length"] == "100000"
         assert connection.sock is (None if "Connection" in headers else kept)
     connection.close()
     assert [status for status, _ in found] == [200, 200, 403, 200, 200, 204, 404, 200]
