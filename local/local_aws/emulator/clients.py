@@ -38,13 +38,13 @@ class Runtime:
 
 
 _runtime: list[Runtime] = []
-_loader: Any = get_session().get_component("data_loader")
+service_models: Any = get_session().get_component("data_loader")
 
 
 def new_session() -> Any:
     """Return a session of botocore with the service models that others have loaded; its own loads them anew."""
     session: Any = get_session()
-    session.register_component("data_loader", _loader)
+    session.register_component("data_loader", service_models)
     return session
 
 

@@ -6,18 +6,22 @@ Write DIR/ready.json (`endpoint_url`, `ca_bundle`, `trust_bundle`, `pid`) once r
 import argparse
 import fcntl
 import functools
+import io
 import json
 import os
 import signal
 import ssl
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.exceptions import InternalServerError
 from werkzeug.serving import ThreadedWSGIServer
+from werkzeug.test import run_wsgi_app
 
 from local_aws.emulator import child_processes, clients, response_urls
 from local_aws.emulator.account import ACCOUNT_ID
@@ -30,10 +34,60 @@ HOST = "127.0.0.1"
 
 
 class _RequestHandler(MotoRequestHandler):
-    """Log requests without their query, which may contain a signature."""
+    """Keep connections open, as AWS does: werkzeug closes each, and TLS's handshake is half of a request's work.
 
-    protocol_version = "HTTP/1.1"  # as AWS; but werkzeug closes the connection after each response,
-    disable_nagle_algorithm = True  # and until it does, 10 ms later, a body would wait for its headers' acknowledgement
+    Log requests without their query, which may contain a signature.
+    """
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # one record of TLS for the headers and a small body
+    timeout = 300  # seconds; close a connection that is idle for longer
+
+    def handle_expect_100(self) -> bool:
+        try:
+            return super().handle_expect_100()
+        finally:
+            self.wfile.flush()
+
+    def run_wsgi(self) -> None:
+        """Read the whole request, so that the next one follows on the connection, and answer it with its length."""
+        self.environ = environ = self.make_environ()
+        size = environ.get("CONTENT_LENGTH") or "0"
+        if environ.get("wsgi.input_terminated"):  # in chunks
+            content = environ["wsgi.input"].read()  # OSError, which ends the connection, if trailers follow
+        elif size.isdecimal():
+            content = self.rfile.read(int(size))
+            if len(content) < int(size):
+                raise ConnectionAbortedError(f"the client sent {len(content)} of {size} bytes")
+        else:
+            self.send_error(400, "Content-Length must be a number")  # and ends the connection
+            return
+        environ["wsgi.input"] = io.BytesIO(content)
+        try:
+            blocks, status, headers = run_wsgi_app(self.server.app, environ, buffered=True)
+            body = b"".join(blocks)
+        except Exception:  # a bug of moto or of this package must not end the connection without an answer
+            self.log("error", "Error on request:\n%s", traceback.format_exc())
+            blocks, status, headers = run_wsgi_app(InternalServerError(), environ, buffered=True)
+            body = b"".join(blocks)
+        self._answer(status, list(headers), body)
+
+    def _answer(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
+        code, _, phrase = status.partition(" ")
+        has_body = self.command != "HEAD" and code not in ("204", "304")
+        replaced = ("connection", "transfer-encoding", *(["content-length"] if has_body else []))
+        self.send_response(int(code), phrase)
+        for name, value in headers:
+            if name.lower() not in replaced:
+                self.send_header(name, value)
+        if has_body:
+            self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body if has_body else b"")
+        self.wfile.flush()
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         self.log("info", '"%s %s" %s', self.command, self.path.partition("?")[0], code)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from botocore.loaders import Loader
+from local_aws.emulator import clients
 
 
 def check_request(operation: str, parameters: Mapping[str, Any]) -> None:
@@ -85,4 +85,4 @@ def _join(path: str, name: str) -> str:
 
 @functools.cache
 def _model() -> Mapping[str, Any]:
-    return Loader().load_service_model("sagemaker", "service-2")
+    return clients.service_models.load_service_model("sagemaker", "service-2")

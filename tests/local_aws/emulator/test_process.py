@@ -1,12 +1,17 @@
 """The embedded AWS as a process: its files, its port, its environment, and that all its processes end."""
 
+import contextlib
+import http.client
 import json
 import os
+import socket
 import ssl
 import stat
 import subprocess
 import sys
 import time
+import uuid
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +79,85 @@ def test_listens_on_loopback_over_tls_and_ends_with_its_lambdas(tmp_path: Path) 
     assert not psutil.pid_exists(function)
 
 
+def test_a_connection_serves_one_request_after_another(aws: LocalAws) -> None:
+    """Whatever a request or its answer consists of, the next request is read from its first byte."""
+    bucket, path = presigned_paths(aws)
+    port = int(aws.endpoint_url.rpartition(":")[2])
+    context = ssl.create_default_context(cafile=str(aws.ca_bundle))
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=60)
+    connection.connect()
+    kept, found = connection.sock, list[tuple[int, bytes]]()
+    for method, target, body, headers in (
+        ("PUT", path("put_object", "whole"), b"x" * 100_000, {"Expect": "100-continue"}),
+        ("PUT", path("put_object", "chunked"), iter([b"in", b"chunks"]), {}),
+        ("PUT", f"/{bucket}/denied", b"a body that the refusal does not need", {}),
+        ("HEAD", path("head_object", "whole"), None, {}),
+        ("GET", path("get_object", "chunked"), None, {}),
+        ("DELETE", path("delete_object", "chunked"), None, {}),
+        ("GET", path("get_object", "chunked"), None, {}),
+        ("GET", path("get_object", "whole"), None, {"Connection": "close"}),
+    ):
+        connection.request(method, target, body=body, headers=headers)
+        answer = connection.getresponse()
+        found.append((answer.status, answer.read()))
+        assert method != "HEAD" or answer.headers["Content-Length"] == "100000"
+        assert connection.sock is (None if "Connection" in headers else kept)
+    connection.close()
+    assert [status for status, _ in found] == [200, 200, 403, 200, 200, 204, 404, 200]
+    assert (found[3][1], found[4][1], found[7][1]) == (b"", b"inchunks", b"x" * 100_000)
+
+
+def test_a_request_that_breaks_off_changes_nothing(aws: LocalAws) -> None:
+    bucket, path = presigned_paths(aws)
+    target = path("put_object", "half").encode()
+    with tls_connection(aws) as connection:
+        connection.sendall(b"PUT " + target + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+        with contextlib.suppress(OSError):
+            connection.unwrap()  # says that nothing follows, and waits for the server to end too
+    assert aws.client("s3").list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "answer"),
+    [
+        (b"Content-Length: many\r\n\r\n", b"HTTP/1.1 400 "),
+        (b"Transfer-Encoding: chunked\r\n\r\n0\r\ntrailer: x\r\n\r\n", b""),
+    ],
+    ids=["length", "trailer"],
+)
+def test_a_request_without_a_certain_end_ends_the_connection(
+    aws: LocalAws, request_bytes: bytes, answer: bytes
+) -> None:
+    with tls_connection(aws) as connection:
+        connection.sendall(b"PUT / HTTP/1.1\r\nHost: x\r\n" + request_bytes)
+        received = b"".join(iter(lambda: connection.recv(65_536), b""))
+    assert received.startswith(answer)
+    assert received.count(b"HTTP/1.1 ") == answer.count(b"HTTP")
+
+
+def presigned_paths(aws: LocalAws) -> tuple[str, Callable[[str, str], str]]:
+    """Create a bucket; return its name and a function from an operation and a key to a presigned URL's path."""
+    s3, bucket = aws.client("s3"), f"kept-{uuid.uuid4().hex}"
+    s3.create_bucket(Bucket=bucket)
+
+    def path(operation: str, key: str) -> str:
+        url: str = s3.generate_presigned_url(operation, Params={"Bucket": bucket, "Key": key})
+        return url.removeprefix(aws.endpoint_url)
+
+    return bucket, path
+
+
+@contextlib.contextmanager
+def tls_connection(aws: LocalAws) -> Generator[ssl.SSLSocket]:
+    """Connect to the server, for requests that no HTTP client sends."""
+    context, port = ssl.create_default_context(cafile=str(aws.ca_bundle)), int(aws.endpoint_url.rpartition(":")[2])
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=60) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        yield connection
+
+
 def test_stop_ends_the_lambdas_of_a_killed_server(tmp_path: Path) -> None:
     aws = LocalAws(tmp_path / "aws").start()
     sleeping_function(aws)
@@ -107,8 +191,6 @@ def test_refuses_another_version_of_moto() -> None:
 
 
 def test_certificate_is_valid_only_with_its_own_authority(aws: LocalAws) -> None:
-    import socket
-
     port = int(aws.endpoint_url.rpartition(":")[2])
     trusting, strange = ssl.create_default_context(cafile=str(aws.ca_bundle)), ssl.create_default_context()
     with socket.create_connection(("127.0.0.1", port)) as raw, trusting.wrap_socket(raw, server_hostname="127.0.0.1"):

@@ -65,3 +65,23 @@ def test_polling_is_faster_and_other_timers_are_as_asked() -> None:
     (first, polled), (second, other) = json.loads(done.stdout)
     assert (first, second) == ("poll", "other")
     assert polled < other and other >= 999
+
+
+def test_polling_is_slower_in_a_command_that_takes_long() -> None:
+    """After twenty seconds, a question waits for one: longer than a timer of 0.7 s, and less than one of 1.3 s."""
+    program = """
+        process.uptime = () => 20;
+        const passed = [];
+        for (const delay of [1300, 5000, 700]) setTimeout(() => passed.push(delay), delay);
+        process.on("exit", () => console.log(JSON.stringify(passed)));
+    """
+    node = Path(sys.executable).with_name("node")
+    done = subprocess.run(
+        [node, "-e", program],
+        env=with_fast_polling({**os.environ, "NODE_OPTIONS": "--no-warnings"}),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout) == [700, 5000, 1300]

@@ -4,6 +4,7 @@
 # (policies are JSON)
 
 import datetime as dt
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
@@ -20,8 +21,13 @@ class UnsupportedConditionError(Exception):
 
 def matches(pattern: str, value: str, *, ignore_case: bool = False) -> bool:
     """Return whether `value` matches `pattern`, where `*` matches anything and `?` one character."""
+    return _compiled(pattern, re.DOTALL | (re.IGNORECASE if ignore_case else 0)).fullmatch(value) is not None
+
+
+@functools.lru_cache(8192)  # the deployed roles' policies have more patterns than re remembers
+def _compiled(pattern: str, flags: int) -> re.Pattern[str]:
     expression = _unescape(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), prefix="\\")
-    return re.fullmatch(expression, value, re.DOTALL | (re.IGNORECASE if ignore_case else 0)) is not None
+    return re.compile(expression, flags)
 
 
 # Where a policy variable yields these characters, they are no wildcards; until the comparison, others stand for them.

@@ -7,17 +7,19 @@ replaces what moto lacks or answers otherwise than AWS, and wraps its checks of 
 
 from typing import Any, cast
 
+import boto3
 import moto
 from moto.awslambda.models import LambdaBackend, LambdaFunction
 from moto.cloudformation.exceptions import ValidationError as CloudFormationValidationError
 from moto.cloudformation.models import cloudformation_backends
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.core.authorization import ActionAuthenticatorMixin
+from moto.core.base_backend import AccountSpecificBackend
 from moto.s3.models import FakeBucket
 
 from local_aws import sagemaker
 from local_aws.autoscaling.live import scaling_service as scaling
-from local_aws.emulator import operations
+from local_aws.emulator import clients, operations
 from local_aws.emulator.cloudformation import request_checks
 from local_aws.emulator.cloudformation.backend import LocalCloudFormation
 from local_aws.emulator.iam import authorization, quotas
@@ -41,6 +43,9 @@ def install() -> None:
     mixin, bucket = cast(Any, ActionAuthenticatorMixin), cast(Any, FakeBucket)
     mixin._authenticate_and_authorize_action = authorization.authorize  # instead of moto's own policies
     bucket.get_permission = authorization.bucket_permission
+    # moto asks it for each service's regions: with the service models that this server's clients have loaded.
+    session = boto3.session.Session(botocore_session=clients.new_session())
+    cast(Any, AccountSpecificBackend).get_session = lambda: session
     quotas.install()
     _patch_lambda(LambdaFunction, LambdaBackend)
     _patch_cloudformation(cloudformation_backends, CloudFormationResponse)

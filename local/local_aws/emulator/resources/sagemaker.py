@@ -23,7 +23,7 @@ _UPDATABLE = (
     "RetainDeploymentConfig",
 )
 _IN_PROGRESS = ("Creating", "Updating", "RollingBack", "SystemUpdating")
-_POLL_SECONDS = 0.3
+_POLL_SECONDS = 0.3  # or a twentieth of the time waited, which may be an hour
 # Longer than the download plus health check that an endpoint configuration may allow (3600 s each).
 _TIMEOUT_SECONDS = 7500.0
 
@@ -113,17 +113,17 @@ def _refused_before(context: Context, arn: str, config: str) -> bool:
 
 
 def _wait_in_service(context: Context, arn: str) -> Outcome:
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
+    started = time.monotonic()
     while True:
         endpoint = _describe(context, arn) or {"EndpointStatus": "Failed", "FailureReason": "it was deleted"}
-        status = endpoint["EndpointStatus"]
+        status, waited = endpoint["EndpointStatus"], time.monotonic() - started
         rolled_back = status == "InService" and "FailureReason" in endpoint  # by SageMaker itself
         if status == "InService" and not rolled_back:
             return Outcome(arn, {"EndpointName": _name_of(arn)})
-        if rolled_back or "Failed" in status or time.monotonic() > deadline:
+        if rolled_back or "Failed" in status or waited > _TIMEOUT_SECONDS:
             reason = endpoint.get("FailureReason", f"it is still {status}")
             raise ResourceFailedError(f"The endpoint did not come into service: {reason}", arn)
-        time.sleep(_POLL_SECONDS)
+        time.sleep(max(_POLL_SECONDS, waited / 20))
 
 
 def _describe(context: Context, arn: str) -> dict[str, Any] | None:

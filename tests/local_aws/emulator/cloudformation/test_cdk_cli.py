@@ -1,5 +1,6 @@
 """The real CDK CLI against the embedded AWS: bootstrap, deploy, diff, update, failed update, destroy, nothing left."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,12 +49,12 @@ class Cli:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
-    def synth(self, folder: str, **context: str) -> str:
-        """Synthesise the tiny app with `context`; return the assembly's folder."""
-        extra = [word for key, value in context.items() for word in ("-c", f"{key}={value}")]
+    def synth(self, variants: dict[str, dict[str, str]]) -> str:
+        """Synthesise the tiny app, and in the same run its `variants`: context by folder; return its own folder."""
         program = f"{sys.executable} {Path(__file__).parents[1] / 'tiny_app' / 'app.py'}"
-        self.succeed("synth", "--quiet", "--app", program, "--output", str(self.folder / folder), *extra)
-        return str(self.folder / folder)
+        folder = str(self.folder / "first")
+        self.succeed("synth", "--quiet", "--app", program, "--output", folder, "-c", f"variants={json.dumps(variants)}")
+        return folder
 
 
 def names(aws: LocalAws) -> set[str]:
@@ -67,8 +68,8 @@ def stack(aws: LocalAws) -> dict[str, Any]:
 
 def test_cdk_cli_deploys_updates_rolls_back_and_destroys_a_stack(own_aws: LocalAws, tmp_path: Path) -> None:
     cdk = Cli(own_aws, tmp_path)
-    first, second = cdk.synth("first"), cdk.synth("second", name="second")
-    broken = cdk.synth("broken", name="third", broken="yes")
+    second, broken = str(tmp_path / "second"), str(tmp_path / "broken")
+    first = cdk.synth({second: {"name": "second"}, broken: {"name": "third", "broken": "yes"}})
     cdk.succeed("bootstrap", f"aws://{own_aws.account_id}/{own_aws.region}", "--app", first)
     bucket = deploy_twice(cdk, first)
     replace(cdk, second)

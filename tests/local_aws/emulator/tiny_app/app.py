@@ -1,7 +1,10 @@
 """A small CDK app with the resource types of the real one: an auto-deleted bucket, a topic, a custom resource.
 
 `-c name=...` changes a property that replaces the parameter, `-c broken=yes` adds a resource whose creation fails.
+`-c variants='{"FOLDER": {"name": "..."}}'` also synthesises the app with other context into other folders.
 """
+
+import json
 
 import aws_cdk as cdk
 from aws_cdk import aws_iam as iam
@@ -75,3 +78,7 @@ class TinyStack(cdk.Stack):
 app = cdk.App()
 TinyStack(app, "Tiny")
 app.synth()
+for folder, context in json.loads(app.node.try_get_context("variants") or "{}").items():
+    variant = cdk.App(outdir=folder, context=context)
+    TinyStack(variant, "Tiny")
+    variant.synth()
