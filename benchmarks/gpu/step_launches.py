@@ -60,14 +60,13 @@ def trace_steps(folder: Path, count: int) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def main(folder: Path, count: int) -> None:
-    """Load the engine, trace `count` steps and print the result as JSON."""
+def trace_here(folder: Path, count: int) -> dict[str, Any]:
+    """Load the engine and trace `count` steps in this process, which may end with an error of CUDA."""
     plan = Plan(steps=2 * count, rounds=1, in_flight=(), stock=(), stock_steps=0)
     with running_engine(folder, 1, eight_bit=False) as (generator, _), admitted(generator, 1, plan):
         run_steps(generator, 1, 0, count)
-        found = calls_per_step(lambda: run_steps(generator, 1, count, 2 * count), count)
-    print(json.dumps(found))
+        return calls_per_step(lambda: run_steps(generator, 1, count, 2 * count), count)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    print(json.dumps(trace_here(Path(sys.argv[1]), int(sys.argv[2]))))

@@ -17,7 +17,7 @@ from benchmarks.gpu.logit_error import logit_errors
 from benchmarks.gpu.report import PAGE, goals, page, results_block
 from benchmarks.gpu.roofline import cache_bytes, clip_seconds, costs, infra_table, nominal_bandwidth, weight_bytes
 from benchmarks.gpu.sections import ResultsFile
-from benchmarks.gpu.step_launches import count_by_kind, host_calls, trace_steps
+from benchmarks.gpu.step_launches import count_by_kind, host_calls, trace_here, trace_steps
 from benchmarks.stock import Stock
 from musicgen_serving.engine.model.config import DecoderConfig, decoder_config, read_config
 from musicgen_serving.engine.model.weights import WeightFiles, load_decoder
@@ -47,12 +47,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, dict[str, Any], Path]:
-    """Return the exit code, the results and their folder of a run on the CPU."""
+    """Return the exit code, the results and their folder of a run on the CPU, which is traced in this process."""
     folder = tmp_path_factory.mktemp("results")
-    code = engine_gpu.main(
-        ["--device", "cpu", "--models", "tiny", "--tokens", "48", "--stock-tokens", "24", "--rounds", "1",
-         "--in-flight", "2", "10", "--stock", "sample", "float16", "--results", str(folder)]
-    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_gpu, "trace_steps", trace_here)
+        code = engine_gpu.main(
+            ["--device", "cpu", "--models", "tiny", "--tokens", "24", "--stock-tokens", "12", "--rounds", "1",
+             "--in-flight", "2", "10", "--stock", "sample", "float16", "--results", str(folder)]
+        )  # fmt: skip
     (path,) = folder.glob("*.json")
     return code, json.loads(path.read_text(encoding="utf-8")), folder
 
@@ -82,7 +84,7 @@ def test_runs_on_a_cpu_where_no_goals_apply(measured: tuple[int, dict[str, Any],
     assert [entry["clips"] for entry in tiny["steps"]] == [1, 2, 10]
     for entry in tiny["steps"]:
         assert entry["milliseconds"] > 0 and 0 < entry["read_share"] < 1
-        assert entry["bytes"] == weight_bytes(config_of("tiny")) + entry["clips"] * cache_bytes(config_of("tiny"), 25)
+        assert entry["bytes"] == weight_bytes(config_of("tiny")) + entry["clips"] * cache_bytes(config_of("tiny"), 13)
 
 
 def test_the_report_has_a_row_for_each_model(measured: tuple[int, dict[str, Any], Path]) -> None:
@@ -332,6 +334,7 @@ def test_a_section_that_fails_keeps_the_others(tmp_path: Path, monkeypatch: pyte
         return 0.5
 
     monkeypatch.setattr(engine_gpu, "time_steps", broken)
+    monkeypatch.setattr(engine_gpu, "trace_steps", trace_here)
     assert engine_gpu.main([*QUICK, "--results", str(tmp_path)]) == 1
     (path,) = tmp_path.glob("*.json")
     tiny = json.loads(path.read_text(encoding="utf-8"))["models"]["tiny"]

@@ -88,11 +88,12 @@ bodies = (
 )
 
 
-@settings(max_examples=1000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(bodies, st.sampled_from(["application/json", "application/octet-stream", None]))
 def test_any_payload_returns_audio_or_one_sentence_and_never_500(
     client: ContainerClient, body: bytes, content_type: str | None
 ) -> None:
+    """Only 400, as valid ones generate; each night `make fuzz` sends 30,000 to an engine of silence."""
     headers = {"Content-Type": content_type} if content_type else {}
     response = client.send("POST", "/invocations", body, headers)
     assert response.status in ({200, 400, 422} if content_type == "application/json" else {200, 415, 422})

@@ -36,9 +36,9 @@ def test_reads_each_tensor_of_the_decoder_once(mono: Reference) -> None:
     with WeightFiles(mono.folder) as files:
         weights = load_decoder(files, config, CPU, torch.float32, 16)
         assert files.bytes_read == size
-    layer = "decoder.model.decoder.layers.2.self_attn."
+    layer = "decoder.model.decoder.layers.1.self_attn."
     parts = [tensors[f"{layer}{part}_proj.weight"] for part in "qkv"]
-    assert torch.equal(dense(weights.layers[2].qkv), torch.cat(parts))
+    assert torch.equal(dense(weights.layers[1].qkv), torch.cat(parts))
 
 
 def test_reads_a_checkpoint_in_several_files(mono: Reference, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_reads_a_checkpoint_in_several_files(mono: Reference, tmp_path: Path) ->
     with WeightFiles(mono.folder) as files:
         whole = load_decoder(files, decoder_config(read_config(mono.folder)), CPU, torch.float32, 16)
     assert torch.equal(dense(weights.heads), dense(whole.heads))
-    assert torch.equal(dense(weights.layers[3].ffn_out), dense(whole.layers[3].ffn_out))
+    assert torch.equal(dense(weights.layers[1].ffn_out), dense(whole.layers[1].ffn_out))
 
 
 def test_reads_weight_normalisation_under_its_old_names(mono: Reference, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Test that a process that has stopped producing says why, answers /ping with 503 and ends."""
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +20,8 @@ from musicgen_serving.engine.watchdog import Heartbeat, Watchdog, stacks
 from soak.container_client import ContainerClient
 
 HUNG_SERVER = Path(__file__).parents[1] / "helpers/hung_server.py"
+HANGS = {"step": ("engine", 1, 0), "encode": ("engine", 0, 1), "decode": ("codec", 0, 0)}
+"""Calls that never return: the worker that hangs, and what it has in flight and is admitting then."""
 
 
 def aged(worker: str, seconds: float) -> Heartbeat:
@@ -125,42 +129,57 @@ def test_stacks_name_threads_and_list_the_innermost_call_last() -> None:
     assert calls.index("hold_here") < calls.index("wait")
 
 
-@pytest.mark.parametrize(("hang", "worker"), [("step", "engine"), ("encode", "engine"), ("decode", "codec")])
-def test_a_call_that_never_returns_ends_the_worker_and_its_connections(
-    hang: str, worker: str, staged_musicgen: Path, tmp_path: Path
-) -> None:
-    log = tmp_path / "log"
-    command = [sys.executable, str(HUNG_SERVER), str(staged_musicgen), hang, str(log)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
-        assert process.stdout is not None
-        client = ContainerClient(int(process.stdout.readline()))
-        assert client.send("GET", "/ping").status == 200
-        outcome: list[BaseException] = []
+@pytest.fixture(scope="module")
+def hung_servers(staged_musicgen: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Serve in three processes, each of which will hang in another call; return the folder of their files."""
+    folder = tmp_path_factory.mktemp("hung")
+    command = [sys.executable, str(HUNG_SERVER), str(staged_musicgen), str(folder), *HANGS]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        yield folder
+        with contextlib.suppress(ProcessLookupError):  # all have ended
+            os.killpg(process.pid, signal.SIGKILL)
 
-        def invoke() -> None:
-            try:
-                client.invoke({"texts": ["calm piano"], "generation_params": {"max_new_tokens": 40}})
-            except (ConnectionError, EOFError) as error:
-                outcome.append(error)
 
-        waiting = threading.Thread(target=invoke)
-        waiting.start()
-        statuses: set[int] = set()
-        while process.poll() is None and 503 not in statuses:
-            try:
-                statuses.add(client.send("GET", "/ping").status)
-            except (ConnectionError, EOFError):
-                break
-            time.sleep(0.05)
-        assert process.wait(60) == 1
-        waiting.join(60)
+def number_in(path: Path) -> int:
+    """Return the number in a file as soon as there is one."""
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, f"no {path.name} after 60 s"
+        time.sleep(0.02)
+    return int(path.read_text(encoding="ascii"))
+
+
+@pytest.mark.parametrize("hang", HANGS)
+def test_a_call_that_never_returns_ends_the_worker_and_its_connections(hang: str, hung_servers: Path) -> None:
+    worker, in_flight, admitting = HANGS[hang]
+    ended = hung_servers / f"{hang}.status"
+    client = ContainerClient(number_in(hung_servers / f"{hang}.port"))
+    assert client.send("GET", "/ping").status == 200
+    outcome: list[BaseException] = []
+
+    def invoke() -> None:
+        try:
+            client.invoke({"texts": ["calm piano"], "generation_params": {"max_new_tokens": 40}})
+        except (ConnectionError, EOFError) as error:
+            outcome.append(error)
+
+    waiting = threading.Thread(target=invoke)
+    waiting.start()
+    statuses: set[int] = set()
+    while not ended.exists() and 503 not in statuses:
+        try:
+            statuses.add(client.send("GET", "/ping").status)
+        except (ConnectionError, EOFError):
+            break
+        time.sleep(0.05)
+    assert number_in(ended) == 1
+    waiting.join(60)
     assert 503 in statuses
     assert len(outcome) == 1, "the connection of the waiting request must be closed without an answer"
-    (line,) = [
-        line for line in map(json.loads, log.read_text(encoding="utf-8").splitlines()) if line["event"] == "hung"
-    ]
+    log = (hung_servers / f"{hang}.log").read_text(encoding="utf-8").splitlines()
+    (line,) = [line for line in map(json.loads, log) if line["event"] == "hung"]
     assert line["worker"] == worker and 4 <= line["seconds"] < 30
-    assert (line["in_flight"], line["admitting"]) == {"step": (1, 0), "encode": (0, 1), "decode": (0, 0)}[hang]
+    assert (line["in_flight"], line["admitting"]) == (in_flight, admitting)
     assert all(re.fullmatch(r"10 of 40", position) for position in line["positions"])
     (frames,) = [frames for name, frames in line["stacks"].items() if name.startswith(worker)]
     assert any(frame.endswith(" hang") for frame in frames)

@@ -47,6 +47,7 @@ SMALL = DecoderConfig(
 )
 SIZES = (SMALL, replace(SMALL, hidden=1536, heads=24, ffn=6144), replace(SMALL, hidden=2048, heads=32, ffn=8192))
 LARGE = SIZES[-1]
+MEDIUM = SIZES[1]  # no other product of it has the shape of one of its feed-forward part
 MELODY = tuple(replace(size, chroma_frames=235, chroma_bins=12) for size in SIZES[1:])
 SLOTS = (1, 8, 16, 32)
 LEAST_SHARED, MOST_SHARED = 100 * 1024, 228 * 1024  # bytes of a multiprocessor: A10G, L4 or L40S; H100
@@ -125,22 +126,24 @@ def no_cubin(*_: object) -> bytes:
 
 
 def compile_all(every_tile: bool) -> Found:
-    """Compile for all sizes, slot counts and weight formats; the largest model also in tiles that tuning may choose.
+    """Compile for all sizes, slot counts and weight formats, and then in tiles that tuning may choose.
+
+    They are every product of the largest model in every candidate for an H100, or a feed-forward part's two products in
+    one candidate of each shape on all GPU types. Of the products of a shape the one with GELU takes the most registers;
+    only the heads' once takes 16 more, 96 of 128.
 
     Melody models come last: of them only what other models do not launch is compiled.
-
-    They are every candidate for an H100, or one of each shape that is a candidate on all GPU types.
     """
     found: Found = {}
     with launches_only_compile(FIRST, found):
         for config in SIZES:
             for slots in SLOTS:
                 launch_step(config, slots, default_only, 0)
-    choices = every_candidate if every_tile else deepest_candidates
+    config, choices = (LARGE, every_candidate) if every_tile else (MEDIUM, deepest_candidates)
     with launches_only_compile(FIRST, found, default=False):
         for slots in SLOTS[1:]:  # one slot has the tiles of eight
-            for choice in range(max(len(choices(key)) for key in product_keys(LARGE, slots))):
-                launch_step(LARGE, slots, choices, choice)
+            for choice in range(max(len(choices(key)) for key in product_keys(config, slots))):
+                launch_step(config, slots, choices, choice)
     with launches_only_compile(FIRST, found, melody=True):
         for config in MELODY:
             for slots in SLOTS:
@@ -157,7 +160,12 @@ def every_candidate(key: Key) -> list[Tile]:
 
 
 def deepest_candidates(key: Key) -> list[Tile]:
-    """Return each shape's candidate with the most stages, which change no layout: loads wait in shared memory."""
+    """Return each shape's candidate with the most stages, which change no layout: loads wait in shared memory.
+
+    Only of the products of MEDIUM's feed-forward part; of others the default.
+    """
+    if set(key[1:3]) != {MEDIUM.hidden, MEDIUM.ffn}:
+        return default_only(key)
     by_shape: dict[tuple[int, int], Tile] = {}
     for tile in sorted(candidates(key, LEAST_SHARED), key=lambda tile: tile.stages):
         by_shape[tile.features, tile.warps] = tile

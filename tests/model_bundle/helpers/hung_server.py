@@ -1,12 +1,16 @@
-"""Serve a model one of whose calls never returns: `hung_server.py <staged model> step|encode|decode <log>`.
+"""Serve a model one of whose calls never returns: `hung_server.py <staged model> <folder> <call> ...`.
 
-Prints its port once the model is loaded and the call is replaced. Its watchdog's limit is 4 seconds.
+A call is `step`, `encode` or `decode`, and each has a server in a process of its own, forked once all is imported: to
+import it takes most of a server's time. In the folder `<call>.port` is written once the model is loaded and the call is
+replaced, `<call>.log` is the server's log, and `<call>.status` the exit status of its process. A watchdog's limit is 4
+seconds.
 """
 
+import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -28,9 +32,23 @@ def hang(*_: Any, **__: Any) -> Any:
     threading.Event().wait()
 
 
-def main(staged: Path, call: str, log_file: Path) -> None:
+def main(staged: Path, folder: Path, calls: list[str]) -> None:
+    """Serve each call in a child, and write down how each ends."""
+    children: dict[int, str] = {}
+    for call in calls:
+        child = os.fork()
+        if not child:
+            serve(staged, folder, call)
+        children[child] = call
+    while children:
+        child, status = os.wait()
+        write(folder / f"{children.pop(child)}.status", os.waitstatus_to_exitcode(status))
+
+
+def serve(staged: Path, folder: Path, call: str) -> NoReturn:
+    """Serve until the watchdog ends the process."""
     torch.set_num_threads(1)
-    log = JsonLog.to(log_file)
+    log = JsonLog.to(folder / f"{call}.log")
     invocations = Invocations(log, max_concurrent_requests=2)
     server = ContainerServer("127.0.0.1", 0, invocations, log)
     server.start()
@@ -47,8 +65,16 @@ def main(staged: Path, call: str, log_file: Path) -> None:
     tracker = RequestTracker(s3, "out", log)
     model = Model(read_checkpoint(staged), generator, AudioStore(s3, ("out",)), tracker, audio_input)
     invocations.serve(inference, model, lambda: generator.healthy)
-    print(server.port, flush=True)
-    threading.Event().wait()
+    write(folder / f"{call}.port", server.port)
+    while True:
+        hang()
+
+
+def write(path: Path, number: int) -> None:
+    """Write a file as a whole: another process waits for it."""
+    partial = path.with_suffix(f"{path.suffix}.partial")
+    partial.write_text(str(number), encoding="ascii")
+    partial.rename(path)
 
 
 def replace_tenth_step(generator: Generator) -> None:
@@ -64,4 +90,4 @@ def replace_tenth_step(generator: Generator) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

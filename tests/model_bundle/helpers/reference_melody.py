@@ -93,7 +93,7 @@ class MelodyReference(Reference):
 def make_melody_reference(folder: Path, channels: int) -> MelodyReference:
     """Write a checkpoint; its matrices have a large variance, so that greedy codes vary."""
     text, audio = encoder_configs(VOCABULARY)
-    decoder = MusicgenMelodyDecoderConfig(**decoder_sizes(channels, 64, VOCABULARY, 4))
+    decoder = MusicgenMelodyDecoderConfig(**decoder_sizes(channels, 64, VOCABULARY, 2))
     config = MusicgenMelodyConfig(
         text_encoder=text, audio_encoder=audio, decoder=decoder, num_chroma=BINS, chroma_length=CHROMA_FRAMES
     )

@@ -130,7 +130,7 @@ class Reference:
 
 
 def make_reference(
-    folder: Path, channels: int, *, hidden: int = 64, vocabulary: int = VOCABULARY, layers: int = 4,
+    folder: Path, channels: int, *, hidden: int = 64, vocabulary: int = VOCABULARY, layers: int = 2,
     listen_to: torch.Tensor | None = None,
 ) -> Reference:  # fmt: skip
     """Write a checkpoint; its matrices have a large variance, so that greedy codes vary.

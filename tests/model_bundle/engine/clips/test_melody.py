@@ -3,6 +3,7 @@
 # transformers ships types that strict mode cannot follow.
 
 from dataclasses import replace
+from functools import cache
 from math import inf
 from typing import Any
 
@@ -45,6 +46,22 @@ def attention(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(module, "paged_attention", request.param)
 
 
+@cache
+def transformers_codes(
+    reference: MelodyReference, guidance: float, *, text: int | None = None, melody: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the codes of transformers' greedy generate, computed once for both kinds of attention."""
+    return reference.codes(FRAMES, guidance, text=text, melody=melody)
+
+
+@cache
+def codes_by_hand(
+    reference: MelodyReference, guidance: float, *, text: int | None, negative: int | None, melody: torch.Tensor | None
+) -> torch.Tensor:
+    """Return the codes of greedy decoding with a negative prompt, computed once for both kinds of attention."""
+    return reference.by_hand(FRAMES, guidance, text=text, negative=negative, melody=melody)
+
+
 def make_runner(reference: MelodyReference, slots: int = 3) -> ModelRunner:
     return reference.runner(slots=slots, positions=POSITIONS, text=0)
 
@@ -65,7 +82,7 @@ def test_codes_equal_transformers(
     melody_model: MelodyReference, guidance: float, melody: torch.Tensor | None, text: int | None
 ) -> None:
     useful = guidance if text is not None or melody is not None else 1.0  # of equal rows: it amplifies rounding
-    expected = melody_model.codes(FRAMES, useful, text=text, melody=melody)
+    expected = transformers_codes(melody_model, useful, text=text, melody=melody)
     runner = make_runner(melody_model, 1)
     states = None if text is None else melody_model.states(text)
     start = runner.admit(0, states, FRAMES, greedy(guidance), 0, melody=melody)
@@ -77,7 +94,10 @@ def test_codes_equal_transformers(
 
 
 def test_codes_equal_transformers_in_shuffled_slots_next_to_a_sampled_clip(melody_model: MelodyReference) -> None:
-    expected = [melody_model.codes(FRAMES, 3.0, text=0), melody_model.codes(FRAMES, 3.0, text=1, melody=SHORT)]
+    expected = [
+        transformers_codes(melody_model, 3.0, text=0),
+        transformers_codes(melody_model, 3.0, text=1, melody=SHORT),
+    ]
     runner = make_runner(melody_model)
     runner.admit(2, melody_model.states(1), FRAMES, greedy(3.0), 0, melody=SHORT)
     runner.admit(1, None, FRAMES, SamplingParams(guidance_scale=2.0), 5, melody=LONG)
@@ -107,7 +127,7 @@ def test_a_continuation_of_given_codes_equals_transformers(melody_model: MelodyR
 def test_a_negative_prompt_takes_the_unconditional_row(
     melody_model: MelodyReference, text: int | None, negative: int, melody: torch.Tensor | None
 ) -> None:
-    expected = melody_model.by_hand(FRAMES, 3.0, text=text, negative=negative, melody=melody)
+    expected = codes_by_hand(melody_model, 3.0, text=text, negative=negative, melody=melody)
     runner = make_runner(melody_model, 1)
     states = None if text is None else melody_model.states(text)
     avoided = melody_model.states(negative)
@@ -120,9 +140,9 @@ def test_the_conditions_change_the_codes(mono_melody: MelodyReference) -> None:
     inputs: list[dict[str, Any]] = [
         {"text": text, "melody": melody} for text in (None, 0, 1) for melody in (None, SHORT, LONG)
     ]
-    codes = [mono_melody.codes(FRAMES, 3.0, **one) for one in inputs]
+    codes = [transformers_codes(mono_melody, 3.0, **one) for one in inputs]
     assert len({tuple(one.flatten().tolist()) for one in codes}) == len(inputs)
-    assert torch.equal(mono_melody.by_hand(FRAMES, 3.0, text=0, negative=None, melody=SHORT), codes[4])
+    assert torch.equal(codes_by_hand(mono_melody, 3.0, text=0, negative=None, melody=SHORT), codes[4])
 
 
 def test_recorded_steps_give_the_same_codes(mono_melody: MelodyReference, memory_log: Any) -> None:
@@ -133,7 +153,7 @@ def test_recorded_steps_give_the_same_codes(mono_melody: MelodyReference, memory
     run(runner, 2, FRAMES + 3)
     assert recorder.replayed == FRAMES + 3
     for slot in range(2):
-        assert torch.equal(runner.codes(slot, FRAMES), mono_melody.codes(FRAMES, 3.0, text=slot, melody=SHORT))
+        assert torch.equal(runner.codes(slot, FRAMES), transformers_codes(mono_melody, 3.0, text=slot, melody=SHORT))
 
 
 def test_a_clip_holds_the_pages_of_its_prefix_and_its_positions(mono_melody: MelodyReference) -> None:

@@ -197,13 +197,13 @@ def generator(staged_musicgen: Path, one_thread: None, memory_log: Any) -> Itera
 @pytest.mark.usefixtures("short_windows")
 def test_joints_do_not_click(generator: Generator) -> None:
     """Codes in overlaps are the same, and one decoder runs over all: no sample jump stands out where windows join."""
-    clip = ClipSpec("calm piano", 3, SamplingParams(max_new_tokens=2003, stride=24))
+    clip = ClipSpec("calm piano", 3, SamplingParams(max_new_tokens=1203, stride=24))
     samples, rate = generator.generate([clip]).clips[0], generator.sampling_rate // 50
-    assert samples.shape[1] == 2000 * rate
+    assert samples.shape[1] == 1200 * rate
     jumps = np.abs(np.diff(samples[0]))
-    ends = np.cumsum([window.new for window in plan_windows([2000], 24, 3)])[:-1] * rate
+    ends = np.cumsum([window.new for window in plan_windows([1200], 24, 3)])[:-1] * rate
     joints = jumps[ends - 1]
-    assert len(joints) > 80 and np.mean(joints > np.percentile(jumps, 99)) <= 0.05
+    assert len(joints) > 45 and np.mean(joints > np.percentile(jumps, 99)) <= 0.05
     np.testing.assert_allclose(np.median(joints), np.median(jumps[rate - 1 :: rate]), rtol=0.3)  # of all frames' ends
 
 

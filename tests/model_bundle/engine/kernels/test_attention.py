@@ -11,7 +11,7 @@ from musicgen_serving.engine.model.memory import PAGE, ROWS, text_pages
 from musicgen_serving.engine.step.slots import Slots, allocate, batch_view
 from tests.model_bundle.helpers.kernel_inputs import CPU, normal
 
-HEADS, SIZE, CAPACITY = 2, 16, 5 * PAGE
+HEADS, SIZE, CAPACITY = 3, 16, 5 * PAGE  # not two heads: a slot has two rows, and keys and values are two
 ONE_SPAN, FIVE_SPANS = 8 * PAGE, PAGE  # positions in a span
 HALF, FULL = torch.float16, torch.float32
 TOLERANCE = {HALF: 2e-3, FULL: 1e-5}
@@ -90,7 +90,11 @@ def test_equals_attention_over_the_cached_positions(positions: list[int], span: 
 
 @pytest.mark.parametrize("position", [90, 255, 256, 300])
 def test_a_clips_attention_is_bit_identical_alone_in_a_batch_and_in_other_pages(position: int) -> None:
-    qkv, alone, batched = normal(8, 3 * HEADS * SIZE, seed=1), torch.empty((2, 32)), torch.empty((8, 32))
+    qkv, alone, batched = (
+        normal(8, 3 * HEADS * SIZE, seed=1),
+        torch.empty((2, HEADS * SIZE)),
+        torch.empty((8, HEADS * SIZE)),
+    )
     slots = filled_slots([position], [1])
     write_cached(slots, 0, kv := normal(2, ROWS * HEADS, position, SIZE, seed=9))
     attend(qkv[4:6].clone(), slots.kv[0], slots, position + 1, alone, SpanWorkspace(2, HEADS, SIZE, CAPACITY, CPU))
@@ -167,11 +171,11 @@ def test_both_rows_of_a_slot_attend_to_a_text_of_their_own() -> None:
 
 
 def test_cross_attention_to_no_tokens_is_zero_and_skips_inactive_slots() -> None:
-    queries, slots, out = normal(2, HEADS * SIZE, seed=1), filled_slots([0, 0], [1, 5]), torch.ones((2, 32))
+    queries, slots, out = normal(2, HEADS * SIZE, seed=1), filled_slots([0, 0], [1, 5]), torch.ones((2, HEADS * SIZE))
     slots.text_tokens[0] = 0
     slots.active[1] = False
     attend_to_text(queries, slots.kv[0], slots, out)
-    assert torch.equal(out, torch.tensor([[0.0], [1.0]]).expand(2, 32))
+    assert torch.equal(out, torch.tensor([[0.0], [1.0]]).expand(2, HEADS * SIZE))
 
 
 @pytest.mark.parametrize("rows", [2, 16, 64])

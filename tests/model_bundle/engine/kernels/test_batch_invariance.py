@@ -31,7 +31,7 @@ ROWS = (2, 4, 16, 24, 32, 40, 64)
 HIDDEN, FFN = 128, 512
 SHAPES = {"qkv": (3 * HIDDEN, HIDDEN), "square": (HIDDEN, HIDDEN), "ffn_in": (FFN, HIDDEN), "ffn_out": (HIDDEN, FFN)}
 CONFIG = DecoderConfig(layers=1, hidden=64, heads=2, ffn=256, vocabulary=64, codebooks=4, channels=1, pad_token=64)
-POSITIONS, TEXT, FRAMES = 24, 8, 5
+POSITIONS, TEXT, FRAMES = 24, 8, 3
 
 
 def dot_in_a_fixed_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_a_clip_is_bit_identical_alone_and_in_a_batch(
     for clip, (codes, logits) in generate(weights, order).items():
         assert torch.equal(codes, alone[clip][0])
         assert torch.equal(logits, alone[clip][1])
-    assert len(torch.cat([codes.flatten() for codes, _ in alone.values()]).unique()) > 20
+    assert len(torch.cat([codes.flatten() for codes, _ in alone.values()]).unique()) > 15
 
 
 @pytest.mark.parametrize("hidden", [64, 72, 1024, 1536, 2048])

@@ -1,7 +1,7 @@
 """Test that every kernel compiles for AWS's GPU types at the published models' sizes and fits their shared memory.
 
-Tuning's candidates too: each number of features and warps in the tests, and with EVERY_TILE=1 (`make test-tiles`) also
-each number of stages.
+Tuning's candidates too: in the tests each number of features and warps of a feed-forward part's products, and with
+EVERY_TILE=1 (`make test-tiles`, each night) all products and each number of stages.
 """
 
 import hashlib

@@ -21,7 +21,7 @@ from musicgen_serving.engine.step.torch_step import TorchStep
 from tests.model_bundle.helpers.kernel_inputs import CPU, normal
 from tests.model_bundle.helpers.random_weights import eight_bit, random_weights
 
-CONFIG = DecoderConfig(layers=2, hidden=64, heads=4, ffn=128, vocabulary=64, codebooks=4, channels=1, pad_token=64)
+CONFIG = DecoderConfig(layers=2, hidden=64, heads=2, ffn=128, vocabulary=64, codebooks=4, channels=1, pad_token=64)
 POSITIONS, TEXT, SLOTS = 80, 140, 3
 Patch = pytest.MonkeyPatch
 

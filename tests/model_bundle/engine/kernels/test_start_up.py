@@ -21,7 +21,7 @@ from tests.model_bundle.helpers.random_weights import random_weights
 from tests.model_bundle.helpers.record_operations import META, RecordOperations, to_device
 
 CPU = torch.device("cpu")
-POSITIONS, TEXT, FRAMES = 24, 8, 8
+POSITIONS, TEXT, FRAMES = 24, 8, 4
 SIZES = DecoderConfig(layers=2, hidden=64, heads=2, ffn=128, vocabulary=64, codebooks=4, channels=1, pad_token=64)
 
 

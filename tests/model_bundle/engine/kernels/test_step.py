@@ -22,7 +22,7 @@ from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
 from tests.model_bundle.helpers.kernel_inputs import CPU, normal, relative_error
 from tests.model_bundle.helpers.random_weights import eight_bit, random_weights, single_precision
 
-CONFIG = DecoderConfig(layers=2, hidden=64, heads=4, ffn=256, vocabulary=128, codebooks=4, channels=1, pad_token=128)
+CONFIG = DecoderConfig(layers=2, hidden=64, heads=2, ffn=256, vocabulary=128, codebooks=4, channels=1, pad_token=128)
 POSITIONS, TEXT, SLOTS, FRAMES = 96, 12, 3, 80
 MakeStep = Callable[[DecoderConfig, DecoderWeights], StepFn]
 
@@ -71,12 +71,13 @@ def run_steps(runner: ModelRunner, count: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(("greedy", "quantised"), [(True, False), (False, True)])
 def test_decodes_the_tokens_of_torch(greedy: bool, quantised: bool) -> None:
-    weights = make_weights(torch.float32, quantised)
-    runners = [make_runner(weights, make, greedy) for make in (TorchStep, make_kernel_step)]
-    tokens = [run_steps(runner, 6) for runner in runners]
+    config = replace(CONFIG, heads=4)  # the others have as many as a slot has rows, which could be confused
+    weights = make_weights(torch.float32, quantised, config)
+    runners = [make_runner(weights, make, greedy, config) for make in (TorchStep, make_kernel_step)]
+    tokens = [run_steps(runner, 5) for runner in runners]
     assert torch.equal(*tokens)
     assert torch.equal(runners[0].slots.position, runners[1].slots.position)
-    assert len({int(token) for token in tokens[0][:, :, 3:6].flatten()}) > 10  # not one token repeated
+    assert len({int(token) for token in tokens[0][:, :, 1:5].flatten()}) > 10  # not one token repeated
     for one, other in zip(*(runner.slots.kv for runner in runners), strict=True):
         torch.testing.assert_close(one[:, :, PAGE:], other[:, :, PAGE:], atol=1e-4, rtol=1e-4)
 
@@ -84,11 +85,11 @@ def test_decodes_the_tokens_of_torch(greedy: bool, quantised: bool) -> None:
 def test_decodes_negative_prompts_and_clips_without_a_text_like_torch() -> None:
     weights = make_weights(torch.float32)
     runners = [make_mixed_runner(weights, make) for make in (TorchStep, make_kernel_step)]
-    tokens = [run_steps(runner, 6) for runner in runners]
+    tokens = [run_steps(runner, 4) for runner in runners]
     assert torch.equal(*tokens)
     for runner in runners:
         runner.release(0)  # the next steps are those of a batch without a negative prompt
-    tokens = [run_steps(runner, 3) for runner in runners]
+    tokens = [run_steps(runner, 2) for runner in runners]
     assert torch.equal(*tokens)
     assert not any(runner.slots.nonfinite.any() for runner in runners)
 
@@ -105,7 +106,7 @@ def test_a_neighbours_negative_prompt_changes_no_bit_of_a_clip() -> None:
 
 
 def test_decodes_the_stereo_tokens_of_torch() -> None:
-    config = replace(CONFIG, codebooks=8, channels=2)
+    config = replace(CONFIG, layers=1, codebooks=8, channels=2)
     weights = make_weights(torch.float32, config=config)
     tokens = [run_steps(make_runner(weights, make, False, config), 3) for make in (TorchStep, make_kernel_step)]
     assert torch.equal(*tokens)
@@ -135,12 +136,12 @@ def test_decodes_a_melody_models_tokens_of_torch(quantised: bool) -> None:
     weights = make_weights(torch.float32, quantised, MELODY)
     runners = [make_melody_runner(weights, make) for make in (TorchStep, make_kernel_step)]
     assert runners[0].slots.position.tolist() == [9 + 7 + 50, 9 + 12, 9 + 20]
-    for _ in range(6):
+    for _ in range(4):
         for runner in runners:
             runner.step(0, SLOTS, length=POSITIONS, text_length=0, max_top_k=128, use_top_p=True)
     assert torch.equal(runners[0].slots.tokens, runners[1].slots.tokens)
     assert torch.equal(runners[0].slots.position, runners[1].slots.position)
-    assert len({int(token) for token in runners[0].slots.tokens[1:, :, 21:34].flatten()}) > 10
+    assert len({int(token) for token in runners[0].slots.tokens[1:, :, 21:33].flatten()}) > 10
 
 
 def test_half_precision_logits_are_closer_to_float32_than_torchs() -> None:
@@ -167,7 +168,7 @@ def test_an_inactive_slot_is_left_unchanged_and_does_not_affect_its_neighbours()
     pages: list[int] = [*runner.slots.page_table[1].tolist(), *runner.slots.text_table[1, 0].tolist()]
     runner.slots.deactivate(1)
     before, cache = runner.slots.tokens[1].clone(), [layer[:, :, in_pages(pages)].clone() for layer in runner.slots.kv]
-    expected, tokens = run_steps(alone, 3), run_steps(runner, 3)
+    expected, tokens = run_steps(alone, 2), run_steps(runner, 2)
     assert torch.equal(tokens[[0, 2]], expected[[0, 2]])
     assert torch.equal(tokens[1], before)
     assert int(runner.slots.position[1]) == 0
@@ -183,16 +184,17 @@ def in_pages(pages: list[int]) -> list[int]:
 
 def test_a_nonfinite_slot_is_flagged_and_does_not_affect_others() -> None:
     runner = make_runner(make_weights(torch.float32), make_kernel_step, True)
-    runner.slots.kv[1][0, 2, int(runner.slots.text_table[1, 0, 0]) * PAGE] = torch.nan
+    runner.slots.kv[1][0, 1, int(runner.slots.text_table[1, 0, 0]) * PAGE] = torch.nan
     run_steps(runner, 2)
     assert torch.equal(runner.slots.nonfinite, torch.tensor([False, True, False]))
 
 
 def test_each_slot_count_has_one_set_of_buffers() -> None:
-    weights = make_weights(torch.float32)
-    step = make_kernel_step(CONFIG, weights)
-    runner = make_runner(weights, lambda _config, _weights: step, True)
-    whole = run_steps(make_runner(weights, make_kernel_step, True), 2)
+    config = replace(CONFIG, layers=1)
+    weights = make_weights(torch.float32, config=config)
+    step = make_kernel_step(config, weights)
+    runner = make_runner(weights, lambda _config, _weights: step, True, config)
+    whole = run_steps(make_runner(weights, make_kernel_step, True, config), 2)
     for _ in range(2):
         for slot in range(SLOTS):
             runner.step(slot, 1, length=POSITIONS, text_length=TEXT, max_top_k=128, use_top_p=True)

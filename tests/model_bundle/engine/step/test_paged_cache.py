@@ -24,7 +24,7 @@ from musicgen_serving.engine.step.slots import allocate
 from tests.model_bundle.helpers.kernel_inputs import CPU, normal
 from tests.model_bundle.helpers.random_weights import random_weights
 
-CONFIG = DecoderConfig(layers=3, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128)
+CONFIG = DecoderConfig(layers=2, hidden=64, heads=4, ffn=128, vocabulary=128, codebooks=4, channels=1, pad_token=128)
 POSITIONS, TEXT, SLOTS = 400, 300, 5
 MAX_PAGES = 7 + 3 + 3  # of a clip: positions, text and negative prompt
 WEIGHTS = random_weights(CONFIG, POSITIONS, torch.float32)
@@ -59,7 +59,7 @@ def admit_all(runner: ModelRunner) -> None:
         runner.admit(slot, states[0], frames, params, seed=slot, prompt=given, negative=states[1])
 
 
-def decode(runner: ModelRunner, steps: int = 200) -> torch.Tensor:
+def decode(runner: ModelRunner, steps: int = 140) -> torch.Tensor:
     admit_all(runner)
     for _ in range(steps):
         runner.step(0, SLOTS, length=POSITIONS, text_length=TEXT, max_top_k=128, use_top_p=True)
