@@ -33,6 +33,8 @@ export MODEL REVISION FOLDER TO PROMPT DURATION BASE HEAD ALLOW REPORT NOTEBOOK 
 
 VENV := .venv
 CLIENTS := sagemaker-2 sagemaker-3 awscli-1
+# Gigabytes: instances use the torch of this machine, and nothing imports audiocraft.
+SAMPLE_PLACEHOLDERS := torch==2.1.0 audiocraft==1.3.0
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/node_modules/.bin:$(PATH)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/lambda:$(CURDIR)/model_bundle/code:$(CURDIR)/local:$(CURDIR)/tools
 export JSII_RUNTIME_PACKAGE_CACHE := enabled
@@ -139,7 +141,7 @@ simulate: tools ## run 100,000 schedules of the staging protocol with crashes, d
 test-extract: tools ## extract a staged tarball with every tool that is installed; EXTRACTORS=all fails for a missing one
 	EXTRACTORS="$(EXTRACTORS)" pytest -rs tests/stage_model/archive/test_extraction.py
 
-test-clients: tools $(CLIENTS:%=.venv-clients/%/.ready) ## test the embedded AWS with real clients: sagemaker 2 and 3, the AWS CLI 1
+test-clients: tools $(CLIENTS:%=.venv-clients/%/.ready) .venv-clients/sample-wheels/.ready ## test the embedded AWS with real clients: sagemaker 2 and 3, the AWS CLI 1
 	TEST_CLIENTS=1 pytest -p no:randomly --durations=5 tests/clients $(ARGS)
 
 test-ui: tools $(VENV)-ui/.ready chromium ## test the page of `musicgen ui` in headless Chromium
@@ -148,9 +150,9 @@ test-ui: tools $(VENV)-ui/.ready chromium ## test the page of `musicgen ui` in h
 screenshot: $(VENV)-ui/.ready chromium ## make docs/page.png, the README's picture of the page
 	PYTHONPATH="$(CURDIR):$(CURDIR)/client" $(VENV)-ui/bin/python -m tests.ui.screenshot docs/page.png $(ARGS)
 
-sample: tools .venv-clients/sagemaker-2/.ready ## run a notebook of the published AWS sample: NOTEBOOK=path STATE=.local/run-… (of make local KEEP=1)
-	python -m tests.clients.run_notebook "$$NOTEBOOK" --state "$$STATE" --stack "MusicGen-$(ENV)" \
-	  --python .venv-clients/sagemaker-2/bin/python $(ARGS)
+sample: tools .venv-clients/sagemaker-2/.ready $(if $(STATE),,.venv-clients/sample-wheels/.ready) ## run a notebook of the published AWS sample: NOTEBOOK=path; STATE=.local/run-… (of make local KEEP=1)
+	python -m tests.clients.run_notebook "$$NOTEBOOK" --python .venv-clients/sagemaker-2/bin/python \
+	  $(if $(STATE),--state "$$STATE" --stack "MusicGen-$(ENV)",--wheels .venv-clients/sample-wheels $(SAMPLE_PLACEHOLDERS:%=--placeholder %)) $(ARGS)
 
 ci-roles: tools-local ## deploy the roles that CI assumes to your AWS account: REPOSITORY=owner/name
 	@mkdir -p .local
@@ -216,6 +218,11 @@ $(VENV)-ui/.ready: requirements-ui.txt
 .venv-clients/%/.ready: requirements-clients-%.txt
 	$(PYTHON) -m venv .venv-clients/$*
 	.venv-clients/$*/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.venv-clients/sample-wheels/.ready: requirements-sample-bundle.txt
+	rm -rf $(@D)
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir $(@D) -r $<
 	touch $@
 
 .PHONY: chromium

@@ -17,6 +17,7 @@ GENEROUS = {
     "MMS_MAX_REQUEST_SIZE": "2000000000",
     "MMS_MAX_RESPONSE_SIZE": "2000000000",
     "OBEDIENT_MARK": "from the model",
+    "OBEDIENT_EMPTY": "",
 }
 
 

@@ -252,10 +252,11 @@ def _invoke_endpoint_async(self: SageMakerRuntimeResponse) -> tuple[int, dict[st
         raise ServiceUnavailable("the endpoint's queue is full") from error
     except QueueClosed:
         _not_found(self)
-    locations = {"X-Amzn-SageMaker-OutputLocation": request.output_location}
+    headers: dict[str, str | int] = {"status": 202, "Content-Type": "application/json"}
+    headers["X-Amzn-SageMaker-OutputLocation"] = request.output_location
     if request.failure_location:
-        locations["X-Amzn-SageMaker-FailureLocation"] = request.failure_location
-    return 202, {"status": 202, **locations}, json.dumps({"InferenceId": request.inference_id})
+        headers["X-Amzn-SageMaker-FailureLocation"] = request.failure_location
+    return 202, headers, json.dumps({"InferenceId": request.inference_id})
 
 
 def _invoke_endpoint(self: SageMakerRuntimeResponse) -> NoReturn:

@@ -15,11 +15,14 @@ from local_aws.emulator.account import REGION
 
 
 def sdk_settings(folder: Path, endpoint_url: str, default_bucket: str) -> dict[str, str]:
-    """Write a home folder and a configuration to `folder`; return the variables that select them."""
+    """Write a home folder and a configuration to `folder`; return the variables that select them.
+
+    Without a `default_bucket` the SDK creates its own, as on AWS.
+    """
     models = folder / ".aws" / "models"
     models.mkdir(parents=True, exist_ok=True)
     (models / "endpoints.json").write_text(json.dumps(_endpoints(urlsplit(endpoint_url).netloc)), encoding="utf-8")
-    session = {"DefaultS3Bucket": default_bucket}
+    session = {"DefaultS3Bucket": default_bucket} if default_bucket else {}
     config = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"Session": session}}}}
     path = folder / "sagemaker.yaml"
     path.write_text(json.dumps(config), encoding="utf-8")  # JSON is YAML

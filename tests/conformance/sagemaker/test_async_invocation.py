@@ -44,6 +44,12 @@ def test_the_answer_is_202(endpoint: AsyncEndpoint) -> None:
 
 
 @documented(INVOKE)
+def test_the_answer_is_json(endpoint: AsyncEndpoint) -> None:
+    """The data is returned in JSON format by the service: Content-type is application/json."""
+    assert endpoint.invoke({})["ResponseMetadata"]["HTTPHeaders"]["content-type"] == "application/json"
+
+
+@documented(INVOKE)
 def test_the_answer_comes_before_the_result(endpoint: AsyncEndpoint) -> None:
     """Requests are enqueued: the response does not contain the result, but where to find it."""
     started = time.monotonic()
@@ -139,6 +145,19 @@ def test_the_content_type_reaches_the_container(endpoint: AsyncEndpoint) -> None
     """ContentType is the MIME type of the input data in the request body."""
     answer = endpoint.invoke({}, ContentType="text/x-mine")
     assert answered(endpoint, answer)["headers"]["Content-Type"] == "text/x-mine"
+
+
+@documented(
+    INVOKE,
+    unknown="AWS does not say what it sends; the SDK sets no other type than the object's, and toolkits need one",
+)
+def test_without_a_content_type_the_objects_is_sent(endpoint: AsyncEndpoint) -> None:
+    """ContentType is the MIME type of the input data: without it, that of the object at InputLocation."""
+    key = endpoint.workspace.name("typed")
+    endpoint.s3.put_object(Bucket=endpoint.bucket, Key=f"in/{key}", Body=b"{}", ContentType="text/x-object")
+    location = f"s3://{endpoint.bucket}/in/{key}"
+    answer = endpoint.runtime.invoke_endpoint_async(EndpointName=endpoint.name, InputLocation=location)
+    assert answered(endpoint, answer)["headers"]["Content-Type"] == "text/x-object"
 
 
 @documented(INVOKE)

@@ -24,6 +24,15 @@ def test_the_models_environment_is_the_containers(endpoint: AsyncEndpoint) -> No
     assert seen(endpoint, {"variables": ["OBEDIENT_MARK"]})["variables"] == {"OBEDIENT_MARK": "from the model"}
 
 
+@documented(
+    CODE,
+    unknown="the SDK's version 2 sets SAGEMAKER_PROGRAM to an empty value, and the toolkit still finds its default",
+)
+def test_an_empty_value_sets_no_variable(endpoint: AsyncEndpoint) -> None:
+    """SageMaker sets environment variables using the ContainerDefinition.Environment map: an empty value sets none."""
+    assert "OBEDIENT_EMPTY" not in seen(endpoint)["environment"]
+
+
 @documented(CODE, unknown="AWS lists the model's environment only, and does not say that it adds no region")
 def test_no_region_is_set(endpoint: AsyncEndpoint) -> None:
     """SageMaker sets environment variables using the ContainerDefinition.Environment map: there is no region in it."""

@@ -127,13 +127,15 @@ def container_environment(
 
     SageMaker hosting documents no variable of its own for a single container (developer guide, "Custom Inference Code
     with Hosting Services"), in particular no region: the model's `Environment` must have what the bundle needs. Nothing
-    is inherited from the caller. `base` is the container's /opt/ml, `temporary` its /tmp, `log` its standard output;
-    `credentials` lead its SDK to the execution role's credentials.
+    is inherited from the caller. Empty values are left out: version 2 of the SDK sets SAGEMAKER_PROGRAM to "" for a
+    tarball with its own code/inference.py, which the toolkit looks for only if the variable is absent, and such
+    endpoints work on AWS; more is not known. `base` is the container's /opt/ml, `temporary` its /tmp, `log` its
+    standard output; `credentials` lead its SDK to the execution role's credentials.
     """
     return {
         **_image_variables(temporary),
         **runtime.instance_environment,
-        **config.environment,
+        **{name: value for name, value in config.environment.items() if value},
         **_machine_variables(config.environment, runtime, base, log),
         **credentials,  # on AWS: AWS_CONTAINER_CREDENTIALS_RELATIVE_URI, an address that SDKs reach only in a container
     }

@@ -124,15 +124,19 @@ class Dispatcher:
         if request.expires_at <= self._queue.clock():
             self._results.expire(request)
             return True
+        body, found_type = request.body or b"", None
         try:
-            body = request.body if request.body is not None else self._download(str(request.input_location))
+            if request.input_location:
+                body, found_type = self._download(request.input_location)
         except (ClientError, BotoCoreError, ValueError) as error:
             self._results.metrics.add("RequestDownloadFailures")
             reason = f"ClientError: Failed to download the input from {request.input_location}: {error}"
             self._fail(request, reason)
             return True
         headers = {
-            "Content-Type": request.content_type,
+            # AWS does not say what it sends then. The SDK's AsyncPredictor gives only the object's type, and Hugging
+            # Face's toolkit, which it is documented to work with, refuses what is not said to be JSON.
+            "Content-Type": request.content_type or found_type or "application/octet-stream",
             "Accept": request.accept,
             "X-Amzn-SageMaker-Inference-Id": request.inference_id,
             "X-Amzn-SageMaker-Custom-Attributes": request.custom_attributes,
@@ -144,7 +148,8 @@ class Dispatcher:
             self._measure(request, outcome, started)
         return self._settle(request, outcome)
 
-    def _download(self, location: str) -> bytes:
+    def _download(self, location: str) -> tuple[bytes, str | None]:
+        """Return the object's content and content type."""
         bucket, _, key = location.removeprefix("s3://").partition("/")
         started = self._queue.clock()
         answer = self._role.client("s3").get_object(Bucket=bucket, Key=key)
@@ -153,7 +158,7 @@ class Dispatcher:
                 raise ValueError(f"input must have at most {_MAX_BODY_BYTES} bytes, got {answer['ContentLength']}")
             content = body.read()
         self._results.metrics.add("RequestDownloadLatency", (self._queue.clock() - started) * 1e6)  # microseconds
-        return content
+        return content, answer.get("ContentType")
 
     def _measure(self, request: AsyncRequest, outcome: Response | Invalid, started: float) -> None:
         """Add the metrics that SageMaker publishes of an invocation that the model answered."""

@@ -45,7 +45,7 @@ class AsyncRequest:
     inference_id: str
     body: bytes | None
     input_location: str | None
-    content_type: str
+    content_type: str | None
     accept: str | None
     custom_attributes: str | None
     output_location: str
@@ -78,7 +78,7 @@ def parse_invocation(headers: Mapping[str, str], body: bytes, config: EndpointCo
         inference_id=texts["inferenceId"] or str(uuid.uuid4()),
         body=body or None,
         input_location=location,
-        content_type=texts["contentType"] or "application/octet-stream",
+        content_type=texts["contentType"],
         accept=texts["accept"],
         custom_attributes=texts["customAttributes"],
         output_location=f"{folder}/{texts['filename'] or result_id + '.out'}",

@@ -128,7 +128,7 @@ class ResultWriter:
             return
         request_parameters = {
             "accept": request.accept,
-            "contentType": request.content_type,
+            "contentType": request.content_type or "application/octet-stream",
             "endpointName": self._config.endpoint_name,
             "inputLocation": request.input_location,
         }
