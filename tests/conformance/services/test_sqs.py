@@ -43,7 +43,8 @@ class Queues:
         return self.sqs.receive_message(QueueUrl=url, **settings).get("Messages", [])
 
     def await_messages(self, url: str, **settings: Any) -> list[dict[str, Any]]:
-        return self.workspace.wait(lambda: self.receive(url, **settings), "a message")
+        # 40 s: even plain moto, which gets a tenth of the time, may then show a message again after 2 s.
+        return self.workspace.wait(lambda: self.receive(url, **settings), "a message", 40)
 
     def subscription(self, topic: str) -> str:
         [found] = self.sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
