@@ -60,7 +60,9 @@ print(boto3.client("s3").head_object(Bucket=bucket, Key="clip.wav")["ContentLeng
 _CLEAN_UP = """if clean_up:
     predictor.delete_model()
     predictor.delete_endpoint()
-print(boto3.client("sagemaker").list_endpoints()["Endpoints"])"""
+sagemaker = boto3.client("sagemaker")
+sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=predictor.endpoint_name, WaiterConfig={"Delay": 1})
+print(sagemaker.list_endpoints()["Endpoints"], sagemaker.list_models()["Models"])"""
 _CELLS = (
     "!mkdir -p model/code", _REQUIREMENTS, _INFERENCE, "!tar -czf model.tar.gz -C model .", _DEPLOY, _ASK,
     "clean_up = False", _CLEAN_UP,
@@ -79,4 +81,4 @@ def test_a_bundle_in_the_samples_manner_is_deployed_and_answers(tmp_path: Path) 
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     answer, size = done.stdout.partition('{"transformers": "4.37.1", "samples": ')[2].split("}\n", 1)
     assert int(size.split()[0]) > 4 * int(answer) > 60_000  # float32 after the header; 1.94 s
-    assert done.stdout.endswith("\n[]\ndeploy.ipynb: every cell has run\n")
+    assert done.stdout.endswith("\n[] []\ndeploy.ipynb: every cell has run\n")
