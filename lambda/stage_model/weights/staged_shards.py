@@ -9,15 +9,17 @@ from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from stage_model.errors import StagingError
 from stage_model.http import ViewCursor
 from stage_model.source.byte_source import HashUpdate, Stream, Views, total_length
 from stage_model.weights.safetensors_header import ITEM_SIZES, Tensor, WeightFile
 from stage_model.weights.skipped_bytes import SkippedBytes, check_known
+
+if TYPE_CHECKING:  # a run that casts nothing, such as a deletion, need not load numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_SHARD = 4_000_000_000  # bytes: below the limits of plain ustar headers and 32-bit tools
 MAX_GAPS = 16 << 20  # bytes of all files outside tensors, read only to be hashed: they may all fall into one part
@@ -320,6 +322,8 @@ def _convert(published: memoryview, slot: Slot, first: int, last: int, writer: V
         base = first % ITEM_SIZES[slot.dtype]
         writer.write(published[base : base + last - first])
         return []
+    import numpy as np
+
     values = np.frombuffer(published, "<f4", -(-last // 2) - first // 2)
     skip, lossless = first % 2, True
     for at in range(0, len(values), _CAST_CHUNK):
@@ -331,8 +335,10 @@ def _convert(published: memoryview, slot: Slot, first: int, last: int, writer: V
     return [] if lossless else [HashUpdate("", (), lossy=slot.tensor.name)]
 
 
-def _to_float16(values: NDArray[np.float32]) -> tuple[NDArray[np.float16], bool]:
+def _to_float16(values: "NDArray[np.float32]") -> "tuple[NDArray[np.float16], bool]":
     """Return the values, of shape [n], rounded to nearest, and whether they convert back bit for bit (NaN included)."""
+    import numpy as np
+
     with np.errstate(all="ignore"):  # the comparison detects overflow and underflow
         halves = values.astype("<f2")
     return halves, bool(np.array_equal(halves.astype("<f4").view("<u4"), values.view("<u4")))

@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import cast
 
-import numpy as np
-
 from stage_model.errors import StagingError
 from stage_model.memory import MemoryBudget
 from stage_model.source.byte_source import Source
@@ -227,6 +225,8 @@ def _tensor(path: str, name: str, view: TensorRef, archive: _Members, folder: st
         return tensor
     region = KnownBytes(tensor.start, archive.region(tensor.start, spanned * item, tensor.nbytes))
     known.append(region)
+    import numpy as np  # here: nearly no view needs it
+
     elements = np.frombuffer(region.data, f"V{item}")
     strided = np.lib.stride_tricks.as_strided(elements, shape, [step * item for step in stride], writeable=False)
     return replace(tensor, data=strided.tobytes())

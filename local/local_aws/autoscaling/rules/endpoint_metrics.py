@@ -4,6 +4,7 @@ https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html and
 https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html (host metrics)
 """
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -65,10 +66,15 @@ def endpoint_samples(endpoint: str, variant: str, load: EndpointLoad) -> Iterato
         "HasBacklogWithoutCapacity": float(load.backlog > 0 and load.instances == 0),
     }
     for name, value in queue.items():
-        yield Metric.of(NAMESPACE, name, {"EndpointName": endpoint}), value
-    of_variant = {"EndpointName": endpoint, "VariantName": variant}
+        yield _metric(NAMESPACE, name, ("EndpointName", endpoint)), value
+    of_variant = ("EndpointName", endpoint), ("VariantName", variant)
     for name, values in load.events.items():
         for value in values:
-            yield Metric.of(NAMESPACE, name, of_variant), value
+            yield _metric(NAMESPACE, name, *of_variant), value
     for percent in load.cpu_percent:
-        yield Metric.of(HOST_NAMESPACE, "CPUUtilization", of_variant), percent
+        yield _metric(HOST_NAMESPACE, "CPUUtilization", *of_variant), percent
+
+
+@functools.lru_cache(maxsize=4096)  # every minute has samples of the same few metrics
+def _metric(namespace: str, name: str, *dimensions: tuple[str, str]) -> Metric:
+    return Metric.of(namespace, name, dict(dimensions))

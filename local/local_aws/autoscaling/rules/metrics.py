@@ -1,15 +1,18 @@
 """Metric samples, and the series of datapoints that an alarm evaluates."""
 
+import functools
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from statistics import fmean
 
 from local_aws.autoscaling.rules.metric_math import Expression
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
 _RETENTION_SECONDS = 26 * 3600.0  # CloudWatch's longest alarm looks back one day
+_NO_SAMPLES: tuple[list[float], list[float]] = ([], [])
 STATISTICS: Mapping[str, Callable[[list[float]], float]] = {
     "Average": fmean,
     "Sum": sum,
@@ -42,6 +45,11 @@ class Metric:
         return f"{self.namespace} {self.name} ({dimensions or 'no dimensions'})"
 
 
+@functools.lru_cache(maxsize=4096)  # every minute has samples of the same few metrics
+def _with_unit(metric: Metric, unit: str) -> Metric:
+    return replace(metric, unit=unit)
+
+
 class MetricStore:
     """Samples by metric, kept for 26 hours. Times are in seconds since `epoch`; a sample may arrive late."""
 
@@ -53,10 +61,13 @@ class MetricStore:
         """Store a sample, to be found with its unit and without."""
         self._insert(metric, value, at)
         if unit:
-            self._insert(replace(metric, unit=unit), value, at)
+            self._insert(_with_unit(metric, unit), value, at)
 
     def _insert(self, metric: Metric, value: float, at: float) -> None:
-        times, values = self._samples.setdefault(metric, ([], []))
+        found = self._samples.get(metric)
+        if found is None:
+            found = self._samples[metric] = ([], [])
+        times, values = found
         place = bisect_right(times, at)
         times.insert(place, at)
         values.insert(place, value)
@@ -66,8 +77,13 @@ class MetricStore:
 
     def between(self, metric: Metric, start: float, end: float) -> list[float]:
         """Return the values from `start` (inclusive) to `end` (exclusive)."""
-        times, values = self._samples.get(metric, ([], []))
-        return values[bisect_left(times, start) : bisect_left(times, end)]
+        return self.windows(metric, (start, end))[0]
+
+    def windows(self, metric: Metric, bounds: Sequence[float]) -> list[list[float]]:
+        """Return the values between each two adjacent `bounds`, which ascend: from one (inclusive) to the next."""
+        times, values = self._samples.get(metric, _NO_SAMPLES)
+        places = [bisect_left(times, bound) for bound in bounds]
+        return [values[first:last] for first, last in pairwise(places)]
 
 
 @dataclass(frozen=True)
@@ -113,4 +129,8 @@ def datapoints(series: Series, store: MetricStore, now: float, count: int) -> li
     The window slides: an alarm with a period of five minutes evaluates the previous five minutes every minute.
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-evaluation.html
     """
+    if isinstance(series, MetricSeries):
+        bounds = [now - age * series.period for age in range(count, -1, -1)]
+        statistic = STATISTICS[series.statistic]
+        return [statistic(values) if values else None for values in store.windows(series.metric, bounds)]
     return [series.datapoint(store, now - age * series.period) for age in reversed(range(count))]
