@@ -15,7 +15,7 @@ from local_aws.walkthrough.cdk_cli import CdkCli
 from local_aws.walkthrough.report import Report, StepFailed
 from local_aws.walkthrough.toy_model import toy_model
 from tests.end_to_end.helpers.walkthrough_process import PROJECT
-from tests.end_to_end.rights.probed_stack import STACK, synthesise, tools_on_path
+from tests.end_to_end.rights.probed_stack import NO_CDK_VALIDATION, STACK, synthesise, tools_on_path
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -52,7 +52,7 @@ def failed(tmp_path: Path) -> Generator[Deployment]:
     repository = Repository.from_folder(model.folder, model_id=model.model_id, revision=model.revision)
     with tools_on_path(), LocalAws(tmp_path / "aws") as aws, LoopbackHub(repository) as hub:
         log, assembly = tmp_path / "cdk.log", tmp_path / "cdk.out"
-        cdk = CdkCli(PROJECT, assembly, aws.environment(), log, Report(io.StringIO(), 1))
+        cdk = CdkCli(PROJECT, assembly, {**aws.environment(), **NO_CDK_VALIDATION}, log, Report(io.StringIO(), 1))
         settings = {"model_id": model.model_id, "revision": model.revision, "hub_endpoint": hub.url}
         with cdk.bootstrapping(aws.account_id, aws.region):
             synthesise(cdk, {"env": "dev", **settings})

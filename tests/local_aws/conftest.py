@@ -1,4 +1,4 @@
-"""Fixture: the real template, synthesised without bundling."""
+"""Fixture: the real template, synthesised without bundling. Imports moto's CloudFormation as the server does."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,9 @@ from aws_cdk.assertions import Template
 
 from infra.config import from_context
 from infra.stack import MusicGenStack
+from local_aws.emulator.moto_changes.moto_imports import import_cloudformation
 
+import_cloudformation()  # before test modules do: with all services it takes a second
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -8,37 +8,40 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-STATE = Path(os.environ["FAKE_GH_STATE"])
+MISSING = 1, "", "gh: Not Found (HTTP 404)\n"
 
 
-def missing() -> None:
-    print("gh: Not Found (HTTP 404)", file=sys.stderr)
-    sys.exit(1)
-
-
-def main() -> None:
-    words, state = sys.argv[1:], json.loads(STATE.read_text())
+def gh(*words: str, content: str = "") -> tuple[int, str, str]:
+    """Answer one call of the CLI: its exit status, output and errors."""
+    file = Path(os.environ["FAKE_GH_STATE"])
+    state = json.loads(file.read_text())
     assert words[0] == "api"
     method = words[words.index("--method") + 1] if "--method" in words else "GET"
     (path,) = [word for word in words[1:] if word.startswith(("repos/", "users/", "orgs/"))]
     state["calls"].append(f"{method} {path}")
-    if path in state.get("refused", []):
-        print("gh: Must have admin rights to Repository. (HTTP 403)", file=sys.stderr)
-        STATE.write_text(json.dumps(state))
-        sys.exit(1)
-    path, _, query = path.partition("?")
-    if method == "GET":
-        answer: Any = state["objects"].get(unquote(path))
+    answer: Any = {}
+    if refused := path in state.get("refused", []):
+        pass
+    elif method == "GET":
+        path, _, query = path.partition("?")
+        answer = state["objects"].get(unquote(path))
         if query:
             size, page = (int(number) for number in re.findall(r"=(\d+)", query))
             answer = answer[(page - 1) * size : page * size]
-        STATE.write_text(json.dumps(state))
-        if answer is None:
-            missing()
-        print(json.dumps(answer))
-        return
-    change(state["objects"], method, unquote(path), json.loads(sys.stdin.read()))
-    STATE.write_text(json.dumps(state))
+    else:
+        change(state["objects"], method, unquote(path), json.loads(content))
+    file.write_text(json.dumps(state))
+    if refused:
+        return 1, "", "gh: Must have admin rights to Repository. (HTTP 403)\n"
+    return MISSING if answer is None else (0, json.dumps(answer), "")
+
+
+def main() -> None:
+    """Be the CLI; what it reads from its standard input it reads only if told to."""
+    status, out, error = gh(*sys.argv[1:], content=sys.stdin.read() if sys.argv[-2:] == ["--input", "-"] else "")
+    print(out)
+    print(error, end="", file=sys.stderr)
+    sys.exit(status)
 
 
 def change(objects: dict[str, Any], method: str, path: str, body: dict[str, Any]) -> None:
@@ -66,4 +69,5 @@ def change(objects: dict[str, Any], method: str, path: str, body: dict[str, Any]
         objects[path] = {**objects[path], **body}
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ from infra.ci.stack import STACK_NAME
 from repository_setup.__main__ import CI_STACK, main
 from repository_setup.plan import REQUIRED_CHECKS, output_name
 from stack_gate.findings import CLASSES, label
+from tests.repository_setup.fake_gh import gh
 from tests.workflows.steps import ROOT, job
 
 REPOSITORY = "owner/project"
@@ -66,11 +67,20 @@ class Repository:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
-    program = tmp_path / "bin" / "gh"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("fake_gh.py")} "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    """The repository, which the fake CLI changes in this process: a process for each call took most of the time."""
+    monkeypatch.setattr("repository_setup.github._gh", gh)
+    monkeypatch.setenv("FAKE_GH_STATE", str(tmp_path / "state.json"))
+    return Repository(tmp_path)
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """The repository, which a program `gh` changes."""
+    file = tmp_path / "bin" / "gh"
+    file.parent.mkdir()
+    file.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("fake_gh.py")} "$@"\n')
+    file.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{file.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_GH_STATE", str(tmp_path / "state.json"))
     return Repository(tmp_path)
 
@@ -131,10 +141,10 @@ def test_apply_makes_everything_and_a_second_run_nothing(
     assert len(repository.writes()) == writes
 
 
-def test_without_roles_drift_stays_off_and_roles_are_not_set(repository: Repository) -> None:
-    assert repository.run("--apply") == 0
-    assert repository.object("/actions/variables/DRIFT") is None
-    assert repository.object("/environments/dev/variables/AWS_DEPLOY_ROLE_ARN") is None
+def test_without_roles_drift_stays_off_and_roles_are_not_set(program: Repository) -> None:
+    assert program.run("--apply") == 0
+    assert program.object("/actions/variables/DRIFT") is None
+    assert program.object("/environments/dev/variables/AWS_DEPLOY_ROLE_ARN") is None
 
 
 def test_rules_require_owners_and_the_three_jobs(repository: Repository) -> None:
@@ -246,18 +256,18 @@ def test_roles_file_must_hold_arns_of_roles(
     assert "must be the ARN of a role" in capsys.readouterr().err
 
 
-def test_refusal_of_github_is_one_line(repository: Repository, capsys: pytest.CaptureFixture[str]) -> None:
-    repository.write({**repository.state, "refused": [f"{BASE}/labels"]})
-    assert repository.run("--apply") == 2
+def test_refusal_of_github_is_one_line(program: Repository, capsys: pytest.CaptureFixture[str]) -> None:
+    program.write({**program.state, "refused": [f"{BASE}/labels"]})
+    assert program.run("--apply") == 2
     error = capsys.readouterr().err
     assert "POST repos/owner/project/labels failed: gh: Must have admin rights to Repository. (HTTP 403)" in error
 
 
 def test_missing_cli_is_named(
-    repository: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    program: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", "")
-    assert repository.run() == 2
+    assert program.run() == 2
     assert "the GitHub CLI is missing: install gh" in capsys.readouterr().err
 
 

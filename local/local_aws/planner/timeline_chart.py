@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 _BARS = " ▁▂▃▄▅▆▇█"
 _WIDTH = 72
 
@@ -31,6 +28,9 @@ def draw(points: Sequence[Point], path: Path, title: str) -> None:
     """Write a .png or .svg chart to `path`. Raise ValueError for another suffix."""
     if path.suffix not in (".png", ".svg"):
         raise ValueError(f"a chart must end in .png or .svg, got {path.name}")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: it takes a second, and most plans draw nothing
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 5), layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])

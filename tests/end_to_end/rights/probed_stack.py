@@ -32,6 +32,9 @@ from tests.end_to_end.rights.lambda_probes import (
 )
 
 STACK = "MusicGen-dev"
+# CDK's own validation of a template takes 4 s of processor time. Nearly all of its errors are cfn-lint's too, which
+# the tests of `infra` ask about every option; test_make_local.py and tests/infra/test_app.py run the app with it.
+NO_CDK_VALIDATION = {"CDK_VALIDATION": "false"}
 STAGING, SERVING, CLIENT = "StagedModelRole", "AsyncEndpointRole", "ClientAccessPolicy"
 EMPTIER = "CustomS3AutoDeleteObjectsCustomResourceProviderRole"
 FAILED_START = "FailedStartRole"
@@ -156,7 +159,8 @@ def probed_stack(
     repository = Repository.from_folder(model.folder, model_id=model.model_id, revision=model.revision)
     loopback = LoopbackHub(repository, on_reply=faults, token=token)
     with LocalAws(folder / "aws") as aws, loopback as hub:
-        cdk = CdkCli(PROJECT, folder / "cdk.out", aws.environment(), folder / "cdk.log", Report(io.StringIO(), 3))
+        environment = {**aws.environment(), **NO_CDK_VALIDATION}
+        cdk = CdkCli(PROJECT, folder / "cdk.out", environment, folder / "cdk.log", Report(io.StringIO(), 3))
         context = {"env": "dev", "model_id": model.model_id, "revision": model.revision}
         account = Account(aws, hub.url, model.model_id, model.revision)
         found: Mapping[str, str] = prepare(account) if prepare else {}

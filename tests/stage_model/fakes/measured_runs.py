@@ -1,7 +1,8 @@
 """Runs the handler in processes of its own and measures their peak memory from outside.
 
-One process imports the handler and forks a child for each event, so that all start from the same memory. `VmHWM` counts
-from the fork; `wait4`'s `ru_maxrss` would count the parent's memory too.
+One process imports the handler, makes its S3 client and forks a child for each event, so that all start from the same
+memory, as the invocations of one container. `VmHWM` counts from the fork; `wait4`'s `ru_maxrss` would count the
+parent's memory too.
 """
 
 import json
@@ -72,7 +73,9 @@ def _serve() -> None:
     import resource
 
     from stage_model.handler import handler
+    from stage_model.s3 import s3_client
 
+    s3_client()  # it takes a tenth of a second, and has no connection yet
     for line in iter(sys.stdin.readline, ""):
         child = os.fork()
         if child:
