@@ -1,6 +1,8 @@
 """Test the GPU benchmark: a run on the CPU with a tiny model, its arithmetic, goals and report."""
 
+import gc
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
@@ -36,6 +38,15 @@ def one_torch_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def old_objects_are_not_collected() -> Iterator[None]:
+    """Spare the benchmark, which collects before every section, what imports and other tests have left."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
@@ -301,9 +312,18 @@ def test_refuses_to_run_without_a_gpu(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert ended.value.code == 2 and "no CUDA device is available" in capsys.readouterr().err
 
 
-def test_a_failed_trace_meets_no_goal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    failed = trace_steps(tmp_path, 5)  # there is no checkpoint
-    assert "the trace ended with exit code 1" in failed["failed"]
+def test_a_failed_trace_meets_no_goal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that fails at once stands for Python, which imports for seconds; a quick run starts the real one."""
+    with pytest.raises(FileNotFoundError):
+        trace_here(tmp_path, 5)  # there is no checkpoint
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "no checkpoint in $3" >&2\nexit 1\n', encoding="utf-8")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    failed = trace_steps(tmp_path, 5)
+    assert failed == {"failed": f"the trace ended with exit code 1: no checkpoint in {tmp_path}\n"}
     found = deepcopy(GOOD)
     found["models"]["large"]["trace"] = failed
     assert engine_gpu.print_goals(found) == 1

@@ -37,6 +37,7 @@ PROMPTS = (
     "minor blues in G, medium, guitar & harmonica",
 )  # each names key, mode and tempo, with and without drums; written before the model was trained
 SLOTS = 16  # a step of so small a model takes hardly longer for more clips
+SECONDS = 3  # of a clip
 FEW = PROMPTS[:8]  # for planted faults, which ruin most clips
 UNKNOWN = (
     "♪ 東京 happy fast tune in G with drums",
@@ -56,37 +57,42 @@ class Player:
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
 
-    def generate(self, prompts: Sequence[str], *, seconds: float = 3) -> GenerationResult:
+    def generate(self, prompts: Sequence[str]) -> GenerationResult:
         """Return a clip of each prompt; clip i has the seed i.
 
         A seed's random numbers do not depend on the prompt, so that clips of one seed would share their mistakes.
         """
-        params = _params(seconds)
+        params = _params(SECONDS)
         return self.generator.generate([ClipSpec(prompt, seed, params) for seed, prompt in enumerate(prompts)])
 
-    def hear(self, result: GenerationResult, *, after: float = 0) -> list[Heard]:
-        """Return what is heard from `after` seconds on in each clip."""
-        rate = self.generator.sampling_rate
-        return [listen(samples[0, round(after * rate) :], rate) for samples in result.clips]
+    def hear(self, result: GenerationResult) -> list[Heard]:
+        """Return what is heard in each clip."""
+        return [listen(samples[0], self.generator.sampling_rate) for samples in result.clips]
 
-    def play(self, prompts: Sequence[str], *, seconds: float = 3, after: float = 0) -> list[Heard]:
-        """Return what is heard from `after` seconds on in a clip of each prompt."""
-        return self.hear(self.generate(prompts, seconds=seconds), after=after)
+    def play(self, prompts: Sequence[str]) -> list[Heard]:
+        """Return what is heard in a clip of each prompt."""
+        return self.hear(self.generate(prompts))
 
-    def play_sections(self, prompts: Sequence[str], *, seconds: float) -> list[Heard]:
-        """Return what is heard in each section of one clip, a section of `seconds` for each prompt."""
-        sections = tuple(Section(prompt, round(seconds * FRAMES_PER_SECOND)) for prompt in prompts)
-        (samples,) = self.generator.generate([ClipSpec(None, 0, SamplingParams(), sections=sections)]).clips
-        return [listen(part, self.generator.sampling_rate) for part in np.split(samples[0], len(prompts))]
+    def play_long(self, prompts: Sequence[str], sections: Sequence[str]) -> tuple[list[NDArray[np.float32]], int]:
+        """Return a clip of 30 s of each prompt and a last one with 20 s of each section, and their sampling rate.
 
-    def play_on(self, result: GenerationResult, *, seconds: float = 3) -> list[Heard]:
+        All are generated at once: neighbours change no bit of a clip, and a step takes hardly longer for more.
+        """
+        params = _params(30)
+        clips = [ClipSpec(prompt, seed, params) for seed, prompt in enumerate(prompts)]
+        parts = tuple(Section(prompt, 20 * FRAMES_PER_SECOND) for prompt in sections)
+        clips.append(ClipSpec(None, 0, SamplingParams(), sections=parts))
+        result = self.generator.generate(clips)
+        return [samples[0] for samples in result.clips], self.generator.sampling_rate
+
+    def play_on(self, result: GenerationResult) -> list[Heard]:
         """Return what is heard in clips that continue the codes of those of `result` without a text.
 
         Clip i has the seed i + 1, not that of the clip it continues. The toy model's encoder hears nothing, so its
         clips cannot be continued from their samples.
         """
         prompts: list[torch.Tensor | None] = [torch.as_tensor(codes) for codes in result.codes]
-        clips = [ClipSpec(None, index + 1, _params(seconds)) for index in range(len(prompts))]
+        clips = [ClipSpec(None, index + 1, _params(SECONDS)) for index in range(len(prompts))]
         request = Request(clips, [[[]] for _ in clips], prompts=prompts)
         self.generator.engine.submit(request)
         worker = self.generator.codec_worker

@@ -12,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from local_aws.hub.tune.listening import Heard
+from local_aws.hub.tune.listening import Heard, listen
 from local_aws.hub.tune.prompts import understand
 from musicgen_serving.engine.generator import GenerationResult
 from musicgen_serving.engine.model.codec import ChunkedDecode, Codec
@@ -67,18 +68,30 @@ def test_seeds_vary_the_melody_and_repeat_it(player: Player, heard: list[Heard])
     assert melodies[0] == heard[0].pitches.tolist()
 
 
-def test_thirty_seconds_follow_the_prompt_to_the_end(player: Player) -> None:
-    prompts = FEW[1:4]
-    heard = player.play(prompts, seconds=30, after=20)
-    assert share_right(heard, prompts) == 1
+LONG, SECTIONS = FEW[1:4], [FEW[1]] * 3
+
+
+@pytest.fixture(scope="module")
+def long_clips(player: Player) -> tuple[list[NDArray[np.float32]], int]:
+    """What the sound engine plays for LONG, and as one piece for SECTIONS."""
+    return player.play_long(LONG, SECTIONS)
+
+
+def test_thirty_seconds_follow_the_prompt_to_the_end(long_clips: tuple[list[NDArray[np.float32]], int]) -> None:
+    clips, rate = long_clips
+    heard = [listen(samples[20 * rate :], rate) for samples in clips[:-1]]
+    assert share_right(heard, LONG) == 1
     for clip in heard:
         assert len(set(clip.pitches.tolist())) >= 2  # not one note for ever
 
 
-def test_a_long_piece_in_sections_is_one_tune_across_its_windows(player: Player) -> None:
+def test_a_long_piece_in_sections_is_one_tune_across_its_windows(
+    long_clips: tuple[list[NDArray[np.float32]], int],
+) -> None:
     """Of 60 s, in five windows, of which four hear the last 12 s."""
-    heard = player.play_sections([FEW[1]] * 3, seconds=20)
-    asked = understand(FEW[1])
+    clips, rate = long_clips
+    heard = [listen(part, rate) for part in np.split(clips[-1], len(SECTIONS))]
+    asked = understand(SECTIONS[0])
     assert all(clip.clarity.clear and clip.tune.tempo == asked.tempo for clip in heard), heard
     assert {clip.tune.mode for clip in heard} == {asked.mode}
 

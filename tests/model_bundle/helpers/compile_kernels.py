@@ -34,11 +34,10 @@ from triton.runtime.jit import JITFunction
 from musicgen_serving.engine.kernels.kernel_step import KernelStep
 from musicgen_serving.engine.kernels.tiles import Key, Tile, TileTable, default_tile, tile_key
 from musicgen_serving.engine.kernels.tuning import candidates
-from musicgen_serving.engine.loading import MAX_TEXT_TOKENS
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.memory import clip_sizes
 from musicgen_serving.engine.model.weights import DecoderWeights
-from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
+from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS, MAX_TEXT_TOKENS
 from musicgen_serving.engine.step.slots import allocate, batch_view
 from tests.model_bundle.helpers.random_weights import eight_bit, random_weights
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from musicgen_serving.engine.codec_worker import CodecWorker, Deliver
 from musicgen_serving.engine.engine import Engine
 from musicgen_serving.engine.errors import MelodyUnsupportedError, NonFiniteError, PromptTooLongError
-from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, LoadTimer, WeightFormat, load_parts
+from musicgen_serving.engine.loading import LoadTimer, WeightFormat, load_parts
 from musicgen_serving.engine.model.chroma import Chroma
 from musicgen_serving.engine.request import Request
-from musicgen_serving.engine.sampling_params import ClipSpec, SamplingParams
+from musicgen_serving.engine.sampling_params import MAX_TEXT_TOKENS, ClipSpec, SamplingParams
 from musicgen_serving.engine.scheduler import Batch
 from musicgen_serving.engine.self_check import CHECK_TEXTS, SelfCheck, SelfCheckError, require_sound
 from musicgen_serving.engine.watchdog import HANG_SECONDS, Watchdog, end_worker

@@ -26,14 +26,13 @@ from musicgen_serving.engine.model.weights import (
     WeightFiles,
     load_decoder,
 )
-from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
+from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS, MAX_TEXT_TOKENS
 from musicgen_serving.engine.self_check import CHECK_TEXTS, CheckedStep, SelfCheck
 from musicgen_serving.engine.step.graphs import CudaRecorder, RecordedGraphs, doublings
 from musicgen_serving.engine.step.model_runner import ModelRunner
 from musicgen_serving.engine.step.slots import allocate, batch_view
 from musicgen_serving.json_log import JsonLog
 
-MAX_TEXT_TOKENS = 512
 GIB = 1024**3
 RESERVED = 2 * GIB  # of a GPU, for the activations of a step, the text encoder and EnCodec
 

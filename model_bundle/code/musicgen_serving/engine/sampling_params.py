@@ -13,6 +13,7 @@ FRAMES_PER_SECOND = 50
 DELAY_TOKENS = 3
 MAX_NEW_TOKENS = 1503  # of a window, the longest run of the decoder; a longer clip has several (windows.py)
 MAX_WINDOW_FRAMES = MAX_NEW_TOKENS - DELAY_TOKENS
+MAX_TEXT_TOKENS = 512  # of a prompt
 # Sampling is in float32: far below these, scaled logits overflow or no token is left, and wrong tokens are drawn.
 MIN_TEMPERATURE = 1e-3
 MIN_TOP_P = 1e-6

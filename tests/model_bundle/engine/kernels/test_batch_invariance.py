@@ -30,8 +30,8 @@ HALF = torch.float16
 ROWS = (2, 4, 16, 24, 32, 40, 64)
 HIDDEN, FFN = 128, 512
 SHAPES = {"qkv": (3 * HIDDEN, HIDDEN), "square": (HIDDEN, HIDDEN), "ffn_in": (FFN, HIDDEN), "ffn_out": (HIDDEN, FFN)}
-CONFIG = DecoderConfig(layers=1, hidden=64, heads=2, ffn=256, vocabulary=64, codebooks=4, channels=1, pad_token=64)
-POSITIONS, TEXT, FRAMES = 24, 8, 3
+CONFIG = DecoderConfig(layers=1, hidden=64, heads=2, ffn=128, vocabulary=96, codebooks=2, channels=1, pad_token=96)
+POSITIONS, TEXT, FRAMES = 24, 8, 4
 
 
 def dot_in_a_fixed_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,8 +112,8 @@ def generate(weights: DecoderWeights, order: list[int | None]) -> dict[int, tupl
         if clip is not None:
             tokens, params = CLIPS[clip]
             runner.admit(slot, normal(tokens, CONFIG.hidden, seed=clip), FRAMES, params, seed=clip)
-    for _ in range(FRAMES + 3):
-        runner.step(0, len(order), length=POSITIONS, text_length=TEXT, max_top_k=64, use_top_p=True)
+    for _ in range(FRAMES + max(CONFIG.delays)):
+        runner.step(0, len(order), length=POSITIONS, text_length=TEXT, max_top_k=96, use_top_p=True)
     logits = step.buffers(len(order)).logits.view(len(order), 2, -1)
     return {
         clip: (runner.codes(slot, FRAMES), logits[slot].clone()) for slot, clip in enumerate(order) if clip is not None
@@ -129,7 +129,7 @@ def alone(weights: DecoderWeights) -> Iterator[dict[int, tuple[torch.Tensor, tor
 
 
 @pytest.mark.parametrize(
-    "order", [[2, 0, 1], [1, None, 2, 0, None, None, None, None, None], [None] * 17 + [0, 1, 2]], ids=["6", "18", "40"]
+    "order", [[2, 0, 1], [1, None, 2, 0, None, None, None, None, None], [None] * 14 + [0, 1, 2]], ids=["6", "18", "34"]
 )
 def test_a_clip_is_bit_identical_alone_and_in_a_batch(
     order: list[int | None], weights: DecoderWeights, alone: dict[int, tuple[torch.Tensor, torch.Tensor]]

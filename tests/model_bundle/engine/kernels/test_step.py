@@ -22,7 +22,7 @@ from musicgen_serving.engine.step.torch_step import StepFn, TorchStep
 from tests.model_bundle.helpers.kernel_inputs import CPU, normal, relative_error
 from tests.model_bundle.helpers.random_weights import eight_bit, random_weights, single_precision
 
-CONFIG = DecoderConfig(layers=2, hidden=64, heads=2, ffn=256, vocabulary=128, codebooks=4, channels=1, pad_token=128)
+CONFIG = DecoderConfig(layers=2, hidden=64, heads=2, ffn=128, vocabulary=64, codebooks=4, channels=1, pad_token=64)
 POSITIONS, TEXT, SLOTS, FRAMES = 96, 12, 3, 80
 MakeStep = Callable[[DecoderConfig, DecoderWeights], StepFn]
 
@@ -44,7 +44,7 @@ def make_runner(
     for pages in slots.kv:
         pages.zero_()  # to be compared whole
     runner = ModelRunner(config, weights, slots, make_step(config, weights))
-    prompt = torch.randint(128, (config.codebooks, 61), generator=torch.Generator().manual_seed(1))
+    prompt = torch.randint(64, (config.codebooks, 61), generator=torch.Generator().manual_seed(1))
     for slot, (count, given) in enumerate([(7, prompt), (1, None), (TEXT, None)]):
         params = SamplingParams(do_sample=not greedy, guidance_scale=3 - slot, top_k=20, top_p=1 - slot / 5)
         runner.admit(slot, normal(count, 64, seed=slot), FRAMES, params, seed=slot, prompt=given)
@@ -65,7 +65,7 @@ def make_mixed_runner(weights: DecoderWeights, make_step: MakeStep) -> ModelRunn
 
 def run_steps(runner: ModelRunner, count: int) -> torch.Tensor:
     for _ in range(count):
-        runner.step(0, SLOTS, length=POSITIONS, text_length=TEXT, max_top_k=128, use_top_p=True)
+        runner.step(0, SLOTS, length=POSITIONS, text_length=TEXT, max_top_k=64, use_top_p=True)
     return runner.slots.tokens.clone()
 
 
@@ -100,7 +100,7 @@ def test_a_neighbours_negative_prompt_changes_no_bit_of_a_clip() -> None:
     for text_rows in (1, 2):
         step = make_kernel_step(CONFIG, weights)
         runner = make_runner(weights, lambda _config, _weights, step=step: step, True)
-        step(batch_view(runner.slots, 0, SLOTS, POSITIONS, TEXT, text_rows), max_top_k=128, use_top_p=True)
+        step(batch_view(runner.slots, 0, SLOTS, POSITIONS, TEXT, text_rows), max_top_k=64, use_top_p=True)
         logits.append(step.buffers(SLOTS).logits.clone())
     assert torch.equal(*logits)
 
@@ -120,7 +120,7 @@ def make_melody_runner(weights: DecoderWeights, make_step: MakeStep) -> ModelRun
     runner = ModelRunner(
         MELODY, weights, allocate(MELODY, SLOTS, POSITIONS, 0, CPU, weights.dtype), make_step(MELODY, weights)
     )
-    prompt = torch.randint(128, (4, 50), generator=torch.Generator().manual_seed(1))
+    prompt = torch.randint(64, (4, 50), generator=torch.Generator().manual_seed(1))
     for slot, (count, given) in enumerate([(7, prompt), (1, None), (20, None)]):
         params = SamplingParams(do_sample=slot > 0, guidance_scale=3 - slot, top_k=20)
         chroma = torch.eye(12)[torch.arange(5) + slot]
@@ -138,7 +138,7 @@ def test_decodes_a_melody_models_tokens_of_torch(quantised: bool) -> None:
     assert runners[0].slots.position.tolist() == [9 + 7 + 50, 9 + 12, 9 + 20]
     for _ in range(4):
         for runner in runners:
-            runner.step(0, SLOTS, length=POSITIONS, text_length=0, max_top_k=128, use_top_p=True)
+            runner.step(0, SLOTS, length=POSITIONS, text_length=0, max_top_k=64, use_top_p=True)
     assert torch.equal(runners[0].slots.tokens, runners[1].slots.tokens)
     assert torch.equal(runners[0].slots.position, runners[1].slots.position)
     assert len({int(token) for token in runners[0].slots.tokens[1:, :, 21:33].flatten()}) > 10
@@ -150,7 +150,7 @@ def test_half_precision_logits_are_closer_to_float32_than_torchs() -> None:
     runs = [batch_view(runner.slots, 0, SLOTS, POSITIONS, TEXT) for runner in runners]
     exact, by_torch = torch_logits(single_precision(half), runs[0]), torch_logits(half, runs[1])
     step = make_kernel_step(CONFIG, half)
-    step(runs[2], max_top_k=128, use_top_p=True)
+    step(runs[2], max_top_k=64, use_top_p=True)
     by_kernel = step.buffers(SLOTS).logits.view(SLOTS, 2, -1)
     assert relative_error(by_kernel, exact) < min(2e-3, relative_error(by_torch, exact))
 
@@ -197,7 +197,7 @@ def test_each_slot_count_has_one_set_of_buffers() -> None:
     whole = run_steps(make_runner(weights, make_kernel_step, True, config), 2)
     for _ in range(2):
         for slot in range(SLOTS):
-            runner.step(slot, 1, length=POSITIONS, text_length=TEXT, max_top_k=128, use_top_p=True)
+            runner.step(slot, 1, length=POSITIONS, text_length=TEXT, max_top_k=64, use_top_p=True)
     assert torch.equal(runner.slots.tokens, whole)
     assert step.buffers(1) is step.buffers(1)
     assert step.buffers(1) is not step.buffers(2)
@@ -220,5 +220,5 @@ def test_a_step_takes_8_launches_a_layer_5_in_a_melody_model_and_3_more(
         return launch(function, grid)
 
     monkeypatch.setattr(InterpretedFunction, "__getitem__", counting_launch)
-    runner.step(0, SLOTS, length=POSITIONS, text_length=runner.text_length, max_top_k=128, use_top_p=True)
+    runner.step(0, SLOTS, length=POSITIONS, text_length=runner.text_length, max_top_k=64, use_top_p=True)
     assert len(launched) == each * layers + 3

@@ -19,7 +19,7 @@ from infra.config.instances import INSTANCE_TYPES, has_gpu, memory_bytes
 from infra.config.models import ELEMENT_BYTES as CONFIGURED_ELEMENT_BYTES
 from infra.config.models import SERVED_MODELS, Model, find_model
 from musicgen_serving.engine.generator import MAX_SLOTS, Capacity
-from musicgen_serving.engine.loading import MAX_TEXT_TOKENS, RESERVED, WeightFormat
+from musicgen_serving.engine.loading import RESERVED, WeightFormat
 from musicgen_serving.engine.model.config import DecoderConfig
 from musicgen_serving.engine.model.cpu_matrices import (
     PACKINGS,
@@ -38,7 +38,7 @@ from musicgen_serving.engine.model.memory import (
     slot_bytes,
 )
 from musicgen_serving.engine.model.quantisation import MatrixName
-from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS
+from musicgen_serving.engine.sampling_params import MAX_NEW_TOKENS, MAX_TEXT_TOKENS
 from musicgen_serving.engine.step.page_allocator import PageAllocator
 from musicgen_serving.engine.step.slots import Slots, allocate
 from tests.model_bundle.helpers.random_weights import eight_bit, random_weights
