@@ -1,5 +1,6 @@
 """The embedded AWS as a process: its files, its port, its environment, and that all its processes end."""
 
+import argparse
 import contextlib
 import http.client
 import json
@@ -19,7 +20,7 @@ import psutil
 import pytest
 
 from local_aws.emulator import process
-from local_aws.emulator.environment import tool_environment
+from local_aws.emulator.environment import add_instance_environment, tool_environment
 from local_aws.emulator.moto_changes.moto_patches import check_moto_version
 from local_aws.emulator.process import LocalAws
 
@@ -223,3 +224,13 @@ def test_unsupported_operation_is_refused_at_once(aws: LocalAws) -> None:
     client: Any = aws.client("cloudtrail")
     with pytest.raises(client.exceptions.ClientError, match="UnsupportedOperationException"):
         client.lookup_events()
+
+
+def test_instances_variables_are_pairs(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser(prog="local-aws")
+    add_instance_environment(parser)
+    given = parser.parse_args(["--instance-env", "A=x=1 y", "--instance-env=B="]).instance_env
+    assert dict(given) == {"A": "x=1 y", "B": ""}
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--instance-env", "A"])
+    assert "argument --instance-env: must be NAME=VALUE, not 'A'" in capsys.readouterr().err

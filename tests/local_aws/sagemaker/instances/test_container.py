@@ -106,6 +106,24 @@ def listening_addresses(session: int) -> set[str]:
     return found
 
 
+def test_variables_of_all_instances_give_way_to_the_models_and_empty_ones_are_left_out(
+    tmp_path: Path, config: EndpointConfig
+) -> None:
+    given = {"HF_ENDPOINT": "http://127.0.0.1:2", "MINE": "of all"}
+    runtime = Runtime("https://127.0.0.1:1", tmp_path, tmp_path / "a.pem", tmp_path / "a.pem", given)
+    model = {"MINE": "the model's", "SAGEMAKER_PROGRAM": ""}
+    found = container_environment(
+        replace(config, environment=model),
+        runtime,
+        base=tmp_path / "i-1",
+        temporary=tmp_path / "tmp",
+        log=tmp_path / "log",
+        credentials={},
+    )
+    assert (found["HF_ENDPOINT"], found["MINE"]) == ("http://127.0.0.1:2", "the model's")
+    assert "SAGEMAKER_PROGRAM" not in found
+
+
 @documented(CONTAINER)
 def test_environment_is_the_models_with_what_a_process_needs_in_place_of_a_container(
     tmp_path: Path, config: EndpointConfig
