@@ -176,8 +176,8 @@ def test_a_process_out_of_file_descriptors_still_answers_pings_and_does_not_spin
             assert sum(usage()[:2]) - before < 1
             assert [ping(port) for _ in range(5)] == [200] * 5
         process.stdin.close()
-        assert process.wait(30) == 0
         events = process.stderr.read()
+        assert process.wait(30) == 0, events[-2000:]
     assert '"accept_failed"' in events  # the reserve was not enough: connections gave way
     assert '"connection_fault"' not in events
 
