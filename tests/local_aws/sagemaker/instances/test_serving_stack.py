@@ -159,7 +159,8 @@ def real(
         yield endpoint
     aws = endpoint.aws
     suffixes = [path.suffix for path in (aws.state_dir / "endpoints" / NAME).iterdir()]
-    assert suffixes.count(".log") == 2 and set(suffixes) <= {".log", ".data-log"}  # the latter with a failed request
+    # Two instances, and one more where a busy machine answered pings too late; .data-log with a failed request.
+    assert suffixes.count(".log") >= 2 and set(suffixes) <= {".log", ".data-log"}
     assert list((aws.state_dir / "tmp").iterdir()) == []
 
 
