@@ -20,7 +20,7 @@ exec "${0%/*}/python" -P -c 'from mms.model_server import start; start()' "$@"
 def make_python(folder: Path) -> Path:
     """Create the environment in `folder`, which must not exist, and return its Python.
 
-    Beside it lies `multi-model-server`: put its folder first on PATH.
+    The folder of that Python also has `multi-model-server`, and belongs at the front of PATH.
     """
     venv.create(folder, symlinks=True)
     (own,) = folder.glob("lib/python3*/site-packages")
