@@ -42,7 +42,7 @@ service_models: Any = get_session().get_component("data_loader")
 
 
 def new_session() -> Any:
-    """Return a session of botocore with the service models that others have loaded; its own loads them anew."""
+    """Return a botocore session that shares the service models which are loaded; a plain one loads them again."""
     session: Any = get_session()
     session.register_component("data_loader", service_models)
     return session

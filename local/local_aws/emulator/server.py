@@ -65,13 +65,12 @@ class _RequestHandler(MotoRequestHandler):
             return
         environ["wsgi.input"] = io.BytesIO(content)
         try:
-            blocks, status, headers = run_wsgi_app(self.server.app, environ, buffered=True)
-            body = b"".join(blocks)
+            answer = run_wsgi_app(self.server.app, environ, buffered=True)
         except Exception:  # a bug of moto or of this package must not end the connection without an answer
             self.log("error", "Error on request:\n%s", traceback.format_exc())
-            blocks, status, headers = run_wsgi_app(InternalServerError(), environ, buffered=True)
-            body = b"".join(blocks)
-        self._answer(status, list(headers), body)
+            answer = run_wsgi_app(InternalServerError(), environ, buffered=True)
+        blocks, status, headers = answer
+        self._answer(status, list(headers), b"".join(blocks))
 
     def _answer(self, status: str, headers: list[tuple[str, str]], body: bytes) -> None:
         code, _, phrase = status.partition(" ")
