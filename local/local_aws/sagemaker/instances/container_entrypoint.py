@@ -68,15 +68,15 @@ def _checked(result: int, what: str) -> int:
 def writable_paths() -> list[Path]:
     """Return what the container may write to: its /tmp and log, and the devices that programs expect.
 
-    Also this machine's /tmp, for a bundle that writes there whatever TMPDIR says, unless some of what the container
-    shares with others lies there, such as a checkout or a test's folder: a rule covers all that is below.
+    Also this machine's /tmp, for a bundle that writes there whatever TMPDIR says, unless something lies there that it
+    must not change, such as a checkout or other instances' folders: a rule covers all that is below.
 
     Not its /opt/ml/model: AWS's guides do not say, but on endpoints it is on a read-only file system
     (https://github.com/autogluon/autogluon/pull/3064).
     """
     own, machines = Path(tempfile.gettempdir()).resolve(), Path("/tmp").resolve()
-    shared = [Path(path).resolve() for path in (__file__, os.environ["SAGEMAKER_BASE_DIR"], *sys.path)]
-    if any(path.is_relative_to(machines) and not path.is_relative_to(own) for path in shared):
+    used = [own, *(Path(path).resolve() for path in (__file__, os.environ["SAGEMAKER_BASE_DIR"], *sys.path))]
+    if any(path.is_relative_to(machines) for path in used):
         print("/tmp cannot be written to here, but TMPDIR can: this machine's /tmp has files of others", flush=True)
         machines = own
     found = [own, machines, Path(os.environ.get("MUSICGEN_LOG_FILE", "/dev/null"))]

@@ -4,6 +4,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,7 +18,7 @@ from conformance.behaviour import documented
 from local_aws.emulator import clients
 from local_aws.emulator.clients import Runtime
 from local_aws.sagemaker.endpoint_config import EndpointConfig
-from local_aws.sagemaker.instances import container
+from local_aws.sagemaker.instances import container, container_entrypoint
 from local_aws.sagemaker.instances.container import (
     ServingStack,
     container_environment,
@@ -104,6 +105,17 @@ def listening_addresses(session: int) -> set[str]:
             listening = [c for c in psutil.Process(pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
             found |= {connection.laddr.ip.removeprefix("::ffff:") for connection in listening}
     return found
+
+
+@pytest.mark.parametrize("there", ["", "own", "code", "models", "packages"])
+def test_a_container_may_write_to_tmp_unless_it_uses_files_there(there: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {"own": "/var/own", "code": "/usr/lib", "models": "/opt/ml", "packages": "/usr/lib/packages"}
+    folders |= {there: "/tmp/used"} if there else {}
+    monkeypatch.setattr(tempfile, "tempdir", folders["own"])
+    monkeypatch.setattr(container_entrypoint, "__file__", f"{folders['code']}/container_entrypoint.py")
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", folders["models"])
+    monkeypatch.setattr(sys, "path", [folders["packages"]])
+    assert (Path("/tmp") in container_entrypoint.writable_paths()) == (there == "")
 
 
 def test_variables_of_all_instances_give_way_to_the_models_and_empty_ones_are_left_out(
